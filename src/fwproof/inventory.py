@@ -1,0 +1,105 @@
+"""Inventory: the hosts that are audited or probed from, the zones they stand in, and how each is reached.
+
+The values only; :mod:`fwproof.policy.inventory_file` reads them from YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from fwproof.flow import Address, Family, Network
+
+
+class Access(StrEnum):
+    """What the auditor may do on a host, as its administrator grants it (README, "Trust tiers")."""
+
+    READ = "read"
+    OBSERVE = "observe"
+    ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshAddress:
+    """How a host's SSH server is reached; ``host_key_alias`` is the name looked up in known_hosts."""
+
+    address: str
+    port: int = 22
+    user: str = "auditor"
+    identity_file: Path | None = None
+    known_hosts: Path | None = None
+    host_key_alias: str | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPin:
+    """The agent that a host's administrator installed: its path and the SHA-256 that it must have."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine: ``addresses`` are what is audited and probed, ``ssh`` is how the auditor gets in.
+
+    ``vantage``: probes of other hosts may be sent from here. ``drop_log`` is the file in which the host's
+    packet log ends up, readable by the auditor. ``file`` and ``line`` say where the inventory declares it.
+    """
+
+    name: str
+    addresses: tuple[Address, ...]
+    ssh: SshAddress
+    access: Access = Access.READ
+    agent: AgentPin | None = None
+    groups: tuple[str, ...] = ()
+    vantage: bool = False
+    drop_log: str | None = None
+    file: str = ""
+    line: int = 0
+
+    def address(self, family: Family) -> Address | None:
+        """Return the host's first address of a family, None where it has none."""
+        return next((a for a in self.addresses if Family.of(a) is family), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A named set of networks, of either family or both."""
+
+    name: str
+    networks: tuple[Network, ...]
+
+    def __contains__(self, address: object) -> bool:
+        return any(address in network for network in self.networks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All hosts and zones of one inventory file.
+
+    ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
+    whose network the auditor's process joins; both are None for hosts of the real world.
+    """
+
+    path: Path
+    sha256: str
+    hosts: Mapping[str, Host]
+    zones: Mapping[str, Zone]
+    lab: Path | None = None
+    auditor: str | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def select(self, name: str) -> tuple[Host, ...]:
+        """Return the hosts that a name or group stands for, in inventory order; empty when unknown."""
+        if name in self.hosts:
+            return (self.hosts[name],)
+        return tuple(self.hosts[member] for member in self.groups.get(name, ()))
+
+    @property
+    def vantages(self) -> tuple[Host, ...]:
+        """The hosts that probes may be sent from, in inventory order."""
+        return tuple(host for host in self.hosts.values() if host.vantage)

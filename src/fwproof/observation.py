@@ -1,0 +1,81 @@
+"""Observation: what became of a probe on the wire, as seen at both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fwproof.flow import Flow
+
+
+class PortState(StrEnum):
+    """What the two ends saw; the first three are nmap's words, the others tell silences apart."""
+
+    OPEN = "open"
+    """Arrived and answered by a service (SYN/ACK, a UDP answer, an echo reply)."""
+    CLOSED = "closed"
+    """Arrived, let in (the kernel's own RST or port-unreachable answers), nobody listens."""
+    REJECTED = "rejected"
+    """Arrived and refused with an answer that a rule gives."""
+    ACCEPTED_SILENT = "accepted-silent"
+    """Arrived and confirmed by conntrack, but no answer left the host (UDP service, or a reply that was dropped)."""
+    SILENT = "silent"
+    """Arrived at the target, not let in, and not answered: dropped there."""
+    REPLY_LOST = "reply-lost"
+    """Arrived and answered by the target, but the answer did not come back to the vantage."""
+    NEVER_ARRIVED = "never-arrived"
+    """Sent, but not seen at the target, while a control packet from the same vantage was."""
+    REFUSED_LOCALLY = "refused-locally"
+    """The sender's own output rules stopped it: the send call failed with EPERM."""
+    UNREACHABLE = "unreachable"
+    """No neighbour or no route on the way: there is nobody to hand the packet to."""
+    NO_ANSWER = "no-answer"
+    """One end only was watched: no answer came, and arrival is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One packet as captured: at which host, in which direction (``in``, ``out``), when (s since the epoch)."""
+
+    host: str
+    direction: str
+    time: float
+    summary: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One packet to send: ``sender`` and ``receiver`` are inventory names, ``flow`` has its source port."""
+
+    ref: str
+    sender: str
+    receiver: str
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What became of one probe.
+
+    ``arrived`` and ``confirmed`` (conntrack NEW at the target: the input path let it in) are None where that
+    end was not watched. ``sent`` counts the packets it took. ``note`` is the reason for a silence, in words.
+    """
+
+    probe: Probe
+    state: PortState
+    sent: int
+    arrived: bool | None
+    confirmed: bool | None
+    answer: str | None = None
+    note: str = ""
+    packets: tuple[Seen, ...] = ()
+
+    @property
+    def let_in(self) -> bool | None:
+        """Whether the target's firewall let the packet in; None when the wire cannot tell."""
+        if self.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST, PortState.ACCEPTED_SILENT}:
+            return True
+        if self.state in {PortState.SILENT, PortState.REJECTED}:
+            return False
+        return None

@@ -1,0 +1,149 @@
+"""Policy: what a host's firewall is expected to do, as values; :mod:`fwproof.policy.load` reads them.
+
+Every expectation knows the file and the 1-based line it was written on, because reports and CI annotations
+point there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fwproof.flow import Family, Network
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Service:
+    """A protocol and, where it has ports, one port; for ICMP the type (``icmp/echo-request``).
+
+    ``proto`` is ``tcp``, ``udp`` or ``icmp``; ICMP means ICMPv6 in the IPv6 family. ``name`` is the policy's
+    own name for it, or its text (``tcp/5432``) where it has none.
+    """
+
+    proto: str
+    port: int | None
+    name: str
+    icmp: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.proto}/{self.port if self.port is not None else self.icmp}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``limit`` new connections per ``per`` seconds are let in, counted by ``by`` (``source`` or ``total``)."""
+
+    limit: int
+    per: float
+    by: str = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The other end of an expectation: the words used in the policy, and the networks they stand for."""
+
+    name: str
+    networks: tuple[Network, ...]
+
+    def __contains__(self, address: object) -> bool:
+        return any(address in network for network in self.networks)
+
+    def of(self, family: Family) -> tuple[Network, ...]:
+        """Return the networks of one family."""
+        return tuple(n for n in self.networks if Family.of(n) is family)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What all expectations have in common. ``families`` are the address families that it is checked in."""
+
+    id: str
+    title: str
+    file: str
+    line: int
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    severity: str = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow(Expectation):
+    """A service that exactly ``peers`` may reach (inbound), or that the host may reach there (outbound)."""
+
+    service: Service
+    peers: Peers
+    rate: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A packet sent to observe a default on the wire; ``to`` names the far end of an outbound one."""
+
+    service: Service
+    to: Peers | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default(Expectation):
+    """Everything that no expectation allows has this ``decision`` (``deny``), over the whole packet space."""
+
+    decision: str
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Essential(Expectation):
+    """Traffic without which a host does not work: ``what`` is loopback, established or icmpv6-nd."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bans(Expectation):
+    """A fail2ban jail: its numbers, the service it protects, and whether the audit may provoke a ban.
+
+    ``provoke`` is the request that counts as a failed attempt: method, path and headers of an HTTP request.
+    """
+
+    jail: str
+    service: Service
+    maxretry: int
+    findtime: int
+    bantime: int
+    exercise: bool = False
+    provoke: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropLog(Expectation):
+    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``)."""
+
+    directions: tuple[str, ...]
+    prefix: str | None = None
+    exercise: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persistence(Expectation):
+    """What boots is what runs: the saved tables are loaded at boot and mean the same as the running ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy file. ``hosts`` are host names of the inventory, groups already resolved, in its order."""
+
+    name: str
+    path: Path
+    sha256: str
+    hosts: tuple[str, ...]
+    services: Mapping[str, Service]
+    inbound: tuple[Allow, ...] = ()
+    outbound: tuple[Allow, ...] = ()
+    inbound_default: Default | None = None
+    outbound_default: Default | None = None
+    forward_default: Default | None = None
+    essential: tuple[Essential, ...] = ()
+    bans: tuple[Bans, ...] = ()
+    drop_log: DropLog | None = None
+    persistence: Persistence | None = None

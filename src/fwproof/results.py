@@ -1,0 +1,143 @@
+"""Results: the one record of a run that every report is made from.
+
+The JSON form is versioned (:data:`SCHEMA_ID`); times are UTC in ISO 8601 with a trailing ``Z``, durations
+seconds. Nothing here does I/O: :mod:`fwproof.report` writes and renders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_ID = "https://fwproof.invalid/schema/results-1"
+"""Name of the results format; the reserved ``.invalid`` domain, since a schema's id is a name, not an address."""
+
+
+class Verdict(StrEnum):
+    """The outcome of a check."""
+
+    PASS = "pass"  # noqa: S105 - the word of the results contract
+    FAIL = "fail"
+    WAIVED = "waived"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not-applicable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A piece of raw evidence: path relative to the run's folder, SHA-256 in hex, bytes, and what it is."""
+
+    path: str
+    sha256: str
+    size: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a judge says of one check: three independent answers in words, and the verdict they lead to.
+
+    ``cause`` is a short stable phrase that findings with one root cause share; ``rule`` is the text of the
+    deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
+    lines in words; ``artefacts`` are paths inside the run's folder.
+    """
+
+    verdict: Verdict
+    reason: str
+    proved: str = ""
+    observed: str = ""
+    attributed: str = ""
+    rule: str = ""
+    cause: str = ""
+    fix: str = ""
+    evidence: tuple[str, ...] = ()
+    artefacts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check of a run with its outcome; the field names are those of results.json."""
+
+    id: str
+    title: str
+    expectation: str
+    policy: str
+    file: str
+    line: int
+    host: str
+    vantage: str | None
+    family: str | None
+    service: str | None
+    direction: str | None
+    kind: str
+    severity: str
+    expected: str
+    verdict: Verdict
+    reason: str
+    proved: str
+    observed: str
+    attributed: str
+    rule: str
+    cause: str
+    fix: str
+    controls: dict[str, list[str]]
+    evidence: list[str]
+    artefacts: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRecord:
+    """What is known of one host of the run: how it was looked at, and what could not be established."""
+
+    name: str
+    addresses: list[str]
+    access: str
+    kernel: str
+    firewall: str
+    rules: dict[str, int]
+    limits: list[str]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Who ran what, when, on what, with which tools."""
+
+    id: str
+    started: str
+    ended: str
+    seconds: float
+    tool: str
+    versions: dict[str, str]
+    operator: str
+    command: str
+    inventory: str
+    inventory_sha256: str
+    policies: dict[str, str]
+    hosts: list[HostRecord]
+    planned: int
+    deselected: int
+    artefacts: list[Artefact] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """A whole run; ``as_json`` is the document that is written to results.json."""
+
+    run: Run
+    checks: tuple[CheckResult, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of the contract: planned, run, and one per verdict."""
+        by = {verdict: sum(check.verdict is verdict for check in self.checks) for verdict in Verdict}
+        return {"planned": self.run.planned, "run": len(self.checks)} | {
+            verdict.value.replace("-", "_"): number for verdict, number in by.items()
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document, ready for :func:`json.dumps`."""
+        run = asdict(self.run)
+        return {"schema": SCHEMA_ID, "run": run, "counts": self.counts(), "checks": [asdict(c) for c in self.checks]}
