@@ -1,0 +1,211 @@
+"""The pytest plugin: ``*.policy.yaml`` files are collected, every check is an item, gathering comes first.
+
+Raising in ``setup`` is an error (could not look, or could not tell), raising in ``runtest`` a failure (the host
+is not as expected); both carry the outcome, from which the reports are made. State lives in the config's stash.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fwproof.errors import Fault, FwproofError, InputError
+from fwproof.plan import Check
+from fwproof.results import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from fwproof.audit.run import AuditRun
+
+SUFFIX = ".policy.yaml"
+UNDETERMINED = 6
+"""Exit status when nothing failed, but something could not be looked at or told (design, "Verdicts")."""
+_RUN = pytest.StashKey["AuditRun"]()
+_FAULTS = pytest.StashKey[list[Fault]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the audit's own options to pytest's."""
+    group = parser.getgroup("fwproof", "firewall audit")
+    group.addoption("--inventory", metavar="FILE", help="the hosts and zones (default: fixtures/inventory.yaml)")
+    group.addoption("--reports", metavar="DIR", help="where runs are written (default: reports)")
+    group.addoption(
+        "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the run; nothing is read or sent before items are about to be judged."""
+    config.addinivalue_line("markers", "fwproof(kind): a check of a policy; the kind is also a marker of its own")
+    config.stash[_FAULTS] = []
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PolicyFile | None:
+    """Collect policy files."""
+    if file_path.name.endswith(SUFFIX):
+        return PolicyFile.from_parent(parent, path=file_path)
+    return None
+
+
+def _run_of(config: pytest.Config) -> AuditRun:
+    if _RUN not in config.stash:
+        from fwproof.audit.run import AuditRun  # here, so that a session without policies does not pay for it
+
+        root = config.rootpath
+        inventory = config.getoption("--inventory") or root / "fixtures" / "inventory.yaml"
+        reports = config.getoption("--reports") or root / "reports"
+        config.stash[_RUN] = AuditRun(
+            inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
+            command=" ".join(["pytest", *config.invocation_params.args]), root=root,
+        )  # fmt: skip
+    return config.stash[_RUN]
+
+
+class PolicyFile(pytest.File):
+    """A policy; its items are its checks, in the order of the file."""
+
+    def collect(self) -> Iterator[CheckItem]:
+        """Yield one item per check. Faults wait until every file was read, so that all are told at once."""
+        try:
+            checks = _run_of(self.config).checks_of(self.path)
+        except InputError as error:
+            self.config.stash[_FAULTS].extend(error.faults)
+            return
+        for check in checks:
+            yield CheckItem.from_parent(self, name=check.id, check=check)
+
+
+class CheckFailed(Exception):
+    """The host is not as expected; carries the outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(outcome.reason)
+
+
+class CheckUndetermined(CheckFailed):
+    """The check could not be looked at, or its answer could not be told."""
+
+
+class CheckItem(pytest.Item):
+    """One check as a pytest item; its location is the expectation's line in the policy."""
+
+    def __init__(self, *, check: Check, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.check = check
+        self.add_marker(pytest.mark.fwproof(check.kind.value))
+        for keyword in (check.host, check.vantage, check.family, check.kind.value, check.direction):
+            if keyword:
+                self.extra_keyword_matches.add(str(keyword))
+
+    def setup(self) -> None:
+        """Judge from the gathered facts; what could not be told ends here, as pytest's ERROR."""
+        outcome = _run_of(self.config).judge(self.check)
+        self.user_properties.append(("verdict", outcome.verdict.value))
+        if outcome.verdict in {Verdict.ERROR, Verdict.INCONCLUSIVE}:
+            raise CheckUndetermined(outcome)
+        if outcome.verdict in {Verdict.NOT_APPLICABLE, Verdict.WAIVED}:
+            pytest.skip(outcome.reason)
+
+    def runtest(self) -> None:
+        """Fail when the outcome is not as expected."""
+        outcome = _run_of(self.config).judge(self.check)
+        if outcome.verdict is Verdict.FAIL:
+            raise CheckFailed(outcome)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Show the outcome in words, never a traceback of the engine."""
+        if isinstance(excinfo.value, CheckFailed):
+            return _in_words(excinfo.value.outcome)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        """Point at the expectation in the policy; pytest counts lines from 0."""
+        return self.check.expectation.file, self.check.expectation.line - 1, self.name
+
+
+def _in_words(outcome: Outcome) -> str:
+    labels = ("reason", "proved", "observed", "attributed", "rule", "fix")
+    return "\n".join(f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse to start when a policy or the inventory has faults; otherwise note what was planned and selected."""
+    if config.stash[_FAULTS]:
+        raise pytest.UsageError(str(InputError(config.stash[_FAULTS])))
+    checks = [item.check for item in items if isinstance(item, CheckItem)]
+    if not checks:
+        return
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("fwproof gathers once, concurrently, in one process: run without -n")
+    _run_of(config).select(checks)
+    if len(checks) == len(items) and config.option.tbstyle == "auto":
+        config.option.tbstyle = "no"  # the summary below tells failures once, grouped by cause
+        if config.option.reportchars == "fE":
+            config.option.reportchars = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Gather everything that the selected checks need, before the first one is judged."""
+    config = session.config
+    if config.option.collectonly or _RUN not in config.stash or not config.stash[_RUN].selected:
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    show = Progress(reporter)
+    try:
+        config.stash[_RUN].gather(show)
+    except FwproofError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+class Progress:
+    """Live progress lines; one line that is rewritten on a terminal, one line a stage elsewhere."""
+
+    def __init__(self, reporter: Any) -> None:
+        self.reporter, self.begun = reporter, time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        """Show what is being done, with the seconds since the start."""
+        if self.reporter is None or self.reporter.verbosity < 0:
+            return
+        self.reporter.ensure_newline()
+        self.reporter.write_line(f"[{time.monotonic() - self.begun:5.1f} s] {message}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Write the reports, take down what the run brought up, and settle the exit status."""
+    run = session.config.stash.get(_RUN, None)
+    if run is not None and run.gathered:
+        run.finish()
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == run.undetermined:
+            session.exitstatus = UNDETERMINED
+    if run is not None:
+        run.close()
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the failures grouped by cause and the line of counts."""
+    run = config.stash.get(_RUN, None)
+    if run is None or run.results is None:
+        return
+    from fwproof.report.terminal import render_summary
+
+    terminalreporter.ensure_newline()
+    color = bool(terminalreporter.hasmarkup)
+    for line in render_summary(run.results, run.folder, width=terminalreporter._tw.fullwidth, color=color):
+        terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind, also when the session ended early."""
+    run = config.stash.get(_RUN, None)
+    if run is not None:
+        run.close()
