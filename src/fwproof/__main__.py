@@ -1,0 +1,5 @@
+"""``python -m fwproof`` is ``fwproof``."""
+
+from fwproof.cli.main import main
+
+main()

@@ -1,0 +1,150 @@
+"""One audit from the inventory to the written report; what the pytest plugin and the command line share."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fwproof.audit.gather import Gathered, gather
+from fwproof.errors import HostError
+from fwproof.inventory import Inventory
+from fwproof.judging import judge
+from fwproof.plan import Check, plan
+from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.load import load_policy
+from fwproof.policy.model import Policy
+from fwproof.report.write import write_run
+from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
+
+_PACKAGES = ("fwproof", "pytest", "scapy", "paramiko", "pytest-testinfra", "junit-xml", "PyYAML", "pydantic", "Jinja2")
+
+
+def _utc() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of everything that has a part in the answers."""
+    found = {"python": platform.python_version(), "kernel": platform.release()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+class AuditRun:
+    """The state of one audit: policies as they are collected, what was gathered, what was judged.
+
+    ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
+    """
+
+    def __init__(self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path) -> None:
+        self.inventory_path, self.reports, self.exercise = inventory_path, reports, exercise
+        self.command, self.root = command, root
+        self.policies: dict[Path, Policy] = {}
+        self.planned = 0
+        self.selected: tuple[Check, ...] = ()
+        self.gathered: Gathered | None = None
+        self.results: Results | None = None
+        self.folder: Path | None = None
+        self._outcomes: dict[str, tuple[Outcome, float]] = {}
+        self._begun, self._begun_at = time.monotonic(), _utc()
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The inventory, read once; raises InputError."""
+        return load_inventory(self.inventory_path)
+
+    def checks_of(self, path: Path) -> tuple[Check, ...]:
+        """Return the checks that a policy file plans; raises InputError with every fault of the file."""
+        policy = load_policy(path, self.inventory)
+        self.policies[path] = policy
+        checks = plan(policy, self.inventory)
+        self.planned += len(checks)
+        return checks
+
+    def select(self, checks: Sequence[Check]) -> None:
+        """Note which checks are to be judged, after pytest's own selection."""
+        self.selected = tuple(checks)
+
+    def gather(self, progress: Callable[[str], None]) -> None:
+        """Look at every host and send every probe that the selected checks need."""
+        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise)
+
+    def judge(self, check: Check) -> Outcome:
+        """Return a check's outcome; what could not be looked at becomes the verdict ``error``."""
+        if check.id not in self._outcomes:
+            assert self.gathered is not None
+            begun = time.monotonic()
+            try:
+                outcome = judge(check, self.gathered.facts)
+            except HostError as error:
+                outcome = Outcome(
+                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
+                    fix=error.advice,
+                )  # fmt: skip
+            self._outcomes[check.id] = outcome, time.monotonic() - begun
+        return self._outcomes[check.id][0]
+
+    @property
+    def undetermined(self) -> int:
+        """How many of the judged checks are error or inconclusive."""
+        bad = {Verdict.ERROR, Verdict.INCONCLUSIVE}
+        return sum(outcome.verdict in bad for outcome, _ in self._outcomes.values())
+
+    def finish(self) -> None:
+        """Write the reports of what was judged."""
+        assert self.gathered is not None
+        judged = [check for check in self.selected if check.id in self._outcomes]
+        self.results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
+        self.folder = write_run(self.results, self.gathered.evidence, self.reports)
+
+    def close(self) -> None:
+        """Close every connection and take down the lab, if this run brought it up; safe to call again."""
+        if self.gathered is not None:
+            self.gathered.close()
+
+    def _record(self) -> Run:
+        assert self.gathered is not None
+        started = self._begun_at
+        return Run(
+            id=f"{started.replace('-', '').replace(':', '')}-{uuid.uuid4().hex[:8]}",
+            started=started, ended=_utc(), seconds=round(time.monotonic() - self._begun, 3),
+            tool=f"fwproof {version('fwproof')}", versions=tool_versions(), operator=getpass.getuser(),
+            command=self.command, inventory=self._shown(self.inventory_path), inventory_sha256=self.inventory.sha256,
+            policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
+            hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
+        )  # fmt: skip
+
+    def _hosts(self) -> list[HostRecord]:
+        assert self.gathered is not None
+        return self.gathered.host_records()
+
+    def _shown(self, path: Path) -> str:
+        """Return a path as a report shows it: relative to where the audit runs, when it lies there."""
+        resolved = path.resolve()
+        return str(resolved.relative_to(self.root)) if resolved.is_relative_to(self.root) else str(path)
+
+    def _result(self, check: Check) -> CheckResult:
+        outcome, seconds = self._outcomes[check.id]
+        assert self.gathered is not None
+        return CheckResult(
+            id=check.id, title=check.expectation.title, expectation=check.expectation.id, policy=check.policy.name,
+            file=self._shown(Path(check.expectation.file)), line=check.expectation.line, host=check.host,
+            vantage=check.vantage, family=check.family.value if check.family else None,
+            service=check.service.name if check.service else None, direction=check.direction, kind=check.kind.value,
+            severity=check.expectation.severity, expected=check.expected, verdict=outcome.verdict,
+            reason=outcome.reason, proved=outcome.proved, observed=outcome.observed, attributed=outcome.attributed,
+            rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
+            controls={name: list(ids) for name, ids in check.expectation.controls.items()},
+            evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
+        )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Waves: probes sent together so that a counter tells who decided.
+
+In one wave, all probes to one host and family should be decided by one and the same rule. Its counter, read
+before and after, must then account for every probe that arrived; two rules never share the blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fwproof.decision import RuleRef, Ruling
+from fwproof.flow import Family
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.plan import Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A single-flow check with its probe, and what the model says of the packet and of its reply."""
+
+    check: Check
+    probe: Probe
+    ruling: Ruling
+    reply: Ruling | None
+
+
+def waves(asked: Iterable[Asked]) -> tuple[tuple[Asked, ...], ...]:
+    """Group probes by host, family and deciding rule; the n-th groups of all hosts make the n-th wave."""
+    groups: dict[tuple[str, Family], dict[RuleRef | None, list[Asked]]] = {}
+    for one in asked:
+        place = (one.check.host, one.probe.flow.family)
+        groups.setdefault(place, {}).setdefault(one.ruling.by, []).append(one)
+    columns = [list(by_rule.values()) for by_rule in groups.values()]
+    longest = max((len(column) for column in columns), default=0)
+    return tuple(tuple(one for column in columns if n < len(column) for one in column[n]) for n in range(longest))
+
+
+Counters = Mapping[RuleRef, int]
+
+
+def expected_counts(wave: Sequence[Asked], seen: Mapping[str, Observation]) -> dict[RuleRef, int]:
+    """Return how many packets each deciding rule of a wave must have counted, from what arrived.
+
+    An inbound probe meets the host's tables when it arrives there; an outbound one when it is handed to them,
+    which every sent packet is. Probes whose ruling depends on an oracle are left out: which rule they end in is
+    not known before.
+    """
+    counts: dict[RuleRef, int] = {}
+    for one in wave:
+        outcome = seen.get(one.probe.ref)
+        if outcome is None or one.ruling.by is None or one.ruling.depends_on:
+            continue
+        met = outcome.sent if one.check.direction == "outbound" else int(bool(outcome.arrived))
+        if outcome.state in {PortState.UNREACHABLE, PortState.NO_ANSWER}:
+            met = 0
+        counts[one.ruling.by] = counts.get(one.ruling.by, 0) + met
+    return {rule: count for rule, count in counts.items() if count}

@@ -1,0 +1,83 @@
+"""``fwproof``: verbs that pytest lacks; the audit itself is pytest's.
+
+Each verb lives in a module of its own and is imported when it is called, so that ``fwproof --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from fwproof import __version__
+from fwproof.errors import FwproofError
+
+_VERBS = {
+    "demo": ("fwproof.cli.demo:demo", "Audit two servers on the embedded lab and write the reports."),
+    "audit": ("fwproof.cli.audit:audit", "Run pytest on the policies."),
+    "lab": ("fwproof.cli.lab:lab", "Bring up, use and take down the embedded lab."),
+    "doctor": ("fwproof.cli.lab:doctor", "Try what the lab needs of this machine."),
+    "explain": ("fwproof.cli.explain:explain", "Follow packets through rule tables."),
+    "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
+    "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
+    "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),
+}
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of a first day's work."""
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        module, _, name = _VERBS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs with their one line each, without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest verb for an unknown one."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(args[0], list(_VERBS), 1) if args else []
+        if args and args[0] not in _VERBS and near:
+            ctx.fail(f"no command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="fwproof")
+def cli() -> None:
+    """Prove, observe and attribute what a Linux host's firewall does.
+
+    \b
+    Examples:
+      fwproof demo                                     the whole job, on a lab made of namespaces
+      fwproof audit checks --inventory fixtures/inventory.yaml
+      fwproof lab up; fwproof lab exec ai-server -- iptables-save
+    """
+
+
+def main() -> None:
+    """Run the command line; every known failure is one message and its exit code, never a traceback."""
+    try:
+        cli(standalone_mode=True)
+    except FwproofError as error:
+        click.echo(f"fwproof: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,148 @@
+"""Facts: what gathering found out, in the form that judging reads. Nothing here does I/O.
+
+A fact that could not be established is a :class:`~fwproof.errors.HostError` in its place, so that a judge meets
+the reason instead of an absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fwproof.decision import RuleRef, Ruling
+from fwproof.errors import HostError
+from fwproof.evidence.droplog import DropLine
+from fwproof.flow import Flow
+from fwproof.inventory import Inventory
+from fwproof.observation import Observation
+from fwproof.semantics.model import HostModel, LogAct
+from fwproof.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How far a rule's packet counter moved while ``probes`` packets that it should decide arrived."""
+
+    rule: RuleRef
+    probes: int
+    moved: int
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the counter accounts for every probe; other traffic can only move it further."""
+        return self.moved >= self.probes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowFacts:
+    """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did."""
+
+    flow: Flow
+    ruling: Ruling
+    reply: Ruling | None = None
+    observation: Observation | HostError | None = None
+    counted: Counted | None = None
+    logged: DropLine | None = None
+    connected: Connected | HostError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """An ordinary TCP connection, made by the sender's own kernel: whether it stood, and what was read."""
+
+    ok: bool
+    detail: str
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurstFacts:
+    """A burst of new connections from one source: how many of them the target's tables let in."""
+
+    sent: int
+    arrived: int
+    admitted: int
+    answered: int
+    first_refused: int | None
+    predicted: tuple[bool, ...]
+    counters: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BanFacts:
+    """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold."""
+
+    attempts: int
+    banned: bool
+    in_kernel: str
+    refused: bool
+    others_unharmed: bool
+    unbanned: bool
+    open_again: bool
+    steps: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every part of the cycle was seen."""
+        return all((self.banned, self.in_kernel, self.refused, self.others_unharmed, self.unbanned, self.open_again))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFacts:
+    """A probe that was dropped on purpose: the rules that log before the drop, and the line that it left.
+
+    ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words.
+    """
+
+    refused: bool
+    decided: str
+    rules: tuple[LogAct, ...]
+    observed: str
+    line: DropLine | None
+    log_file: str
+    lines_read: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourFacts:
+    """Whether a host answered an ICMPv6 neighbour solicitation of a vantage on its own link."""
+
+    answered: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything one audit found out, by host name or check id.
+
+    ``exercised`` holds what a check of its own kind needs: BurstFacts, BanFacts, LogFacts, NeighbourFacts or
+    Connected, or the HostError that stood in the way.
+    """
+
+    inventory: Inventory
+    snapshots: Mapping[str, Snapshot | HostError]
+    models: Mapping[str, HostModel | HostError]
+    agents: Mapping[str, HostError | None]
+    flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
+    exercised: Mapping[str, BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError] = field(
+        default_factory=dict
+    )
+
+    def snapshot(self, host: str) -> Snapshot:
+        """Return a host's snapshot; raise the HostError that stood in the way."""
+        return _or_raise(self.snapshots[host])
+
+    def model(self, host: str) -> HostModel:
+        """Return a host's model; raise the HostError that stood in the way."""
+        return _or_raise(self.models[host])
+
+
+_T = TypeVar("_T")
+
+
+def _or_raise(value: _T | HostError) -> _T:
+    if isinstance(value, HostError):
+        raise value
+    return value

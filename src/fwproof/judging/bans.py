@@ -1,0 +1,99 @@
+"""Judging fail2ban: what the jail is told to watch, whether it watches, and one ban from provocation to unban."""
+
+from __future__ import annotations
+
+from fwproof.errors import HostError
+from fwproof.evidence.fail2ban import JailConfig, JailStatus, complaints, parse_dump, parse_jails, parse_status
+from fwproof.facts import BanFacts, Facts
+from fwproof.plan import Check
+from fwproof.policy.model import Bans
+from fwproof.results import Outcome, Verdict
+from fwproof.snapshot import Snapshot
+
+
+def judge_bans(check: Check, facts: Facts) -> Outcome:
+    """Judge a jail's configuration and state against the numbers of the policy."""
+    assert isinstance(check.expectation, Bans)
+    want, snapshot = check.expectation, facts.snapshot(check.host)
+    if want.jail not in parse_jails(snapshot.text("fail2ban-status")):
+        return Outcome(
+            verdict=Verdict.FAIL, reason=f"fail2ban runs without a jail named {want.jail}", cause="the jail does not run",
+            observed=snapshot.text("fail2ban-status").strip(), fix=f"Enable [{want.jail}] in /etc/fail2ban/jail.d/.",
+        )  # fmt: skip
+    status = parse_status(want.jail, snapshot.text(f"fail2ban-status-{want.jail}"))
+    config = parse_dump(snapshot.text("fail2ban-dump")).get(want.jail)
+    if status is None or config is None:
+        raise HostError(check.host, f"what fail2ban says of {want.jail} cannot be read", "see the raw evidence")
+    problems = [*_jail_problems(config, status), *_number_problems(want, config)]
+    log = complaints(_log(snapshot), want.jail)
+    return Outcome(
+        verdict=Verdict.FAIL if problems else Verdict.PASS,
+        reason="; ".join(problems) or "the jail watches its log, and its numbers are those of the policy",
+        cause=_cause(problems, status),
+        fix="Give every failregex a <HOST>, then restart fail2ban and see that the jail's file list is not empty."
+        if config.without_host else ("Set the jail's numbers as the policy says." if problems else ""),
+        proved=f"{len(config.failregexes)} failregexes, {len(config.without_host)} of them without a host group",
+        observed=f"files watched: {' '.join(status.files) or 'none'}; failed now: {status.failed}; banned: {len(status.banned)}",
+        attributed="; ".join(log),
+        rule="; ".join(f"failregex {n}: {regex}" for n, regex in config.without_host),
+        evidence=tuple([f"failregex {n}: {regex}" for n, regex in enumerate(config.failregexes, 1)] + list(log)),
+    )  # fmt: skip
+
+
+def _jail_problems(config: JailConfig, status: JailStatus) -> list[str]:
+    problems = [f"failregex {n} has no <HOST>, so fail2ban refuses it: {regex}" for n, regex in config.without_host]
+    if not status.watches_something:
+        meant = " ".join(config.log_paths) or "any log"
+        problems.append(
+            f"the jail is reported as up, but its file list is empty: it watches nothing, {meant} least of all"
+        )
+    return problems
+
+
+def _number_problems(want: Bans, config: JailConfig) -> list[str]:
+    numbers = (("maxretry", want.maxretry, config.maxretry), ("findtime", want.findtime, config.findtime),
+               ("bantime", want.bantime, config.bantime))  # fmt: skip
+    return [f"{name} is {got}, expected {expected}" for name, expected, got in numbers if got != expected]
+
+
+def _cause(problems: list[str], status: JailStatus) -> str:
+    if not problems:
+        return ""
+    return "fail2ban's jail watches nothing" if not status.watches_something else "fail2ban's jail is not as expected"
+
+
+def _log(snapshot: Snapshot) -> str:
+    """Return fail2ban's own log; without it the judge still has the status, only its reasons are missing."""
+    try:
+        return snapshot.text("fail2ban-log")
+    except HostError:
+        return ""
+
+
+def judge_ban_exercise(check: Check, facts: Facts) -> Outcome:
+    """Judge the life of one provoked ban."""
+    assert isinstance(check.expectation, Bans)
+    seen = facts.exercised[check.id]
+    if isinstance(seen, HostError):
+        raise seen
+    assert isinstance(seen, BanFacts)
+    wanted = f"{check.expectation.maxretry} bad attempts ban the source, and nobody else"
+    missing = [
+        words
+        for good, words in (
+            (seen.banned, f"no ban came within the wait after {seen.attempts} bad attempts"),
+            (bool(seen.in_kernel), "no rule or set of the kernel holds the address"),
+            (seen.refused, "the banned source still gets through"),
+            (seen.others_unharmed, "another source was refused as well"),
+            (seen.unbanned, "the ban could not be taken back"),
+            (seen.open_again, "the source stays refused after the unban"),
+        )
+        if not good
+    ]
+    return Outcome(
+        verdict=Verdict.PASS if seen.whole else Verdict.FAIL,
+        reason=f"{wanted}: seen from provocation to unban" if seen.whole else f"{wanted}: {'; '.join(missing)}",
+        cause="" if seen.whole else ("bad attempts are not banned" if not seen.banned else "a ban does not work as expected"),
+        fix="" if seen.whole else "See that the jail watches its log and that its action reaches the tables in use.",
+        observed="; ".join(seen.steps), attributed=seen.in_kernel, rule=seen.in_kernel, evidence=seen.steps,
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""Judging what a host cannot work without: loopback, replies of its own connections, neighbour discovery."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+from fwproof.decision import Decision, Ruling
+from fwproof.errors import HostError
+from fwproof.facts import Connected, Facts, FlowFacts, NeighbourFacts
+from fwproof.flow import Address, Family, Flow
+from fwproof.flows import loopback, neighbour_packets, reply, request
+from fwproof.observation import Observation, PortState
+from fwproof.plan import Check, Kind
+from fwproof.policy.model import Service
+from fwproof.results import Outcome, Verdict
+
+_ANYTHING = Service("tcp", 9999, "any service")
+
+
+def _first_refused(rulings: dict[str, Ruling]) -> tuple[str, Ruling] | None:
+    return next(((what, r) for what, r in rulings.items() if Decision.ACCEPT not in r.may), None)
+
+
+def _undecided(rulings: dict[str, Ruling]) -> str:
+    return ", ".join(what for what, ruling in rulings.items() if not ruling.accepted)
+
+
+def _proved(rulings: dict[str, Ruling]) -> str:
+    return "; ".join(f"{what}: {r.decision.value}" + (f" by {r.by}" if r.by else "") for what, r in rulings.items())
+
+
+def _outcome(rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *, seen: bool | None) -> Outcome:
+    """Judge: refused by the tables is fail, disagreement is fail, unproved or unseen is not a pass."""
+    refused = _first_refused(rulings)
+    rule = str(refused[1].by) if refused and refused[1].by else ""
+    if refused is not None:
+        verdict, reason = (
+            Verdict.FAIL,
+            f"{refused[0]} is {refused[1].decision.value}ped by {rule}".replace("rejectped", "rejected"),
+        )
+    elif seen is False:
+        verdict, reason, cause = (
+            Verdict.FAIL,
+            "the tables let it through, but it does not work",
+            "model and wire disagree",
+        )
+    elif _undecided(rulings):
+        verdict, reason = Verdict.INCONCLUSIVE, f"the tables do not settle: {_undecided(rulings)}"
+    else:
+        verdict = Verdict.PASS
+        reason = "let through by the tables" + (
+            ", and it works" if seen else "; nothing on the wire was there to try it"
+        )
+    bad = verdict is Verdict.FAIL
+    return Outcome(
+        verdict=verdict, reason=reason, proved=_proved(rulings), observed=observed, rule=rule,
+        cause=cause if bad else "", fix=fix if bad else "", evidence=tuple(f"{w}: {r.by}" for w, r in rulings.items()),
+    )  # fmt: skip
+
+
+def judge_loopback(check: Check, facts: Facts) -> Outcome:
+    """Judge that the host can talk to itself."""
+    assert check.family is not None
+    model, flow = facts.model(check.host), loopback(_ANYTHING, check.family)
+    rulings = {
+        "leaving through lo": model.evaluate(flow, hook="output"),
+        "arriving from lo": model.evaluate(flow, hook="input"),
+    }
+    seen = facts.exercised.get(check.id)
+    if isinstance(seen, HostError):
+        raise seen
+    connected = seen if isinstance(seen, Connected) else None
+    tool = "ip6tables" if check.family is Family.IPV6 else "iptables"
+    return _outcome(
+        rulings, connected.detail if connected else "no service listens that a connection could be tried to",
+        "loopback is cut", f"{tool} -I INPUT -i lo -j ACCEPT; {tool} -I OUTPUT -o lo -j ACCEPT",
+        seen=connected.ok if connected else None,
+    )  # fmt: skip
+
+
+def judge_established(check: Check, facts: Facts) -> Outcome:
+    """Judge that replies pass both ways: to what the policy lets in, and to what it lets out."""
+    assert check.family is not None
+    model, rulings = facts.model(check.host), {}
+    for direction, flow in _sample_requests(check, facts).items():
+        hook = "output" if direction == "inbound" else "input"
+        way = "leaving" if direction == "inbound" else "arriving"
+        rulings[f"the reply {way}, {reply(flow)}"] = model.evaluate(reply(flow), hook=hook)
+    asked, answered = _replies_seen(check, facts)
+    return _outcome(
+        rulings, f"{answered} of {asked} probes that the tables let in were answered" if asked else "no probe was let in",
+        f"replies are dropped by {refused[1].by}" if (refused := _first_refused(rulings)) else "",
+        "Accept RELATED,ESTABLISHED first, in INPUT and in OUTPUT.", seen=answered > 0 if asked else None,
+    )  # fmt: skip
+
+
+def _sample_requests(check: Check, facts: Facts) -> dict[str, Flow]:
+    """Return one request the policy allows in each direction, with the interface it would use."""
+    assert check.family is not None
+    own = facts.inventory.hosts[check.host].address(check.family)
+    assert own is not None
+    interface = facts.model(check.host).interface_for(own)
+    found: dict[str, Flow] = {}
+    for direction, allows in (("inbound", check.policy.inbound), ("outbound", check.policy.outbound)):
+        for allow in allows:
+            networks = allow.peers.of(check.family)
+            if networks and direction not in found:
+                peer: Address = next(iter(networks[0].hosts()), networks[0].network_address)
+                src, dst = (peer, own) if direction == "inbound" else (own, peer)
+                flow = request(allow.service, src, dst)
+                found[direction] = _through(flow, interface, direction)
+    return found
+
+
+def _through(flow: Flow, interface: str | None, direction: str) -> Flow:
+    from dataclasses import replace
+
+    return replace(flow, iif=interface) if direction == "inbound" else replace(flow, oif=interface)
+
+
+def _replies_seen(check: Check, facts: Facts) -> tuple[int, int]:
+    """Return how many inbound probes of this host and family were let in, and how many of them were answered."""
+    seen = [
+        known.observation
+        for id_, known in facts.flows.items()
+        if isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
+        and known.observation.probe.receiver == check.host and known.flow.family is check.family
+        and known.observation.let_in
+    ]  # fmt: skip
+    return len(seen), sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen)
+
+
+def judge_neighbour(check: Check, facts: Facts) -> Outcome:
+    """Judge that IPv6 neighbour discovery works both ways: without it no IPv6 packet finds the host."""
+    own = facts.inventory.hosts[check.host].address(Family.IPV6)
+    peer = check.peer or ip_address("fe80::1")
+    assert isinstance(own, IPv6Address)
+    assert isinstance(peer, IPv6Address)
+    model = facts.model(check.host)
+    packets = neighbour_packets(own, peer, model.interface_for(own) or "eth0")
+    rulings = {role: model.evaluate(flow, hook="input" if flow.iif else "output") for role, flow in packets.items()}
+    seen = facts.exercised.get(check.id)
+    if isinstance(seen, HostError):
+        raise seen
+    found = seen if isinstance(seen, NeighbourFacts) else None
+    return _outcome(
+        rulings, found.detail if found else "no vantage on the host's link could ask",
+        "IPv6 is dead: neighbour discovery is dropped",
+        "Accept ICMPv6 types 135 and 136 with hop limit 255, in INPUT and OUTPUT.",
+        seen=found.answered if found else None,
+    )  # fmt: skip
+
+
+JUDGES = {
+    Kind.LOOPBACK: judge_loopback,
+    Kind.ESTABLISHED: judge_established,
+    Kind.NEIGHBOUR: judge_neighbour,
+}

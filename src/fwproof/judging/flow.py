@@ -1,0 +1,165 @@
+"""Judging one flow: the verdict table of the design, for inbound and outbound, allow and deny."""
+
+from __future__ import annotations
+
+from fwproof.decision import Decision, Ruling
+from fwproof.errors import HostError
+from fwproof.facts import Facts, FlowFacts
+from fwproof.judging.wire import attributed_words, evidence_lines, let_through, observed_words
+from fwproof.observation import Observation, PortState
+from fwproof.plan import Check
+from fwproof.results import Outcome, Verdict
+
+
+def judge_flow(check: Check, facts: Facts) -> Outcome:
+    """Judge an inbound or outbound check of one flow; raises HostError when it could not be looked at."""
+    known = facts.flows[check.id]
+    if isinstance(known, HostError):
+        raise known
+    if isinstance(known.observation, HostError):
+        raise known.observation
+    assert known.observation is not None
+    verdict, reason, cause, fix = (
+        _allowed(check, known, known.observation)
+        if check.expected == "allow"
+        else _denied(check, known, known.observation)
+    )
+    if verdict is Verdict.PASS and known.counted is not None and not known.counted.confirms:
+        verdict, cause = Verdict.FAIL, "model and counters disagree"
+        reason = f"{reason}, but the rule that should have decided did not count the packets"
+        fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
+    return Outcome(
+        verdict=verdict, reason=reason, cause=cause, fix=fix,
+        proved=proved_words(known.ruling, known.reply), observed=observed_words(known),
+        attributed=attributed_words(known), rule=_deciding(known, verdict), evidence=evidence_lines(known),
+    )  # fmt: skip
+
+
+def proved_words(ruling: Ruling, reply: Ruling | None) -> str:
+    """Return the model's answer on a packet and its reply in a sentence."""
+    words = f"{ruling.decision.value}"
+    if ruling.by is not None:
+        words += f" by {ruling.by}"
+    if ruling.depends_on:
+        words += f", depending on {', '.join(ruling.depends_on)}"
+    if reply is not None and Decision.ACCEPT in ruling.may:
+        words += f"; its reply: {reply.decision.value}" + (f" by {reply.by}" if reply.by else "")
+    return words
+
+
+def _deciding(known: FlowFacts, verdict: Verdict) -> str:
+    reply_decides = verdict is Verdict.FAIL and known.reply is not None and known.reply.refused
+    ruling = known.reply if reply_decides and known.reply and not known.ruling.refused else known.ruling
+    return str(ruling.by) if ruling.by else ""
+
+
+_Answer = tuple[Verdict, str, str, str]
+
+
+def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
+    outbound = check.direction == "outbound"
+    through = let_through(seen, outbound=outbound)
+    ruling, by = known.ruling, known.ruling.by
+    if ruling.refused:
+        return (
+            Verdict.FAIL, f"should be let through, but is {_past(ruling.decision)} by {by}",
+            f"{check.service} is refused {'on the way out' if outbound else 'on the way in'} by {by}",
+            f"Accept {check.service} for {_whom(check)} before this rule, in {_family(check)}.",
+        )  # fmt: skip
+    if known.reply is not None and known.reply.refused:
+        chain = known.reply.by.chain if known.reply.by else "the chain"
+        return (
+            Verdict.FAIL, f"the request is let through, but its reply is {_past(known.reply.decision)} by {known.reply.by}",
+            f"replies are dropped by {known.reply.by}",
+            f"Accept RELATED,ESTABLISHED first in {chain}: -I {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        )  # fmt: skip
+    if through is True:
+        if seen.state is PortState.REPLY_LOST:
+            return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
+        return _allowed_on_the_wire(known, seen)
+    if through is False:
+        return _disagree(known, f"the model lets it through, but on the wire it {seen.state.value.replace('-', ' ')}")
+    return (
+        Verdict.INCONCLUSIVE, f"the tables let it through, but the wire could not show it: {seen.note or seen.state.value}",
+        "not settled on the wire", "See whether something on the way blocks it, or probe from another vantage.",
+    )  # fmt: skip
+
+
+def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
+    connected = known.connected
+    if isinstance(connected, HostError):
+        raise connected
+    if connected is not None and not connected.ok and seen.state is PortState.OPEN:
+        return _disagree(known, f"the probe was answered, but a full connection failed: {connected.detail}")
+    if seen.state is PortState.ACCEPTED_SILENT and known.flow.flags:
+        return _disagree(known, "let in, and the model lets its reply out, but no answer left the host")
+    if known.ruling.accepted:
+        return Verdict.PASS, "let through by the tables, and on the wire", "", ""
+    return (
+        Verdict.PASS,
+        f"let through on the wire; observed only, as the tables say {known.ruling.decision.value}",
+        "",
+        "",
+    )
+
+
+def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
+    outbound = check.direction == "outbound"
+    through = let_through(seen, outbound=outbound)
+    ruling, by = known.ruling, known.ruling.by
+    if Decision.ACCEPT in ruling.may and ruling.decision is not Decision.UNKNOWN:
+        hidden = "" if through else f"; on the wire it {_hidden(seen)}"
+        return (
+            Verdict.FAIL, f"should be refused, but is let {'out' if outbound else 'in'} by {by}{hidden}",
+            _leak_cause(check, known), f"Refuse it by default, and accept {check.service} for the named peers only.",
+        )  # fmt: skip
+    if through is True:
+        if ruling.decision is Decision.UNKNOWN:
+            reason = (
+                f"let through on the wire; the tables could not be read to the end ({', '.join(ruling.depends_on)})"
+            )
+            return Verdict.FAIL, reason, "open on the wire", "Refuse this flow."
+        return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")
+    if ruling.decision is Decision.UNKNOWN:
+        if through is False:
+            return Verdict.PASS, "refused on the wire; observed only, as a rule could not be read", "", ""
+        return Verdict.INCONCLUSIVE, "neither the tables nor the wire could settle it", "not settled", ""
+    if through is False:
+        return Verdict.PASS, "refused by the tables, and on the wire", "", ""
+    note = "something before this firewall stopped the probe, so the wire did not test it"
+    if seen.state is PortState.NO_ANSWER:
+        note = "no answer on the wire; arrival was not watched"
+    return Verdict.PASS, f"refused by the tables; {note}", "", ""
+
+
+def _leak_cause(check: Check, known: FlowFacts) -> str:
+    by = known.ruling.by
+    way = "out" if check.direction == "outbound" else "in"
+    if by is not None and by.rule is None:
+        return f"{by.family} {by.chain} has no default deny: its policy {by.text} lets {check.service} {way}"
+    return f"{check.service} is let {way} for too many by {by}"
+
+
+def _disagree(known: FlowFacts, reason: str) -> _Answer:
+    return (
+        Verdict.FAIL, reason, "model and wire disagree",
+        f"Trace one such packet on the host: {known.flow}. Either the tables changed during the run, or fwproof reads them wrongly.",
+    )  # fmt: skip
+
+
+def _hidden(seen: Observation) -> str:
+    if seen.state is PortState.ACCEPTED_SILENT:
+        return "was let in too, and only its reply was lost"
+    return f"did not show ({seen.state.value})"
+
+
+def _past(decision: Decision) -> str:
+    return {Decision.DROP: "dropped", Decision.REJECT: "rejected"}.get(decision, decision.value)
+
+
+def _whom(check: Check) -> str:
+    return str(check.peer or "the named peers")
+
+
+def _family(check: Check) -> str:
+    return "ip6tables" if check.family == "ipv6" else "iptables"

@@ -1,0 +1,91 @@
+"""Judging a rate limit: what the tables admit by simulation, what a burst was admitted, what was expected."""
+
+from __future__ import annotations
+
+from fwproof.errors import HostError
+from fwproof.facts import BurstFacts, Facts
+from fwproof.plan import Check
+from fwproof.policy.model import Allow
+from fwproof.results import Outcome, Verdict
+
+
+def judge_rate(check: Check, facts: Facts) -> Outcome:
+    """Judge the burst of one source inside the named peers, or that one outside them is not let in unlimited."""
+    assert isinstance(check.expectation, Allow)
+    assert check.expectation.rate is not None
+    burst = facts.exercised[check.id]
+    if isinstance(burst, HostError):
+        raise burst
+    assert isinstance(burst, BurstFacts)
+    rate, expected = check.expectation.rate, min(check.expectation.rate.limit, burst.sent)
+    predicted = sum(burst.predicted)
+    words = {
+        "proved": f"of {burst.sent} new connections at once from one source, the tables admit {predicted}",
+        "observed": _observed(burst),
+        "attributed": "; ".join(burst.counters),
+        "evidence": (*burst.counters, *((burst.note,) if burst.note else ())),
+    }
+    rule = next((line.split(" counted ")[0] for line in burst.counters), "")
+    verdict, reason, cause, fix = (
+        _outside(check, burst, predicted, expected)
+        if check.expected == "limited or denied"
+        else _inside(check, burst, predicted, expected, f"{rate.limit} in {rate.per:g} s")
+    )
+    return Outcome(
+        verdict=verdict, reason=reason, cause=cause, fix=fix, rule=rule, proved=words["proved"],
+        observed=words["observed"], attributed=words["attributed"], evidence=words["evidence"],
+    )  # fmt: skip
+
+
+def _observed(burst: BurstFacts) -> str:
+    if not burst.arrived:
+        return f"{burst.sent} sent, none arrived{'. ' + burst.note if burst.note else ''}"
+    first = f"; the first refused was number {burst.first_refused}" if burst.first_refused else ""
+    return f"{burst.sent} sent, {burst.arrived} arrived, {burst.admitted} let in, {burst.answered} answered{first}"
+
+
+_Answer = tuple[Verdict, str, str, str]
+
+
+def _inside(check: Check, burst: BurstFacts, predicted: int, expected: int, limit: str) -> _Answer:
+    service = check.service
+    if predicted != expected:
+        if predicted == 0:
+            return (
+                Verdict.FAIL, f"{limit} should be let in, the tables let in none",
+                f"{service} is refused to the peers that may use it", "Accept the service for its peers first.",
+            )  # fmt: skip
+        off = f"the limiter admits {predicted}, not {expected}"
+        fix = "Check the limit before counting: --rcheck (or --update) … -j DROP first, --set … -j ACCEPT after it."
+        if predicted == burst.sent:
+            off, fix = "no limiter applies to this source", f"Limit new connections to {limit}."
+        return Verdict.FAIL, f"{limit} should be let in: {off}", f"{service}: {off}", fix
+    if not burst.arrived:
+        return Verdict.INCONCLUSIVE, f"the tables admit {predicted}; no packet of the burst arrived", "not settled", ""
+    if burst.arrived < burst.sent:
+        lost = burst.sent - burst.arrived
+        return Verdict.INCONCLUSIVE, f"{lost} packets of the burst were lost before the host", "burst was thinned", ""
+    if burst.admitted != expected:
+        return (
+            Verdict.FAIL, f"the tables should admit {predicted}, but {burst.admitted} were let in",
+            "model and wire disagree", "Repeat the burst; other connections from this source may have been counted.",
+        )  # fmt: skip
+    if burst.answered != burst.admitted:
+        return (
+            Verdict.FAIL, f"{burst.admitted} were let in as expected, but only {burst.answered} were answered",
+            f"{service}: replies are lost", "See the service's allow checks.",
+        )  # fmt: skip
+    return Verdict.PASS, f"exactly {burst.admitted} of {burst.sent} were let in", "", ""
+
+
+def _outside(check: Check, burst: BurstFacts, predicted: int, expected: int) -> _Answer:
+    if predicted > expected or burst.admitted > expected:
+        number = max(predicted, burst.admitted)
+        return (
+            Verdict.FAIL, f"a source outside the named peers is let in {number} times of {burst.sent}: it is not limited at all",
+            f"{check.service}: sources outside the named peers are not limited at all",
+            "Refuse the sources that no expectation names, or let the limiter see every source.",
+        )  # fmt: skip
+    if not burst.arrived:
+        return Verdict.PASS, "the tables let none in; no packet of the burst arrived", "", ""
+    return Verdict.PASS, f"limited: {burst.admitted} of {burst.sent} were let in", "", ""

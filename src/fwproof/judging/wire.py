@@ -1,0 +1,87 @@
+"""What the wire says of one probe, in words and in the one bit that matters: was it let through?"""
+
+from __future__ import annotations
+
+from fwproof.errors import HostError
+from fwproof.facts import FlowFacts
+from fwproof.observation import Observation, PortState
+
+_IN_WORDS = {
+    PortState.OPEN: "arrived, and a service answered",
+    PortState.CLOSED: "arrived and was let in; nobody listens",
+    PortState.REJECTED: "arrived, and a rule rejected it",
+    PortState.ACCEPTED_SILENT: "arrived and was let in (conntrack confirmed it); no answer left the host",
+    PortState.SILENT: "arrived at the host and was dropped there",
+    PortState.REPLY_LOST: "arrived and was answered; the answer was lost on the way back",
+    PortState.NEVER_ARRIVED: "never arrived",
+    PortState.REFUSED_LOCALLY: "was stopped by the sender's own output rules",
+    PortState.UNREACHABLE: "found no neighbour or no route",
+    PortState.NO_ANSWER: "was not answered; the far end could not be watched",
+}
+
+
+def observed_words(facts: FlowFacts) -> str:
+    """Return what became of the probe in one or two sentences."""
+    seen = facts.observation
+    if seen is None:
+        return "no probe was sent"
+    if isinstance(seen, HostError):
+        return f"could not be observed: {seen}"
+    words = f"{seen.probe.flow}: {_IN_WORDS[seen.state]}"
+    if seen.answer:
+        words += f" ({seen.answer})"
+    if seen.sent > 1:
+        words += f", after {seen.sent} packets"
+    if seen.note:
+        words += f". {seen.note}"
+    return words + _connected_words(facts)
+
+
+def _connected_words(facts: FlowFacts) -> str:
+    if facts.connected is None:
+        return ""
+    if isinstance(facts.connected, HostError):
+        return f". A full connection could not be tried: {facts.connected}"
+    return f". A full connection {'stood' if facts.connected.ok else 'failed'}: {facts.connected.detail}"
+
+
+def let_through(seen: Observation, *, outbound: bool) -> bool | None:
+    """Whether the audited host's tables let the probe through; None when the wire cannot tell.
+
+    Inbound, the audited host is the receiver. Outbound it is the sender: a packet that arrived anywhere, or
+    that was answered, got out; one that its own output rules stopped did not.
+    """
+    if not outbound:
+        return seen.let_in
+    if seen.state is PortState.REFUSED_LOCALLY:
+        return False
+    if seen.arrived or seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST}:
+        return True
+    return None
+
+
+def evidence_lines(facts: FlowFacts) -> tuple[str, ...]:
+    """Return the packets, counters and log lines behind an answer, one line each."""
+    lines = [f"rule met: {step.rule} -> {step.action}" for step in facts.ruling.trace if step.matched != "no"][-6:]
+    if isinstance(facts.observation, Observation):
+        lines += [f"{p.host} {p.direction} {p.summary}" for p in facts.observation.packets[:8]]
+    if facts.counted is not None:
+        lines.append(f"counter: {facts.counted.rule} moved by {facts.counted.moved} for {facts.counted.probes} probes")
+    if facts.logged is not None:
+        lines.append(f"log: {facts.logged.text}")
+    return tuple(lines)
+
+
+def attributed_words(facts: FlowFacts) -> str:
+    """Return the kernel's own evidence for who decided."""
+    words = []
+    if facts.counted is not None:
+        verb = "confirms" if facts.counted.confirms else "does NOT confirm"
+        words.append(
+            f"the counter of {facts.counted.rule} {verb} it: +{facts.counted.moved} for {facts.counted.probes} probes"
+        )
+    if isinstance(facts.observation, Observation) and facts.observation.confirmed:
+        words.append("conntrack reported the new connection")
+    if facts.logged is not None:
+        words.append(f"logged as “{facts.logged.prefix}”")
+    return "; ".join(words)
