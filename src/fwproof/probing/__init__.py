@@ -1,0 +1,1 @@
+"""Probing: sends real packets from real vantage points and watches both ends."""

@@ -1,0 +1,847 @@
+#!/usr/bin/python3 -IS
+# ruff: noqa: UP006, UP035, UP045, EXE001, PTH112, PTH118, PTH123, PTH208, SIM105, TRY301, TRY004
+"""fwproof-agent: sends and captures probe packets on one host; JSON lines on stdin and stdout.
+
+One file, standard library only, Python 3.6 syntax and newer (the host's Python, not the auditor's). It runs
+either streamed into a Python interpreter (root tier) or as a root-owned file that sudo allows by name with no
+argument (observe tier). It leaves nothing behind, and ends on end of input, ``bye`` or its own deadline.
+
+What whoever may start it gains, and why no more than that (the auditing account may be stolen):
+
+* Capture is for marked packets only. The kernel filter keeps the port block 61000-64999 and ICMP errors; of
+  those, only packets of a flow whose first packet carries the 32-bit marker (or that this process sent) are
+  kept, without TCP payload, at most SNAPLEN bytes, MAX_PER_FLOW per flow. Other people's traffic never leaves.
+* Sending is for probe forms only: empty TCP with the marker as sequence number, UDP and ICMP echo whose payload
+  is the marker, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
+  ports of the block, no multicast or broadcast, no fragments, rate and number capped. Packets go through raw IP
+  sockets, so the kernel routes them and the host's own OUTPUT rules apply.
+* ``connect`` opens an ordinary TCP connection with the privileges of the user who called sudo, never root's.
+* Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
+* ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
+  whoever can make that happen controls that address anyway.
+* Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
+  own list, addresses are parsed and printed again.
+
+Requests are ``{"ref": n, "op": name, ...}``; answers ``{"ref": n, "ok": {...}}`` or
+``{"ref": n, "error": text, "kind": "refused" | "bad" | "failed"}``. Packets are hex, times nanoseconds of
+CLOCK_REALTIME. Sources: packet(7), raw(7), netlink(7), linux/filter.h, nfnetlink_conntrack.h, rtnetlink(7).
+"""
+
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+VERSION = 1
+PORT_LOW, PORT_HIGH = 61000, 64999
+MARK = b"fwproof probe "
+SNAPLEN = 128
+MAX_FRAME = 128
+MAX_PER_FLOW = 24
+MAX_FLOWS = 200000
+MAX_HELD = 200000
+MAX_PACKETS = 1000000
+MIN_GAP = 1 / 20000.0
+LIFETIME = 4 * 3600
+IDLE = 1800
+LOCK = b"\0fwproof-agent"
+TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+SOL_PACKET, SOL_NETLINK = 263, 270
+PACKET_OUTGOING = 4
+SO_RCVBUFFORCE, SO_ATTACH_FILTER, SO_TIMESTAMPNS = 33, 26, 35
+FIXED_COMMANDS = {
+    "iptables-save": ("iptables-save", "-c"),
+    "ip6tables-save": ("ip6tables-save", "-c"),
+    "iptables-legacy-save": ("iptables-legacy-save", "-c"),
+    "ip6tables-legacy-save": ("ip6tables-legacy-save", "-c"),
+    "nft": ("nft", "-j", "list", "ruleset"),
+}
+RECENT = "/proc/net/xt_recent"
+
+Tuple5 = Tuple[int, bytes, int, bytes, int]
+Request = Dict[str, Any]
+Answer = Dict[str, Any]
+
+
+class Refused(Exception):
+    """What was asked for is not among the things this agent does."""
+
+
+def check16(cookie: int, port: int) -> int:
+    """Return the lower half of the marker: a checksum that ordinary traffic has by chance 1 time in 65536."""
+    return zlib.crc32(b"fwproof" + struct.pack("!HH", cookie, port)) & 0xFFFF
+
+
+def marker(cookie: int, port: int) -> int:
+    """Return the 32-bit marker of a probe: TCP sequence number, and the end of UDP and ICMP payloads."""
+    return (cookie << 16) | check16(cookie, port)
+
+
+def payload(cookie: int, port: int) -> bytes:
+    """Return the inert payload of UDP and ICMP probes."""
+    return MARK + struct.pack("!I", marker(cookie, port))
+
+
+def text(address: bytes) -> str:
+    """Return an address of 4 or 16 bytes as text."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def packed(address: str) -> bytes:
+    """Return the bytes of an address given as text; ValueError when it is none."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except (OSError, TypeError):
+        raise ValueError("not an IP address") from None
+
+
+def in_block(port: int) -> bool:
+    """Tell whether a port is of the probes' block."""
+    return PORT_LOW <= port <= PORT_HIGH
+
+
+# ---- the kernel's packet filter: classic BPF over the IP packet (linux/filter.h) ----------------------------
+
+_LDB, _LDH, _LDHX, _LDBX, _MSH = 0x30, 0x28, 0x48, 0x50, 0xB1
+_AND, _JEQ, _JGT, _JGE, _JSET, _RET = 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
+
+
+def _in_range(load: int, offset: int, miss: str) -> List[Tuple[Any, ...]]:
+    return [(load, offset), (_JGE, PORT_LOW, None, miss), (_JGT, PORT_HIGH, miss, "keep")]
+
+
+def bpf_source() -> List[Any]:
+    """Return the filter as instructions (code, k, where if true, where if false) and labels; None is the next."""
+    lines: List[Any] = [(_LDB, 0), (_AND, 0xF0), (_JEQ, 0x40, "v4", None), (_JEQ, 0x60, "v6", "drop")]
+    lines += ["v4", (_LDH, 6), (_JSET, 0x1FFF, "drop", None), (_MSH, 0), (_LDB, 9)]
+    lines += [(_JEQ, TCP, "ports4", None), (_JEQ, UDP, "ports4", None), (_JEQ, ICMP, "icmp4", "drop")]
+    lines += ["ports4", *_in_range(_LDHX, 0, "dport4"), "dport4", *_in_range(_LDHX, 2, "drop")]
+    lines += ["icmp4", (_LDBX, 0)]
+    lines += [(_JEQ, kind, "keep", None) for kind in (3, 11, 12)]
+    lines += [(_JEQ, 0, "echo4", None), (_JEQ, 8, "echo4", "drop")]
+    lines += ["echo4", *_in_range(_LDHX, 4, "drop")]
+    lines += [
+        "v6",
+        (_LDB, 6),
+        (_JEQ, TCP, "ports6", None),
+        (_JEQ, UDP, "ports6", None),
+        (_JEQ, ICMPV6, "icmp6", "drop"),
+    ]
+    lines += ["ports6", *_in_range(_LDH, 40, "dport6"), "dport6", *_in_range(_LDH, 42, "drop")]
+    lines += ["icmp6", (_LDB, 40), (_JGE, 128, None, "keep")]
+    lines += [(_JEQ, 128, "echo6", None), (_JEQ, 129, "echo6", None)]
+    lines += [(_JEQ, 135, "keep", None), (_JEQ, 136, "keep", "drop")]
+    lines += ["echo6", *_in_range(_LDH, 44, "drop")]
+    lines += ["keep", (_RET, SNAPLEN), "drop", (_RET, 0)]
+    return lines
+
+
+def assemble(lines: List[Any]) -> List[Tuple[int, int, int, int]]:
+    """Turn labelled instructions into (code, jt, jf, k) rows with relative jumps."""
+    places: Dict[str, int] = {}
+    rows: List[Tuple[Any, ...]] = []
+    for line in lines:
+        if isinstance(line, str):
+            places[line] = len(rows)
+        else:
+            rows.append(line)
+    program = []
+    for index, row in enumerate(rows):
+        jumps = [0 if label is None else places[label] - index - 1 for label in row[2:]] or [0, 0]
+        program.append((row[0], jumps[0], jumps[1], row[1]))
+    return program
+
+
+def attach_filter(sock: socket.socket, program: List[Tuple[int, int, int, int]]) -> None:
+    """Attach a classic BPF program to a socket (socket(7), SO_ATTACH_FILTER)."""
+    code = b"".join(struct.pack("HBBI", *row) for row in program)
+    held = ctypes.create_string_buffer(code)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(held)))
+
+
+# ---- packets -----------------------------------------------------------------------------------------------
+
+
+class Header(NamedTuple):
+    """What the agent reads of a packet: protocol, addresses, offset of the transport header."""
+
+    proto: int
+    src: bytes
+    dst: bytes
+    at: int
+
+
+def header(packet: bytes) -> Optional[Header]:
+    """Read the IP header; None for later fragments, IPv6 extension headers, less than 8 bytes of transport."""
+    if len(packet) >= 28 and packet[0] >> 4 == 4 and not struct.unpack_from("!H", packet, 6)[0] & 0x1FFF:
+        at = (packet[0] & 15) * 4
+        return Header(packet[9], packet[12:16], packet[16:20], at) if 20 <= at <= len(packet) - 8 else None
+    if len(packet) >= 48 and packet[0] >> 4 == 6:
+        return Header(packet[6], packet[8:24], packet[24:40], 40)
+    return None
+
+
+def flow_of(packet: bytes, head: Header) -> Optional[Tuple5]:
+    """Return the packet's flow as it stands: ports of TCP and UDP, identifier of an ICMP echo request."""
+    if head.proto in (TCP, UDP):
+        sport, dport = struct.unpack_from("!HH", packet, head.at)
+        return (head.proto, head.src, sport, head.dst, dport)
+    if (head.proto, packet[head.at]) in ((ICMP, 8), (ICMPV6, 128)):
+        return (head.proto, head.src, struct.unpack_from("!H", packet, head.at + 4)[0], head.dst, 0)
+    return None
+
+
+def reverse_of(packet: bytes, head: Header) -> Optional[Tuple5]:
+    """Return the flow that the packet answers."""
+    if head.proto in (TCP, UDP):
+        sport, dport = struct.unpack_from("!HH", packet, head.at)
+        return (head.proto, head.dst, dport, head.src, sport)
+    if (head.proto, packet[head.at]) in ((ICMP, 0), (ICMPV6, 129)):
+        return (head.proto, head.dst, struct.unpack_from("!H", packet, head.at + 4)[0], head.src, 0)
+    return None
+
+
+def is_error(packet: bytes, head: Header) -> bool:
+    """Tell whether the packet is an ICMP error, which quotes the packet it is about."""
+    kind = packet[head.at]
+    return (head.proto == ICMP and kind in (3, 11, 12)) or (head.proto == ICMPV6 and kind < 128)
+
+
+def is_marked(packet: bytes, head: Header, cookie: int) -> bool:
+    """Tell whether the packet is the first of a probe flow of this run."""
+    flow = flow_of(packet, head)
+    if flow is None or not in_block(flow[2]):
+        return False
+    if head.proto == TCP:
+        return bool(struct.unpack_from("!I", packet, head.at + 4)[0] == marker(cookie, flow[2]))
+    return packet[head.at + 8 :].startswith(payload(cookie, flow[2]))
+
+
+def without_payload(packet: bytes, head: Header) -> bytes:
+    """Cut the payload of a TCP packet: headers are evidence, contents are nobody's business."""
+    if head.proto == TCP and len(packet) > head.at + 12:
+        return packet[: head.at + (packet[head.at + 12] >> 4) * 4]
+    return packet
+
+
+# ---- netlink -----------------------------------------------------------------------------------------------
+
+
+def attributes(data: bytes) -> Dict[int, bytes]:
+    """Return netlink attributes by number, without the nested and byte-order flags."""
+    found: Dict[int, bytes] = {}
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, at)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def messages(data: bytes) -> List[Tuple[int, bytes]]:
+    """Split what a netlink socket delivered into (type, body)."""
+    found: List[Tuple[int, bytes]] = []
+    at = 0
+    while at + 16 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        if length < 16:
+            break
+        found.append((kind, data[at + 16 : at + length]))
+        at += (length + 3) & ~3
+    return found
+
+
+def rtnetlink(kind: int, body: bytes, *, dump: bool) -> List[bytes]:
+    """Send a request to rtnetlink(7), return the bodies of the answer; OSError carries the kernel's errno."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.bind((0, 0))
+        sock.settimeout(5)
+        sock.send(struct.pack("=IHHII", 16 + len(body), kind, 0x301 if dump else 0x001, 1, 0) + body)
+        found: List[bytes] = []
+        while True:
+            for answer, content in messages(sock.recv(1 << 18)):
+                if answer == 3:
+                    return found
+                if answer == 2:
+                    code = -struct.unpack_from("=i", content)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    return found
+                found.append(content)
+            if not dump and found:
+                return found
+
+
+def interfaces() -> List[Dict[str, Any]]:
+    """Return the host's interfaces: name, index, MAC, whether up, addresses as text."""
+    links: Dict[int, Dict[str, Any]] = {}
+    for body in rtnetlink(18, struct.pack("=BxHiII", 0, 0, 0, 0, 0), dump=True):
+        _, _, index, flags, _ = struct.unpack_from("=BxHiII", body)
+        found = attributes(body[16:])
+        name = found.get(3, b"").rstrip(b"\0").decode("ascii", "replace")
+        mac = ":".join(f"{byte:02x}" for byte in found.get(1, b""))
+        links[index] = {"name": name, "index": index, "mac": mac, "up": bool(flags & 1), "addresses": []}
+    for body in rtnetlink(22, struct.pack("=BBBBi", 0, 0, 0, 0, 0), dump=True):
+        index = struct.unpack_from("=BBBBi", body)[4]
+        found = attributes(body[8:])
+        address = found.get(2) or found.get(1)
+        if address and index in links:
+            links[index]["addresses"].append(text(address))
+    return [links[index] for index in sorted(links)]
+
+
+NEIGHBOUR_STATES = {
+    1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"
+}  # fmt: skip
+
+
+def neighbours(family: int) -> Dict[Tuple[int, bytes], Tuple[str, str]]:
+    """Return the neighbour table: (interface index, address) to (state, MAC)."""
+    table = {}
+    for body in rtnetlink(30, struct.pack("=BxxxiHBB", family, 0, 0, 0, 0), dump=True):
+        _, index, state = struct.unpack_from("=BxxxiH", body)
+        found = attributes(body[12:])
+        if 1 in found:
+            mac = ":".join(f"{byte:02x}" for byte in found.get(2, b""))
+            table[(index, found[1])] = (NEIGHBOUR_STATES.get(state, "none"), mac)
+    return table
+
+
+def route(dst: bytes, src: Optional[bytes]) -> Answer:
+    """Return how the kernel would send to an address, and whether the next hop is known on the link."""
+    family = socket.AF_INET if len(dst) == 4 else socket.AF_INET6
+    body = struct.pack("=BBBBBBBBI", family, len(dst) * 8, len(src or b"") * 8, 0, 0, 0, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(dst), 1) + dst
+    if src:
+        body += struct.pack("=HH", 4 + len(src), 2) + src
+    answer = rtnetlink(26, body, dump=False)[0]
+    kind, found = answer[7], attributes(answer[12:])
+    index = struct.unpack("=I", found[4])[0]
+    via = found.get(5)
+    state, mac = neighbours(family).get((index, via or dst), ("none", ""))
+    return {
+        "interface": socket.if_indextoname(index),
+        "index": index,
+        "via": text(via) if via else None,
+        "source": text(found[7]) if 7 in found else None,
+        "local": kind == 2,
+        "neighbour": state,
+        "mac": mac,
+    }
+
+
+def conntrack_flow(body: bytes) -> Optional[Tuple5]:
+    """Return the original direction of a conntrack event (nfnetlink_conntrack.h)."""
+    original = attributes(attributes(body[4:]).get(1, b""))
+    address, proto = attributes(original.get(1, b"")), attributes(original.get(2, b""))
+    src, dst = address.get(1) or address.get(3), address.get(2) or address.get(4)
+    if not src or not dst or 1 not in proto:
+        return None
+    number = proto[1][0]
+    if number in (TCP, UDP) and 2 in proto and 3 in proto:
+        return (number, src, struct.unpack("!H", proto[2])[0], dst, struct.unpack("!H", proto[3])[0])
+    identifier = proto.get(4) or proto.get(7)
+    if number in (ICMP, ICMPV6) and identifier:
+        return (number, src, struct.unpack("!H", identifier)[0], dst, 0)
+    return None
+
+
+# ---- capture -----------------------------------------------------------------------------------------------
+
+
+class Capture:
+    """Captures marked packets on all interfaces, in and out, and new conntrack entries of marked flows."""
+
+    def __init__(self, cookie: int) -> None:
+        self.cookie = cookie
+        self.flows: Dict[Tuple5, int] = {}
+        self.sources: Set[bytes] = set()
+        self.solicited: Set[bytes] = set()
+        self.packets: List[List[Any]] = []
+        self.confirmed: List[Tuple5] = []
+        self.events = {4: 0, 6: 0}
+        self.lost = 0
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        attach_filter(self.sock, assemble(bpf_source()))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.sock.setblocking(False)
+        self.tracker = self._open_tracker()
+        for sock in self.descriptors():
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+            except OSError:  # without CAP_NET_ADMIN the default size has to do; losses are counted
+                pass
+
+    def _open_tracker(self) -> Optional[socket.socket]:
+        try:
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        except OSError:
+            return None
+        try:
+            sock.bind((0, 0))
+            sock.setsockopt(SOL_NETLINK, 1, 1)  # NETLINK_ADD_MEMBERSHIP, NFNLGRP_CONNTRACK_NEW
+        except OSError:
+            sock.close()
+            return None
+        sock.setblocking(False)
+        return sock
+
+    def descriptors(self) -> List[socket.socket]:
+        """Return the sockets to wait for."""
+        return [self.sock] + ([self.tracker] if self.tracker else [])
+
+    def pump(self) -> None:
+        """Take what the kernel has for us."""
+        for _ in range(10000):
+            try:
+                data, extra, _, sender = self.sock.recvmsg(SNAPLEN, 128)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                if error.errno in (errno.ENETDOWN, errno.ENOBUFS):
+                    self.lost += error.errno == errno.ENOBUFS
+                    continue
+                break
+            stamp = next((value for level, kind, value in extra if kind == SO_TIMESTAMPNS), b"")
+            when = struct.unpack("=qq", stamp) if len(stamp) == 16 else (int(time.time()), 0)
+            outgoing = sender[2] == PACKET_OUTGOING
+            self.take(data, outgoing, sender[0], when[0] * 1000000000 + when[1])
+        while self.tracker:
+            try:
+                events = messages(self.tracker.recv(1 << 18))
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    self.lost += 1
+                    continue
+                break
+            for _, body in events:
+                self.note_event(conntrack_flow(body))
+
+    def note_event(self, flow: Optional[Tuple5]) -> None:
+        """Keep a conntrack event that may be of a probe; count the others, so that activity is known."""
+        if flow is not None:
+            self.events[4 if len(flow[1]) == 4 else 6] += 1
+            if in_block(flow[2]) and len(self.confirmed) < MAX_HELD:
+                self.confirmed.append(flow)
+
+    def learn(self, flow: Tuple5) -> None:
+        """Remember a probe's flow: its later packets and its answers are captured."""
+        if len(self.flows) >= MAX_FLOWS:
+            self.flows.clear()
+        self.flows.setdefault(flow, 0)
+
+    def take(self, packet: bytes, outgoing: bool, interface: str, when: int) -> None:  # noqa: FBT001
+        """Keep a packet if it belongs to a probe."""
+        head = header(packet)
+        found = self.classify(packet, head, outgoing) if head else None
+        if head is None or found is None:
+            return
+        if len(self.packets) >= MAX_HELD:
+            self.lost += 1
+            return
+        role, port = found
+        data = without_payload(packet, head).hex()
+        self.packets.append([when, "out" if outgoing else "in", interface, role, head.proto, port, data])
+
+    def classify(self, packet: bytes, head: Header, outgoing: bool) -> Optional[Tuple[str, int]]:  # noqa: FBT001
+        """Return the packet's role (probe, answer, error, neighbour) and the probe's source port."""
+        if head.proto in (ICMP, ICMPV6) and is_error(packet, head):
+            quoted = packet[head.at + 8 :]
+            inner = header(quoted)
+            flow = flow_of(quoted, inner) if inner else None
+            if inner is None or flow is None:
+                return None
+            known = flow in self.flows or is_marked(quoted, inner, self.cookie)
+            return self.count(flow, "error", flow[2]) if known else None
+        if head.proto == ICMPV6 and packet[head.at] in (135, 136):
+            return ("neighbour", 0) if packet[head.at + 8 : head.at + 24] in self.solicited else None
+        flow = flow_of(packet, head)
+        if flow is not None and (flow in self.flows or is_marked(packet, head, self.cookie)):
+            if not outgoing and is_marked(packet, head, self.cookie):
+                self.sources.add(head.src)
+            self.learn(flow)
+            return self.count(flow, "probe", flow[2])
+        flow = reverse_of(packet, head)
+        if flow is not None and flow in self.flows:
+            return self.count(flow, "answer", flow[2])
+        return None
+
+    def count(self, flow: Tuple5, role: str, port: int) -> Optional[Tuple[str, int]]:
+        """Hold a flow to its share of packets, so that marking a flow does not tap a connection."""
+        seen = self.flows.get(flow, 0) + 1
+        self.flows[flow] = seen
+        return (role, port) if seen <= MAX_PER_FLOW else None
+
+    def fetch(self) -> Answer:
+        """Hand over what was captured since the last time."""
+        self.pump()
+        dropped = struct.unpack("=II", self.sock.getsockopt(SOL_PACKET, 6, 8))[1]  # PACKET_STATISTICS
+        confirmed = [
+            [flow[0], text(flow[1]), flow[2], text(flow[3]), flow[4]] for flow in self.confirmed if flow in self.flows
+        ]
+        answer = {
+            "packets": self.packets,
+            "confirmed": confirmed,
+            "lost": self.lost + dropped,
+            "tracking": self.tracking(),
+        }
+        self.packets, self.confirmed, self.lost = [], [], 0
+        return answer
+
+    def tracking(self) -> Dict[str, bool]:
+        """Tell per family whether conntrack is at work: an event was seen, or (both families) it has entries."""
+        if self.tracker is None:
+            return {"ipv4": False, "ipv6": False}
+        try:
+            with open("/proc/sys/net/netfilter/nf_conntrack_count") as file:
+                entries = int(file.read()) > 0
+        except (OSError, ValueError):
+            entries = False
+        return {"ipv4": entries or self.events[4] > 0, "ipv6": entries or self.events[6] > 0}
+
+    def close(self) -> None:
+        """Stop capturing."""
+        for sock in self.descriptors():
+            sock.close()
+
+
+# ---- the agent ---------------------------------------------------------------------------------------------
+
+
+class Agent:
+    """Answers requests, one at a time, and captures in between."""
+
+    def __init__(self) -> None:
+        self.capture: Optional[Capture] = None
+        self.lock: Optional[socket.socket] = None
+        self.senders: Dict[bytes, socket.socket] = {}
+        self.sent = 0
+        self.done = False
+
+    def op_hello(self, _request: Request) -> Answer:
+        """Say what this agent is and where it runs."""
+        with open("/proc/self/status") as file:
+            capabilities = next((line.split()[1] for line in file if line.startswith("CapEff")), "0")
+        return {
+            "version": VERSION,
+            "python": sys.version.split()[0],
+            "uid": os.getuid(),
+            "capabilities": int(capabilities, 16),
+            "kernel": os.uname().release,
+            "time": int(time.time() * 1e9),
+            "interfaces": interfaces(),
+        }
+
+    def op_capture(self, request: Request) -> Answer:
+        """Start capturing packets with a run's cookie; one audit at a time per host."""
+        cookie = whole(request, "cookie", 0, 0xFFFF)
+        if self.capture is None:
+            lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                lock.bind(LOCK)  # abstract names belong to the network namespace and vanish with the process
+            except OSError:
+                lock.close()
+                raise Refused("another fwproof audit is observing this host") from None
+            self.lock = lock
+        else:
+            self.capture.close()
+        self.capture = Capture(cookie)
+        return {"tracker": self.capture.tracker is not None}
+
+    def op_get(self, request: Request) -> Answer:
+        """Return captured packets; wait up to ``wait`` seconds for the first of them."""
+        capture = self.capturing()
+        end = time.time() + number(request, "wait", 0.0, 10.0)
+        capture.pump()
+        while not capture.packets and not capture.confirmed:
+            left = end - time.time()
+            if left <= 0:
+                break
+            select.select(capture.descriptors(), [], [], left)
+            capture.pump()
+        return capture.fetch()
+
+    def op_send(self, request: Request) -> Answer:
+        """Send frames ``gap`` seconds apart; return for each the errno (0 is sent) and the time."""
+        capture = self.capturing()
+        frames = [bytes.fromhex(frame) for frame in listed(request, "frames")]
+        if self.sent + len(frames) > MAX_PACKETS:
+            raise Refused(f"this agent has sent its {MAX_PACKETS} packets")
+        own = {address for link in interfaces() for address in link["addresses"]}
+        for frame in frames:
+            check_frame(frame, capture, own)
+        gap = max(number(request, "gap", 0.0, 60.0), MIN_GAP)
+        start, results = time.time(), []
+        for index, frame in enumerate(frames):
+            self.rest(start + index * gap - time.time())
+            results.append([self.transmit(frame), int(time.time() * 1e9)])
+        self.sent += len(frames)
+        return {"sent": results}
+
+    def rest(self, seconds: float) -> None:
+        """Capture while waiting."""
+        end = time.time() + seconds
+        while True:
+            if self.capture:
+                self.capture.pump()
+            left = end - time.time()
+            if left <= 0:
+                return
+            select.select(self.capture.descriptors() if self.capture else [], [], [], left)
+
+    def transmit(self, frame: bytes) -> int:
+        """Send one frame through a raw IP socket bound to its source; return 0 or the errno."""
+        head = header(frame)
+        assert head is not None
+        four = len(head.src) == 4
+        sock = self.senders.get(head.src)
+        try:
+            if sock is None:
+                family = socket.AF_INET if four else socket.AF_INET6
+                sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                sock.bind((text(head.src), 0))
+                self.senders[head.src] = sock
+            if four:
+                sock.sendto(frame, (text(head.dst), 0))
+            else:
+                sock.sendto(frame, (text(head.dst), 0, 0, self.scope(head)))
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def scope(self, head: Header) -> int:
+        """Return the interface index for a link-local or multicast destination, else 0."""
+        if head.dst[0] != 0xFF and head.dst[:2] != b"\xfe\x80":
+            return 0
+        owner = next((link["index"] for link in interfaces() if text(head.src) in link["addresses"]), 0)
+        return int(owner)
+
+    def op_route(self, request: Request) -> Answer:
+        """Tell how the kernel would send to ``dst``, and the state of the next hop's neighbour entry."""
+        src = request.get("src")
+        return route(packed(str(request.get("dst"))), packed(str(src)) if src else None)
+
+    def op_connect(self, request: Request) -> Answer:
+        """Open an ordinary TCP connection, send ``payload``, read up to ``limit`` bytes; tell how it went."""
+        address, port = str(request.get("address")), whole(request, "port", 1, 65535)
+        family = socket.AF_INET if len(packed(address)) == 4 else socket.AF_INET6
+        data, limit = bytes.fromhex(str(request.get("payload") or "")), whole(request, "limit", 0, 65536)
+        if len(data) > 4096:
+            raise Refused("at most 4096 bytes of payload")
+        end = time.time() + number(request, "timeout", 0.01, 30.0)
+        user = int(os.environ.get("SUDO_UID") or os.getuid())
+        begun, local, answer, result = time.time(), None, b"", "connected"
+        os.seteuid(user)  # root's packets may meet other rules (owner match) and other files
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as sock:
+                os.seteuid(os.getuid())
+                if request.get("source"):
+                    sock.bind((text(packed(str(request["source"]))), 0))
+                sock.settimeout(max(end - time.time(), 0.01))
+                sock.connect((address, port))
+                local = list(sock.getsockname()[:2])
+                sock.sendall(data)
+                while limit and len(answer) < limit:
+                    sock.settimeout(max(end - time.time(), 0.01))
+                    chunk = sock.recv(limit - len(answer))
+                    if not chunk:
+                        break
+                    answer += chunk
+        except socket.timeout:  # noqa: UP041 - not the builtin before Python 3.10
+            result = "timeout" if local is None else "silent"
+        except OSError as error:
+            result = errno.errorcode.get(error.errno or 0, "error") if local is None else "broken"
+        finally:
+            os.seteuid(os.getuid())
+        return {"result": result, "seconds": time.time() - begun, "answer": answer.hex(), "local": local}
+
+    def op_counters(self, request: Request) -> Answer:
+        """Run one of the fixed commands that print rules with their counters."""
+        name = request.get("name")
+        if name not in FIXED_COMMANDS:
+            raise Refused("counters of " + ", ".join(sorted(FIXED_COMMANDS)))
+        status, out, err = command(FIXED_COMMANDS[str(name)])
+        return {"status": status, "stdout": out, "stderr": err, "time": int(time.time() * 1e9)}
+
+    def op_forget(self, request: Request) -> Answer:
+        """Take an address whose probes arrived here off every xt_recent list; tell off which."""
+        address = self.prober(request)
+        lists = []
+        for name in sorted(os.listdir(RECENT)) if os.path.isdir(RECENT) else []:
+            with open(os.path.join(RECENT, name)) as file:
+                held = {line.split()[0] for line in file if line.startswith("src=")}
+            if "src=" + text(address) in held or any(same(entry[4:], address) for entry in held):
+                with open(os.path.join(RECENT, name), "w") as file:
+                    file.write(f"-{text(address)}\n")
+                lists.append(name)
+        return {"lists": lists}
+
+    def op_unban(self, request: Request) -> Answer:
+        """Lift a fail2ban ban of an address whose probes arrived here."""
+        address = text(self.prober(request))
+        status, out, err = command(("fail2ban-client", "status"))
+        jails = out.partition("Jail list:")[2].replace(",", " ").split()
+        if status != 0 or request.get("jail") not in jails:
+            raise Refused("fail2ban has no such jail: " + (err.strip() or ", ".join(jails)))
+        jail = jails[jails.index(str(request["jail"]))]
+        status, out, err = command(("fail2ban-client", "set", jail, "unbanip", address))
+        return {"status": status, "stdout": out, "stderr": err}
+
+    def prober(self, request: Request) -> bytes:
+        """Return the request's address if a marked packet arrived from it; Refused otherwise."""
+        address = packed(str(request.get("address")))
+        self.capturing().pump()
+        if address not in self.capturing().sources:
+            raise Refused(f"no probe of this run has arrived from {text(address)}")
+        return address
+
+    def op_bye(self, _request: Request) -> Answer:
+        """End."""
+        self.done = True
+        return {}
+
+    def capturing(self) -> Capture:
+        """Return the running capture; Refused when there is none."""
+        if self.capture is None:
+            raise Refused("start the capture first")
+        return self.capture
+
+    def answer(self, line: bytes) -> None:
+        """Answer one request."""
+        ref = None
+        try:
+            request = json.loads(line.decode())
+            if not isinstance(request, dict):
+                raise ValueError("a request is a JSON object")
+            ref = request.get("ref")
+            operation = OPERATIONS.get(str(request.get("op")))
+            if operation is None:
+                raise Refused("operations: " + ", ".join(sorted(OPERATIONS)))
+            reply = {"ref": ref, "ok": operation(self, request)}
+        except Refused as error:
+            reply = {"ref": ref, "error": str(error), "kind": "refused"}
+        except (ValueError, KeyError, TypeError) as error:
+            reply = {"ref": ref, "error": f"{type(error).__name__}: {error}", "kind": "bad"}
+        except OSError as error:
+            reply = {"ref": ref, "error": str(error), "kind": "failed", "errno": error.errno}
+        sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+
+    def run(self) -> None:
+        """Serve until end of input, ``bye``, or the deadline."""
+        signal.alarm(LIFETIME)
+        descriptor, pending, last = sys.stdin.fileno(), b"", time.time()
+        while not self.done and time.time() - last < IDLE:
+            sockets: List[Any] = list(self.capture.descriptors()) if self.capture else []
+            ready = select.select([descriptor, *sockets], [], [], 60.0)[0]
+            if self.capture:
+                self.capture.pump()
+            if descriptor not in ready:
+                continue
+            data = os.read(descriptor, 1 << 16)
+            if not data:
+                return
+            pending, last = pending + data, time.time()
+            while b"\n" in pending:
+                line, pending = pending.split(b"\n", 1)
+                self.answer(line)
+
+
+OPERATIONS = {name[3:]: function for name, function in sorted(vars(Agent).items()) if name.startswith("op_")}
+
+
+def whole(request: Request, name: str, low: int, high: int) -> int:
+    """Return an integer argument; ValueError outside low..high."""
+    value = request.get(name)
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}")
+    return value
+
+
+def number(request: Request, name: str, low: float, high: float) -> float:
+    """Return a number, ``low`` when it is not given; ValueError outside low..high."""
+    value = request.get(name, low)
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def listed(request: Request, name: str) -> List[str]:
+    """Return a list of hex texts; ValueError for anything else."""
+    value = request.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{name} must be a list of hex texts")
+    return value
+
+
+def same(entry: str, address: bytes) -> bool:
+    """Tell whether an address in the kernel's spelling is the one given."""
+    try:
+        return packed(entry) == address
+    except ValueError:
+        return False
+
+
+def check_frame(frame: bytes, capture: Capture, own: Set[str]) -> None:
+    """Raise Refused unless the frame is a probe of this run from an address of this host."""
+    head = header(frame)
+    if head is None or len(frame) > MAX_FRAME or (len(head.src) == 4 and frame[6] & 0x3F):
+        raise Refused(f"a frame is one whole IP packet of at most {MAX_FRAME} bytes")
+    if text(head.src) not in own:
+        raise Refused(f"{text(head.src)} is not an address of this host")
+    if head.proto == ICMPV6 and frame[head.at] == 135:
+        target = frame[head.at + 8 : head.at + 24]
+        if len(frame) > 80 or head.dst not in (b"\xff\x02" + bytes(9) + b"\x01\xff" + target[13:], target):
+            raise Refused("a neighbour solicitation asks the group of its target")
+        capture.solicited.add(target)
+        return
+    if (len(head.dst) == 4 and head.dst[0] >= 224) or (len(head.dst) == 16 and head.dst[0] == 0xFF):
+        raise Refused("probes go to unicast addresses")
+    flow = flow_of(frame, head)
+    if flow is None or not in_block(flow[2]):
+        raise Refused(f"probes are TCP, UDP or ICMP echo from ports {PORT_LOW}-{PORT_HIGH}")
+    if head.proto == TCP:
+        sequence = struct.unpack_from("!I", frame, head.at + 4)[0]
+        if sequence - marker(capture.cookie, flow[2]) not in (0, 1) or without_payload(frame, head) != frame:
+            raise Refused("TCP probes are empty and carry the marker as sequence number")
+    elif frame[head.at + 8 :] != payload(capture.cookie, flow[2]):
+        raise Refused("UDP and ICMP probes carry the marker and nothing else")
+    capture.learn(flow)
+
+
+def command(words: Tuple[str, ...]) -> Tuple[int, str, str]:
+    """Run a fixed command from the system's own directories; return status and both outputs."""
+    folders = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
+    path = next((p for p in (os.path.join(d, words[0]) for d in folders) if os.access(p, os.X_OK)), None)
+    if path is None:
+        return 127, "", f"{words[0]} is not installed"
+    environment = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    process = subprocess.Popen(
+        (path, *words[1:]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        out, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return 124, "", f"{words[0]} did not end within 30 s"
+    return process.returncode, out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    Agent().run()
