@@ -1,0 +1,160 @@
+"""The report for auditors: one HTML file that asks nothing of any network and reads well without CSS.
+
+There is no JavaScript. The page forbids itself everything but its own style sheet (Content-Security-Policy with that
+sheet's hash); Jinja2 escapes every value, after :func:`~fwproof.report.clean.visible` made it inert.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fwproof.report import matrix, view
+from fwproof.report.clean import clip, safe_path, visible
+from fwproof.report.reasoning import FIELD_LIMIT, control_names, repro
+from fwproof.results import CheckResult, Results, Verdict
+
+_GLYPHS = {
+    Verdict.PASS: "●", Verdict.FAIL: "✖", Verdict.WAIVED: "W", Verdict.ERROR: "!", Verdict.INCONCLUSIVE: "?",
+    Verdict.NOT_APPLICABLE: "·",
+}  # fmt: skip
+_PAST = {
+    Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.WAIVED: "waived", Verdict.ERROR: "errors",
+    Verdict.INCONCLUSIVE: "inconclusive", Verdict.NOT_APPLICABLE: "not applicable",
+}  # fmt: skip
+_DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
+def render_html(results: Results) -> str:
+    """Return the whole report as one HTML document."""
+    environment = _environment()
+    style = environment.get_template("report.css").render(run_mark=_run_mark(results.run.id))
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    page = environment.get_template("report.html").render(
+        style=Markup(style),  # noqa: S704 - our own file, with one word of [A-Za-z0-9._-] put in
+        style_hash=digest,
+        **_context(results),
+    )
+    return re.sub(r"[ \t]+$", "", re.sub(r"\n{2,}", "\n", page), flags=re.MULTILINE) + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fwproof.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_inert,
+    )
+    environment.filters |= {
+        "clip": lambda text: clip(str(text), FIELD_LIMIT),
+        "display": lambda text: _DISPLAY.get(str(text), str(text)),
+        "moment": _moment,
+        "clock": _clock,
+        "size": _size,
+        "number": lambda number: f"{number:,}",
+        "glyph": _GLYPHS.__getitem__,
+        "past": _PAST.__getitem__,
+        "of": view.number_of,
+        "controls": control_names,
+        "repro": repro,
+    }
+    return environment
+
+
+def _inert(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _run_mark(run: str) -> str:
+    """Return the run's id for the page margin in print: as text of a style sheet, so only harmless characters."""
+    return re.sub(r"[^A-Za-z0-9._-]", "", run)[:60]
+
+
+def _context(results: Results) -> dict[str, Any]:
+    anchors = {id(check): f"c{number}" for number, check in enumerate(results.checks, 1)}
+    headline, basis = view.verdict_sentences(results)
+    matrices = matrix.matrices(results)
+    marks = frozenset().union(*(table.marks for table in matrices))
+    return {
+        "run": results.run,
+        "outcome": view.outcome(results),
+        "headline": headline,
+        "basis": basis,
+        "counts": results.counts(),
+        "counts_line": view.counts_line(results),
+        "not_tested": view.not_tested(results),
+        "tally": _tally(results),
+        "findings": view.findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED),
+        "hosts": view.hosts(results),
+        "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
+        "legend": [mark for mark in matrix.Mark if mark in marks],
+        "others": matrix.other_checks(results),
+        "controls": view.controls(results),
+        "addresses": {record.name: ", ".join(record.addresses) for record in results.run.hosts},
+        "linkable": _linkable(results),
+        "anchor": lambda check: anchors[id(check)],
+        "mark_of": lambda check: matrix.mark_of(check) if matrix.in_matrix(check) else None,
+        "where": _where,
+    }
+
+
+def _linkable(results: Results) -> frozenset[str]:
+    """Return the evidence paths that may become links: in the run's folder, with a plain name."""
+    paths = (artefact.path for artefact in results.run.artefacts)
+    return frozenset(path for path in paths if path == safe_path(path, "evidence"))
+
+
+def _tally(results: Results) -> list[tuple[Verdict, int, float, float]]:
+    """Return the strip of verdicts: each with its number, and where it starts and how wide it is, in 1/1000."""
+    total = max(len(results.checks), 1)
+    position, parts = 0.0, []
+    for verdict in (
+        Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED, Verdict.NOT_APPLICABLE, Verdict.PASS,
+    ):  # fmt: skip
+        number = sum(check.verdict is verdict for check in results.checks)
+        wide = round(1000 * number / total, 1)
+        parts.append((verdict, number, round(position, 1), wide))
+        position += wide
+    return parts
+
+
+def _where(check: CheckResult) -> str:
+    """Return what a check is about, short: ``workstation to ollama tcp/11434, IPv4``."""
+    service = check.service or ""
+    if check.vantage:
+        ends = (check.vantage, service) if check.direction != "outbound" else (service, check.vantage)
+        service = " → ".join(end for end in ends if end)
+    parts = [service, _DISPLAY.get(check.family or "", check.family or "")]
+    return ", ".join(part for part in parts if part)
+
+
+def _parsed(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _moment(text: str) -> str:
+    """Return a UTC time as a reader writes it; text that is no time stays as it is."""
+    moment = _parsed(text)
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else text
+
+
+def _clock(text: str) -> str:
+    moment = _parsed(text)
+    return f"{moment:%H:%M:%S}" if moment else text
+
+
+def _size(number: int) -> str:
+    return f"{number:,} B" if number < 10_000 else f"{number / 1000:,.1f} kB"

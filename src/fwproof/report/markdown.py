@@ -1,0 +1,86 @@
+"""A short Markdown summary for a CI job page or a merge request comment."""
+
+from __future__ import annotations
+
+import re
+
+from fwproof.report.clean import one_line
+from fwproof.report.reasoning import repro
+from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
+from fwproof.results import Results, Verdict
+
+LIMIT = 60_000
+"""Characters; merge request comments hold 64 kB, job pages 1 MiB."""
+
+# GitHub Flavored Markdown 0.29, section 6.1: ASCII punctuation that can open a construct. "@" would notify people.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+.!|~@&:$-])")
+
+
+def render_markdown(results: Results) -> str:
+    """Return the summary: the verdict, the counts, a table of hosts, and the findings by cause.
+
+    Findings that no longer fit into :data:`LIMIT` characters are counted in the last line, never left out in silence.
+    """
+    headline, basis = verdict_sentences(results)
+    run = results.run
+    parts = [
+        f"## {_text(headline)}",
+        f"{_text(basis)}",
+        f"Run `{_code(run.id)}`, {_text(run.started)} to {_text(run.ended)} (UTC), by {_text(run.operator)}.",
+        _hosts(results),
+    ]
+    tail = f"`{_code(counts_line(results))}`\n"
+    if not_tested(results):
+        tail = f"**Not tested:** {number_of(not_tested(results), 'planned check')}.\n\n{tail}"
+    shown = findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
+    room = LIMIT - sum(len(part) + 2 for part in parts) - len(tail) - 100
+    for position, finding in enumerate(shown):
+        text = _finding(finding)
+        room -= len(text) + 2
+        if room < 0:
+            parts.append(f"{number_of(len(shown) - position, 'more finding')} in report.html.")
+            break
+        parts.append(text)
+    return "\n\n".join([*parts, tail])
+
+
+def _text(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", one_line(text, 400))
+
+
+def _code(text: str) -> str:
+    """Return text for a code span; a backtick would end it, a pipe would end a table cell."""
+    return one_line(text, 400).replace("`", "'").replace("|", "¦")
+
+
+def _hosts(results: Results) -> str:
+    lines = ["| host | verdict | passed | failed | errors | inconclusive | waived |", "|---|---|--:|--:|--:|--:|--:|"]
+    columns = (Verdict.PASS, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
+    cards = hosts(results)
+    for card in cards[:50]:
+        numbers = " | ".join(str(card.counts.get(verdict, 0)) for verdict in columns)
+        lines.append(f"| {_text(card.record.name)} | {card.verdict.value} | {numbers} |")
+    if len(cards) > 50:
+        lines.append(f"| and {len(cards) - 50:,} more hosts | | | | | | |")
+    return "\n".join(lines)
+
+
+def _finding(finding: Finding) -> str:
+    lead = finding.lead
+    where = f"{number_of(len(finding.checks), 'check')} on {', '.join(finding.hosts[:5])}"
+    if len(finding.hosts) > 5:
+        where += f" and {len(finding.hosts) - 5:,} more"
+    rows = [
+        ("where", _text(where)),
+        ("expected", _text(lead.expected)),
+        ("proved", _text(lead.proved)),
+        ("observed", _text(lead.observed)),
+        ("attributed", _text(lead.attributed)),
+        ("reason", _text(lead.reason)),
+        ("deciding rule", f"`{_code(lead.rule)}`" if lead.rule else ""),
+        ("how to mend", _text(lead.fix)),
+        ("expectation", f"`{_code(lead.file)}:{lead.line}`"),
+        ("repeat", f"`{_code(repro(lead))}`"),
+    ]
+    head = f"### {finding.number}\\. {finding.verdict.value.upper()}: {_text(finding.cause)}"
+    return "\n".join([head, "", *(f"- {label}: {text}" for label, text in rows if text)])

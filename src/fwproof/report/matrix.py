@@ -1,0 +1,148 @@
+"""The reachability matrix: who may reach what on one host, expected against seen.
+
+One matrix for each host and direction. Rows are the far ends (where packets come from or, outbound, go to),
+columns the services, each with one cell an address family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fwproof.report.view import WORST_FIRST
+from fwproof.results import CheckResult, Results, Verdict
+
+
+class Mark(StrEnum):
+    """What a cell says; the value is its CSS class. Colours after Okabe and Ito, never without glyph and word."""
+
+    OPEN = "ok-open"
+    BLOCKED = "ok-blocked"
+    WRONGLY_OPEN = "bad-open"
+    WRONGLY_BLOCKED = "bad-blocked"
+    WAIVED = "waived"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "na"
+    NOT_TESTED = "untested"
+
+    @property
+    def glyph(self) -> str:
+        """One character that tells the mark apart without colour."""
+        return _SHOWN[self][0]
+
+    @property
+    def word(self) -> str:
+        """What the cell says in a word; capitals where it should not be so."""
+        return _SHOWN[self][1]
+
+    @property
+    def meaning(self) -> str:
+        """What the mark means, for the legend and for readers who hear the page."""
+        return _SHOWN[self][2]
+
+
+_SHOWN = {
+    Mark.OPEN: ("●", "open", "open, as expected"),
+    Mark.BLOCKED: ("\N{EN DASH}", "blocked", "blocked, as expected"),
+    Mark.WRONGLY_OPEN: ("✖", "OPEN", "open, should be blocked"),
+    Mark.WRONGLY_BLOCKED: ("▲", "BLOCKED", "blocked, should be open"),
+    Mark.WAIVED: ("W", "waived", "deviates, under a waiver"),
+    Mark.ERROR: ("!", "error", "could not look"),
+    Mark.INCONCLUSIVE: ("?", "unclear", "looked, could not tell"),
+    Mark.NOT_APPLICABLE: ("·", "n/a", "does not apply"),
+    Mark.NOT_TESTED: ("", "not tested", "not tested"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One far end, service and family: the mark, and the checks behind it, the one that decides it first."""
+
+    mark: Mark
+    checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The cells of one far end, in column order: for each service one cell a family."""
+
+    peer: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """One host in one direction."""
+
+    host: str
+    direction: str
+    services: tuple[str, ...]
+    families: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def marks(self) -> frozenset[Mark]:
+        """The marks that occur, for the legend."""
+        return frozenset(cell.mark for row in self.rows for cell in row.cells)
+
+
+def in_matrix(check: CheckResult) -> bool:
+    """Whether a check is about one far end and one service, and so has a cell."""
+    return None not in {check.vantage, check.service, check.family, check.direction} and check.expected in {
+        "allow",
+        "deny",
+    }
+
+
+def mark_of(check: CheckResult) -> Mark:
+    """Return the mark of one check that has a cell."""
+    allow = check.expected == "allow"
+    return {
+        Verdict.PASS: Mark.OPEN if allow else Mark.BLOCKED,
+        Verdict.FAIL: Mark.WRONGLY_BLOCKED if allow else Mark.WRONGLY_OPEN,
+        Verdict.WAIVED: Mark.WAIVED,
+        Verdict.ERROR: Mark.ERROR,
+        Verdict.INCONCLUSIVE: Mark.INCONCLUSIVE,
+        Verdict.NOT_APPLICABLE: Mark.NOT_APPLICABLE,
+    }[check.verdict]
+
+
+def _cell(checks: list[CheckResult]) -> Cell:
+    if not checks:
+        return Cell(mark=Mark.NOT_TESTED)
+    ordered = sorted(checks, key=lambda check: WORST_FIRST.index(check.verdict))
+    return Cell(mark=mark_of(ordered[0]), checks=tuple(ordered))
+
+
+def _matrix(host: str, direction: str, checks: list[CheckResult]) -> Matrix:
+    services = tuple(dict.fromkeys(str(check.service) for check in checks))
+    peers = tuple(dict.fromkeys(str(check.vantage) for check in checks))
+    families = tuple(sorted({str(check.family) for check in checks}))
+    cells: dict[tuple[str, str, str], list[CheckResult]] = {}
+    for check in checks:
+        cells.setdefault((str(check.vantage), str(check.service), str(check.family)), []).append(check)
+    rows = tuple(
+        Row(
+            peer=peer,
+            cells=tuple(_cell(cells.get((peer, service, family), [])) for service in services for family in families),
+        )
+        for peer in peers
+    )
+    return Matrix(host=host, direction=direction, services=services, families=families, rows=rows)
+
+
+def matrices(results: Results) -> tuple[Matrix, ...]:
+    """Return the matrices of a run, by host in the order of the checks, inbound before outbound."""
+    groups: dict[tuple[str, str], list[CheckResult]] = {}
+    for check in results.checks:
+        if in_matrix(check):
+            groups.setdefault((check.host, str(check.direction)), []).append(check)
+    order = {host: index for index, host in enumerate(dict.fromkeys(check.host for check in results.checks))}
+    ordered = sorted(groups.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+    return tuple(_matrix(host, direction, checks) for (host, direction), checks in ordered)
+
+
+def other_checks(results: Results) -> tuple[CheckResult, ...]:
+    """Return the checks that have no cell in a matrix."""
+    return tuple(check for check in results.checks if not in_matrix(check))
