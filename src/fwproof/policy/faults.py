@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import typing
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fwproof.errors import Fault
-from fwproof.policy.document import Document, Keys
+from fwproof.policy.document import Document, Keys, Node
 from fwproof.policy.fields import FAULT, Shape, quote_advice, suggest
 from fwproof.policy.scalars import describe, quoted
 
@@ -29,29 +31,29 @@ _TYPES = {
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than", "gt"),
            "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt")}  # fmt: skip
 _ROUNDS = 12
-_CUT = object()
 
 
-def read_shape(model: type[S], document: Document, context: object = None) -> tuple[S | None, list[Fault]]:
-    """Return the document as ``model`` and every fault of its shape.
+def read_shape(model: type[S], document: Document, context: object = None) -> tuple[S | None, Document, list[Fault]]:
+    """Return the document as ``model``, the document that it was made of, and every fault of its shape.
 
-    With faults, the value is what is left when the faulty parts are cut out (None when nothing is), so that
-    the parts can still be checked against each other; it must not be used for anything else.
+    With faults, value and document are what is left when the faulty parts are cut out (None when nothing is),
+    so that the rest can still be checked against each other; they must not be used for anything else.
     """
-    plain = document.plain()
     faults: list[Fault] | None = None
+    rest = document
     for _ in range(_ROUNDS):
         try:
-            value = model.model_validate(plain, context=context)
+            value = model.model_validate(rest.plain(), context=context)
         except ValidationError as error:
             errors = error.errors(include_url=False)
             if faults is None:
                 faults = [_fault(model, document, one) for one in errors]
-            if not _cut(plain, errors):
-                return None, faults
+                rest = replace(document, root=deepcopy(document.root))
+            if not _cut(rest.root, errors):
+                break
         else:
-            return value, faults or []
-    return None, faults or []
+            return value, rest, faults or []
+    return None, document, faults or []
 
 
 def without_echoes(document: Document, faults: list[Fault]) -> list[Fault]:
@@ -133,36 +135,26 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _cut(plain: Any, errors: list[ErrorDetails]) -> bool:
-    """Cut each faulty value out of ``plain``, and a mapping that lacks a key as a whole; False if that is all."""
+def _cut(root: Node, errors: list[ErrorDetails]) -> bool:
+    """Cut each faulty value out of ``root``, and a mapping that lacks a key as a whole; False if that is all."""
+    doomed: list[tuple[Node, Node]] = []
     for error in errors:
         steps = [key for key in error["loc"] if key != _KEY]
         if error["type"] == "missing":
             steps = steps[:-1]
-        container, here, last = None, plain, None
+        around, here = None, root
         for step in steps:
-            if not _has(here, step):
+            child = here.child(step)
+            if child is None:
                 break
-            container, here, last = here, here[step], step
-        if container is None:
+            around, here = here, child
+        if around is None:
             return False
-        # a list keeps its length until the end: the other errors count its items
-        container[last] = _CUT
-    _sweep(plain)
+        doomed.append((around, here))
+    for around, gone in doomed:
+        if isinstance(around.value, dict):
+            for key in [key for key, child in around.value.items() if child is gone]:
+                del around.value[key]
+        elif isinstance(around.value, list):
+            around.value[:] = [child for child in around.value if child is not gone]
     return True
-
-
-def _has(value: Any, step: str | int) -> bool:
-    if isinstance(value, dict):
-        return step in value
-    return isinstance(value, list) and isinstance(step, int) and step < len(value)
-
-
-def _sweep(value: Any) -> None:
-    if isinstance(value, dict):
-        for key in [key for key, child in value.items() if child is _CUT]:
-            del value[key]
-    elif isinstance(value, list):
-        value[:] = [child for child in value if child is not _CUT]
-    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _sweep(child)

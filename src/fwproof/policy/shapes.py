@@ -141,7 +141,7 @@ Duration = Annotated[
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
 HeaderValue = Annotated[str, PlainValidator(_header_value), WithJsonSchema({"type": "string"})]
-HeaderName = Annotated[str, Text("the name of an HTTP header", r"[A-Za-z][A-Za-z0-9-]*")]
+HeaderName = Annotated[str, Text("an HTTP header's name such as Authorization", r"[A-Z][A-Za-z0-9-]*")]
 
 
 class Common(Shape):

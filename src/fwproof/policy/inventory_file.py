@@ -1,0 +1,166 @@
+"""From an inventory file to a :class:`fwproof.inventory.Inventory`, or to every fault that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fwproof.errors import Fault, InputError
+from fwproof.inventory import Access, AgentPin, Host, Inventory, SshAddress, Zone
+from fwproof.policy.document import Document, Keys, read_document
+from fwproof.policy.faults import read_shape, without_echoes
+from fwproof.policy.fields import suggest
+from fwproof.policy.inventory_shapes import AgentShape, HostShape, InventoryShape
+from fwproof.policy.scalars import quoted
+from fwproof.policy.shapes import ANYWHERE
+
+DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts"
+
+
+def load_inventory(path: Path) -> Inventory:
+    """Read an inventory file.
+
+    Relative paths in it count from its own folder and ``~`` is the caller's home. In an inventory that names
+    a lab, an ``identity_file`` or ``known_hosts`` that is left out stays None: they are the lab's own.
+    Raises :class:`fwproof.errors.InputError` with every fault found.
+    """
+    return inventory_of(read_document(path))
+
+
+def inventory_of(document: Document) -> Inventory:
+    """Return the inventory in a document that has been read; raise InputError as :func:`load_inventory` does."""
+    shape, rest, faults = read_shape(InventoryShape, document)
+    faults = without_echoes(document, faults)
+    if shape is not None:
+        faults += _relation_faults(document, rest, shape)
+    if shape is None or faults:
+        raise InputError(faults)
+    hosts = {name: _host(document, shape, name, host) for name, host in shape.hosts.items()}
+    return Inventory(
+        path=document.path,
+        sha256=document.sha256,
+        hosts=hosts,
+        zones={name: Zone(name=name, networks=tuple(networks)) for name, networks in shape.zones.items()},
+        lab=_path(document, shape.lab) if shape.lab else None,
+        auditor=shape.auditor or None,
+        groups=_groups(shape),
+    )
+
+
+def _groups(shape: InventoryShape) -> dict[str, tuple[str, ...]]:
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, host in shape.hosts.items():
+        for group in dict.fromkeys(host.groups):
+            groups[group] = (*groups.get(group, ()), name)
+    return groups
+
+
+def _host(document: Document, shape: InventoryShape, name: str, host: HostShape) -> Host:
+    access = Access(host.access or shape.defaults.access)
+    return Host(
+        name=name,
+        addresses=tuple(host.addresses),
+        ssh=_ssh(document, shape, host),
+        access=access,
+        agent=_pin(host.agent or shape.defaults.agent) if access is Access.OBSERVE else None,
+        groups=tuple(dict.fromkeys(host.groups)),
+        vantage=_is_vantage(shape, host),
+        drop_log=host.drop_log or None,
+        file=document.file,
+        line=document.key_place(("hosts", name)).line,
+    )
+
+
+def _ssh(document: Document, shape: InventoryShape, host: HostShape) -> SshAddress:
+    own, common = host.ssh, shape.defaults.ssh
+    identity = own.identity_file or common.identity_file
+    known_hosts = own.known_hosts or common.known_hosts or ("" if shape.lab else DEFAULT_KNOWN_HOSTS)
+    return SshAddress(
+        address=own.address or str(host.addresses[0]),
+        port=own.port or common.port or 22,
+        user=own.user or common.user or "auditor",
+        identity_file=_path(document, identity) if identity else None,
+        known_hosts=_path(document, known_hosts) if known_hosts else None,
+        host_key_alias=own.host_key_alias or None,
+        timeout=own.timeout or common.timeout or 10.0,
+    )
+
+
+def _pin(agent: AgentShape | None) -> AgentPin | None:
+    return None if agent is None else AgentPin(path=agent.path, sha256=agent.sha256)
+
+
+def _is_vantage(shape: InventoryShape, host: HostShape) -> bool:
+    return shape.defaults.vantage if host.vantage is None else host.vantage
+
+
+def _path(document: Document, text: str) -> Path:
+    # not Path.expanduser(): that raises where a user's home cannot be found
+    home = Path.home() / text.removeprefix("~/") if text.startswith("~/") else Path(text)
+    return home if home.is_absolute() else document.path.parent / home
+
+
+def _relation_faults(document: Document, rest: Document, shape: InventoryShape) -> list[Fault]:
+    """Return what is wrong between the parts; ``rest`` is what ``shape`` was made of."""
+    return [
+        *_lab_faults(document, shape),
+        *_host_faults(rest, shape),
+        *_name_faults(rest, shape),
+        *_address_faults(rest, shape),
+    ]
+
+
+def _at(document: Document, keys: Keys, message: str) -> Fault:
+    return document.fault(document.key_place(keys), message)
+
+
+def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+    written: dict[str, Any] = document.plain()
+    hosts = written.get("hosts")
+    if not hosts:
+        yield _at(document, ("hosts",), "the inventory has no hosts; name at least one")
+    if shape.lab and not _path(document, shape.lab).is_file():
+        yield _at(document, ("lab",), f"there is no topology file {quoted(str(_path(document, shape.lab)))}")
+    if shape.lab and not shape.auditor:
+        yield _at(document, ("lab",), "a lab needs 'auditor', the host whose network the audit runs in")
+    if shape.auditor and not shape.lab:
+        yield _at(document, ("auditor",), "'auditor' is a host of a lab, and no 'lab' is named; leave it out")
+    if shape.auditor and isinstance(hosts, dict) and shape.auditor not in hosts:
+        message = f"there is no host {quoted(shape.auditor)} below{suggest(shape.auditor, hosts)}"
+        yield document.fault(document.place(("auditor",)), message)
+
+
+def _host_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+    for name, host in shape.hosts.items():
+        access = host.access or shape.defaults.access
+        if access == "observe" and host.agent is None and shape.defaults.agent is None:
+            message = "access observe needs 'agent' with its path and sha256, here or under 'defaults'"
+            yield _at(document, ("hosts", name), f"{quoted(name)}: {message}")
+        if access == "read" and _is_vantage(shape, host):
+            message = "access read cannot send probes; give it observe or root, or 'vantage: false'"
+            yield _at(document, ("hosts", name), f"{quoted(name)}: {message}")
+
+
+def _name_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+    for name, host in shape.hosts.items():
+        for index, group in enumerate(host.groups):
+            if group in shape.hosts:
+                message = f"group {quoted(group)} has the name of a host; choose another"
+                yield _at(document, ("hosts", name, "groups", index), message)
+        if name in shape.zones and not all(any(a in n for n in shape.zones[name]) for a in host.addresses):
+            message = f"zone {quoted(name)} has the name of a host and lacks an address of it; choose another"
+            yield _at(document, ("zones", name), message)
+    for keys in (("zones", ANYWHERE), ("hosts", ANYWHERE)):
+        if document.existing(keys) == keys:
+            yield _at(document, keys, f"{quoted(ANYWHERE)} means every address already; choose another name")
+
+
+def _address_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+    owners: dict[object, str] = {}
+    for name, host in shape.hosts.items():
+        for index, address in enumerate(host.addresses):
+            if address in owners:
+                message = f"address {address} is that of {quoted(owners[address])} already"
+                yield document.fault(document.place(("hosts", name, "addresses", index)), message)
+            owners.setdefault(address, name)

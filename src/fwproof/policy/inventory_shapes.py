@@ -1,0 +1,76 @@
+"""The shape of an inventory file: its keys, what each may hold, and the words that an editor shows for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fwproof.policy.fields import AbsolutePath, AddressField, Choice, Name, NetworkField, OneOrMany, Shape, Text
+
+PathText = Annotated[str, Text("a path", r"[^\x00-\x1f]+", 1024)]
+SshName = Annotated[str, Text("a host name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]*|::[A-Fa-f0-9:.]*", 253)]
+User = Annotated[str, Text("a user name", r"[A-Za-z_][A-Za-z0-9._-]*", 32)]
+Sha256 = Annotated[str, Text("a SHA-256 in 64 lower-case hex digits", r"[0-9a-f]{64}")]
+AccessField = Annotated[str, Choice(("read", "observe", "root"))]
+
+
+class SshDefaults(Shape):
+    """How SSH servers are reached where a host does not say otherwise."""
+
+    user: User = Field("", description="Account that the auditor logs in as; auditor where not given")
+    port: int = Field(0, ge=1, le=65535, description="TCP port of the SSH server; 22 where not given")
+    identity_file: PathText = Field("", description="Private key; the SSH agent's keys where not given")
+    known_hosts: PathText = Field("", description="File of known host keys; ~/.ssh/known_hosts where not given")
+    timeout: float = Field(0.0, gt=0, le=300, description="Seconds to wait for a connection; 10 where not given")
+
+
+class SshShape(SshDefaults):
+    """How this host's SSH server is reached."""
+
+    address: SshName = Field("", description="Name or address to connect to; the first address where not given")
+    host_key_alias: SshName = Field("", description="Name under which known_hosts has the host's key")
+
+
+class AgentShape(Shape):
+    """The agent that the host's administrator installed."""
+
+    path: AbsolutePath = Field(description="Where the agent is installed")
+    sha256: Sha256 = Field(description="The SHA-256 that it must have; `fwproof agent hash` prints it")
+
+
+class DefaultsShape(Shape):
+    """What holds for every host that does not say otherwise."""
+
+    ssh: SshDefaults = Field(default_factory=SshDefaults, description="How SSH servers are reached")
+    access: AccessField = Field("read", description="What the auditor may do: read, observe or root")
+    agent: AgentShape | None = Field(None, description="The agent on hosts with access observe")
+    vantage: bool = Field(False, description="Whether probes of other hosts may be sent from a host")
+
+
+class HostShape(Shape):
+    """One machine."""
+
+    addresses: Annotated[list[AddressField], Field(min_length=1), OneOrMany()] = Field(
+        description="The addresses that are audited and probed"
+    )
+    ssh: SshShape = Field(default_factory=SshShape, description="How the host's SSH server is reached")
+    access: AccessField = Field("", description="What the auditor may do: read, observe or root")
+    agent: AgentShape | None = Field(None, description="The agent that is installed there, for access observe")
+    groups: list[Name] = Field(default_factory=list, description="Groups that policies can name")
+    vantage: bool | None = Field(None, description="Whether probes of other hosts may be sent from here")
+    drop_log: AbsolutePath = Field("", description="File in which the host's packet log ends up")
+
+
+class InventoryShape(Shape):
+    """The hosts that are audited or probed from, the zones they stand in, and how each is reached."""
+
+    lab: PathText = Field(
+        "", description="Topology of the embedded lab that the hosts live in, from this file's folder"
+    )
+    auditor: Name = Field("", description="The lab host whose network the audit runs in")
+    defaults: DefaultsShape = Field(default_factory=DefaultsShape, description="What holds where a host is silent")
+    zones: dict[Name, Annotated[list[NetworkField], Field(min_length=1), OneOrMany()]] = Field(
+        default_factory=dict, description="Names for sets of networks"
+    )
+    hosts: dict[Name, HostShape] = Field(description="The machines, by name")

@@ -1,0 +1,214 @@
+"""From a policy file to a :class:`fwproof.policy.model.Policy`, or to every fault that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from fwproof.errors import InputError
+from fwproof.flow import Family
+from fwproof.inventory import Inventory
+from fwproof.policy.document import Document, Keys, read_document
+from fwproof.policy.faults import read_shape, without_echoes
+from fwproof.policy.model import (
+    Allow,
+    Bans,
+    Default,
+    DropLog,
+    Essential,
+    Peers,
+    Persistence,
+    Policy,
+    Rate,
+    Sample,
+    Service,
+)
+from fwproof.policy.relations import relation_faults
+from fwproof.policy.shapes import (
+    BansShape,
+    Common,
+    Context,
+    DefaultShape,
+    InboundAllow,
+    OutboundAllow,
+    PolicyShape,
+    read_service,
+)
+
+BOTH = (Family.IPV4, Family.IPV6)
+
+
+def load_policy(path: Path, inventory: Inventory) -> Policy:
+    """Read a policy file and resolve its names in ``inventory``.
+
+    Raises :class:`fwproof.errors.InputError` with every fault found: file, line, column, what was expected
+    and what to do.
+    """
+    return policy_of(read_document(path), inventory)
+
+
+def policy_of(document: Document, inventory: Inventory) -> Policy:
+    """Return the policy in a document that has been read; raise InputError as :func:`load_policy` does."""
+    shape, rest, faults = read_shape(PolicyShape, document, _context(document, inventory))
+    faults = without_echoes(document, faults)
+    policy = None if shape is None else _Builder(rest, shape, inventory).policy()
+    if policy is not None:
+        faults += relation_faults(policy, rest, inventory, whole=not faults)
+    if faults or policy is None:
+        raise InputError(faults)
+    return policy
+
+
+def _context(document: Document, inventory: Inventory) -> Context:
+    root = document.plain()
+    named = root.get("services") if isinstance(root, dict) else None
+    return Context(inventory, {name: _or_none(name, text) for name, text in _items(named)})
+
+
+def _items(named: Any) -> list[tuple[str, Any]]:
+    return list(named.items()) if isinstance(named, dict) else []
+
+
+def _or_none(name: str, text: Any) -> Service | None:
+    try:
+        return read_service(text, name)
+    except PydanticCustomError:
+        return None
+
+
+class _Builder:
+    """Turns the shape of one file into values; ids and titles that were not written are made here."""
+
+    def __init__(self, document: Document, shape: PolicyShape, inventory: Inventory) -> None:
+        self.document = document
+        self.shape = shape
+        self.families = (Family.IPV4,) if shape.ipv6 == "deny" else BOTH
+        chosen = {name for names in shape.hosts for name in names}
+        self.hosts = tuple(name for name in inventory.hosts if name in chosen)
+
+    def policy(self) -> Policy:
+        shape = self.shape
+        inbound, outbound, forward = shape.inbound, shape.outbound, shape.forward
+        return Policy(
+            name=shape.policy,
+            path=self.document.path,
+            sha256=self.document.sha256,
+            hosts=self.hosts,
+            services=self.services(),
+            inbound=tuple(self.inbound(i, one) for i, one in enumerate(inbound.allow)) if inbound else (),
+            outbound=tuple(self.outbound(i, one) for i, one in enumerate(outbound.allow)) if outbound else (),
+            inbound_default=self.default("inbound", inbound.default, self.inbound_samples()) if inbound else None,
+            outbound_default=self.default("outbound", outbound.default, self.outbound_samples()) if outbound else None,
+            forward_default=self.default("forward", forward.default, ()) if forward else None,
+            essential=tuple(self.essential()),
+            bans=tuple(self.bans(i, one) for i, one in enumerate(shape.bans)),
+            drop_log=self.drop_log(),
+            persistence=self.persistence(),
+        )
+
+    def services(self) -> dict[str, Service]:
+        return {name: Service(s.proto, s.port, name, s.icmp) for name, s in self.shape.services.items()}
+
+    def common(self, keys: Keys, shape: Common, name: str, title: str) -> dict[str, Any]:
+        """Return the arguments that all expectations share."""
+        return {
+            "id": shape.id or name,
+            "title": shape.title or title,
+            "file": self.document.file,
+            "line": self.document.key_place(keys).line,
+            "controls": {framework: tuple(ids) for framework, ids in shape.controls.items()},
+            "severity": shape.severity,
+        }
+
+    def peers(self, terms: Sequence[Peers]) -> Peers:
+        """Join the terms of a list; ``ipv6: deny`` leaves their IPv4 networks only."""
+        networks = dict.fromkeys(n for term in terms for n in term.networks if Family.of(n) in self.families)
+        return Peers(", ".join(term.name for term in terms), tuple(networks))
+
+    def inbound(self, index: int, shape: InboundAllow) -> Allow:
+        peers = self.peers(shape.from_)
+        rate = None if shape.rate is None else Rate(shape.rate.limit, shape.rate.per, shape.rate.by)
+        title = f"{_name(shape.service)} can be reached from {peers.name} only"
+        common = self.common(("inbound", "allow", index), shape, shape.id, title)
+        return Allow(**common, service=shape.service, peers=peers, rate=rate)
+
+    def outbound(self, index: int, shape: OutboundAllow) -> Allow:
+        peers = self.peers(shape.to)
+        title = f"The host can reach {_name(shape.service)} at {peers.name}"
+        common = self.common(("outbound", "allow", index), shape, shape.id, title)
+        return Allow(**common, service=shape.service, peers=peers, families=self.families)
+
+    def inbound_samples(self) -> tuple[Sample, ...]:
+        return tuple(Sample(service=s) for s in self.shape.inbound.samples) if self.shape.inbound else ()
+
+    def outbound_samples(self) -> tuple[Sample, ...]:
+        samples = self.shape.outbound.samples if self.shape.outbound else []
+        # not cut to IPv4 under "ipv6: deny": there they are denied all the more
+        return tuple(Sample(service=s.service, to=_joined(s.to)) for s in samples)
+
+    def default(self, section: str, shape: DefaultShape, samples: tuple[Sample, ...]) -> Default | None:
+        if shape.decision == "unchecked":
+            return None
+        titles = {
+            "inbound": "Nothing gets in that no expectation allows",
+            "outbound": "Nothing gets out that no expectation allows",
+            "forward": "The host forwards nothing",
+        }
+        common = self.common((section, "default"), shape, f"{section}-default", titles[section])
+        return Default(**common, decision=shape.decision, samples=samples)
+
+    def essential(self) -> list[Essential]:
+        titles = {
+            "loopback": "The host can talk to itself over loopback",
+            "established": "Packets of connections that were let through keep flowing, both ways",
+            "icmpv6-nd": "IPv6 neighbour discovery works, without which IPv6 is dead",
+        }
+        families = {"loopback": BOTH, "established": self.families, "icmpv6-nd": (Family.IPV6,)}
+        return [
+            Essential(
+                **self.common(("essential", index), one, one.what, titles[one.what]),
+                what=one.what,
+                families=families[one.what],
+            )
+            for index, one in enumerate(self.shape.essential)
+        ]
+
+    def bans(self, index: int, shape: BansShape) -> Bans:
+        title = f"{shape.maxretry} failed attempts on {_name(shape.service)} get their source banned"
+        provoke = shape.provoke
+        return Bans(
+            **self.common(("bans", index), shape, f"bans-{shape.jail}", title),
+            jail=shape.jail,
+            service=shape.service,
+            maxretry=shape.maxretry,
+            findtime=shape.findtime,
+            bantime=shape.bantime,
+            exercise=shape.exercise,
+            families=self.families,
+            provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
+        )
+
+    def drop_log(self) -> DropLog | None:
+        shape = self.shape.drop_log
+        if shape is None or not (shape.inbound or shape.outbound):
+            return None
+        directions = tuple(d for d, wanted in (("inbound", shape.inbound), ("outbound", shape.outbound)) if wanted)
+        common = self.common(("drop_log",), shape, "drop-log", "Every dropped packet leaves a line in the log")
+        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise)
+
+    def persistence(self) -> Persistence | None:
+        if self.shape.persistence is None:
+            return None
+        title = "What boots is what runs: the saved rules are loaded at boot and mean the same"
+        return Persistence(**self.common(("persistence",), self.shape.persistence, "persistence", title))
+
+
+def _joined(terms: Sequence[Peers]) -> Peers:
+    return Peers(", ".join(t.name for t in terms), tuple(dict.fromkeys(n for t in terms for n in t.networks)))
+
+
+def _name(service: Service) -> str:
+    return service.name if service.name == str(service) else f"{service.name} ({service})"

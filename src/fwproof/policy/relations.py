@@ -1,0 +1,162 @@
+"""What the parts of a policy must be to each other: checked once each part is right by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from fwproof.errors import Fault
+from fwproof.flow import Family, Network
+from fwproof.inventory import Inventory
+from fwproof.policy.document import Document, Keys
+from fwproof.policy.model import Allow, Expectation, Peers, Policy, Sample
+from fwproof.policy.scalars import quoted
+
+
+def expectations(policy: Policy) -> tuple[Expectation, ...]:
+    """Return every expectation of a policy, in the order of its file's keys."""
+    single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
+    last = (policy.drop_log, policy.persistence)
+    everything = (*single, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
+    return tuple(one for one in everything if one is not None)
+
+
+def relation_faults(policy: Policy, document: Document, inventory: Inventory, *, whole: bool) -> list[Fault]:
+    """Return the faults between parts; ``whole`` is False when faulty parts were left out of the policy."""
+    relations = _Relations(policy, document, inventory)
+    faults = [
+        *relations.duplicates(),
+        *relations.overlaps("inbound", policy.inbound),
+        *relations.overlaps("outbound", policy.outbound),
+        *relations.families(),
+        *relations.samples(),
+        *relations.bans(),
+    ]
+    if whole and not expectations(policy):
+        faults.append(relations.at((), "the policy expects nothing; say at least one thing under 'inbound'"))
+    return faults
+
+
+class _Relations:
+    def __init__(self, policy: Policy, document: Document, inventory: Inventory) -> None:
+        self.policy = policy
+        self.document = document
+        self.hosts = [inventory.hosts[name] for name in policy.hosts]
+        self.have = {Family.of(address) for host in self.hosts for address in host.addresses}
+
+    def at(self, keys: Keys, message: str) -> Fault:
+        return self.document.fault(self.document.key_place(keys), message)
+
+    def on(self, expectation: Expectation, message: str) -> Fault:
+        return Fault(expectation.file, expectation.line, 1, message)
+
+    def duplicates(self) -> Iterator[Fault]:
+        first: dict[str, Expectation] = {}
+        for one in sorted(expectations(self.policy), key=lambda e: e.line):
+            if one.id in first:
+                line = first[one.id].line
+                yield self.on(
+                    one, f"the id {quoted(one.id)} is taken by the expectation on line {line}; choose another"
+                )
+            first.setdefault(one.id, one)
+
+    def overlaps(self, section: str, allows: tuple[Allow, ...]) -> Iterator[Fault]:
+        for first, second in combinations(allows, 2):
+            if str(first.service) != str(second.service):
+                continue
+            both = _overlap(first.peers, second.peers)
+            if both is not None:
+                yield self.on(
+                    second,
+                    f"{section} {quoted(second.id)} allows {second.service} for {_text(both[1])}, as does"
+                    f" {quoted(first.id)} on line {first.line} for {_text(both[0])}; keep one",
+                )
+
+    def families(self) -> Iterator[Fault]:
+        missing = {Family.IPV4, Family.IPV6} - self.have
+        for allow in (*self.policy.inbound, *self.policy.outbound):
+            families = {Family.of(network) for network in allow.peers.networks}
+            if families and families <= missing:
+                words = " and ".join(sorted(_family(f) for f in families))
+                yield self.on(
+                    allow, f"{quoted(allow.id)} is about {words} only, and no host of this policy has such an address"
+                )
+            if not families:
+                yield self.on(allow, f"{quoted(allow.id)} is about IPv6 addresses only, and 'ipv6: deny' allows none")
+        for essential in self.policy.essential:
+            if essential.what == "icmpv6-nd" and Family.IPV6 in missing:
+                yield self.on(essential, "'icmpv6-nd' is about IPv6, and no host of this policy has an IPv6 address")
+            if essential.what == "icmpv6-nd" and self.document.plain().get("ipv6") == "deny":
+                yield self.on(
+                    essential, "'icmpv6-nd' lets IPv6 packets through, which 'ipv6: deny' forbids; leave one out"
+                )
+
+    def samples(self) -> Iterator[Fault]:
+        policy = self.policy
+        sections = (("inbound", policy.inbound_default), ("outbound", policy.outbound_default))
+        for section, default in sections:
+            written = self.document.existing((section, "samples", 0))
+            if default is None:
+                if len(written) == 3:
+                    yield self.at((section, "samples"), "samples show a 'default: deny', and there is none here")
+                continue
+            yield from self.repeated(section, default.samples)
+        if policy.outbound_default is not None:
+            for index, sample in enumerate(policy.outbound_default.samples):
+                yield from self.allowed(index, sample)
+
+    def repeated(self, section: str, samples: tuple[Sample, ...]) -> Iterator[Fault]:
+        counts: Counter[tuple[str, str]] = Counter()
+        for index, sample in enumerate(samples):
+            key = (str(sample.service), sample.to.name if sample.to else "")
+            counts[key] += 1
+            if counts[key] == 2:
+                yield self.at((section, "samples", index), f"the sample {sample.service} is given twice")
+
+    def allowed(self, index: int, sample: Sample) -> Iterator[Fault]:
+        for allow in self.policy.outbound:
+            same = str(allow.service) == str(sample.service)
+            if same and sample.to is not None and _within(sample.to.networks, allow.peers.networks):
+                yield self.at(
+                    ("outbound", "samples", index),
+                    f"the sample {sample.service} to {sample.to.name} is meant to be denied,"
+                    f" and {quoted(allow.id)} on line {allow.line} allows it",
+                )
+
+    def bans(self) -> Iterator[Fault]:
+        for bans in self.policy.bans:
+            if bans.exercise and not bans.provoke:
+                yield self.on(
+                    bans, "'exercise: true' needs 'provoke', the HTTP request that counts as a failed attempt"
+                )
+            if bans.exercise and bans.service.proto != "tcp":
+                yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
+
+
+def _overlap(first: Peers, second: Peers) -> tuple[Network, Network] | None:
+    for one in first.networks:
+        for other in second.networks:
+            if one.version == other.version and one.overlaps(other):
+                return one, other
+    return None
+
+
+def _within(inner: Iterable[Network], outer: tuple[Network, ...]) -> bool:
+    return all(any(_subnet(network, around) for around in outer) for network in inner)
+
+
+def _subnet(network: Network, around: Network) -> bool:
+    return (
+        network.version == around.version
+        and network.prefixlen >= around.prefixlen
+        and network.network_address in around
+    )
+
+
+def _text(network: Network) -> str:
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _family(family: Family) -> str:
+    return "IPv4" if family is Family.IPV4 else "IPv6"
