@@ -1,0 +1,167 @@
+"""Ruleset: the rule tables of one address family as one program printed them, with every line kept.
+
+A chain's policy is called its *default*, so that Policy can be the YAML file. A line that is neither table,
+chain, rule nor comment is kept as :class:`Unparsed` and weakens every answer that its table has a part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fwproof.decision import RuleRef
+from fwproof.flow import Family
+from fwproof.ruleset.asks import Sort, Test, sort_of
+
+
+class Act(StrEnum):
+    """What a target does to the walk of a packet."""
+
+    NOTHING = "continue"
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    RETURN = "return"
+    JUMP = "jump"
+    GOTO = "goto"
+    LOG = "log"
+    MARK = "mark"
+    CONNMARK = "connmark"
+    NOTRACK = "notrack"
+    SOURCE_NAT = "source-nat"
+    CHANGE = "change"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a rule does with a packet that matches; ``text`` is the target as printed, without ``-j``.
+
+    ``chain`` is the chain jumped to; ``reject_with`` the answer of REJECT; ``prefix`` and ``group`` belong to
+    LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names
+    header fields that are not known any more afterwards; ``reason`` says why an act is unknown.
+    """
+
+    act: Act
+    name: str
+    text: str
+    chain: str = ""
+    reject_with: str | None = None
+    prefix: str = ""
+    group: int | None = None
+    mark: tuple[str, int, int, int] | None = None
+    changes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+NO_TARGET = Target(act=Act.NOTHING, name="", text="")
+"""A rule without ``-j``: it counts, and the walk goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One condition of a rule: its module (empty for the base options), its text, and what it asks."""
+
+    module: str
+    text: str
+    test: Test
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Packets and bytes, as ``iptables-save -c`` prints them."""
+
+    packets: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule. ``ref.text`` is its line exactly as printed, without the counters; ``line`` counts from 1."""
+
+    ref: RuleRef
+    matches: tuple[Match, ...]
+    target: Target
+    line: int
+    counters: Counters | None = None
+    comment: str = ""
+
+    @property
+    def sort(self) -> Sort:
+        """The least understood part of the rule decides how much of it is understood."""
+        sorts = {sort_of(match.test) for match in self.matches}
+        if Sort.OPAQUE in sorts or self.target.act is Act.UNKNOWN:
+            return Sort.OPAQUE
+        return Sort.ORACLE if Sort.ORACLE in sorts or self.target.act is Act.ELSEWHERE else Sort.EXACT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A chain; ``default`` (ACCEPT, DROP) is None for a user chain, which returns at its end."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    default: str | None = None
+    counters: Counters | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table: filter, nat, mangle, raw or security; any other name is kept, and weakens its answers."""
+
+    name: str
+    chains: Mapping[str, Chain]
+
+
+@dataclass(frozen=True, slots=True)
+class Unparsed:
+    """A line that was not understood, or something that is missing: what it means for the answers is unknown.
+
+    ``table`` is the table in which it stands, None when it is about the whole text.
+    """
+
+    line: int
+    text: str
+    reason: str
+    table: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Honesty:
+    """How many rules are understood exactly, up to an oracle, and not; and the lines that are no rule at all."""
+
+    exact: int = 0
+    oracle: int = 0
+    opaque: int = 0
+    unparsed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruleset:
+    """Everything that one ``iptables-save`` or ``ip6tables-save`` printed.
+
+    ``backend`` is ``nft`` or ``legacy`` where the text says so, else empty. ``lines`` is the number of lines
+    of the text: blank lines, comments and table marks included.
+    """
+
+    family: Family
+    source: str
+    tables: Mapping[str, Table]
+    unparsed: tuple[Unparsed, ...] = ()
+    comments: tuple[str, ...] = ()
+    backend: str = ""
+    lines: int = 0
+    honesty: Honesty = field(default_factory=Honesty)
+    mentions_legacy: bool = False
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return every rule of every chain, in the order of the text."""
+        return tuple(rule for table in self.tables.values() for chain in table.chains.values() for rule in chain.rules)
+
+    def chain(self, table: str, name: str) -> Chain | None:
+        """Return a chain, None when there is none of that name."""
+        found = self.tables.get(table)
+        return None if found is None else found.chains.get(name)
