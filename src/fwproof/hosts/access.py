@@ -1,0 +1,157 @@
+"""What the auditor runs on a host: every command, word for word, and the sudoers file that allows no more.
+
+The words are fixed because an open argument list is a way to root: ``sudo iptables-save`` without arguments
+in sudoers also allows ``-f FILE``, which writes any file as root (sudoers(5): a command without arguments
+"may be run with any arguments"; the empty string ``""`` means none). Nothing here changes a host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fwproof.errors import UsageError
+from fwproof.inventory import Access, Host
+
+SUDO = ("/usr/bin/sudo", "-n")
+AGENT_PATH = "/usr/local/sbin/fwproof-agent"
+SUDOERS_PATH = "/etc/sudoers.d/fwproof"
+
+LOG_LINES = "2000"
+"""How many of the newest lines of a log are read: a day of a busy jail, and well below the output limit."""
+
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")  # useradd(8), "CAVEATS"
+_JAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+_AGENT = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+
+_LOADERS = "netfilter-persistent|nftables|ufw|firewalld|iptables|ip6tables"
+_BOOT_LINKS = f"""\
+for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
+  [ -e "$link" ] || continue
+  unit=${{link##*/}}
+  case ${{unit%.service}} in {_LOADERS}) ;; *) continue ;; esac
+  [ "$(readlink "/etc/systemd/system/$unit")" = /dev/null ] || printf '%s\\n' "$link"
+done
+for link in /etc/rc[S2345].d/S[0-9][0-9]*; do
+  [ -e "$link" ] || continue
+  case ${{link##*/S??}} in {_LOADERS}) printf '%s\\n' "$link" ;; esac
+done
+"""
+"""Lists the links that start a rule loader at boot. A link to nothing starts nothing; a masked unit neither."""
+
+_SYSCTLS = (
+    "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
+    "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
+    "icmp_echo_ignore_all", "nf_conntrack_max", "nf_conntrack_count", "nf_conntrack_tcp_loose", "nf_log_all_netns",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command: the name of its capture, its words with absolute paths, and whether root must run it.
+
+    ``shape`` names what its output looks like (:mod:`fwproof.hosts.shape`), so that rubbish is noticed.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    root: bool = False
+    shape: str = "text"
+
+    @property
+    def program(self) -> str:
+        """The program that does the work (not sudo)."""
+        return self.words[0]
+
+    def argv(self, user: str) -> tuple[str, ...]:
+        """Return the words as ``user`` has to type them."""
+        return (*SUDO, *self.words) if self.root and user != "root" else self.words
+
+
+def _save(name: str) -> Command:
+    return Command(name=name, words=(f"/usr/sbin/{name}", "-c"), root=True, shape="iptables-save")
+
+
+ROOT_COMMANDS: tuple[Command, ...] = (
+    *(_save(name) for name in ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save")),
+    Command(name="nft", words=("/usr/sbin/nft", "-j", "list", "ruleset"), root=True, shape="nft-json"),
+    Command(name="ipset-save", words=("/usr/sbin/ipset", "save"), root=True, shape="ipset-save"),
+    Command(name="rules.v4", words=("/usr/bin/cat", "/etc/iptables/rules.v4"), root=True),
+    Command(name="rules.v6", words=("/usr/bin/cat", "/etc/iptables/rules.v6"), root=True),
+    Command(name="nftables.conf", words=("/usr/bin/cat", "/etc/nftables.conf"), root=True),
+    Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
+    Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
+    Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
+)
+"""What needs root on every host, whatever its policy."""
+
+PLAIN_COMMANDS: tuple[Command, ...] = (
+    Command(name="uname", words=("/usr/bin/uname", "-a"), shape="uname"),
+    Command(name="os-release", words=("/usr/bin/cat", "/etc/os-release")),
+    Command(name="ip-addr", words=("/usr/sbin/ip", "-j", "addr"), shape="json-list"),
+    Command(name="ip-route", words=("/usr/sbin/ip", "-j", "-4", "route"), shape="json-list"),
+    Command(name="ip6-route", words=("/usr/sbin/ip", "-j", "-6", "route"), shape="json-list"),
+    Command(name="ip-rule", words=("/usr/sbin/ip", "-j", "-4", "rule"), shape="json-list"),
+    Command(name="ip6-rule", words=("/usr/sbin/ip", "-j", "-6", "rule"), shape="json-list"),
+    Command(name="ip-neigh", words=("/usr/sbin/ip", "-j", "neigh"), shape="json-list"),
+    Command(
+        name="sysctl", words=("/usr/bin/grep", "-rs", *(f"--include={key}" for key in _SYSCTLS), "", "/proc/sys/net"),
+    ),
+    Command(name="sockets", words=("/usr/bin/ss", "-Hltun")),
+    Command(name="python", words=("/usr/bin/python3", "--version")),
+    Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
+    Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
+)  # fmt: skip
+"""What any account of the host may run."""
+
+
+def check_jail(jail: str) -> str:
+    """Return a fail2ban jail's name; UsageError when it could be read as an option or by sudoers."""
+    if not _JAIL.fullmatch(jail):
+        raise UsageError(f"{jail!r} is no jail name: letters, digits, - and _ only, not starting with -")
+    return jail
+
+
+def jail_commands(jails: Iterable[str]) -> tuple[Command, ...]:
+    """Return what is asked of fail2ban about each jail that a policy names; raises UsageError."""
+    client = "/usr/bin/fail2ban-client"
+    return tuple(
+        command
+        for jail in dict.fromkeys(map(check_jail, jails))
+        for command in (
+            Command(name=f"fail2ban-status-{jail}", words=(client, "status", jail), root=True),
+            Command(name=f"fail2ban-failregex-{jail}", words=(client, "get", jail, "failregex"), root=True),
+        )
+    )
+
+
+def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
+    """Return everything that is read of a host, in order; the drop log only where the inventory names one."""
+    log: tuple[Command, ...] = ()
+    if host.drop_log is not None:
+        log = (Command(name="drop-log", words=("/usr/bin/tail", "-n", LOG_LINES, "--", host.drop_log)),)
+    return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
+
+
+def sudoers(user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH) -> str:
+    """Return the sudoers file of an access tier, for ``/etc/sudoers.d/fwproof`` (root:root, 0440).
+
+    ``read``: the fixed commands. ``observe``: these and the agent, which takes no argument. ``root``: all.
+    Raises UsageError for a user, jail or path that sudoers(5) could read as something else.
+    """
+    if not _USER.fullmatch(user):
+        raise UsageError(f"{user!r} is no account name: lower-case letters, digits, - and _, at most 32")
+    if not _AGENT.fullmatch(agent_path) or ".." in agent_path:
+        raise UsageError(f"{agent_path!r} is no plain absolute path for the agent")
+    head = f"# What fwproof may run on this host as {user}, tier {access.value}. Check with: visudo -cf FILE\n"
+    if access is Access.ROOT:
+        return f"{head}{user} ALL=(root) NOPASSWD: ALL\n"
+    allowed = [" ".join(command.words) for command in (*ROOT_COMMANDS, *jail_commands(jails))]
+    if access is Access.OBSERVE:
+        allowed.append(f'{agent_path} ""')
+    listed = ", \\\n    ".join(allowed)
+    # env_reset: fail2ban-client is a Python script, and PYTHONPATH must not decide what it imports
+    return (
+        f"{head}Cmnd_Alias FWPROOF = \\\n    {listed}\nDefaults:{user} env_reset\n{user} ALL=(root) NOPASSWD: FWPROOF\n"
+    )
