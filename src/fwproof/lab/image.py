@@ -1,0 +1,196 @@
+"""The image that every lab host boots from: Debian packages unpacked once, read-only from then on.
+
+Built by mmdebstrap(1) inside the lab's kind of user namespace, so that no package script can touch this machine,
+and kept under a name made from everything that went into it. A second ``up`` finds it there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fwproof.errors import LabError
+from fwproof.lab.sources import Distribution, acquire_options, distribution, own_sources, read_source_files
+from fwproof.lab.state import cache_base
+from fwproof.lab.userns import command_inside, id_map
+
+Progress = Callable[[str], None]
+
+PACKAGES = (
+    "openssh-server openssh-client sudo iproute2 iptables netfilter-persistent iptables-persistent nftables ipset "
+    "conntrack fail2ban ulogd2 procps python3 iputils-ping"  # noqa: SIM905
+).split()
+_RECIPE = 3  # raise it whenever anything below changes what is in the image
+
+_APT = ['APT::Install-Recommends "false"']
+_DPKG = [f"path-exclude=/usr/share/{folder}/*" for folder in ("man", "doc", "locale", "info", "lintian")]
+# iptables-persistent would save the rules of whatever network it is installed from
+_BEFORE = (
+    "printf 'iptables-persistent iptables-persistent/autosave_v%s boolean false\\n' 4 6"
+    ' | chroot "$1" debconf-set-selections'
+)
+# No service is enabled until the topology says so; Debian 13 reads sshd's log from a journal that no lab host has.
+_AFTER = """
+set -e
+rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/systemd/system/multi-user.target.wants/*
+rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*
+printf '[sshd]\\nenabled = true\\n' > "$1"/etc/fail2ban/jail.d/defaults-debian.conf
+ln -s "$(cd "$1" && echo usr/lib/*/ulogd | sed 's|^usr/lib/||')" "$1"/usr/lib/ulogd
+test -e "$1"/usr/lib/ulogd/ulogd_inppkt_NFLOG.so
+"""
+_STEP_SECONDS = 3.0
+
+
+def image_key(release: Distribution) -> str:
+    """Return the name of the image: a hash of the release, the packages and the recipe."""
+    parts = json.dumps([release.kind, release.codename, PACKAGES, _RECIPE, _APT, _DPKG, _BEFORE, _AFTER])
+    return f"{release.codename}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+
+
+def image_folder() -> Path:
+    """Return the folder of the current image, built or not."""
+    return cache_base() / image_key(_this_release())
+
+
+def ensure_image(progress: Progress, tar: Path | None = None) -> Path:
+    """Return the root folder of the image, building it first where there is none.
+
+    ``tar`` is an image's ``image.tar`` made by another user or machine of the same release: it is unpacked instead.
+    Raises LabError when a program is missing or a step fails.
+    """
+    folder = image_folder()
+    root = folder / "root"
+    if root.is_dir():
+        return root
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _building(folder, progress):
+        if not root.is_dir():
+            _build(folder, tar, progress)
+    return root
+
+
+def remove_images() -> list[str]:
+    """Remove every image of this user; their files belong to ids that only the lab's namespace may touch."""
+    removed = []
+    for folder in sorted(cache_base().glob("*/")):
+        _remove(folder)
+        removed.append(folder.name)
+    return removed
+
+
+def _this_release() -> Distribution:
+    return distribution(Path("/etc/os-release").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _building(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold the build lock: two labs that start at once build one image."""
+    descriptor = os.open(folder.parent / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("image: waiting for another build")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _build(folder: Path, tar: Path | None, progress: Progress) -> None:
+    _require(["mmdebstrap", "tar"] if tar is None else ["tar"])
+    owner = id_map().owner
+    aside = folder.with_name(f".{folder.name}.new")
+    _remove(aside)
+    aside.mkdir()
+    archive = aside / "image.tar"
+    if tar is None:
+        _bootstrap(archive, progress)
+    else:
+        progress(f"image: copying {tar}")
+        shutil.copyfile(tar, archive)
+    root = aside / "root"
+    root.mkdir(mode=0o755)
+    if os.geteuid() == 0:
+        os.chown(root, owner, owner)
+    unpack = ["tar", "-C", str(root), "--exclude=./dev/*", "--numeric-owner", "-xpf", "-"]
+    with archive.open("rb") as stream:
+        _run_step("image: unpacking", command_inside(unpack), progress, stdin=stream.fileno())
+    aside.rename(folder)
+    progress(f"image: kept in {folder}")
+
+
+def _bootstrap(archive: Path, progress: Progress) -> None:
+    release = _this_release()
+    sources = own_sources(release, read_source_files())
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout  # noqa: S607
+    command = ["mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", f"--include={','.join(PACKAGES)}"]
+    command += [f"--aptopt={option}" for option in (*_APT, *acquire_options(dump))]
+    command += [f"--dpkgopt={option}" for option in _DPKG]
+    command += [f"--essential-hook={_BEFORE}", f"--customize-hook={_AFTER}", release.codename, "-", "-"]
+    with tempfile.TemporaryFile("w+") as text, archive.open("wb") as output:
+        text.write("".join(f"{line}\n" for line in sources))
+        text.seek(0)
+        what = f"image: installing {len(PACKAGES)} packages of {release.kind} {release.codename}"
+        _run_step(what, command_inside(command), progress, stdin=text.fileno(), stdout=output.fileno())
+
+
+def _run_step(
+    what: str, command: list[str], progress: Progress, *, stdin: int, stdout: int = subprocess.DEVNULL
+) -> None:
+    """Run one long step, with a line every few seconds; raises LabError with the end of its output."""
+    begun = time.monotonic()
+    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": "/var/tmp"}  # noqa: S108
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=errors, env=environment, cwd="/")
+        try:
+            while True:
+                try:
+                    status = process.wait(_STEP_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    progress(f"{what} ({time.monotonic() - begun:.0f} s): {_last_line(errors.fileno())}")
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if status:
+            errors.seek(0)
+            tail = "\n".join(errors.read().splitlines()[-15:])
+            raise LabError(f"{what} failed (exit status {status}):\n{tail}")
+    progress(f"{what}: done in {time.monotonic() - begun:.0f} s")
+
+
+def _last_line(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    lines = os.pread(descriptor, 2000, max(0, size - 2000)).decode(errors="replace").splitlines()
+    return next((line.removeprefix("I: ")[:90] for line in reversed(lines) if line.startswith("I: ")), "starting")
+
+
+def _remove(folder: Path) -> None:
+    if not folder.exists():
+        return
+    done = subprocess.run(
+        command_inside(["rm", "-rf", "--one-file-system", str(folder / "root")]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if (folder / "root").exists() and os.geteuid() != 0:
+        raise LabError(f"{folder} could not be removed: {done.stderr.strip()}")
+    shutil.rmtree(folder)
+
+
+def _require(programs: list[str]) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise LabError(f"the image cannot be built without {', '.join(missing)}: `apt-get install mmdebstrap tar`")

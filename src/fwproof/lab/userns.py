@@ -1,0 +1,190 @@
+"""The user namespace that owns everything a lab makes.
+
+As root the map is shifted (id 0 inside is an id outside that owns nothing), so that not even the lab's root can
+change a sysctl or a file of this machine. As an ordinary user the map is the one that /etc/subuid grants, written
+by newuidmap(1). See user_namespaces(7) and subuid(5).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwproof.errors import LabError
+from fwproof.lab import kernel
+
+# Above the range that systemd-nspawn hands out (524288 to 1879048191), so that no container shares these ids.
+SHIFTED_BASE = 0x70000000
+ID_COUNT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """Ids inside the namespace, from 0 up, as ids outside: ``(inside, outside, count)`` ranges."""
+
+    users: tuple[tuple[int, int, int], ...]
+    groups: tuple[tuple[int, int, int], ...]
+
+    @property
+    def owner(self) -> int:
+        """The id outside that root inside has."""
+        return self.users[0][1]
+
+
+def id_map() -> IdMap:
+    """Return the map for the calling user; raises LabError when the user has too few subordinate ids."""
+    if os.geteuid() == 0:
+        _require_all_ids()
+        shifted = ((0, SHIFTED_BASE, ID_COUNT),)
+        return IdMap(users=shifted, groups=shifted)
+    return IdMap(
+        users=_own_map("/etc/subuid", os.getuid()),
+        groups=_own_map("/etc/subgid", os.getgid()),
+    )
+
+
+def _require_all_ids() -> None:
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        inside, _, count = (int(word) for word in line.split())
+        if inside <= SHIFTED_BASE and SHIFTED_BASE + ID_COUNT <= inside + count:
+            return
+    raise LabError(
+        f"root is confined to too few user ids here (ids {SHIFTED_BASE} to {SHIFTED_BASE + ID_COUNT - 1} are needed): "
+        "run the lab on the machine itself or in a container without user-id remapping"
+    )
+
+
+def _own_map(file: str, own: int) -> tuple[tuple[int, int, int], ...]:
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    start, count = subordinate_range(_read(file), name, os.getuid())
+    if count < ID_COUNT - 1:
+        raise LabError(
+            f"{file}: user {name} has {count} subordinate ids, {ID_COUNT} are needed: as root, run "
+            f"`usermod --add-subuids 200000-265535 --add-subgids 200000-265535 {name}`"
+        )
+    return ((0, own, 1), (1, start, ID_COUNT - 1))
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def subordinate_range(text: str, name: str, uid: int) -> tuple[int, int]:
+    """Return the largest ``(start, count)`` that /etc/subuid text grants a user; ``(0, 0)`` for none."""
+    best = (0, 0)
+    for line in text.splitlines():
+        owner, _, rest = line.strip().partition(":")
+        start, _, count = rest.partition(":")
+        if owner in (name, str(uid)) and start.isdigit() and count.isdigit() and int(count) > best[1]:
+            best = (int(start), int(count))
+    return best
+
+
+def write_map(pid: int, ids: IdMap) -> None:
+    """Give the fresh user namespace of process ``pid`` its ids; raises LabError with the reason."""
+    for kind, ranges in (("uid", ids.users), ("gid", ids.groups)):
+        if os.geteuid() == 0:
+            text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in ranges)
+            Path(f"/proc/{pid}/{kind}_map").write_text(text)
+            continue
+        words = [str(number) for entry in ranges for number in entry]
+        done = subprocess.run(  # noqa: S603
+            [f"/usr/bin/new{kind}map", str(pid), *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise LabError(f"new{kind}map refused the map: {done.stderr.strip()} (see `fwproof doctor`)")
+
+
+def fork_inside(ids: IdMap, body: Callable[[], int]) -> int:
+    """Fork a child that is root in a new user namespace and runs ``body``; return its pid.
+
+    The child ends with the number that ``body`` returns. Raises LabError when the kernel refuses.
+    """
+    made_r, made_w = os.pipe()
+    mapped_r, mapped_w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(body, made_w, mapped_r, (made_r, mapped_w))
+    os.close(made_w)
+    os.close(mapped_r)
+    try:
+        answer = os.read(made_r, 512)
+        if answer != b"ok":
+            os.waitpid(pid, 0)
+            raise LabError(
+                f"this machine allows no user namespace: {answer.decode(errors='replace')} (see `fwproof doctor`)"
+            )
+        write_map(pid, ids)
+        os.write(mapped_w, b"g")
+    finally:
+        os.close(made_r)
+        os.close(mapped_w)
+    return pid
+
+
+def _child(body: Callable[[], int], made: int, mapped: int, others: tuple[int, int]) -> None:
+    status = 1
+    try:
+        for descriptor in others:
+            os.close(descriptor)
+        if os.geteuid() == 0:
+            os.setgroups([])  # the machine's groups must not follow into the lab
+        try:
+            kernel.unshare(kernel.CLONE_NEWUSER)
+        except OSError as error:
+            os.write(made, str(error).encode())
+            os._exit(1)
+        os.write(made, b"ok")
+        if os.read(mapped, 1) != b"g":
+            os._exit(1)
+        os.close(made)
+        os.close(mapped)
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        os.setgroups([])
+        status = body()
+    except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    finally:
+        os._exit(status)
+
+
+def command_inside(argv: list[str]) -> list[str]:
+    """Return the command line that runs ``argv`` as root of a new user, mount and pid namespace."""
+    return [sys.executable, "-m", "fwproof.lab.userns", *argv]
+
+
+def _run_inside(argv: list[str]) -> int:
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID)
+    pid = os.fork()
+    if pid == 0:
+        kernel.die_with_parent()
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        os.execvp(argv[0], argv)  # noqa: S606
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main(argv: list[str]) -> int:
+    """Run a command inside a new user namespace and return its exit status."""
+
+    def body() -> int:
+        kernel.die_with_parent()
+        return _run_inside(argv)
+
+    return os.waitstatus_to_exitcode(os.waitpid(fork_inside(id_map(), body), 0)[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
