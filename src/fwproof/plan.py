@@ -1,12 +1,33 @@
-"""Plan: Expectation x Host x Vantage x Family becomes Check, with a stable, readable id each."""
+"""Plan: Expectation x Host x Vantage x Family becomes Check, with a stable, readable id each.
+
+An expectation that no vantage of the inventory can ask is planned without one, never left out: a report that
+says "not settled" is worth more than one that is silent.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 
+from fwproof.errors import UsageError
+from fwproof.farends import FarEnds, one_of, permits
 from fwproof.flow import Address, Family
-from fwproof.policy.model import Expectation, Policy, Service
+from fwproof.inventory import Host, Inventory
+from fwproof.policy.model import (
+    Allow,
+    Bans,
+    Default,
+    DropLog,
+    Essential,
+    Expectation,
+    Policy,
+    Rate,
+    Sample,
+    Service,
+)
 
 
 class Kind(StrEnum):
@@ -14,6 +35,7 @@ class Kind(StrEnum):
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+    CLAIM = "claim"
     INBOUND_DEFAULT = "inbound-default"
     OUTBOUND_DEFAULT = "outbound-default"
     FORWARD_DEFAULT = "forward-default"
@@ -35,6 +57,9 @@ class Check:
     ``vantage`` is the host that packets come from (or, outbound, the host that watches them arrive) and
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
+
+    A kind that needs a vantage and has None is one that the inventory has no vantage for: a CLAIM is an allow
+    of that sort, with an address of the named peers as ``peer``; RATE and BAN_EXERCISE stay unsettled.
     """
 
     id: str
@@ -48,3 +73,202 @@ class Check:
     peer: Address | None = None
     service: Service | None = None
     direction: str | None = None
+
+
+FLOW_KINDS = frozenset({Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT})
+"""Kinds whose checks with a vantage are one packet; without one they are about the whole packet space."""
+_DISCARD = Service("tcp", 9, "tcp/9")
+"""RFC 863's port, which nobody serves: the probe of a drop log where the policy has no sample."""
+
+
+def plan(policy: Policy, inventory: Inventory) -> tuple[Check, ...]:
+    """Return the checks that a policy means for its hosts, in the order of the file, grouped by host.
+
+    Raises UsageError when the names of hosts make two checks look the same.
+    """
+    checks = tuple(
+        check for name in policy.hosts for check in _HostPlan(policy, inventory, inventory.hosts[name]).all()
+    )
+    twice = [id_ for id_, count in Counter(check.id for check in checks).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"{policy.name}: two checks would both be called {twice[0]}: host names that are joined by '-' read"
+            " the same; rename a host or an expectation"
+        )
+    return checks
+
+
+def burst_size(rate: Rate) -> int:
+    """Return how many new connections a burst makes: a quarter more than the limit, at least 5 more."""
+    return rate.limit + max(5, ceil(rate.limit / 4))
+
+
+class _HostPlan:
+    """Plans one host: each method yields the checks of one part of the policy."""
+
+    def __init__(self, policy: Policy, inventory: Inventory, host: Host) -> None:
+        self.policy = policy
+        self.inventory = inventory
+        self.host = host
+        self.field = FarEnds(policy, inventory, host)
+
+    def all(self) -> Iterator[Check]:
+        yield from self.defaults()
+        yield from self.allows()
+        for essential in self.policy.essential:
+            yield from self.essential(essential)
+        for bans in self.policy.bans:
+            yield from self.bans(bans)
+        for drop_log in filter(None, (self.policy.drop_log,)):
+            yield from self.drop_log(drop_log)
+        for persistence in filter(None, (self.policy.persistence,)):
+            for family in self.families(persistence):
+                yield self.check(Kind.PERSISTENCE, persistence, "what boots is what runs", family)
+
+    def allows(self) -> Iterator[Check]:
+        for allow in self.policy.inbound:
+            for family in self.families(allow):
+                yield from self.inbound(allow, family)
+            for family in self.families(allow):
+                yield from self.rate(allow, family)
+        for allow in self.policy.outbound:
+            for family in self.families(allow):
+                yield from self.outbound(allow, family)
+
+    def families(self, expectation: Expectation) -> tuple[Family, ...]:
+        return tuple(family for family in expectation.families if self.host.address(family) is not None)
+
+    def check(  # noqa: PLR0913 - the columns of a Check
+        self, kind: Kind, expectation: Expectation, expected: str, family: Family | None = None, *parts: str,
+        vantage: Host | None = None, name: str = "", service: Service | None = None, direction: str | None = None,
+    ) -> Check:  # fmt: skip
+        """Return one check; its id is the expectation (or ``name``) and, in brackets, what tells it from others."""
+        words = [self.host.name, vantage.name if vantage else None, family.value if family else None, *parts]
+        return Check(
+            id=f"{name or expectation.id}[{'-'.join(word for word in words if word)}]",
+            kind=kind,
+            policy=self.policy,
+            expectation=expectation,
+            host=self.host.name,
+            expected=expected,
+            family=family,
+            vantage=vantage.name if vantage else None,
+            peer=vantage.address(family) if vantage and family else None,
+            service=service,
+            direction=direction,
+        )
+
+    def defaults(self) -> Iterator[Check]:
+        policy = self.policy
+        for kind, default, direction in (
+            (Kind.INBOUND_DEFAULT, policy.inbound_default, "inbound"),
+            (Kind.OUTBOUND_DEFAULT, policy.outbound_default, "outbound"),
+            (Kind.FORWARD_DEFAULT, policy.forward_default, None),
+        ):
+            if default is None:
+                continue
+            for family in self.families(default):
+                yield self.check(kind, default, "deny", family, direction=direction)
+            for family in self.families(default):
+                for sample in default.samples:
+                    yield from self.sample(kind, default, sample, family)
+
+    def sample(self, kind: Kind, default: Default, sample: Sample, family: Family) -> Iterator[Check]:
+        """Yield a sample from every vantage; what an allow lets through for a vantage is that allow's check."""
+        inbound = kind is Kind.INBOUND_DEFAULT
+        allows = self.policy.inbound if inbound else self.policy.outbound
+        service = sample.service
+        for vantage in self.field.vantages(family) if inbound else self.field.ends(sample.to, family):
+            if not any(permits(allow, service, vantage.address(family)) for allow in allows):
+                parts = (service.proto, str(service.port if service.port is not None else service.icmp))
+                direction = "inbound" if inbound else "outbound"
+                yield self.check(
+                    kind, default, "deny", family, *parts, vantage=vantage, service=service, direction=direction
+                )
+
+    def inbound(self, allow: Allow, family: Family) -> Iterator[Check]:
+        yield from self.claim(allow, family, self.field.vantages(family), "inbound")
+        for vantage in self.field.vantages(family):
+            address = vantage.address(family)
+            others = (other for other in self.policy.inbound if other is not allow)
+            if address not in allow.peers and any(permits(other, allow.service, address) for other in others):
+                continue
+            expected = "allow" if address in allow.peers else "deny"
+            yield self.check(
+                Kind.INBOUND, allow, expected, family, vantage=vantage, service=allow.service, direction="inbound"
+            )
+
+    def claim(self, allow: Allow, family: Family, ends: list[Host], direction: str) -> Iterator[Check]:
+        """Yield the allow without a vantage where none of ``ends`` stands among its peers."""
+        if allow.peers.of(family) and not any(end.address(family) in allow.peers for end in ends):
+            check = self.check(Kind.CLAIM, allow, "allow", family, service=allow.service, direction=direction)
+            yield replace(check, peer=one_of(allow.peers, family))
+
+    def rate(self, allow: Allow, family: Family) -> Iterator[Check]:
+        if allow.rate is None or not allow.peers.of(family):
+            return
+        name, size = f"{allow.id}:rate", burst_size(allow.rate)
+        expected = f"{allow.rate.limit} of {size} in {allow.rate.per:g} s"
+        for vantage in self.field.rated(allow, family) or (None,):
+            yield self.check(
+                Kind.RATE, allow, expected, family,
+                vantage=vantage, name=name, service=allow.service, direction="inbound",
+            )  # fmt: skip
+        same = [other for other in self.policy.inbound if str(other.service) == str(allow.service)]
+        for vantage in self.field.vantages(family):
+            if not any(vantage.address(family) in other.peers for other in same):
+                yield self.check(
+                    Kind.RATE, allow, "limited or denied", family,
+                    vantage=vantage, name=name, service=allow.service, direction="inbound",
+                )  # fmt: skip
+                return
+
+    def outbound(self, allow: Allow, family: Family) -> Iterator[Check]:
+        ends = self.field.ends(allow.peers, family)
+        yield from self.claim(allow, family, ends, "outbound")
+        for end in ends:
+            yield self.check(
+                Kind.OUTBOUND, allow, "allow", family, vantage=end, service=allow.service, direction="outbound"
+            )
+
+    def essential(self, essential: Essential) -> Iterator[Check]:
+        expected = {"loopback": "allow", "established": "replies pass both ways", "icmpv6-nd": "neighbours found"}
+        vantages = {"icmpv6-nd": self.field.neighbour()}
+        for family in self.families(essential):
+            vantage = vantages.get(essential.what)
+            yield self.check(Kind(essential.what), essential, expected[essential.what], family, vantage=vantage)
+
+    def bans(self, bans: Bans) -> Iterator[Check]:
+        expected = f"{bans.maxretry} failures in {bans.findtime} s ban for {bans.bantime} s"
+        yield self.check(Kind.BANS, bans, expected, service=bans.service, direction="inbound")
+        for family in self.families(bans) if bans.exercise else ():
+            yield self.check(
+                Kind.BAN_EXERCISE, bans, "banned, then let in again", family,
+                vantage=self.field.offender(bans, family), name=f"{bans.id}:exercise",
+                service=bans.service, direction="inbound",
+            )  # fmt: skip
+
+    def drop_log(self, drop_log: DropLog) -> Iterator[Check]:
+        for direction in drop_log.directions:
+            for family in self.families(drop_log):
+                vantage, service = self.dropped(direction, family) if drop_log.exercise else (None, None)
+                check = self.check(Kind.DROP_LOG, drop_log, "logged", service=service, direction=direction)
+                id_ = f"{drop_log.id}[{self.host.name}-{direction}-{family.value}]"
+                peer = vantage.address(family) if vantage else None
+                yield replace(check, id=id_, family=family, vantage=vantage.name if vantage else None, peer=peer)
+
+    def dropped(self, direction: str, family: Family) -> tuple[Host | None, Service | None]:
+        """Return a far end and a service whose packet the policy wants dropped: a sample of the default."""
+        inbound = direction == "inbound"
+        default = self.policy.inbound_default if inbound else self.policy.outbound_default
+        kind = Kind.INBOUND_DEFAULT if inbound else Kind.OUTBOUND_DEFAULT
+        for sample in default.samples if default else ():
+            for check in self.sample(kind, default, sample, family) if default else ():
+                if check.vantage is not None and check.vantage != self.inventory.auditor:
+                    return self.inventory.hosts[check.vantage], check.service
+        far = [v for v in self.field.vantages(family) if v.name != self.inventory.auditor]
+        allows = self.policy.inbound if inbound else self.policy.outbound
+        for vantage in far:
+            if not any(permits(allow, _DISCARD, vantage.address(family)) for allow in allows):
+                return vantage, _DISCARD
+        return None, None

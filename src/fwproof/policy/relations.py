@@ -42,6 +42,7 @@ class _Relations:
     def __init__(self, policy: Policy, document: Document, inventory: Inventory) -> None:
         self.policy = policy
         self.document = document
+        self.inventory = inventory
         self.hosts = [inventory.hosts[name] for name in policy.hosts]
         self.have = {Family.of(address) for host in self.hosts for address in host.addresses}
 
@@ -105,6 +106,7 @@ class _Relations:
         if policy.outbound_default is not None:
             for index, sample in enumerate(policy.outbound_default.samples):
                 yield from self.allowed(index, sample)
+                yield from self.unseen(index, sample)
 
     def repeated(self, section: str, samples: tuple[Sample, ...]) -> Iterator[Fault]:
         counts: Counter[tuple[str, str]] = Counter()
@@ -113,6 +115,13 @@ class _Relations:
             counts[key] += 1
             if counts[key] == 2:
                 yield self.at((section, "samples", index), f"the sample {sample.service} is given twice")
+
+    def unseen(self, index: int, sample: Sample) -> Iterator[Fault]:
+        names = {host.name for host in self.hosts}
+        far = [a for host in self.inventory.hosts.values() if host.name not in names for a in host.addresses]
+        if sample.to is not None and not any(address in sample.to for address in far):
+            words = f"the inventory has no host at {sample.to.name} that could watch for this sample; add one"
+            yield self.at(("outbound", "samples", index), words)
 
     def allowed(self, index: int, sample: Sample) -> Iterator[Fault]:
         for allow in self.policy.outbound:

@@ -1,0 +1,89 @@
+"""Far ends: which hosts of the inventory stand at the other end of a check of one host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from fwproof.flow import Address, Family
+from fwproof.inventory import Host, Inventory
+from fwproof.policy.model import Allow, Bans, Peers, Policy, Service
+
+_LINK = {Family.IPV4: 24, Family.IPV6: 64}
+"""Prefix lengths within which two addresses are taken to stand in one subnet; inventories name no subnets."""
+_DOCUMENTATION = {Family.IPV4: ip_address("192.0.2.1"), Family.IPV6: ip_address("2001:db8::1")}
+
+
+def permits(allow: Allow, service: Service, address: Address | None) -> bool:
+    """Whether an allow is about a service (by protocol and port, not by name) and has an address among its peers."""
+    return str(allow.service) == str(service) and address in allow.peers
+
+
+def one_of(peers: Peers, family: Family) -> Address:
+    """Return an address that stands for peers of a family: a usable one, documentation's where they are everybody."""
+    network = peers.of(family)[0]
+    if network.prefixlen == 0:
+        return _DOCUMENTATION[family]
+    return network.network_address + (1 if network.num_addresses > 2 else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FarEnds:
+    """The other hosts of an inventory, as seen from ``host`` under ``policy``."""
+
+    policy: Policy
+    inventory: Inventory
+    host: Host
+
+    def vantages(self, family: Family) -> list[Host]:
+        """Return the vantages, other than the host itself, that have an address of a family."""
+        return self._others(self.inventory.vantages, family)
+
+    def ends(self, peers: Peers | None, family: Family) -> list[Host]:
+        """Return the hosts that stand in ``peers``, vantages or not: what an outbound packet is sent to."""
+        hosts = self._others(self.inventory.hosts.values(), family)
+        return [host for host in hosts if peers is not None and host.address(family) in peers]
+
+    def rated(self, allow: Allow, family: Family) -> list[Host]:
+        """Return up to two vantages among an allow's peers, in different subnets where there are such."""
+        inside = [vantage for vantage in self.vantages(family) if vantage.address(family) in allow.peers]
+        for second in inside[1:]:
+            if not _same_link(inside[0], second, family):
+                return [inside[0], second]
+        return inside[:2]
+
+    def neighbour(self) -> Host | None:
+        """Return a vantage on the host's own IPv6 link; rather not the auditor, which speaks to the host already."""
+        if self.host.address(Family.IPV6) is None:
+            return None
+        near = [v for v in self.vantages(Family.IPV6) if _same_link(v, self.host, Family.IPV6)]
+        return min(near, key=lambda vantage: vantage.name == self.inventory.auditor, default=None)
+
+    def offender(self, bans: Bans, family: Family) -> Host | None:
+        """Return the vantage to be banned: one that may use the service and whose silence harms least.
+
+        Never the auditor, who would lock itself out; rather not a source of bursts, whose limit is used up, nor
+        the far end of an outbound expectation, whose answers a ban of all ports would stop.
+        """
+        named = [allow for allow in self.policy.inbound if str(allow.service) == str(bans.service)]
+        bursts = {vantage.name for allow in named if allow.rate for vantage in self.rated(allow, family)}
+        reached = {end.name for allow in self.policy.outbound for end in self.ends(allow.peers, family)}
+        able = [
+            vantage
+            for vantage in self.vantages(family)
+            if vantage.name != self.inventory.auditor
+            and any(permits(allow, bans.service, vantage.address(family)) for allow in named)
+        ]
+        return min(able, key=lambda vantage: (vantage.name in bursts, vantage.name in reached), default=None)
+
+    def _others(self, hosts: Iterable[Host], family: Family) -> list[Host]:
+        return [other for other in hosts if other.name != self.host.name and other.address(family) is not None]
+
+
+def _same_link(first: Host, second: Host, family: Family) -> bool:
+    one, other = first.address(family), second.address(family)
+    assert one is not None
+    assert other is not None
+    bits = one.max_prefixlen - _LINK[family]
+    return int(one) >> bits == int(other) >> bits
