@@ -12,7 +12,7 @@ What whoever may start it gains, and why no more than that (the auditing account
   those, only packets of a flow whose first packet carries the 32-bit marker (or that this process sent) are
   kept, without TCP payload, at most SNAPLEN bytes, MAX_PER_FLOW per flow. Other people's traffic never leaves.
 * Sending is for probe forms only: empty TCP with the marker as sequence number, UDP and ICMP echo whose payload
-  is the marker, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
+  is the marker and zeros, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
   ports of the block, no multicast or broadcast, no fragments, rate and number capped. Packets go through raw IP
   sockets, so the kernel routes them and the host's own OUTPUT rules apply.
 * ``connect`` opens an ordinary TCP connection with the privileges of the user who called sudo, never root's.
@@ -66,6 +66,7 @@ FIXED_COMMANDS = {
     "nft": ("nft", "-j", "list", "ruleset"),
 }
 RECENT = "/proc/net/xt_recent"
+CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
 
 Tuple5 = Tuple[int, bytes, int, bytes, int]
 Request = Dict[str, Any]
@@ -263,7 +264,7 @@ def messages(data: bytes) -> List[Tuple[int, bytes]]:
 
 
 def rtnetlink(kind: int, body: bytes, *, dump: bool) -> List[bytes]:
-    """Send a request to rtnetlink(7), return the bodies of the answer; OSError carries the kernel's errno."""
+    """Send one rtnetlink request and return the bodies of the answer; OSError carries the kernel's errno."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
         sock.bind((0, 0))
         sock.settimeout(5)
@@ -504,10 +505,14 @@ class Capture:
         if self.tracker is None:
             return {"ipv4": False, "ipv6": False}
         try:
-            with open("/proc/sys/net/netfilter/nf_conntrack_count") as file:
+            with open(CONNTRACK + "count") as file:
                 entries = int(file.read()) > 0
+            with open(CONNTRACK + "events") as file:
+                silenced = int(file.read()) == 0
         except (OSError, ValueError):
-            entries = False
+            entries = silenced = False
+        if silenced:
+            return {"ipv4": False, "ipv6": False}
         return {"ipv4": entries or self.events[4] > 0, "ipv6": entries or self.events[6] > 0}
 
     def close(self) -> None:
@@ -639,7 +644,7 @@ class Agent:
         data, limit = bytes.fromhex(str(request.get("payload") or "")), whole(request, "limit", 0, 65536)
         if len(data) > 4096:
             raise Refused("at most 4096 bytes of payload")
-        end = time.time() + number(request, "timeout", 0.01, 30.0)
+        end = time.time() + number(request, "patience", 0.01, 30.0)
         user = int(os.environ.get("SUDO_UID") or os.getuid())
         begun, local, answer, result = time.time(), None, b"", "connected"
         os.seteuid(user)  # root's packets may meet other rules (owner match) and other files
@@ -705,6 +710,12 @@ class Agent:
         if address not in self.capturing().sources:
             raise Refused(f"no probe of this run has arrived from {text(address)}")
         return address
+
+    def op_solicited(self, request: Request) -> Answer:
+        """Capture neighbour discovery about one address, too."""
+        target = packed(str(request.get("target")))
+        self.capturing().solicited.add(target)
+        return {}
 
     def op_bye(self, _request: Request) -> Answer:
         """End."""
@@ -815,8 +826,8 @@ def check_frame(frame: bytes, capture: Capture, own: Set[str]) -> None:
         sequence = struct.unpack_from("!I", frame, head.at + 4)[0]
         if sequence - marker(capture.cookie, flow[2]) not in (0, 1) or without_payload(frame, head) != frame:
             raise Refused("TCP probes are empty and carry the marker as sequence number")
-    elif frame[head.at + 8 :] != payload(capture.cookie, flow[2]):
-        raise Refused("UDP and ICMP probes carry the marker and nothing else")
+    elif frame[head.at + 8 :].rstrip(b"\0") != payload(capture.cookie, flow[2]).rstrip(b"\0"):
+        raise Refused("UDP and ICMP probes carry the marker and zeros")
     capture.learn(flow)
 
 

@@ -1,0 +1,256 @@
+"""Agent: the auditor's side of one probing agent, over any byte channel (SSH, or a local process).
+
+One request is under way at a time; threads may share an Agent. What the agent captured is filed here by the
+probe's source port, so that several observations can go on at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import Any
+
+from fwproof.errors import AgentRefused, CommandRefused, Garbled, HostError
+from fwproof.flow import Address, Family
+from fwproof.hosts.transport import ByteChannel
+from fwproof.observation import Seen
+from fwproof.probing.agent import VERSION
+from fwproof.probing.packets import Packet, dissect
+
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # linux/capability.h
+_MAX_LINE = 256 << 20
+
+BOOTSTRAP = (
+    "import sys;r=sys.stdin.buffer.raw;n=int(r.readline());b=b''\n"
+    "while len(b)<n:\n"
+    " d=r.read(n-len(b))\n"
+    " if not d:sys.exit(1)\n"
+    " b+=d\n"
+    "exec(compile(b,'fwproof-agent','exec'))"
+)
+"""Program for ``python3 -IS -c``: reads the agent's length and source from standard input, and becomes it."""
+
+
+@cache
+def agent_source() -> bytes:
+    """Return the agent's file, byte for byte as it is installed and hashed."""
+    return files("fwproof.probing").joinpath("agent.py").read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface of the agent's host; ``mac`` is lower-case and empty where there is none."""
+
+    name: str
+    index: int
+    mac: str
+    up: bool
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What the agent says of itself and its host; ``skew`` is its clock minus the auditor's, in seconds."""
+
+    python: str
+    uid: int
+    capabilities: int
+    kernel: str
+    skew: float
+    interfaces: tuple[Interface, ...]
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """All addresses of the host."""
+        return frozenset(address for interface in self.interfaces for address in interface.addresses)
+
+    def may(self, capability: int) -> bool:
+        """Whether the agent has a capability, by its number in linux/capability.h."""
+        return bool(self.capabilities >> capability & 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caught:
+    """One captured packet: its role is ``probe``, ``answer``, ``error`` (ICMP about a probe) or ``neighbour``."""
+
+    role: str
+    interface: str
+    seen: Seen
+    packet: Packet | None
+
+
+class Agent:
+    """One agent at work on ``host``; raises HostError (usually AgentRefused) when it cannot do what is asked."""
+
+    def __init__(self, host: str, channel: ByteChannel) -> None:
+        self.host = host
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._ref = 0
+        self._broken: HostError | None = None
+        self._hello: Hello | None = None
+        self._filed: dict[int, list[Caught]] = {}
+        self._confirmed: dict[int, list[tuple[int, Address, Address]]] = {}
+        self._tracking: Mapping[str, bool] = {}
+        self.lost = 0
+        """Packets or events that the host could not hand over in time; more than none makes silence doubtful."""
+
+    def call(self, op: str, *, timeout: float = 15.0, **arguments: Any) -> dict[str, Any]:
+        """Carry out one operation and return its answer; ``timeout`` is in seconds."""
+        with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            self._ref += 1
+            request = {"ref": self._ref, "op": op, **arguments}
+            try:
+                self._channel.send(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+                return self._answer(self._channel.readline(timeout))
+            except AgentRefused:
+                raise
+            except HostError as error:  # the channel is out of step from here on: nothing later can be trusted
+                self._broken = error
+                raise
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        if not line:
+            raise self._ended()
+        try:
+            answer = json.loads(line)
+            known = isinstance(answer, dict) and answer.get("ref") in {self._ref, None}
+        except ValueError:
+            known = False
+        if not known or len(line) > _MAX_LINE:
+            raise Garbled(
+                self.host, f"the agent's answer is not one: {_printable(line)}", "is the shell's start quiet?"
+            )
+        if "error" in answer:
+            raise AgentRefused(self.host, f"the agent says: {_printable(str(answer['error']).encode())}")
+        ok = answer.get("ok")
+        if not isinstance(ok, dict):
+            raise Garbled(self.host, f"the agent's answer has no result: {_printable(line)}")
+        return ok
+
+    def _ended(self) -> HostError:
+        said = self._channel.stderr.strip()
+        words = f": {_printable(said.encode(errors='replace'))}" if said else ""
+        self._broken = AgentRefused(self.host, f"the agent ended{words}", "is python3 there, and does sudo allow it?")
+        return self._broken
+
+    def hello(self) -> Hello:
+        """Greet the agent, once; AgentRefused when it speaks another version of the protocol."""
+        if self._hello is None:
+            before = time.time()
+            answer = self.call("hello")
+            self._hello = self._greeting(answer, (before + time.time()) / 2)
+        return self._hello
+
+    def _greeting(self, answer: Mapping[str, Any], now: float) -> Hello:
+        version = answer.get("version")
+        if version != VERSION:
+            raise AgentRefused(self.host, f"the agent has version {version}, not {VERSION}", "install it again")
+        try:
+            return Hello(
+                python=str(answer["python"]),
+                uid=int(answer["uid"]),
+                capabilities=int(answer["capabilities"]),
+                kernel=str(answer["kernel"]),
+                skew=int(answer["time"]) / 1e9 - now,
+                interfaces=tuple(_interface(link) for link in answer["interfaces"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Garbled(self.host, f"the agent's greeting cannot be read: {error}") from error
+
+    def collect(self, wait: float = 0.0) -> None:
+        """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
+        answer = self.call("get", timeout=wait + 15.0, wait=wait)
+        try:
+            for when, direction, interface, role, _, port, data in answer["packets"]:
+                raw = bytes.fromhex(data)
+                packet = dissect(raw)
+                words = f"{packet or 'unreadable'} ({interface})"
+                seen = Seen(host=self.host, direction=direction, time=when / 1e9, summary=words, raw=raw)
+                caught = Caught(role=role, interface=interface, seen=seen, packet=packet)
+                self._filed.setdefault(port, []).append(caught)
+            for proto, src, port, dst, _ in answer["confirmed"]:
+                self._confirmed.setdefault(port, []).append((proto, ip_address(src), ip_address(dst)))
+            self._tracking = answer["tracking"]
+            self.lost += answer["lost"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Garbled(self.host, f"the agent's captures cannot be read: {error}") from error
+
+    def caught(self, port: int) -> tuple[Caught, ...]:
+        """Return the packets filed so far for a probe's source port, in order of capture."""
+        return tuple(self._filed.get(port, ()))
+
+    def confirmed(self, port: int) -> bool:
+        """Whether conntrack reported a new connection from a probe's source port."""
+        return bool(self._confirmed.get(port))
+
+    def tracks(self, family: Family) -> bool:
+        """Whether conntrack is at work in a family, so that a missing event means something."""
+        return bool(self._tracking.get(family.value))
+
+    def release(self, ports: Iterable[int]) -> None:
+        """Forget what was filed for source ports, before they are used again."""
+        for port in ports:
+            self._filed.pop(port, None)
+            self._confirmed.pop(port, None)
+
+    def counters(self, command: str) -> str:
+        """Return what a fixed counters command prints (``iptables-save``, ``ip6tables-save``, ``nft`` …)."""
+        answer = self.call("counters", name=command, timeout=45.0)
+        if answer.get("status") != 0:
+            raise CommandRefused(
+                self.host, f"{command} ended with {answer.get('status')}: {answer.get('stderr')!r:.200}"
+            )
+        return str(answer["stdout"])
+
+    def forget(self, address: Address) -> tuple[str, ...]:
+        """Take an address that probed this host off its xt_recent lists; return their names."""
+        return tuple(str(name) for name in self.call("forget", address=str(address))["lists"])
+
+    def unban(self, jail: str, address: Address) -> None:
+        """Lift fail2ban's ban of an address that probed this host."""
+        answer = self.call("unban", jail=jail, address=str(address), timeout=75.0)
+        if answer.get("status") != 0:
+            raise CommandRefused(self.host, f"fail2ban did not unban {address}: {answer.get('stderr')!r:.200}")
+
+    def close(self) -> None:
+        """End the agent."""
+        self._channel.close()
+
+
+def _interface(link: Mapping[str, Any]) -> Interface:
+    return Interface(
+        name=str(link["name"]),
+        index=int(link["index"]),
+        mac=str(link["mac"]),
+        up=bool(link["up"]),
+        addresses=tuple(ip_address(address) for address in link["addresses"]),
+    )
+
+
+def _printable(line: bytes) -> str:
+    words = line[:200].decode("ascii", "backslashreplace").strip()
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in words) or "nothing"
+
+
+def streamed(channel: ByteChannel) -> ByteChannel:
+    """Send the agent's source to a channel on which :data:`BOOTSTRAP` runs; return the channel."""
+    source = agent_source()
+    channel.send(b"%d\n" % len(source) + source)
+    return channel
+
+
+def stream_argv(*, sudo: bool) -> tuple[str, ...]:
+    """Return the command line of a streamed agent; one word of code, so that any login shell passes it on."""
+    code = base64.b64encode(BOOTSTRAP.encode()).decode()
+    words = ("/usr/bin/python3", "-IS", "-c", f"import base64;exec(base64.b64decode('{code}'))")
+    return ("/usr/bin/sudo", "-n", *words) if sudo else words

@@ -1,0 +1,88 @@
+"""ICMPv6 neighbour discovery on the wire: whether a host answers a neighbour's solicitation (RFC 4861, 7.2)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from ipaddress import IPv6Address
+
+from fwproof.errors import AgentRefused
+from fwproof.flow import ICMPV6, Flow
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.channel import Agent, Caught, Interface
+from fwproof.probing.packets import solicitation_frame
+from fwproof.probing.verdict import Finding
+from fwproof.probing.volley import Timing
+
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+
+
+def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing) -> Observation:
+    """Send one neighbour solicitation and return what became of it.
+
+    AgentRefused when the target is not on a link of the sender: solicitations do not pass routers.
+    """
+    link, source = _link(sender, target)
+    flow = Flow(src=source, dst=target, proto=ICMPV6, icmp_type=_SOLICITATION, icmp_code=0, length=72, ttl=255)
+    agents = tuple(dict.fromkeys(agent for agent in (sender, receiver) if agent))
+    for agent in agents:
+        agent.collect()
+        agent.release([0])  # solicitations have no port: they are filed under 0
+        agent.call("solicited", target=str(target))
+    frame = solicitation_frame(source, target, link.mac)
+    error = int(sender.call("send", frames=[frame.hex()], gap=0.0)["sent"][0][0])
+    end = time.monotonic() + (0.0 if error else timing.window)
+    while time.monotonic() < end and not _seen(sender, "in", _ADVERTISEMENT, target):
+        for agent in agents:
+            agent.collect(0.02)
+    arrived = bool(_seen(receiver, "in", _SOLICITATION, target)) if receiver else None
+    emitted = bool(_seen(receiver, "out", _ADVERTISEMENT, target)) if receiver else None
+    finding = _judge(error, arrived, emitted, returned=bool(_seen(sender, "in", _ADVERTISEMENT, target)))
+    caught = [c.seen for agent in agents for c in agent.caught(0) if c.packet and c.packet.target == target]
+    return Observation(
+        probe=Probe(ref="neighbour", sender=sender.host, receiver=receiver.host if receiver else "", flow=flow),
+        state=finding.state,
+        sent=1,
+        arrived=arrived,
+        confirmed=None,  # neighbour discovery is not tracked by conntrack
+        answer=finding.answer,
+        note=finding.note,
+        packets=tuple(sorted(caught, key=lambda seen: seen.time)),
+    )
+
+
+def _link(sender: Agent, target: IPv6Address) -> tuple[Interface, IPv6Address]:
+    route = sender.call("route", dst=str(target))
+    if route["via"] or route["local"]:
+        raise AgentRefused(sender.host, f"{target} is not on one of its links, so it cannot be asked as a neighbour")
+    link = next((each for each in sender.hello().interfaces if each.index == route["index"]), None)
+    if link is None or not link.mac or not route["source"]:
+        raise AgentRefused(sender.host, f"it has no interface with a MAC address and an address towards {target}")
+    return link, IPv6Address(route["source"])
+
+
+def _seen(agent: Agent | None, direction: str, kind: int, target: IPv6Address) -> list[Caught]:
+    found = agent.caught(0) if agent else ()
+    return [
+        c
+        for c in found
+        if c.seen.direction == direction and c.packet and (c.packet.icmp_type, c.packet.target) == (kind, target)
+    ]
+
+
+def _judge(error: int, arrived: bool | None, emitted: bool | None, *, returned: bool) -> Finding:  # noqa: FBT001
+    advertisement = "ICMPv6 neighbour advertisement"
+    if error == errno.EPERM:
+        return Finding(PortState.REFUSED_LOCALLY, None, "The sender's own output rules refused it (EPERM).")
+    if error:
+        return Finding(PortState.UNREACHABLE, None, f"The sender's kernel says: {os.strerror(error)}.")
+    if returned:
+        return Finding(PortState.OPEN, advertisement)
+    if emitted:
+        return Finding(PortState.REPLY_LOST, advertisement, "The advertisement left the receiver and was lost.")
+    return {
+        None: Finding(PortState.NO_ANSWER, None, "Nobody watched the receiver; no advertisement came."),
+        False: Finding(PortState.NEVER_ARRIVED, None, "The solicitation did not arrive."),
+        True: Finding(PortState.SILENT, None, "The solicitation arrived and no advertisement left the host."),
+    }[arrived]

@@ -1,0 +1,315 @@
+"""Prober: sends probes between hosts and says of each what became of it, as seen at both ends."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
+from threading import Lock
+from typing import Self
+
+from fwproof.errors import AgentRefused, HostError
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.channel import Agent
+from fwproof.probing.neighbour import solicit
+from fwproof.probing.packets import FINGERPRINT_TOS
+from fwproof.probing.ports import BLOCK, Ports
+from fwproof.probing.verdict import Finding, judge
+from fwproof.probing.volley import Shot, Timing, fire
+
+_BATCH = BLOCK // 8
+_TRANSIENT = {11, 105}  # EAGAIN, ENOBUFS: the sender's queue was full
+_CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An ordinary TCP connection made on a host: how it went, in which time, what was read.
+
+    ``result`` is ``connected``, ``silent`` (connected, but no answer in time), ``broken`` (ended by the other
+    side without an answer), ``timeout``, or the errno's name (``ECONNREFUSED``, ``EPERM``, ``EHOSTUNREACH`` …).
+    """
+
+    result: str
+    seconds: float
+    data: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the connection stood."""
+        return self.result in {"connected", "silent", "broken"}
+
+
+@dataclass(slots=True)
+class _Case:
+    """A probe with all its shots so far."""
+
+    probe: Probe
+    shots: list[Shot] = field(default_factory=list)
+    fault: HostError | None = None
+
+    def best(self) -> Shot:
+        """Return the shot that says most: answered, else emitted, else arrived, else the last."""
+
+        def rank(indexed: tuple[int, Shot]) -> tuple[bool, bool, bool, int]:
+            ends = indexed[1].ends()
+            return (ends.returned is not None, ends.emitted is not None, bool(ends.arrival), indexed[0])
+
+        return max(enumerate(self.shots), key=rank)[1]
+
+    def again(self) -> bool:
+        """Whether another packet may tell more. What arrived and was dropped is proven: it is not sent again."""
+        shot = self.shots[-1]
+        if self.fault or shot.fault:
+            return False
+        ends = shot.ends()
+        if ends.error:
+            return ends.error in _TRANSIENT
+        if ends.returned or ends.stuck:
+            return False
+        if ends.arrival is None:
+            return True
+        return ends.emitted is not None and len(self.shots) < 2
+
+
+class Prober:
+    """Probes between the hosts that have an agent; ``agents`` is by inventory name.
+
+    A failing host spoils the probes that it sends or receives, and no others: they get the HostError instead
+    of an Observation. Threads may share a Prober.
+    """
+
+    def __init__(self, agents: Mapping[str, Agent], *, timing: Timing | None = None, cookie: int | None = None) -> None:
+        self._agents = dict(agents)
+        self._timing = timing or Timing()
+        self._cookie = secrets.randbelow(1 << 16) if cookie is None else cookie
+        self._ports = Ports()
+        self._pool = ThreadPoolExecutor(max_workers=max(4, 2 * len(self._agents)), thread_name_prefix="probe")
+        self._lock = Lock()
+        self._watching: dict[str, HostError | None] = {}
+        self._reached: set[tuple[str, str, Family]] = set()
+        self._untracked: set[tuple[str, Family, int]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads; the agents stay open, since the caller started them."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def observe(
+        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None
+    ) -> dict[str, Observation | HostError]:
+        """Send probes and return what became of each, by its ``ref``.
+
+        A packet that did not arrive is sent again up to ``retries`` times, one whose answer was lost once; each
+        with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer.
+        """
+        timing = self._timing if window is None else replace(self._timing, window=window)
+        cases = [_Case(probe) for probe in probes]
+        for start in range(0, len(cases), _BATCH):
+            batch = cases[start : start + _BATCH]
+            self._with_retries(batch, retries, timing)
+            self._fingerprint(batch, timing)
+        found = {case.probe.ref: self._conclude(case) for case in cases}
+        return self._controlled(found, timing)
+
+    def burst(
+        self, sender: str, receiver: str, flow: Flow, count: int, *, gap: float = 0.02
+    ) -> tuple[Observation, ...]:
+        """Send ``count`` new connections ``gap`` seconds apart, each from its own source port, none of them twice.
+
+        Returns one Observation per packet in the order of sending; raises the HostError that spoiled any.
+        """
+        timing = replace(self._timing, gap=gap)
+        cases = [_Case(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow)) for n in range(count)]
+        self._with_retries(cases, 0, timing)
+        found = []
+        for case in cases:
+            seen = self._conclude(case)
+            if isinstance(seen, HostError):
+                raise seen
+            found.append(seen)
+        return tuple(found)
+
+    def connect(  # noqa: PLR0913 - each is a plain property of one connection
+        self,
+        sender: str,
+        address: Address,
+        port: int,
+        *,
+        payload: bytes = b"",
+        timeout: float = 5.0,
+        source: Address | None = None,
+        limit: int = 4096,
+    ) -> Connection:
+        """Make an ordinary TCP connection from a host, send ``payload``, and read up to ``limit`` bytes if any.
+
+        ``timeout`` in seconds bounds the whole; the connection has the rights of the auditor's account there.
+        """
+        answer = self._agent(sender).call(
+            "connect",
+            timeout=timeout + 15.0,
+            address=str(address),
+            port=port,
+            payload=payload.hex(),
+            limit=limit if payload else 0,
+            source=str(source) if source else None,
+            patience=timeout,
+        )
+        data = bytes.fromhex(str(answer["answer"]))
+        return Connection(result=str(answer["result"]), seconds=float(answer["seconds"]), data=data)
+
+    def neighbour(self, sender: str, receiver: str, target: IPv6Address) -> Observation:
+        """Ask from ``sender`` who has ``target``, an address of ``receiver`` on the same link (RFC 4861).
+
+        ``open`` when the advertisement came back, ``silent`` when the solicitation arrived and none left.
+        """
+        return solicit(self._watched(sender), self._optional(receiver), target, self._timing)
+
+    def _agent(self, host: str) -> Agent:
+        if host not in self._agents:
+            raise AgentRefused(host, "no agent runs there, so nothing can be sent from it")
+        return self._agents[host]
+
+    def _watched(self, host: str) -> Agent:
+        """Return a host's agent with its capture running."""
+        agent = self._agent(host)
+        with self._lock:
+            if host not in self._watching:
+                try:
+                    agent.hello()
+                    agent.call("capture", cookie=self._cookie)
+                    self._watching[host] = None
+                except HostError as error:
+                    self._watching[host] = error
+            fault = self._watching[host]
+        if fault is not None:
+            raise fault
+        return agent
+
+    def _optional(self, host: str) -> Agent | None:
+        return self._watched(host) if host in self._agents else None
+
+    def _with_retries(self, cases: Sequence[_Case], retries: int, timing: Timing) -> None:
+        pending = list(cases)
+        for _ in range(retries + 1):
+            self._volley(pending, timing)
+            pending = [case for case in pending if case.again()]
+            if not pending:
+                return
+
+    def _fingerprint(self, cases: Sequence[_Case], timing: Timing) -> None:
+        """Ask again, with a TOS, where a reset may be the kernel's or a rule's and conntrack does not say."""
+        doubtful = []
+        for case in cases:
+            if case.fault or case.shots[-1].fault or case.probe.flow.tos:
+                continue
+            best = case.best()
+            answer = best.ends().returned
+            if answer and answer.proto == TCP and "RST" in answer.flags and not best.confirmed:
+                doubtful.append(case)
+        self._volley(doubtful, timing, tos=FINGERPRINT_TOS)
+
+    def _volley(self, cases: Sequence[_Case], timing: Timing, tos: int = 0) -> None:
+        shots = []
+        for case in cases:
+            flow = replace(case.probe.flow, sport=self._ports.take(), tos=tos or case.probe.flow.tos)
+            try:
+                sender, receiver = self._watched(case.probe.sender), self._optional(case.probe.receiver)
+            except HostError as error:
+                case.fault = error
+                continue
+            for agent in filter(None, (sender, receiver)):
+                agent.release([flow.sport or 0])
+            shot = Shot(probe=case.probe, flow=flow, sender=sender, receiver=receiver)
+            case.shots.append(shot)
+            shots.append(shot)
+        if shots:
+            fire(shots, self._cookie, timing, self._pool)
+            self._learn(shots)
+
+    def _learn(self, shots: Sequence[Shot]) -> None:
+        """Remember which ways are open, and where conntrack is silent about what was let in."""
+        for shot in shots:
+            ends, probe, receiver = shot.ends(), shot.probe, shot.receiver
+            if shot.fault or receiver is None:
+                continue
+            family = shot.flow.family
+            if ends.arrival:
+                self._reached.add((probe.sender, probe.receiver, family))
+            served = ends.returned or ends.emitted
+            if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
+                self._untracked.add((probe.receiver, family, shot.flow.proto))
+        for shot in shots:
+            shot.confirmed = self._confirmed(shot)
+
+    def _confirmed(self, shot: Shot) -> bool | None:
+        receiver = shot.receiver
+        if receiver is None or receiver is shot.sender:  # on loopback the entry is made before the input path
+            return None
+        if receiver.confirmed(shot.port):
+            return True
+        family = shot.flow.family
+        silent = (shot.probe.receiver, family, shot.flow.proto) in self._untracked or not receiver.tracks(family)
+        return None if silent or shot.ends().arrival is None else False
+
+    def _conclude(self, case: _Case) -> Observation | HostError:
+        fault = case.fault or next((shot.fault for shot in case.shots if shot.fault), None)
+        if fault is not None:
+            return fault
+        shot = case.best()
+        ends = shot.ends()
+        finding = judge(ends)
+        lost = [agent.host for agent in (shot.sender, shot.receiver) if agent and agent.lost]
+        if lost and finding.state in {PortState.NEVER_ARRIVED, PortState.SILENT}:
+            note = f"{' and '.join(lost)} could not capture every packet in time, so silence proves nothing."
+            finding = Finding(PortState.NO_ANSWER, None, note)
+        return Observation(
+            probe=replace(case.probe, flow=shot.flow),
+            state=finding.state,
+            sent=len(case.shots),
+            arrived=ends.arrived,
+            confirmed=shot.confirmed,
+            answer=finding.answer,
+            note=finding.note,
+            packets=tuple(seen for each in case.shots for seen in each.packets())[-32:],
+        )
+
+    def _controlled(
+        self, found: dict[str, Observation | HostError], timing: Timing
+    ) -> dict[str, Observation | HostError]:
+        """Say of every probe that never arrived whether others from the same vantage do."""
+        missing = [
+            seen
+            for seen in found.values()
+            if isinstance(seen, Observation) and seen.state is PortState.NEVER_ARRIVED and seen.answer is None
+        ]
+        ways = {(seen.probe.sender, seen.probe.receiver, seen.probe.flow.family): seen.probe for seen in missing}
+        unproven = {way: probe for way, probe in ways.items() if way not in self._reached}
+        cases = [
+            _Case(replace(probe, ref=f"control-{index}", flow=flow))
+            for probe in unproven.values()
+            for index, flow in enumerate(_controls(probe.flow))
+        ]
+        self._with_retries(cases, 0, timing)
+        return found | {seen.probe.ref: self._with_control(seen) for seen in missing}
+
+    def _with_control(self, seen: Observation) -> Observation:
+        way = (seen.probe.sender, seen.probe.receiver, seen.probe.flow.family)
+        if way in self._reached:
+            return replace(seen, note=f"{seen.note} Another packet from the same vantage did arrive.")
+        note = "Nothing from this vantage arrives there: not this probe, nor control packets (ICMP, UDP/33434, TCP/80)."
+        return replace(seen, state=PortState.UNREACHABLE, note=note)
+
+
+def _controls(flow: Flow) -> Iterable[Flow]:
+    for proto, port in _CONTROLS:
+        number = ICMPV6 if proto == ICMP and flow.family is Family.IPV6 else proto
+        yield Flow(src=flow.src, dst=flow.dst, proto=number, dport=port, ttl=flow.ttl)

@@ -1,0 +1,185 @@
+"""One volley: probes sent at once from all senders, watched at both ends until each has settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from fwproof.errors import HostError
+from fwproof.flow import TCP, UDP, Flow
+from fwproof.observation import Probe, Seen
+from fwproof.probing.channel import Agent, Caught
+from fwproof.probing.packets import Packet, probe_frame, reset_frame
+from fwproof.probing.verdict import Ends
+
+_POLL = 0.02
+_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long to wait, in seconds.
+
+    ``gap`` lies between two packets of a sender; ``window`` is for a packet to arrive or an answer to come back,
+    ``settle`` for the target's kernel to answer once the packet is there (it takes less than 2 ms).
+    """
+
+    gap: float = 0.002
+    window: float = 1.0
+    settle: float = 0.25
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Shot:
+    """One packet of a probe under way. ``receiver`` is None where the far end has no agent."""
+
+    probe: Probe
+    flow: Flow
+    sender: Agent
+    receiver: Agent | None
+    fault: HostError | None = None
+    error: int = 0
+    neighbour: str = ""
+    next_hop: str = ""
+    confirmed: bool | None = None
+    sent_at: float = 0.0
+    noticed: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        """The source port (or echo identifier) that this packet is known by."""
+        return self.flow.sport or 0
+
+    def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
+        if agent is None:
+            return None
+        found = (c.packet for c in agent.caught(self.port) if c.seen.direction == direction and c.role in roles)
+        return next((packet for packet in found if packet is not None), None)
+
+    def _returned(self) -> Packet | None:
+        answer = self._first(self.sender, "in", "answer") or self._first(self.sender, "in", "error")
+        here = self.sender.hello().addresses
+        if answer and answer.quoted and answer.src in here and self.receiver is not self.sender:
+            self.neighbour = "failed"  # the sender's kernel tells itself that it could not resolve the next hop
+            return None
+        return answer
+
+    def ends(self) -> Ends:
+        """Return what both ends have seen so far."""
+        receiver = self.receiver
+        return Ends(
+            flow=self.flow,
+            error=self.error,
+            left=self._first(self.sender, "out", "probe") is not None,
+            watched=receiver is not None,
+            arrival=self._first(receiver, "in", "probe"),
+            confirmed=self.confirmed,
+            emitted=self._first(receiver, "out", "answer") or self._first(receiver, "out", "error"),
+            returned=self._returned(),
+            neighbour=self.neighbour,
+            next_hop=self.next_hop,
+            target=(receiver.hello().addresses if receiver else frozenset()) | {self.flow.dst},
+        )
+
+    def settled(self, now: float, timing: Timing) -> bool:
+        """Whether nothing more is to be expected; ``now`` is the auditor's monotonic clock."""
+        ends = self.ends()
+        if self.fault or self.error or ends.returned:
+            return True
+        if ends.emitted:
+            return now - self.noticed.setdefault("emitted", now) > timing.window
+        if ends.arrival:
+            confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
+            patience = timing.window if confirmed and self.flow.proto == UDP else timing.settle
+            return now - self.noticed.setdefault("arrived", now) > patience
+        return now - self.sent_at > timing.window
+
+    def packets(self) -> tuple[Seen, ...]:
+        """Return the captures of both ends, in order of time."""
+        agents = {agent.host: agent for agent in (self.sender, self.receiver) if agent}
+        caught: list[Caught] = [c for agent in agents.values() for c in agent.caught(self.port)]
+        return tuple(sorted((c.seen for c in caught), key=lambda seen: seen.time)[:_KEPT])
+
+    def half_open(self) -> bool:
+        """Whether a SYN may have left a half-open connection that nobody has reset yet."""
+        if self.fault or self.error or self.flow.proto != TCP or (self.flow.flags and self.flow.flags != {"SYN"}):
+            return False
+        ends = self.ends()
+        answers = [packet for packet in (ends.emitted, ends.returned) if packet]
+        if any("RST" in packet.flags or packet.quoted for packet in answers):
+            return False
+        if not answers and not (self.receiver and self.receiver.confirmed(self.port)):
+            return False
+        watcher, direction = (self.receiver, "in") if self.receiver else (self.sender, "out")
+        probes = (c for c in watcher.caught(self.port) if c.role == "probe" and c.seen.direction == direction)
+        return not any(c.packet and "RST" in c.packet.flags for c in probes)
+
+
+def fire(shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExecutor) -> None:
+    """Send all shots, watch until each has settled, look for missing neighbours, reset what stayed half-open."""
+    groups: dict[Agent, list[Shot]] = {}
+    for shot in shots:
+        groups.setdefault(shot.sender, []).append(shot)
+    _each(pool, groups, lambda agent: _send(agent, groups[agent], cookie, timing.gap), shots)
+    agents = {agent for shot in shots for agent in (shot.sender, shot.receiver) if agent}
+    while agents:
+        _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
+        now = time.monotonic()
+        waiting = [shot for shot in shots if not shot.settled(now, timing)]
+        agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
+    _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
+    _reset(groups, cookie, pool, shots)
+
+
+def _each(
+    pool: ThreadPoolExecutor, agents: Iterable[Agent], act: Callable[[Agent], None], shots: Sequence[Shot]
+) -> None:
+    """Let every agent do something at the same time; an agent's failure is the fault of its own shots only."""
+    jobs = {agent: pool.submit(act, agent) for agent in agents}
+    for agent, job in jobs.items():
+        try:
+            job.result()
+        except HostError as error:
+            for shot in shots:
+                if agent in (shot.sender, shot.receiver) and shot.fault is None:
+                    shot.fault = error
+
+
+def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
+    frames = [probe_frame(shot.flow, cookie).hex() for shot in shots]
+    answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * (gap + 0.01))
+    now = time.monotonic()
+    for shot, (error, _) in zip(shots, answer["sent"], strict=True):
+        shot.error, shot.sent_at = int(error), now
+
+
+def _ask_neighbours(shots: Sequence[Shot]) -> None:
+    known: dict[tuple[object, object], tuple[str, str]] = {}
+    for shot in shots:
+        ends = shot.ends()
+        if shot.fault or shot.error or ends.left or ends.arrival:
+            continue
+        key = (shot.flow.dst, shot.flow.src)
+        if key not in known:
+            route = shot.sender.call("route", dst=str(shot.flow.dst), src=str(shot.flow.src))
+            known[key] = (str(route["neighbour"]), str(route["via"] or shot.flow.dst))
+        state, shot.next_hop = known[key]
+        shot.neighbour = shot.neighbour or state
+
+
+def _reset(groups: dict[Agent, list[Shot]], cookie: int, pool: ThreadPoolExecutor, shots: Sequence[Shot]) -> None:
+    """Reset what no kernel has reset by itself: a second look first, since a needless RST may be logged."""
+    suspects = [shot for shot in shots if shot.half_open()]
+    agents = {agent for shot in suspects for agent in (shot.sender, shot.receiver) if agent}
+    _each(pool, agents, lambda agent: agent.collect(_POLL), suspects)
+
+    def take_back(agent: Agent) -> None:
+        frames = [
+            reset_frame(shot.flow, cookie).hex() for shot in groups[agent] if shot in suspects and shot.half_open()
+        ]
+        if frames:
+            agent.call("send", frames=frames, gap=0.0)
+
+    _each(pool, {shot.sender for shot in suspects}, take_back, suspects)
