@@ -75,8 +75,6 @@ class Check:
     direction: str | None = None
 
 
-FLOW_KINDS = frozenset({Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT})
-"""Kinds whose checks with a vantage are one packet; without one they are about the whole packet space."""
 _DISCARD = Service("tcp", 9, "tcp/9")
 """RFC 863's port, which nobody serves: the probe of a drop log where the policy has no sample."""
 

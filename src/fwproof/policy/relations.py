@@ -117,9 +117,10 @@ class _Relations:
                 yield self.at((section, "samples", index), f"the sample {sample.service} is given twice")
 
     def unseen(self, index: int, sample: Sample) -> Iterator[Fault]:
-        names = {host.name for host in self.hosts}
-        far = [a for host in self.inventory.hosts.values() if host.name not in names for a in host.addresses]
-        if sample.to is not None and not any(address in sample.to for address in far):
+        for host in self.hosts:
+            others = (other for other in self.inventory.hosts.values() if other.name != host.name)
+            if sample.to is None or any(address in sample.to for other in others for address in other.addresses):
+                continue
             words = f"the inventory has no host at {sample.to.name} that could watch for this sample; add one"
             yield self.at(("outbound", "samples", index), words)
 
