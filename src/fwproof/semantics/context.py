@@ -1,0 +1,120 @@
+"""Where in the kernel a packet is when a rule looks at it, and what each test asks there.
+
+The same header means different things at different hooks: an outgoing packet has no input interface, a
+forwarded one has lost a hop, and before conntrack (raw, priority -300) no packet has a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fwproof.decision import RuleRef
+from fwproof.flow import CtState, Hook
+from fwproof.ruleset.asks import Constant, Conntrack, Interface, OneOf, Oracle, Rate, Test, Within, Opaque
+from fwproof.ruleset.model import Match
+
+FALSE = Constant(value=False)
+TRUE = Constant(value=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A hook and a table on the way of a packet.
+
+    ``forwarded``: the packet is not for this host and not from it. ``again``: it already went through output
+    on this host and comes back over the loopback interface, with its conntrack entry attached.
+    """
+
+    hook: Hook
+    table: str
+    forwarded: bool = False
+    again: bool = False
+
+    @property
+    def untracked_yet(self) -> bool:
+        """Whether conntrack (priority -200) has not seen the packet yet."""
+        return self.table == "raw" and not self.again
+
+    @property
+    def has_iif(self) -> bool:
+        """Whether the packet has an input interface here; elsewhere its name is empty."""
+        return self.hook is not Hook.OUTPUT and (self.hook is not Hook.POSTROUTING or self.forwarded)
+
+    @property
+    def has_oif(self) -> bool:
+        """Whether the packet has an output interface here; elsewhere its name is empty."""
+        return self.hook not in {Hook.PREROUTING, Hook.INPUT}
+
+    @property
+    def hops_lost(self) -> int:
+        """How much of the TTL the routing has taken: ip_forward() counts down before the forward hook."""
+        return int(self.hook is Hook.FORWARD or (self.hook is Hook.POSTROUTING and self.forwarded))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something about a packet that its header does not answer; equal questions have equal answers.
+
+    ``name`` is for people; ``test`` is what was asked where it is a rate or other oracle. ``turned``: the rule
+    asks for the opposite (``!``), which is the same question.
+    """
+
+    key: str
+    name: str
+    test: Test | None = field(default=None, compare=False)
+    turned: bool = field(default=False, compare=False)
+
+
+def settle(match: Match, ctstate: CtState, ctdir: str, context: Context) -> tuple[Test, bool]:
+    """Return the test that a match amounts to in a context for a packet of a given state, and its negation."""
+    test, negated = match.test, match.negated
+    state = CtState.INVALID if context.untracked_yet else ctstate
+    if isinstance(test, Interface):
+        present = context.has_iif if test.field == "iif" else context.has_oif
+        return (test if present else Constant(test.covers(""))), negated
+    if isinstance(test, OneOf) and test.field == "ctstate":
+        return Constant(state.value in test.words), negated
+    if isinstance(test, Conntrack):
+        return _conntrack(test, state, ctdir), negated
+    if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
+        return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
+    if getattr(test, "field", "") == "connmark" and state in {CtState.INVALID, CtState.UNTRACKED}:
+        return FALSE, False  # xt_connmark.c: without a conntrack entry the match fails, negated or not
+    return test, negated
+
+
+def _conntrack(test: Conntrack, state: CtState, ctdir: str) -> Test:
+    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that no header shows."""
+    tracked = state not in {CtState.INVALID, CtState.UNTRACKED}
+    hidden = ""
+    if test.states is not None:
+        known = state.value in test.states
+        nat = test.states & {"SNAT", "DNAT"}
+        if not known and nat and tracked:
+            hidden = f"conntrack state {','.join(sorted(nat))}"
+        elif known == test.states_negated:
+            return FALSE
+    if not tracked:
+        return Constant(test.states is not None)
+    if test.direction is not None and test.direction != ctdir.lower():
+        return FALSE
+    if hidden and test.states_negated:
+        return Oracle("conntrack", " ".join(filter(None, [f"not {hidden}", test.rest])))
+    if hidden or test.rest:
+        return Oracle("conntrack", " ".join(filter(None, [hidden, test.rest and f"conntrack {test.rest}"])))
+    return TRUE
+
+
+def question_of(test: Test, rule: RuleRef, visit: int) -> Question:
+    """Return the question that an oracle asks; a rate asks anew at every rule and every visit of it."""
+    if isinstance(test, Oracle):
+        return Question(
+            f"{test.name} @ {rule.table} {rule.chain} {rule.rule} # {visit}" if test.each else test.name,
+            test.name,
+            test,
+        )
+    if isinstance(test, Rate):
+        return Question(f"{test.name} @ {rule.table} {rule.chain} {rule.rule} # {visit}", test.name, test)
+    if isinstance(test, Opaque):
+        return Question(test.name, test.name, test)
+    raise AssertionError(test)

@@ -1,0 +1,268 @@
+"""HostModel: everything on a host that decides a packet's fate, and the questions it answers about one packet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+
+from fwproof.decision import Decision, Ruling, RuleRef
+from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.ruleset import iptables
+from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
+from fwproof.ruleset.model import Act, Rule, Ruleset
+from fwproof.semantics import native, route
+from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
+from fwproof.semantics.burst import Burst
+from fwproof.semantics.packet import Packet, Simulate
+from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
+from fwproof.semantics.walk import Leaf, TooLarge, Walker
+
+Sources = Mapping[str, str]
+"""Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
+
+_MOST_PACKETS = 2000
+"""The longest burst that is simulated to find how many connections a limiter admits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limiter:
+    """A rate that decides about a flow.
+
+    ``limit`` events in ``seconds`` (None where it counts open connections), counted by ``by`` (``source``,
+    ``destination``, ``total`` or the modes of hashlimit); ``mask`` is the network mask that groups addresses.
+    ``admits``: NEW connections let in of many that one source sends at once, None where that depends on more.
+    """
+
+    kind: str
+    list: str
+    limit: int
+    seconds: int | None
+    by: str
+    mask: int | None
+    name: str
+    rule: RuleRef
+    admits: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogAct:
+    """A rule that logs a flow before it is dropped.
+
+    ``limit`` names the rates of the rule itself, which let the first packets through. It is ``certain`` where
+    nothing else than those decides whether the flow is logged.
+    """
+
+    kind: str
+    prefix: str
+    group: int | None
+    certain: bool
+    limit: str
+    rule: RuleRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostModel:
+    """The rule tables of a host with its addresses and routes.
+
+    ``rulesets``: the nft and the legacy view of each family; a family without any was not read. ``blind``: why
+    a family's answers are all unknown.
+    """
+
+    rulesets: Mapping[Family, tuple[Ruleset, ...]]
+    addresses: Addresses | None = None
+    routes: Mapping[Family, tuple[Route, ...]] = field(default_factory=dict)
+    blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def build(  # noqa: PLR0913 - one parameter for each thing that is read from a host, all by name
+        cls, *, iptables_save: str | None = None, ip6tables_save: str | None = None,
+        iptables_legacy_save: str | None = None, ip6tables_legacy_save: str | None = None,
+        nft_json: str | None = None, addresses: str | None = None, routes: str | None = None,
+        routes6: str | None = None, sources: Sources | None = None,
+    ) -> HostModel:  # fmt: skip
+        """Return the model of raw command outputs; None means that it was not read.
+
+        Rule text never fails: what is not understood weakens answers. Raises InputError for JSON that is
+        not what the commands print; ``sources`` names the texts in its message.
+        """
+        names = dict(sources or {})
+        views = {
+            Family.IPV4: (("iptables_save", iptables_save), ("iptables_legacy_save", iptables_legacy_save)),
+            Family.IPV6: (("ip6tables_save", ip6tables_save), ("ip6tables_legacy_save", ip6tables_legacy_save)),
+        }
+        rulesets = {
+            family: tuple(iptables.parse(text, family, names.get(key, key)) for key, text in texts if text is not None)
+            for family, texts in views.items()
+        }
+        native_tables: dict[Family, tuple[str, ...]] = {}
+        if nft_json is not None:
+            everything = [ruleset for parsed in rulesets.values() for ruleset in parsed]
+            native_tables = native.blind_spots(nft_json, names.get("nft_json", "nft_json"), everything)
+        return cls(
+            rulesets=rulesets,
+            addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
+            routes={
+                Family.IPV4: _routes(routes, names.get("routes", "routes"), Family.IPV4),
+                Family.IPV6: _routes(routes, names.get("routes", "routes"), Family.IPV6)
+                + _routes(routes6, names.get("routes6", "routes6"), Family.IPV6),
+            },
+            blind={f: (*_unread(f, rulesets[f]), *native_tables.get(f, ())) for f in Family},
+        )
+
+    def rules(self, family: Family) -> tuple[Rule, ...]:
+        """Return every rule of a family, in the order of the texts."""
+        return tuple(rule for ruleset in self.rulesets.get(family, ()) for rule in ruleset.rules())
+
+    def evaluate(self, flow: Flow, hook: Hook | None = None) -> Ruling:
+        """Return what happens to a flow on its way through the host, or through the tables of one hook."""
+        try:
+            return rule_on(self.leaves(flow, hook))
+        except TooLarge as limit:
+            may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
+            return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
+
+    def leaves(self, flow: Flow, hook: Hook | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
+        """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
+        family = flow.family
+        found: list[Leaf[Packet]] = []
+        rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
+        for path in route.paths(flow, hook, self.addresses):
+            iif, oif, not_loopback = route.interfaces(flow, path, self.addresses, self.routes)
+            packet = Packet(
+                replace(flow, iif=iif, oif=oif), self._local(family), not_loopback=not_loopback, simulate=simulate
+            )
+            stages = route.stages(path.until_routed(flow), family, rulesets, blind, conntrack=self.conntrack(family))
+            if self.conntrack(family) and flow.fragment:
+                packet = replace(packet, flow=replace(packet.flow, fragment=False))  # reassembled, priority -400
+            ends = Walker[Packet](stages).walk(packet, path.given)
+            found += (_expired(leaf) for leaf in ends) if path.expires(flow) else ends
+        return found
+
+    def conntrack(self, family: Family) -> bool:
+        """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
+        return route.tracks(self.rulesets.get(family, ()))
+
+    def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
+        known = self.addresses
+
+        def kind(address: int, kinds: frozenset[str]) -> bool | None:
+            if known is None:
+                return None
+            return known.is_kind(IPv4Address(address) if family is Family.IPV4 else IPv6Address(address), kinds)
+
+        return kind
+
+    def simulate_burst(
+        self, flow: Flow, count: int, gap_seconds: float = 0.0, hook: Hook | None = None
+    ) -> list[Decision]:
+        """Return the decisions on ``count`` equal packets of new connections, ``gap_seconds`` apart.
+
+        The rate matches start empty. Where something else than a rate decides, the rest is ``depends``.
+        Raises TooLarge.
+        """
+        burst = Burst(self.rules(flow.family))
+        decisions: list[Decision] = []
+        for number in range(count):
+            burst.now = number * gap_seconds
+            leaves = self.leaves(flow, hook, burst.answer)
+            if len(leaves) > 1:
+                # the branches would each have left their own state behind
+                return decisions + [rule_on(leaves).decision] * (count - number)
+            decisions.append(leaves[0].decision)
+            if leaves[0].decision is Decision.ACCEPT:
+                burst.admitted.append(leaves[0].subject)
+        return decisions
+
+    def limiters(self, flow: Flow, hook: Hook | None = None) -> tuple[Limiter, ...]:
+        """Return the rates on which the decision about a flow depends, in the order in which it meets them."""
+        try:
+            leaves = self.leaves(flow, hook)
+        except TooLarge:
+            return ()
+        if any(leaf.decision is Decision.UNKNOWN for leaf in leaves):
+            return ()
+        tests = {q.test: q for q in questions(outcome(leaves)) if q.test is not None and isinstance(q.test, Rate)}
+        refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
+        return tuple(_limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
+
+    def _admits(self, flow: Flow, test: Rate, hook: Hook | None) -> int | None:
+        most = max(getattr(test, name, 0) for name in ("hitcount", "burst", "limit"))
+        count = min(_MOST_PACKETS, most + 2)
+        decisions = self.simulate_burst(replace(flow, ctstate=CtState.NEW), count, 0.0, hook)
+        if not set(decisions) <= REFUSED | {Decision.ACCEPT} or decisions[-1] is Decision.ACCEPT:
+            return None
+        return decisions.count(Decision.ACCEPT)
+
+    def logs(self, flow: Flow, hook: Hook | None = None) -> tuple[LogAct, ...]:
+        """Return the rules that log a flow which is dropped or rejected, before that happens."""
+        try:
+            dropped = [leaf for leaf in self.leaves(flow, hook) if leaf.decision in REFUSED]
+        except TooLarge:
+            return ()
+        rules = {rule.ref: rule for rule in self.rules(flow.family) if rule.target.act is Act.LOG}
+        met: dict[RuleRef, list[bool]] = {}
+        for leaf in dropped:
+            for step in leaf.trace:
+                if step.rule in rules and step.matched in {"yes", "depends"}:
+                    met.setdefault(step.rule, []).append(step.matched == "yes" or _only_limited(rules[step.rule]))
+        return tuple(_log_act(rules[ref], certain=len(seen) == len(dropped) and all(seen)) for ref, seen in met.items())
+
+
+def _expired(leaf: Leaf[Packet]) -> Leaf[Packet]:
+    """Turn what would be routed on into a drop: ip_forward() answers "time exceeded" before the forward hook."""
+    if leaf.decision is not Decision.ACCEPT:
+        return leaf
+    return replace(leaf, decision=Decision.DROP, by=None, reason="the packet has no hops left")
+
+
+def _only_limited(rule: Rule) -> bool:
+    return all(sort_of(m.test) is Sort.EXACT or isinstance(m.test, Limit | HashLimit) for m in rule.matches)
+
+
+def _log_act(rule: Rule, *, certain: bool) -> LogAct:
+    limits = [match.test.name for match in rule.matches if isinstance(match.test, Rate)]
+    target = rule.target
+    return LogAct(
+        kind=target.name, prefix=target.prefix, group=target.group, certain=certain, limit=", ".join(limits),
+        rule=rule.ref,
+    )  # fmt: skip
+
+
+def _limiter(test: Rate, ref: RuleRef, admits: int | None) -> Limiter:
+    side = {"src": "source", "dst": "destination"}
+    facts: tuple[str, str, int, int | None, str, int | None]
+    if isinstance(test, Recent):
+        facts = ("recent", test.list, test.hitcount, test.seconds or None, side[test.side], test.mask)
+    elif isinstance(test, Limit):
+        facts = ("limit", "", test.count, test.seconds, "total", None)
+    elif isinstance(test, HashLimit):
+        by = {("srcip",): "source", ("dstip",): "destination", (): "total"}.get(test.mode, ",".join(test.mode))
+        facts = ("hashlimit", test.list, test.count, test.seconds, by, test.srcmask)
+    else:
+        assert isinstance(test, ConnLimit)
+        facts = ("connlimit", "", test.limit, None, side[test.side], test.mask)
+    kind, name, limit, seconds, by, mask = facts
+    return Limiter(
+        kind=kind, list=name, limit=limit, seconds=seconds, by=by, mask=mask, name=test.name, rule=ref, admits=admits
+    )
+
+
+def _routes(text: str | None, source: str, family: Family) -> tuple[Route, ...]:
+    parsed = () if text is None else parse_routes(text, source, family if text and ":" in text else None)
+    return tuple(each for each in parsed if Family.of(each.network) is family)
+
+
+def _unread(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
+    """Return why the rules of a family are not all known."""
+    program = "iptables" if family is Family.IPV4 else "ip6tables"
+    if not rulesets:
+        return (f"the rules of {program} were not read",)
+    reasons = []
+    if any(r.mentions_legacy for r in rulesets) and not any(r.backend == "legacy" for r in rulesets):
+        reasons.append(f"{program}-save says that there are legacy tables as well, and they were not read")
+    for ruleset in rulesets:
+        for unparsed in ruleset.unparsed:
+            if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables:
+                reasons.append(f"{ruleset.source}:{unparsed.line}: {unparsed.reason}")
+    return tuple(reasons)

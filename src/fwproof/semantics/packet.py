@@ -1,0 +1,200 @@
+"""Packet: one flow on its way through the tables, and what each test says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+from fwproof.decision import RuleRef
+from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow
+from fwproof.ruleset.asks import (
+    AddressType, Bits, Constant, EitherPort, Fragment, Interface, OneOf, Opaque, Oracle, Rate, Recent, Test, Within,
+)  # fmt: skip
+from fwproof.ruleset.model import Act, Match, Target
+from fwproof.ruleset.numbers import FLAGS
+from fwproof.semantics.context import Context, Question, question_of, settle
+
+PORTED = frozenset({6, 17, 33, 132, 136})
+"""TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose header starts with two ports."""
+
+Answer = bool | Question
+Simulate = Callable[[Test, "Packet", RuleRef], bool | None]
+"""Answers an oracle from simulated state, None where it cannot; the text is the rule that asks."""
+
+
+class Subject(Protocol):
+    """What walks through the tables: one packet, or a set of them."""
+
+    def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Self]]:
+        """Divide the subject by a match: each part with its answer; the parts are disjoint and make up the whole."""
+        ...
+
+    def change(self, target: Target, context: Context) -> Self:
+        """Return the subject as a target such as MARK leaves it."""
+        ...
+
+    @property
+    def first(self) -> bool:
+        """Whether this is a connection's first packet, the only one that the nat table sees."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One flow on its way. ``iif`` and ``oif`` None are not known; ``unknown`` are fields a target has changed.
+
+    ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk.
+    """
+
+    flow: Flow
+    local: Callable[[int, frozenset[str]], bool | None]
+    not_loopback: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    listed: frozenset[tuple[str, str]] = frozenset()
+    simulate: Simulate | None = None
+
+    @property
+    def first(self) -> bool:
+        """NEW, or RELATED unless an ICMP error (nf_nat_inet_fn)."""
+        state = self.flow.ctstate
+        return state is CtState.NEW or (state is CtState.RELATED and self.flow.proto not in {ICMP, ICMPV6})
+
+    def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
+        """Return the one answer that a packet gives to a match, which may be a question back."""
+        test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context)
+        if isinstance(test, Rate | Oracle | Opaque):
+            return (self._ask(test, negated, rule, visit),)
+        if isinstance(test, Fragment) or not self.flow.fragment:
+            answer = self._exact(test)
+        else:
+            answer = None if _transport(test) else self._exact(test)
+        if answer is None:
+            return ((False, self),)
+        return ((_turn(answer, negated), self),)
+
+    def _ask(self, test: Rate | Oracle | Opaque, negated: bool, rule: RuleRef, visit: int) -> tuple[Answer, Packet]:
+        after, certain = self, None
+        if isinstance(test, Recent):
+            spot = (test.list, test.side)
+            if test.action == "set":
+                after, certain = replace(self, listed=self.listed | {spot}), True
+            elif test.action in {"rcheck", "update"} and spot in self.listed and test.hitcount <= 1:
+                certain = True
+        if self.simulate is not None:
+            simulated = self.simulate(test, self, rule)
+            certain = certain if simulated is None else simulated
+        if certain is not None:
+            return certain != negated, after
+        return _turn(question_of(test, rule, visit), negated), after
+
+    def _exact(self, test: Test) -> Answer | None:
+        """Return what the header says; None where the protocol lacks the field, which no negation turns."""
+        if isinstance(test, Constant):
+            return test.value
+        if isinstance(test, Interface):
+            return self._interface(test)
+        if isinstance(test, Within | Bits):
+            return self._number(test)
+        if isinstance(test, EitherPort):
+            return self._either(test)
+        if isinstance(test, Fragment):
+            return self.flow.fragment
+        if isinstance(test, OneOf):
+            word = self.flow.pkttype if test.field == "pkttype" else self.flow.mac_src
+            return Question("source MAC not given", "source MAC not given") if word is None else word in test.words
+        if isinstance(test, AddressType):
+            return self._kind(test)
+        raise AssertionError(test)
+
+    def _interface(self, test: Interface) -> Answer:
+        name = self.flow.iif if test.field == "iif" else self.flow.oif
+        if name is not None:
+            return test.covers(name)
+        if test.name == "+":
+            return True
+        if test.name == "lo" and test.field in self.not_loopback:
+            return False
+        side = "input" if test.field == "iif" else "output"
+        return Question(f"{side} {test.name}", f"{side} interface {test.name} (not given)")
+
+    def _number(self, test: Within | Bits) -> Answer | None:
+        if test.field in self.unknown:
+            return Question(f"{test} changed", f"{test.field} after a target changed it")
+        value = self._value(test.field)
+        if isinstance(value, Question) or value is None:
+            return value
+        if isinstance(test, Bits):
+            return value & test.mask == test.value
+        return any(low <= value <= high for low, high in test.ranges)
+
+    def _value(self, field: str) -> int | Question | None:
+        flow = self.flow
+        if field in {"src", "dst"}:
+            return int(flow.src if field == "src" else flow.dst)
+        if field in {"sport", "dport"}:
+            if flow.proto not in PORTED:
+                return None
+            port: int | None = flow.sport if field == "sport" else flow.dport
+            return Question(f"{field} not given", f"{field} not given") if port is None else port
+        if field == "icmp":
+            if flow.proto not in {ICMP, ICMPV6}:
+                return None
+            if flow.icmp_type is None:
+                return Question("ICMP type not given", "ICMP type not given")
+            return flow.icmp_type * 256 + (flow.icmp_code or 0)
+        if field == "flags":
+            return sum(FLAGS[name] for name in flow.flags) if flow.proto == TCP else None
+        number: int = getattr(flow, field)
+        return number
+
+    def _either(self, test: EitherPort) -> Answer | None:
+        answers = [self._number(Within(field, test.ranges)) for field in ("sport", "dport")]
+        if None in answers:
+            return None
+        if True in answers:
+            return True
+        return next((answer for answer in answers if isinstance(answer, Question)), False)
+
+    def _kind(self, test: AddressType) -> Answer:
+        address = int(self.flow.src if test.field == "src" else self.flow.dst)
+        answer = self.local(address, test.kinds)
+        return Question(f"addrtype {test.text} {address}", f"addrtype {test.text}") if answer is None else answer
+
+    def change(self, target: Target, context: Context) -> Packet:
+        """Return the packet as a target leaves it: marks, notrack, header fields that are not known any more."""
+        if target.act is Act.NOTRACK:
+            tracked = not context.untracked_yet
+            return self if tracked else replace(self, flow=replace(self.flow, ctstate=CtState.UNTRACKED))
+        if target.act is Act.CHANGE:
+            return replace(self, unknown=self.unknown | set(target.changes)) if target.changes else self
+        if target.act is Act.CONNMARK and (
+            context.untracked_yet or self.flow.ctstate in {CtState.INVALID, CtState.UNTRACKED}
+        ):
+            return self
+        return self._marked(target)
+
+    def _marked(self, target: Target) -> Packet:
+        assert target.mark is not None
+        operation, mask, value, other = target.mark
+        flow = self.flow
+        if operation == "save":
+            flow = replace(flow, connmark=(flow.connmark & ~other) ^ (flow.mark & mask))
+        elif operation == "restore":
+            flow = replace(flow, mark=(flow.mark & ~mask) ^ (flow.connmark & other))
+        elif target.act is Act.MARK:
+            flow = replace(flow, mark=(flow.mark & ~mask) ^ value)
+        else:
+            flow = replace(flow, connmark=(flow.connmark & ~mask) ^ value)
+        return replace(self, flow=flow)
+
+
+def _transport(test: Test) -> bool:
+    """Whether a test looks at the transport header, which a later fragment does not have."""
+    return isinstance(test, EitherPort) or getattr(test, "field", "") in {"sport", "dport", "icmp", "flags"}
+
+
+def _turn(answer: Answer, negated: bool) -> Answer:
+    if isinstance(answer, Question):
+        return replace(answer, turned=answer.turned != negated)
+    return answer != negated

@@ -1,0 +1,279 @@
+"""The walk of a packet, or of a set of packets, through the base chains of a route, as the kernel does it.
+
+Accept ends one base chain, drop ends the packet (nf_hook_slow). RETURN in a base chain leads to its default;
+after goto, RETURN and the end of the chain lead to the caller's caller (ip_tables.c, nf_tables_core.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from fwproof.decision import Decision, RuleRef, Step
+from fwproof.ruleset.asks import Recent
+from fwproof.ruleset.model import Act, Chain, Rule, Table
+from fwproof.semantics.context import Context, Question
+from fwproof.semantics.packet import Subject
+
+S = TypeVar("S", bound=Subject)
+
+MAX_STEPS = 2_000_000
+"""Rules looked at in one walk, over all branches; more is answered as unknown instead of waiting."""
+MAX_LEAVES = 4096
+"""Ends of a walk of one packet: combinations of oracle answers that matter to the way it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One base chain of a route. ``blind`` is the reason why it cannot be read, where it cannot.
+
+    ``nat``: the chain sees only the first packet of a connection.
+    """
+
+    context: Context
+    family: str
+    table: Table
+    chain: Chain
+    nat: bool = False
+    blind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A position in a chain; ``back`` is where RETURN and the end of the chain lead.
+
+    ``path`` holds the chains that led here, by jump or goto; ``visit`` counts the earlier calls of this chain.
+    """
+
+    chain: Chain
+    index: int
+    back: Frame | None
+    path: frozenset[str]
+    visit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A list that grows at its end and shares its beginning, so that branches are cheap."""
+
+    before: Link | None
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Generic[S]):
+    """One end of the walk: what happened, to which part of the subject, with which answers given on the way."""
+
+    decision: Decision
+    by: RuleRef | None
+    subject: S
+    choices: tuple[tuple[Question, bool], ...] = ()
+    trace: tuple[Step, ...] = ()
+    reject_with: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _State(Generic[S]):
+    stage: int
+    frame: Frame
+    match: int
+    subject: S
+    choices: Link | None
+    trace: Link | None
+    accepted: RuleRef | None
+    calls: Link | None = None
+
+
+class TooLarge(Exception):
+    """A walk has more branches than it may have; the message says which limit was met."""
+
+
+class Walker(Generic[S]):
+    """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without."""
+
+    def __init__(self, route: Sequence[Stage], *, traced: bool = True, leaves: int = MAX_LEAVES) -> None:
+        self.route = route
+        self.traced = traced
+        self.max_leaves = leaves
+        self.steps = 0
+        self._pending: list[_State[S]] = []
+
+    def walk(self, subject: S, choices: Sequence[tuple[Question, bool]] = ()) -> Iterator[Leaf[S]]:
+        """Yield every end of the walk; ``choices`` are answers given beforehand. Raises TooLarge."""
+        link = None
+        for choice in choices:
+            link = Link(link, choice)
+        found = self._enter(0, subject, link, None, None)
+        leaves = 0
+        while True:
+            while isinstance(found, _State):
+                self.steps += 1
+                if self.steps > MAX_STEPS:
+                    raise TooLarge(f"more than {MAX_STEPS} rules were looked at")
+                found = self._step(found)
+            leaves += 1
+            if leaves > self.max_leaves:
+                raise TooLarge(f"more than {self.max_leaves} combinations decide it")
+            yield found
+            if not self._pending:
+                return
+            found = self._pending.pop()
+
+    def _enter(
+        self, stage: int, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
+    ) -> _State[S] | Leaf[S]:
+        """Go to the next base chain that sees the packet, or to the end of the route."""
+        while stage < len(self.route) and self.route[stage].nat and not subject.first:
+            stage += 1
+        if stage == len(self.route):
+            return Leaf(Decision.ACCEPT, accepted, subject, _items(choices), _items(trace))
+        here = self.route[stage]
+        if here.blind:
+            return Leaf(Decision.UNKNOWN, None, subject, _items(choices), _items(trace), reason=here.blind)
+        frame = Frame(here.chain, 0, None, frozenset([here.chain.name]))
+        return _State(stage, frame, 0, subject, choices, trace, accepted)
+
+    def _step(self, state: _State[S]) -> _State[S] | Leaf[S]:
+        frame = state.frame
+        if frame.index >= len(frame.chain.rules):
+            return self._return(state)
+        rule = frame.chain.rules[frame.index]
+        context = self.route[state.stage].context
+        subject = state.subject
+        for index in range(state.match, len(rule.matches)):
+            parts = tuple(subject.split(rule.matches[index], context, rule.ref, frame.visit))
+            if len(parts) == 1 and isinstance(parts[0][0], bool):
+                answer, subject = parts[0]
+                if not answer:
+                    return self._next(state, subject, self._no(state, rule, index))
+            else:
+                found = [after for part in parts for after in self._branch(state, rule, index, part)]
+                self._pending.extend(found[:0:-1])
+                return found[0]
+        return self._apply(state if subject is state.subject else replace(state, subject=subject), rule)
+
+    def _branch(self, state: _State[S], rule: Rule, index: int, part: tuple[bool | Question, S]) -> Iterator[_State[S]]:
+        """Yield the states that one part of the subject goes on in, one for each answer to its question."""
+        answer, subject = part
+        if isinstance(answer, bool):
+            yield self._held(state, rule, index, subject, state.choices, holds=answer)
+            return
+        known = _given(state.choices, answer)
+        if known is not None:
+            yield self._held(state, rule, index, subject, state.choices, holds=known != answer.turned)
+        elif _harmless(rule, index):
+            yield self._next(state, subject, self._note(state, rule, "depends", answer.name))
+        else:
+            for value in (not answer.turned, answer.turned):
+                choices = Link(state.choices, (answer, value))
+                yield self._held(state, rule, index, subject, choices, holds=value != answer.turned)
+
+    def _held(
+        self, state: _State[S], rule: Rule, index: int, subject: S, choices: Link | None, *, holds: bool
+    ) -> _State[S]:
+        if holds:
+            return replace(state, match=index + 1, subject=subject, choices=choices)
+        return self._next(replace(state, choices=choices), subject, self._no(state, rule, index))
+
+    def _next(self, state: _State[S], subject: S, trace: Link | None) -> _State[S]:
+        frame = state.frame
+        after = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
+        return _State(state.stage, after, 0, subject, state.choices, trace, state.accepted, state.calls)
+
+    def _no(self, state: _State[S], rule: Rule, index: int) -> Link | None:
+        return self._note(state, rule, "no", f"not {rule.matches[index].text}") if self.traced else None
+
+    def _note(self, state: _State[S], rule: Rule, matched: str, note: str = "") -> Link | None:
+        if not self.traced:
+            return None
+        action = rule.target.text or "continue"
+        return Link(state.trace, Step(rule=rule.ref, matched=matched, action=action, note=note))
+
+    def _apply(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S]:
+        target = rule.target
+        stage = self.route[state.stage]
+        unclear = target.act is Act.UNKNOWN or target.act is Act.ELSEWHERE
+        trace = self._note(state, rule, "unknown" if unclear else "yes", target.reason)
+        done = replace(state, trace=trace)
+        if target.act in {Act.DROP, Act.REJECT} or unclear:
+            decision = {Act.DROP: Decision.DROP, Act.REJECT: Decision.REJECT}.get(target.act, Decision.UNKNOWN)
+            return self._leaf(done, decision, rule.ref, target.reject_with, target.reason)
+        if target.act in {Act.ACCEPT, Act.SOURCE_NAT}:
+            return self._accept(done, rule.ref)
+        if target.act in {Act.JUMP, Act.GOTO}:
+            return self._call(done, rule)
+        if target.act is Act.RETURN:
+            return self._return(done)
+        subject = state.subject
+        if target.act in {Act.MARK, Act.CONNMARK, Act.NOTRACK, Act.CHANGE}:
+            subject = subject.change(target, stage.context)
+        return self._next(done, subject, trace)
+
+    def _call(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S]:
+        frame, stage = state.frame, self.route[state.stage]
+        called = stage.table.chains[rule.target.chain]
+        if called.name in frame.path or called.default is not None:
+            kind = "calls itself" if called.default is None else "is a base chain, which no rule can jump to"
+            return self._leaf(state, Decision.UNKNOWN, rule.ref, None, f"chain {called.name} {kind}")
+        back = frame.back
+        if rule.target.act is Act.JUMP:
+            back = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
+        visit = sum(name == called.name for name in _items(state.calls))
+        inside = Frame(called, 0, back, frame.path | {called.name}, visit)
+        return replace(state, frame=inside, match=0, calls=Link(state.calls, called.name))
+
+    def _return(self, state: _State[S]) -> _State[S] | Leaf[S]:
+        if state.frame.back is not None:
+            return replace(state, frame=state.frame.back, match=0)
+        return self._default(state)
+
+    def _default(self, state: _State[S]) -> _State[S] | Leaf[S]:
+        stage = self.route[state.stage]
+        default = stage.chain.default or "ACCEPT"
+        ref = RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
+        step = Step(rule=ref, matched="yes", action=default, note="default of the chain")
+        done = replace(state, trace=Link(state.trace, step) if self.traced else None)
+        return self._accept(done, ref) if default == "ACCEPT" else self._leaf(done, Decision.DROP, ref, None, "")
+
+    def _accept(self, state: _State[S], ref: RuleRef) -> _State[S] | Leaf[S]:
+        accepted = _decisive(state.accepted, ref)
+        return self._enter(state.stage + 1, state.subject, state.choices, state.trace, accepted)
+
+    def _leaf(
+        self, state: _State[S], decision: Decision, by: RuleRef | None, reject_with: str | None, reason: str
+    ) -> Leaf[S]:
+        return Leaf(decision, by, state.subject, _items(state.choices), _items(state.trace), reject_with, reason)
+
+
+def _items(link: Link | None) -> tuple[Any, ...]:
+    items = []
+    while link is not None:
+        items.append(link.item)
+        link = link.before
+    return tuple(reversed(items))
+
+
+def _given(choices: Link | None, question: Question) -> bool | None:
+    while choices is not None:
+        asked, value = choices.item
+        if asked == question:
+            return bool(value)
+        choices = choices.before
+    return None
+
+
+def _harmless(rule: Rule, index: int) -> bool:
+    """Whether it is all the same if a rule matches: it only counts or logs, and lists nothing on the way."""
+    target = rule.target
+    quiet = target.act in {Act.NOTHING, Act.LOG} or (target.act is Act.CHANGE and not target.changes)
+    return quiet and not any(isinstance(match.test, Recent) for match in rule.matches[index + 1 :])
+
+
+def _decisive(before: RuleRef | None, now: RuleRef) -> RuleRef:
+    """Of several base chains that accept, name the filter table's, then a rule rather than a default."""
+    if before is None:
+        return now
+    old, new = ((ref.table == "filter", ref.rule is not None) for ref in (before, now))
+    return now if new >= old else before
