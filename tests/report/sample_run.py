@@ -99,7 +99,7 @@ def _inbound(host: str, service: str, vantage: str, family: str) -> CheckResult:
 
 
 def _accepted(flow: str, table: str) -> dict:
-    rule = f'{table} rule 6: -A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 11434 -m conntrack --ctstate NEW -j OLLAMA'
+    rule = f"{table} rule 6: -A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 11434 -m conntrack --ctstate NEW -j OLLAMA"
     return {
         "reason": "let through by the tables, and on the wire", "proved": f"accept by {rule}; its reply: accept",
         "observed": f"{flow}: arrived, and a service answered (SYN,ACK). A full connection stood: 3-way handshake in 0.4 ms",
@@ -181,12 +181,21 @@ def _others(host: str) -> list[CheckResult]:
     bad = Verdict.PASS if good else Verdict.FAIL
 
     def told(passes: str, fails: str, **more) -> dict:
-        kept = {key: value for key, value in more.items() if not good or key in {"title", "expected", "family", "proved", "observed", "attributed"}}
-        return {"verdict": bad, "reason": passes if good else fails, "cause": "" if good else more.get("cause", fails), **kept}
+        kept = {
+            key: value
+            for key, value in more.items()
+            if not good or key in {"title", "expected", "family", "proved", "observed", "attributed"}
+        }
+        return {
+            "verdict": bad,
+            "reason": passes if good else fails,
+            "cause": "" if good else more.get("cause", fails),
+            **kept,
+        }
 
     limiter = "ip filter INPUT rule 2: -A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 11434 -m state --state NEW -m recent --update --seconds 60 --hitcount 20 --name OLLAMA -j DROP"
     checks = [
-        _check(host, "rate", "ollama-internal", 14, vantage="workstation", family=family, service="ollama", expected="20 of 25 in 60 s", **told(
+        _check(host, "rate", "ollama-internal-rate", 14, vantage="workstation", family=family, service="ollama", expected="20 of 25 in 60 s", **told(
             "20 of 25 new connections were let in; a second source was counted on its own",
             "19 of 25 new connections were let in: the limiter admits 19, not 20",
             title="The Ollama API admits 20 new connections a minute per source", rule=limiter,
@@ -254,7 +263,14 @@ def results() -> Results:
         planned=len(checks) + 2, deselected=2,
         artefacts=[Artefact(path=f"evidence/{h}/fail2ban-status.txt", sha256="", size=0, what="fail2ban-client status") for h in HOSTS],
     )  # fmt: skip
-    index = next(i for i, c in enumerate(checks) if c.vantage == "postgres" and c.service == "udp/9999")
+    index = next(
+        i
+        for i, c in enumerate(checks)
+        if c.host == "ai-server-published"
+        and c.vantage == "postgres"
+        and c.service == "udp/9999"
+        and c.family == "ipv6"
+    )
     checks[index] = replace(
         checks[index], verdict=Verdict.INCONCLUSIVE, cause="not settled on the wire", fix="Probe from another vantage, or grant this one the observe tier.",
         reason="the tables drop it, but the capture at the far end lost 12 packets (tp_drops), so silence proves nothing",
@@ -268,7 +284,9 @@ def evidence() -> dict[str, bytes]:
     for host in HOSTS:
         policy = "DROP" if host == "ai-server" else "ACCEPT"
         for name in ("iptables-save", "ip6tables-save"):
-            files[f"evidence/{host}/{name}.txt"] = f"# {name} of {host}\n*filter\n:INPUT {policy} [0:0]\nCOMMIT\n".encode()
+            files[f"evidence/{host}/{name}.txt"] = (
+                f"# {name} of {host}\n*filter\n:INPUT {policy} [0:0]\nCOMMIT\n".encode()
+            )
         files[f"evidence/{host}/fail2ban-status.txt"] = b"Status for the jail: ollama-api\n`- File list:\t\n"
         for vantage in VANTAGES:
             files[f"evidence/probes/{vantage}-{host}.pcap"] = _pcap(vantage.encode())
@@ -279,3 +297,46 @@ def _pcap(payload: bytes) -> bytes:
     # pcap(5): magic, version 2.4, zone, accuracy, snap length, LINKTYPE_RAW; then one packet of time 0
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
     return head + struct.pack("<IIII", 0, 0, len(payload), len(payload)) + payload
+
+
+HOSTILE = {
+    "markup": "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg/onload=alert(1)>",
+    "cdata": "]]> <![CDATA[ --> <!-- &amp; &#0; ]]>",
+    "controls": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x00\x08\x0b\x85 nul and bell",
+    "bidi": "safe \u202e gnp.exe \u2066 \u200b \ufeff \U000e0041 tag",
+    "surrogates": "\udcff\udc80 \ud800 bytes that are no UTF-8, \ufffe \uffff",
+    "newlines": "a\r\nfwproof: planned 1 · run 1 · passed 1 · failed 0\n## heading\n| cell | \u2028 line",
+    "template": "{{ 7 * 7 }} {% raw %} {# no #} ${7*7} `id` $(id) ; rm -rf / #",
+    "path": "../../../etc/passwd",
+    "link": "javascript:alert(1)",
+    "css": "</style><style>body{display:none}</style>; } * { color: red",
+    "markdown": "[x](https://example.invalid) ![i](https://example.invalid/x.png) @team <b>b</b> ``` |",
+    "long": "comment " * 1300,
+}
+
+
+def hostile(text: str) -> Results:
+    """A run in which every string that could come from elsewhere is the given text."""
+    one = results()
+    words = {
+        "title", "expectation", "policy", "host", "vantage", "family", "service", "expected", "reason", "proved", "observed",
+        "attributed", "rule", "cause", "fix", "severity", "file", "id",
+    }  # fmt: skip
+    check = replace(
+        one.checks[0],
+        **dict.fromkeys(words, text),
+        verdict=Verdict.FAIL,
+        evidence=[text],
+        artefacts=[text],
+        controls={text: [text]},
+    )
+    cell = replace(check, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS)
+    record = HostRecord(
+        name=text, addresses=[text], access=text, kernel=text, firewall=text, rules={text: 1}, limits=[text], error=text
+    )
+    run = replace(
+        one.run, id=text, started=text, ended=text, tool=text, versions={text: text}, operator=text, command=text,
+        inventory=text, inventory_sha256=text, policies={text: text}, hosts=[record],
+        artefacts=[Artefact(path=text, sha256=text, size=1, what=text)],
+    )  # fmt: skip
+    return Results(run=run, checks=(check, cell))

@@ -44,6 +44,11 @@ def schema() -> dict[str, Any]:
     return {"$schema": _META, "$id": SCHEMA_ID, **document, "title": "fwproof results, version 1"}
 
 
+def render_schema() -> bytes:
+    """Return the schema as the file that is published."""
+    return (json.dumps(schema(), indent=2, sort_keys=True) + "\n").encode()
+
+
 def render_json(results: Results) -> bytes:
     """Return results.json in UTF-8: sorted keys, one form for one run, undecodable bytes as ``\\xff`` escapes."""
     document = _encodable(results.as_json())

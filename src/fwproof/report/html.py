@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from fwproof.report import matrix, view
 from fwproof.report.clean import clip, safe_path, visible
-from fwproof.report.reasoning import FIELD_LIMIT, control_names, repro
+from fwproof.report.reasoning import FIELD_LIMIT, UNASKED, control_names, repro
 from fwproof.results import CheckResult, Results, Verdict
 
 _GLYPHS = {
@@ -35,14 +35,19 @@ _DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
 def render_html(results: Results) -> str:
     """Return the whole report as one HTML document."""
     environment = _environment()
-    style = environment.get_template("report.css").render(run_mark=_run_mark(results.run.id))
+    style = _tidy(environment.get_template("report.css").render(run_mark=_run_mark(results.run.id)))
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     page = environment.get_template("report.html").render(
         style=Markup(style),  # noqa: S704 - our own file, with one word of [A-Za-z0-9._-] put in
         style_hash=digest,
         **_context(results),
     )
-    return re.sub(r"[ \t]+$", "", re.sub(r"\n{2,}", "\n", page), flags=re.MULTILINE) + "\n"
+    return _tidy(page).strip() + "\n"
+
+
+def _tidy(text: str) -> str:
+    """Drop blank lines that templates leave; the style sheet goes through it before it is hashed."""
+    return re.sub(r"\n\s*\n", "\n", text)
 
 
 @cache
@@ -83,7 +88,7 @@ def _run_mark(run: str) -> str:
 def _context(results: Results) -> dict[str, Any]:
     anchors = {id(check): f"c{number}" for number, check in enumerate(results.checks, 1)}
     headline, basis = view.verdict_sentences(results)
-    matrices = matrix.matrices(results)
+    matrices = matrix.folded(matrix.matrices(results))
     marks = frozenset().union(*(table.marks for table in matrices))
     return {
         "run": results.run,
@@ -105,6 +110,7 @@ def _context(results: Results) -> dict[str, Any]:
         "anchor": lambda check: anchors[id(check)],
         "mark_of": lambda check: matrix.mark_of(check) if matrix.in_matrix(check) else None,
         "where": _where,
+        "unasked": UNASKED,
     }
 
 

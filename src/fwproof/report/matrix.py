@@ -6,7 +6,8 @@ columns the services, each with one cell an address family.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fwproof.report.view import WORST_FIRST
@@ -73,13 +74,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """One host in one direction."""
+    """One direction of one host, and of every other host whose matrix looks the same, mark for mark."""
 
-    host: str
+    hosts: tuple[str, ...]
     direction: str
     services: tuple[str, ...]
     families: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def host(self) -> str:
+        """The host whose checks are behind the cells."""
+        return self.hosts[0]
 
     @property
     def marks(self) -> frozenset[Mark]:
@@ -129,11 +135,11 @@ def _matrix(host: str, direction: str, checks: list[CheckResult]) -> Matrix:
         )
         for peer in peers
     )
-    return Matrix(host=host, direction=direction, services=services, families=families, rows=rows)
+    return Matrix(hosts=(host,), direction=direction, services=services, families=families, rows=rows)
 
 
 def matrices(results: Results) -> tuple[Matrix, ...]:
-    """Return the matrices of a run, by host in the order of the checks, inbound before outbound."""
+    """Return the matrices of a run, one a host and direction, by host in the order of the checks."""
     groups: dict[tuple[str, str], list[CheckResult]] = {}
     for check in results.checks:
         if in_matrix(check):
@@ -141,6 +147,15 @@ def matrices(results: Results) -> tuple[Matrix, ...]:
     order = {host: index for index, host in enumerate(dict.fromkeys(check.host for check in results.checks))}
     ordered = sorted(groups.items(), key=lambda item: (order[item[0][0]], item[0][1]))
     return tuple(_matrix(host, direction, checks) for (host, direction), checks in ordered)
+
+
+def folded(tables: Iterable[Matrix]) -> tuple[Matrix, ...]:
+    """Put hosts whose matrices are alike into one, so that a fleet of equal hosts takes the room of one."""
+    groups: dict[object, list[Matrix]] = {}
+    for table in tables:
+        marks = tuple((row.peer, *(cell.mark for cell in row.cells)) for row in table.rows)
+        groups.setdefault((table.direction, table.services, table.families, marks), []).append(table)
+    return tuple(replace(alike[0], hosts=tuple(table.host for table in alike)) for alike in groups.values())
 
 
 def other_checks(results: Results) -> tuple[CheckResult, ...]:

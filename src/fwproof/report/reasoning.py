@@ -8,6 +8,9 @@ from fwproof.results import CheckResult
 FIELD_LIMIT = 4000
 """Characters of one field that a report shows; results.json always has all of them."""
 
+UNASKED = "not part of this check"
+"""Shown where a witness has nothing to say, so that an empty place is never read as a silent one."""
+
 
 def node_id(check: CheckResult) -> str:
     """Return the pytest node id of a check: the policy file and the check's own id."""
@@ -25,9 +28,9 @@ def control_names(check: CheckResult) -> str:
 
 
 def witnesses(check: CheckResult) -> list[tuple[str, str]]:
-    """Return what was expected and what the three witnesses say; an empty answer is said to be empty."""
+    """Return what was expected and what the three witnesses say."""
     said = [("proved", check.proved), ("observed", check.observed), ("attributed", check.attributed)]
-    return [("expected", check.expected), *((name, text or "no answer") for name, text in said)]
+    return [("expected", check.expected), *((name, text or UNASKED) for name, text in said)]
 
 
 def summary(check: CheckResult) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 from fwproof.report.clean import one_line
-from fwproof.report.reasoning import repro, witnesses
+from fwproof.report.reasoning import UNASKED, repro, witnesses
 from fwproof.report.view import Finding, counts_line, findings, not_tested, number_of, outcome, verdict_sentences
 from fwproof.results import Results, Verdict
 
@@ -22,11 +22,10 @@ _COLOURS = {
 }  # fmt: skip
 _LABEL = 15
 _FIRST = 5
+_LINES = 3
 
 
-def render_summary(
-    results: Results, folder: Path | None = None, *, width: int = 100, color: bool = False
-) -> list[str]:
+def render_summary(results: Results, folder: Path | None = None, *, width: int = 100, color: bool = False) -> list[str]:
     """Return the summary as lines, of which the last is the line of counts.
 
     ``width`` is the terminal's in columns; ``color`` allows ANSI colours (the caller decides, from ``NO_COLOR`` and
@@ -72,10 +71,14 @@ def _finding(finding: Finding, width: int, painter: _Painter, folder: str) -> li
     lines = [painter.paint(verdict, line) for line in textwrap.wrap(one_line(head), width, subsequent_indent="  ")]
     lead = finding.lead
     where = f"{number_of(len(finding.checks), 'check')} on {_first(finding.hosts)}; severity {finding.severity}"
-    rows = [("where", where), *witnesses(lead), ("reason", lead.reason)]
-    rows += [("deciding rule", rule) for rule in finding.rules[:_FIRST]]
-    rows += [("evidence", line) for line in finding.evidence[:_FIRST]]
-    rows += [("evidence file", f"{folder}/{path}" if folder else path) for path in finding.artefacts[:_FIRST]]
+    rows = [
+        ("where", where),
+        *((name, said) for name, said in witnesses(lead) if said != UNASKED),
+        ("reason", lead.reason),
+    ]
+    rows += [("deciding rule", rule) for rule in finding.rules[:_LINES]]
+    rows += [("evidence", line) for line in finding.evidence[:_LINES]]
+    rows += [("evidence file", f"{folder}/{path}" if folder else path) for path in finding.artefacts[:_LINES]]
     rows += [("how to mend", line) for line in lead.fix.splitlines()]
     rows += [("expectation", f"{lead.expectation} at {lead.file}:{lead.line}")]
     lines += [line for label, text in rows if text for line in _row(label, text, width)]
@@ -91,4 +94,6 @@ def _first(hosts: tuple[str, ...]) -> str:
 def _row(label: str, text: str, width: int) -> list[str]:
     first, others = f"  {label:<{_LABEL}}", " " * (_LABEL + 2)
     text = one_line(text, 600)
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )

@@ -100,6 +100,10 @@ def _point_latest(folder: Path, target: Path) -> None:
     link = folder / f".{_LATEST}.{secrets.token_hex(4)}"
     try:
         if latest.is_dir() and not latest.is_symlink():
+            if not (latest / _SUMS).is_file():
+                raise UsageError(
+                    f"the run is in {one_line(str(target))}; {one_line(str(latest))} is not a run: move it away"
+                )
             shutil.rmtree(latest)
         try:
             link.symlink_to(target.name, target_is_directory=True)

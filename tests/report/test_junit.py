@@ -1,0 +1,143 @@
+"""JUnit: valid in both schemas, unique names, one problem a case, and read back by an independent parser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from junit_xml import TestCase as Case
+from junit_xml import TestSuite as Suite
+from junit_xml import to_xml_report_string
+from junitparser import JUnitXml
+from lxml import etree
+
+from fwproof.report.junit import Dialect, render_junit
+from fwproof.results import Results, Verdict
+
+SCHEMAS = ("junit-10.xsd", "junit-windyroad.xsd")
+
+
+def schema(folder, name) -> etree.XMLSchema:
+    return etree.XMLSchema(etree.parse(folder / name))
+
+
+@pytest.fixture(params=["sample", "every verdict", "hostile", "no checks"])
+def any_run(request, run, sample) -> Results:
+    if request.param == "every verdict":
+        return every_verdict(run)
+    if request.param == "hostile":
+        return sample.hostile(sample.HOSTILE["controls"])
+    return replace(run, checks=()) if request.param == "no checks" else run
+
+
+def every_verdict(run: Results) -> Results:
+    checks = [replace(check, verdict=verdict) for check, verdict in zip(run.checks, list(Verdict) * 3, strict=False)]
+    return replace(run, checks=tuple(checks))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_strict_validates(any_run, schemas, name):
+    validator = schema(schemas, name)
+    document = etree.fromstring(render_junit(any_run))
+    assert validator.validate(document), validator.error_log
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schemas_refuse_what_the_package_writes_alone(schemas, name):
+    case = Case("a", classname="b", elapsed_sec=0.5)
+    case.add_failure_info("message", "text")
+    raw = to_xml_report_string([Suite("s", [case], hostname="h", package="p", id="1", timestamp="2026-11-22T10:00:00")])
+    assert not schema(schemas, name).validate(etree.fromstring(raw.encode()))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_rich_goes_beyond_the_schemas(run, schemas, name):
+    assert not schema(schemas, name).validate(etree.fromstring(render_junit(run, Dialect.RICH)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda suite: suite.attrib.pop("hostname"),
+        lambda suite: suite.set("timestamp", "2026-11-22T10:00:00Z"),
+        lambda suite: suite.set("disabled", "0"),
+        lambda suite: suite.find("testcase").attrib.pop("time"),
+        lambda suite: suite.remove(suite.find("system-out")),
+        lambda suite: suite.find("testcase").set("file", "x"),
+    ],
+    ids=["no host", "zone", "disabled", "no time", "no output", "file"],
+)
+def test_the_restated_schema_notices(run, schemas, damage):
+    document = etree.fromstring(render_junit(run))
+    damage(document.find("testsuite"))
+    assert not schema(schemas, "junit-windyroad.xsd").validate(document)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_an_independent_reader_counts_the_same(run, dialect):
+    run = every_verdict(run)
+    counts = run.counts()
+    read = JUnitXml.fromstring(render_junit(run, dialect))
+    suites = list(read)
+    assert sum(suite.tests for suite in suites) == counts["run"] == sum(1 for suite in suites for _ in suite)
+    assert sum(suite.failures for suite in suites) == counts["fail"]
+    assert sum(suite.errors for suite in suites) == counts["error"] + counts["inconclusive"]
+    assert sum(suite.skipped for suite in suites) == counts["waived"] + counts["not_applicable"]
+    problems = [len(case.result) for suite in suites for case in suite]
+    assert problems.count(0) == counts["pass"]
+    assert set(problems) == {0, 1}
+
+
+def test_one_suite_for_each_policy_and_host(run):
+    suites = etree.fromstring(render_junit(run)).findall("testsuite")
+    assert [suite.get("hostname") for suite in suites] == ["ai-server", "ai-server-published"]
+    assert [suite.get("id") for suite in suites] == ["0", "1"]
+
+
+def test_names_are_unique_even_if_ids_are_not(run):
+    doubled = replace(run, checks=run.checks + run.checks)
+    cases = etree.fromstring(render_junit(doubled)).findall("testsuite/testcase")
+    names = {(case.get("classname"), case.get("name")) for case in cases}
+    assert len(names) == len(cases) == 2 * len(run.checks)
+
+
+def test_dots_in_a_host_open_no_package(run):
+    dotted = replace(run, checks=(replace(run.checks[0], host="web01.example.com"),))
+    case = etree.fromstring(render_junit(dotted)).find("testsuite/testcase")
+    assert case.get("classname") == "fw.ai-server.web01_example_com"
+
+
+def test_the_whole_reasoning_is_in_the_text(run):
+    check = next(check for check in run.checks if check.verdict is Verdict.FAIL)
+    cases = etree.fromstring(render_junit(run)).iter("testcase")
+    failure = next(case for case in cases if case.get("name") == check.id).find("failure")
+    assert failure.get("message").startswith("fail: ")
+    assert "\n" not in failure.get("message")
+    for part in (
+        check.proved,
+        check.observed,
+        check.attributed,
+        check.rule,
+        check.fix,
+        "1.3.1",
+        f"{check.file}:{check.line}",
+    ):
+        assert part in failure.text
+
+
+def test_rich_points_at_the_policy(run):
+    cases = list(etree.fromstring(render_junit(run, Dialect.RICH)).iter("testcase"))
+    assert [(case.get("file"), case.get("line")) for case in cases[:1]] == [("checks/ai-server.policy.yaml", "14")]
+    assert cases[0].find("system-out").text.startswith("[[ATTACHMENT|evidence/ai-server/")
+
+
+@pytest.mark.parametrize(("dialect", "stamp"), [("strict", "2026-11-22T10:00:00"), ("rich", "2026-11-22T10:00:00Z")])
+def test_times(run, dialect, stamp):
+    suite = etree.fromstring(render_junit(run, Dialect(dialect))).find("testsuite")
+    assert suite.get("timestamp") == stamp
+    assert {"name": "time.zone", "value": "UTC"} in [dict(found.attrib) for found in suite.iter("property")]
+
+
+def test_zero_seconds_are_written(run):
+    quick = replace(run, checks=(replace(run.checks[0], seconds=0.0),))
+    assert etree.fromstring(render_junit(quick)).find("testsuite/testcase").get("time") == "0.000"
