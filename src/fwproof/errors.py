@@ -11,6 +11,7 @@
         ├── HostKeyRefused       unknown or changed host key
         ├── LoginRefused         the host did not accept the key
         ├── CommandRefused       sudo or the shell would not run the command
+        │   └── NotThere         looked, and the program or file does not exist on the host
         ├── CommandTimeout       the command did not end in time
         ├── Garbled              the answer is not what the command prints
         └── AgentRefused         the agent is missing, not the pinned one, or lacks a capability
@@ -91,6 +92,10 @@ class LoginRefused(HostError):
 
 class CommandRefused(HostError):
     """The host would not run a command: not in the sudo allow-list, or not installed."""
+
+
+class NotThere(CommandRefused):
+    """The program or file that was asked for does not exist on the host: looked, and it is not there."""
 
 
 class CommandTimeout(HostError):

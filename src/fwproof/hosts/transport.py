@@ -6,9 +6,11 @@ stored folder. Callers know only this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from fwproof.errors import HostError
+from fwproof.hosts.access import Command
 from fwproof.inventory import Host
 from fwproof.snapshot import Capture
 
@@ -35,7 +37,7 @@ class ByteChannel(Protocol):
 
     @property
     def stderr(self) -> str:
-        """What the command wrote to its standard error so far, at most the last 64 KiB."""
+        """What the command wrote to its standard error so far, the newest MiB of it."""
 
     def close(self) -> None:
         """End the stream; the command reads end of input. Safe to call again."""
@@ -54,6 +56,14 @@ class Transport(Protocol):
         ``timeout`` is in seconds and bounds the whole run; ``name`` labels the capture (default: the program).
         Bytes that are no UTF-8 are kept with ``surrogateescape``. Raises HostUnreachable, HostKeyRefused,
         LoginRefused, CommandRefused (sudo would not), CommandTimeout, Garbled.
+        """
+
+    def run_many(self, commands: Sequence[Command], *, timeout: float = 60.0) -> Mapping[str, Capture | HostError]:
+        """Run commands one after the other and return by name what each printed, or why it could not be run.
+
+        All in one round trip, within ``timeout`` seconds together; one that hangs does not take the others with
+        it. A program that is not installed is NotThere. Raises only what concerns the host as a whole:
+        HostUnreachable, HostKeyRefused, LoginRefused.
         """
 
     def open_channel(self, argv: Sequence[str]) -> ByteChannel:

@@ -1,0 +1,90 @@
+"""Collecting snapshots: everything that is read of a host, as raw text, with the reason for every gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from fwproof.errors import HostError
+from fwproof.hosts.access import Command, commands
+from fwproof.hosts.shape import fault_of
+from fwproof.hosts.transport import Transport
+from fwproof.snapshot import Capture, Snapshot
+
+LIMIT = 60.0
+"""Seconds that reading one host may take after the log-in."""
+_AT_ONCE = 16
+_T = TypeVar("_T")
+
+
+def collect(transport: Transport, jails: Iterable[str] = (), *, timeout: float = LIMIT) -> Snapshot:
+    """Read everything of one host within ``timeout`` seconds; ``jails`` are the fail2ban jails of its policies.
+
+    A command that could not be run, failed, or printed rubbish is in ``faults``; what it printed all the same
+    stays in ``captures`` as evidence. Raises HostUnreachable, HostKeyRefused or LoginRefused.
+    """
+    return _read(transport, commands(transport.host, jails), timeout)
+
+
+def recapture(
+    transport: Transport, names: Collection[str], jails: Iterable[str] = (), *, timeout: float = LIMIT
+) -> Snapshot:
+    """Read some captures once more (counters, ban lists, the drop log); KeyError for a name that is none."""
+    wanted = {command.name: command for command in commands(transport.host, jails)}
+    return _read(transport, tuple(wanted[name] for name in names), timeout)
+
+
+def _read(transport: Transport, wanted: tuple[Command, ...], timeout: float) -> Snapshot:
+    host = transport.host.name
+    answers = transport.run_many(wanted, timeout=timeout)
+    captures: dict[str, Capture] = {}
+    faults: dict[str, HostError] = {}
+    for command in wanted:
+        answer = answers[command.name]
+        if isinstance(answer, HostError):
+            faults[command.name] = answer
+            continue
+        captures[command.name] = answer
+        fault = fault_of(host, command, answer)
+        if fault is not None:
+            faults[command.name] = fault
+    return Snapshot(host=host, captures=captures, faults=faults)
+
+
+def collect_all(
+    transports: Mapping[str, Transport],
+    jails: Mapping[str, Iterable[str]],
+    *,
+    timeout: float = LIMIT,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Snapshot | HostError]:
+    """Collect from all hosts at once, by host name; a host that cannot be looked at is a HostError in its place.
+
+    ``jails`` names the jails to ask about by host; ``progress`` is called, from several threads, with a host's
+    name when it is done.
+    """
+
+    def one(name: str) -> Snapshot:
+        try:
+            return collect(transports[name], jails.get(name, ()), timeout=timeout)
+        finally:
+            if progress is not None:
+                progress(name)
+
+    return on_all(one, transports)
+
+
+def on_all(work: Callable[[str], _T], names: Collection[str]) -> dict[str, _T | HostError]:
+    """Do ``work`` for every host name, many at once; a HostError becomes the answer for that host alone."""
+
+    def one(name: str) -> _T | HostError:
+        try:
+            return work(name)
+        except HostError as error:
+            return error
+
+    if not names:
+        return {}
+    with ThreadPoolExecutor(min(_AT_ONCE, len(names)), "fwproof-host") as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))
