@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fwproof.errors import LabError
+from fwproof.hosts.access import AGENT_PATH, SUDOERS_PATH, sudoers
 from fwproof.inventory import Access
 from fwproof.lab.keys import KeyPair, known_hosts_line
 from fwproof.lab.topology import LabHost, Topology
@@ -19,7 +20,6 @@ AUDITOR = "auditor"
 AUDITOR_ID = 1500
 CALLER = "callhome"
 CALLER_ID = 1501
-AGENT_PATH = "/usr/local/sbin/fwproof-agent"
 _WANTS = "/etc/systemd/system/multi-user.target.wants"
 
 _SSHD = """\
@@ -137,20 +137,9 @@ def _authorized(host: LabHost, keys: LabKeys, callers: list[LabHost]) -> Iterato
 
 
 def _access(host: LabHost) -> Iterator[DiskFile]:
-    yield DiskFile("/etc/sudoers.d/auditor", sudoers_text(host.access).encode(), 0o440)
+    yield DiskFile(SUDOERS_PATH, sudoers(AUDITOR, host.access, host.jails).encode(), 0o440)
     if host.access is Access.OBSERVE:
         yield DiskFile(AGENT_PATH, agent_text(), 0o755)
-
-
-def sudoers_text(access: Access) -> str:
-    """Return what /etc/sudoers.d/auditor says for a trust tier."""
-    if access is Access.ROOT:
-        return f"{AUDITOR} ALL=(root) NOPASSWD: ALL\n"
-    try:
-        from fwproof.hosts.access import sudoers
-    except ImportError:
-        return f"{AUDITOR} ALL=(root) NOPASSWD: /usr/sbin/iptables-save, /usr/sbin/ip6tables-save, /usr/sbin/nft\n"
-    return sudoers(AUDITOR, access)
 
 
 def agent_text() -> bytes:

@@ -50,7 +50,7 @@ class LabHost:
 
     ``files`` are folders laid over the root file system, with ``modes`` where 0644 (0755 for scripts) is wrong.
     At the first boot ``first_boot`` runs last; at every boot ``units`` are what systemd would have started, then
-    come the services, then ``rc``.
+    come the services, then ``rc``. ``jails`` are the fail2ban jails whose status the auditor may ask for.
     """
 
     name: str
@@ -62,6 +62,7 @@ class LabHost:
     files: tuple[Path, ...] = ()
     modes: Mapping[str, int] = field(default_factory=dict)
     access: Access = Access.OBSERVE
+    jails: tuple[str, ...] = ()
     call_home: CallHome | None = None
     first_boot: tuple[str, ...] = ()
     rc: tuple[str, ...] = ()

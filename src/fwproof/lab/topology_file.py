@@ -15,7 +15,7 @@ _SYSCTL = re.compile(r"net\.[a-z0-9_.-]+")
 _UNITS = ("netfilter-persistent", "ulogd2", "fail2ban")
 _KINDS = ("ollama", "http", "banner", "udp-echo")
 _HOST_KEYS = (
-    "routes sysctls services units files modes access call_home first_boot rc"  # noqa: SIM905
+    "routes sysctls services units files modes access jails call_home first_boot rc"  # noqa: SIM905
 ).split()
 
 
@@ -65,6 +65,7 @@ def _host(name: str, value: Value, networks: tuple[str, ...], folder: Path) -> L
         files=tuple(_folder(item, folder) for item in each("files")),
         modes={_absolute(key, item): item.number(0, 0o7777, base=8) for key, item in pairs("modes")},
         access=_access(fields.get("access")),
+        jails=tuple(_name(item) for item in each("jails")),
         call_home=_call_home(fields["call_home"]) if "call_home" in fields else None,
         first_boot=tuple(item.text() for item in each("first_boot")),
         rc=tuple(item.text() for item in each("rc")),
