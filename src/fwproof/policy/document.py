@@ -58,7 +58,8 @@ class Node:
             return self.value.get(key)
         if isinstance(self.value, list) and isinstance(key, int) and key < len(self.value):
             return self.value[key]
-        return None
+        # where one item may stand without brackets, it is the list's only one
+        return self if key == 0 and not isinstance(self.value, list) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +78,15 @@ class Document:
 
     def existing(self, keys: Keys) -> Keys:
         """Return the longest part of ``keys``, from the front, that the document has."""
-        node = self.root
-        for depth, key in enumerate(keys):
+        node, found = self.root, []
+        for key in keys:
             child = node.child(key)
             if child is None:
-                return keys[:depth]
+                break
+            if child is not node:
+                found.append(key)
             node = child
-        return keys
+        return tuple(found)
 
     def place(self, keys: Keys) -> Place:
         """Return where the value at ``keys`` starts, or that of the nearest value around it."""
@@ -214,13 +217,11 @@ class _Builder:
             return self.alias(event, place)
         if depth > MAX_DEPTH:
             self.fatal(place, f"nested more than {MAX_DEPTH} levels deep")
-        tag = getattr(event, "tag", None)
-        if tag is not None:
+        if tag := getattr(event, "tag", None):
             self.fault(place, f"tag {quoted(tag)} is not used in these files; delete it")
         before = self.nodes
         node = self.collection(event, place, depth)
-        anchor = getattr(event, "anchor", None)
-        if anchor is not None:
+        if anchor := getattr(event, "anchor", None):
             # only now: an alias inside its own anchor would never end
             self.anchors[anchor] = (node, 1 + self.nodes - before)
         return node

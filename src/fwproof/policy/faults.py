@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,10 +13,12 @@ from pydantic_core import ErrorDetails
 
 from fwproof.errors import Fault
 from fwproof.policy.document import Document, Keys, Node
-from fwproof.policy.fields import FAULT, Shape, quote_advice, suggest
+from fwproof.policy.fields import FAULT, Shape, nearest, quote_advice, suggest
 from fwproof.policy.scalars import describe, quoted
 
 S = TypeVar("S", bound=Shape)
+
+Spare = Mapping[Keys, str | list[str]]
 
 _KEY = "[key]"
 _TYPES = {
@@ -33,11 +36,14 @@ _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("more than
 _ROUNDS = 12
 
 
-def read_shape(model: type[S], document: Document, context: object = None) -> tuple[S | None, Document, list[Fault]]:
+def read_shape(
+    model: type[S], document: Document, context: object = None, spare: Spare | None = None
+) -> tuple[S | None, Document, list[Fault]]:
     """Return the document as ``model``, the document that it was made of, and every fault of its shape.
 
     With faults, value and document are what is left when the faulty parts are cut out (None when nothing is),
-    so that the rest can still be checked against each other; they must not be used for anything else.
+    so that the rest can still be checked against each other; they must not be used for anything else. ``spare``
+    has stand-ins for keys that were lacking or cut out, by their place.
     """
     faults: list[Fault] | None = None
     rest = document
@@ -47,9 +53,9 @@ def read_shape(model: type[S], document: Document, context: object = None) -> tu
         except ValidationError as error:
             errors = error.errors(include_url=False)
             if faults is None:
-                faults = [_fault(model, document, one) for one in errors]
+                faults = _faults(model, document, errors)
                 rest = replace(document, root=deepcopy(document.root))
-            if not _cut(rest.root, errors):
+            if not _cut(rest.root, errors, spare or {}):
                 break
         else:
             return value, rest, faults or []
@@ -65,21 +71,29 @@ def without_echoes(document: Document, faults: list[Fault]) -> list[Fault]:
     return [*document.faults, *(fault for fault in faults if (fault.line, fault.column) not in known)]
 
 
+def _faults(model: type[Shape], document: Document, errors: list[ErrorDetails]) -> list[Fault]:
+    """Return a fault per error, less the missing keys that a misspelt one beside them was meant to be."""
+    meant = set()
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            known = _descriptions(_model_at(model, error["loc"][:-1]))
+            meant.add((*error["loc"][:-1], nearest(str(error["loc"][-1]), known)))
+    wanted = (error for error in errors if error["type"] != "missing" or error["loc"] not in meant)
+    return [_fault(model, document, error) for error in wanted]
+
+
 def _fault(model: type[Shape], document: Document, error: ErrorDetails) -> Fault:
     keys: Keys = tuple(key for key in error["loc"] if key != _KEY)
     kind = error["type"]
-    around = _model_at(model, keys[:-1])
-    if kind == "missing":
-        description = _descriptions(around).get(str(keys[-1]), "")
-        hint = f"; it says: {description[0].lower()}{description[1:]}" if description else ""
-        parent = document.existing(keys[:-1])
-        return document.fault(document.key_place(parent), f"key {quoted(str(keys[-1]))} is missing{hint}")
-    if kind == "extra_forbidden":
-        known = list(_descriptions(around))
-        advice = suggest(str(keys[-1]), known) or f"; known here: {', '.join(known)}"
-        return document.fault(document.key_place(keys), f"unknown key {quoted(str(keys[-1]))}{advice}")
+    if kind in {"missing", "extra_forbidden"}:
+        last, known = str(keys[-1]), _descriptions(_model_at(model, keys[:-1]))
+        if kind == "missing":
+            about = f" ({known[last][:1].lower()}{known[last][1:]})" if known.get(last) else ""
+            return document.fault(document.key_place(keys[:-1]), f"key {quoted(last)} is missing{about}")
+        advice = suggest(last, known) or f"; known here: {', '.join(known)}"
+        return document.fault(document.key_place(keys), f"unknown key {quoted(last)}{advice}")
     if _KEY in error["loc"]:
-        return document.fault(document.key_place(keys), f"key {_message(error)}")
+        return document.fault(document.key_place(keys), f"key {quoted(str(keys[-1]))}: {_message(error)}")
     return document.fault(document.place(keys), f"{_label(document, keys)}{_message(error)}")
 
 
@@ -97,7 +111,7 @@ def _message(error: ErrorDetails) -> str:
         return f"expected {_TYPES[kind]}, not {describe(value)}{advice}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"expected {words} {details[key]}, not {describe(value)}"
+        return f"expected {words} {details[key]:g}, not {describe(value)}"
     if kind == "too_short":
         return "the list is empty; name at least one, or delete the key"
     return f"{describe(value)} cannot be used here"
@@ -135,19 +149,16 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _cut(root: Node, errors: list[ErrorDetails]) -> bool:
+def _cut(root: Node, errors: list[ErrorDetails], spare: Spare) -> bool:
     """Cut each faulty value out of ``root``, and a mapping that lacks a key as a whole; False if that is all."""
     doomed: list[tuple[Node, Node]] = []
     for error in errors:
-        steps = [key for key in error["loc"] if key != _KEY]
+        keys: Keys = tuple(key for key in error["loc"] if key != _KEY)
         if error["type"] == "missing":
-            steps = steps[:-1]
-        around, here = None, root
-        for step in steps:
-            child = here.child(step)
-            if child is None:
-                break
-            around, here = here, child
+            if _filled(root, keys, spare):
+                continue
+            keys = keys[:-1]
+        around, here = _innermost(root, keys)
         if around is None:
             return False
         doomed.append((around, here))
@@ -157,4 +168,27 @@ def _cut(root: Node, errors: list[ErrorDetails]) -> bool:
                 del around.value[key]
         elif isinstance(around.value, list):
             around.value[:] = [child for child in around.value if child is not gone]
+    return True
+
+
+def _innermost(root: Node, keys: Keys) -> tuple[Node | None, Node]:
+    """Return the innermost value on the way along ``keys``, and what holds it."""
+    around, here = None, root
+    for key in keys:
+        child = here.child(key)
+        if child is None:
+            break
+        if child is not here:
+            around, here = here, child
+    return around, here
+
+
+def _filled(root: Node, keys: Keys, spare: Spare) -> bool:
+    """Put the stand-in for a missing key in its place, if there is one."""
+    _, here = _innermost(root, keys[:-1])
+    value = spare.get(keys)
+    if value is None or not isinstance(here.value, dict):
+        return False
+    items = [Node(here.place, item) for item in value] if isinstance(value, list) else value
+    here.value[str(keys[-1])] = Node(here.place, items)
     return True

@@ -33,11 +33,17 @@ def wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError(FAULT, "{message}", {"message": message})
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, else nothing."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a misspelt one is likely to mean."""
     lowered = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    return f"; did you mean {quoted(lowered[near[0]])}?" if near else ""
+    return lowered[near[0]] if near else None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known word, else nothing."""
+    near = nearest(word, known)
+    return f"; did you mean {quoted(near)}?" if near else ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Choice:
 
     def read(self, value: Any) -> str:
         """Return the word; raise the field's error."""
-        listed = " or ".join(self.words)
+        listed = " or ".join(filter(None, (", ".join(self.words[:-1]), self.words[-1])))
         if not isinstance(value, str):
             raise wrong(f"expected {listed}, not {describe(value)}")
         if value not in self.words:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from fwproof.errors import Fault, InputError
 from fwproof.inventory import Access, AgentPin, Host, Inventory, SshAddress, Zone
@@ -105,7 +104,7 @@ def _relation_faults(document: Document, rest: Document, shape: InventoryShape) 
     """Return what is wrong between the parts; ``rest`` is what ``shape`` was made of."""
     return [
         *_lab_faults(document, shape),
-        *_host_faults(rest, shape),
+        *_host_faults(document, rest, shape),
         *_name_faults(rest, shape),
         *_address_faults(rest, shape),
     ]
@@ -116,9 +115,8 @@ def _at(document: Document, keys: Keys, message: str) -> Fault:
 
 
 def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
-    written: dict[str, Any] = document.plain()
-    hosts = written.get("hosts")
-    if not hosts:
+    hosts = document.plain().get("hosts")
+    if not hosts and not document.faults:
         yield _at(document, ("hosts",), "the inventory has no hosts; name at least one")
     if shape.lab and not _path(document, shape.lab).is_file():
         yield _at(document, ("lab",), f"there is no topology file {quoted(str(_path(document, shape.lab)))}")
@@ -131,8 +129,13 @@ def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
         yield document.fault(document.place(("auditor",)), message)
 
 
-def _host_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+def _host_faults(document: Document, rest: Document, shape: InventoryShape) -> Iterator[Fault]:
+    written, left = document.plain(), rest.plain()
     for name, host in shape.hosts.items():
+        whole = written["hosts"][name] == left["hosts"][name] and written.get("defaults") == left.get("defaults")
+        if not whole or document.faults:
+            # what is lacking here may be what could not be read
+            continue
         access = host.access or shape.defaults.access
         if access == "observe" and host.agent is None and shape.defaults.agent is None:
             message = "access observe needs 'agent' with its path and sha256, here or under 'defaults'"

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 from fwproof.errors import InputError
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
-from fwproof.policy.document import Document, Keys, read_document
-from fwproof.policy.faults import read_shape, without_echoes
+from fwproof.policy.document import Document, Keys, Place, read_document
+from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     Allow,
     Bans,
@@ -38,6 +38,7 @@ from fwproof.policy.shapes import (
     read_service,
 )
 
+_STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
 BOTH = (Family.IPV4, Family.IPV6)
 
 
@@ -52,11 +53,14 @@ def load_policy(path: Path, inventory: Inventory) -> Policy:
 
 def policy_of(document: Document, inventory: Inventory) -> Policy:
     """Return the policy in a document that has been read; raise InputError as :func:`load_policy` does."""
-    shape, rest, faults = read_shape(PolicyShape, document, _context(document, inventory))
+    spare: Spare = {("hosts",): list(inventory.hosts), **_STAND_INS}
+    shape, rest, faults = read_shape(PolicyShape, document, _context(document, inventory), spare)
     faults = without_echoes(document, faults)
-    policy = None if shape is None else _Builder(rest, shape, inventory).policy()
-    if policy is not None:
-        faults += relation_faults(policy, rest, inventory, whole=not faults)
+    policy = None
+    if shape is not None:
+        builder = _Builder(rest, shape, inventory)
+        policy = builder.policy()
+        faults += relation_faults(policy, rest, inventory, builder.places, whole=not faults)
     if faults or policy is None:
         raise InputError(faults)
     return policy
@@ -85,6 +89,7 @@ class _Builder:
     def __init__(self, document: Document, shape: PolicyShape, inventory: Inventory) -> None:
         self.document = document
         self.shape = shape
+        self.places: dict[int, Place] = {}
         self.families = (Family.IPV4,) if shape.ipv6 == "deny" else BOTH
         chosen = {name for names in shape.hosts for name in names}
         self.hosts = tuple(name for name in inventory.hosts if name in chosen)
@@ -114,11 +119,13 @@ class _Builder:
 
     def common(self, keys: Keys, shape: Common, name: str, title: str) -> dict[str, Any]:
         """Return the arguments that all expectations share."""
+        place = self.document.key_place(keys)
+        self.places.setdefault(place.line, place)
         return {
             "id": shape.id or name,
             "title": shape.title or title,
             "file": self.document.file,
-            "line": self.document.key_place(keys).line,
+            "line": place.line,
             "controls": {framework: tuple(ids) for framework, ids in shape.controls.items()},
             "severity": shape.severity,
         }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
-from fwproof.policy.document import Document, Keys
+from fwproof.policy.document import Document, Keys, Place
 from fwproof.policy.model import Allow, Expectation, Peers, Policy, Sample
 from fwproof.policy.scalars import quoted
 
@@ -22,9 +22,15 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     return tuple(one for one in everything if one is not None)
 
 
-def relation_faults(policy: Policy, document: Document, inventory: Inventory, *, whole: bool) -> list[Fault]:
-    """Return the faults between parts; ``whole`` is False when faulty parts were left out of the policy."""
-    relations = _Relations(policy, document, inventory)
+def relation_faults(
+    policy: Policy, document: Document, inventory: Inventory, places: Mapping[int, Place], *, whole: bool
+) -> list[Fault]:
+    """Return the faults between parts.
+
+    ``places`` has the place of the expectation on each line; ``whole`` is False when faulty parts were left out
+    of the policy.
+    """
+    relations = _Relations(policy, document, inventory, places)
     faults = [
         *relations.duplicates(),
         *relations.overlaps("inbound", policy.inbound),
@@ -33,13 +39,17 @@ def relation_faults(policy: Policy, document: Document, inventory: Inventory, *,
         *relations.samples(),
         *relations.bans(),
     ]
+    if whole:
+        # what is lacking here may be what could not be read
+        faults += [*relations.provoked(), *relations.drop_log()]
     if whole and not expectations(policy):
         faults.append(relations.at((), "the policy expects nothing; say at least one thing under 'inbound'"))
     return faults
 
 
 class _Relations:
-    def __init__(self, policy: Policy, document: Document, inventory: Inventory) -> None:
+    def __init__(self, policy: Policy, document: Document, inventory: Inventory, places: Mapping[int, Place]) -> None:
+        self.places = places
         self.policy = policy
         self.document = document
         self.inventory = inventory
@@ -50,7 +60,7 @@ class _Relations:
         return self.document.fault(self.document.key_place(keys), message)
 
     def on(self, expectation: Expectation, message: str) -> Fault:
-        return Fault(expectation.file, expectation.line, 1, message)
+        return self.document.fault(self.places[expectation.line], message)
 
     def duplicates(self) -> Iterator[Fault]:
         first: dict[str, Expectation] = {}
@@ -134,12 +144,19 @@ class _Relations:
                     f" and {quoted(allow.id)} on line {allow.line} allows it",
                 )
 
-    def bans(self) -> Iterator[Fault]:
+    def drop_log(self) -> Iterator[Fault]:
+        if self.policy.drop_log is None and self.document.existing(("drop_log",)):
+            words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
+            yield self.at(("drop_log",), words)
+
+    def provoked(self) -> Iterator[Fault]:
         for bans in self.policy.bans:
             if bans.exercise and not bans.provoke:
-                yield self.on(
-                    bans, "'exercise: true' needs 'provoke', the HTTP request that counts as a failed attempt"
-                )
+                words = "'exercise: true' needs 'provoke', the HTTP request that counts as a failed attempt"
+                yield self.on(bans, words)
+
+    def bans(self) -> Iterator[Fault]:
+        for bans in self.policy.bans:
             if bans.exercise and bans.service.proto != "tcp":
                 yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
 

@@ -74,8 +74,8 @@ def _service_reference(value: Any, info: ValidationInfo) -> Service:
     if isinstance(value, str) and "/" not in value:
         if value not in context.services:
             raise wrong(
-                f"there is no service {quoted(value)}{suggest(value, context.services) or ';'}"
-                " name it under 'services', or write it as tcp/443"
+                f"there is no service {quoted(value)}"
+                f"{suggest(value, context.services) or '; name it under services, or write it as tcp/443'}"
             )
         # a faulty definition is reported where it stands; its users get a service that equals no other
         return context.services[value] or Service("tcp", None, value, value)
