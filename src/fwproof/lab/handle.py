@@ -97,7 +97,9 @@ class Lab:
         except BaseException as error:
             os.close(life_w)  # the first process sees it and ends
             if isinstance(error, subprocess.TimeoutExpired):
-                raise LabError(f"the lab did not come up in {_START_SECONDS:.0f} s, see {self._dir.file('log')}") from None
+                raise LabError(
+                    f"the lab did not come up in {_START_SECONDS:.0f} s, see {self._dir.file('log')}"
+                ) from None
             raise
         finally:
             os.close(life_r)
@@ -165,7 +167,11 @@ class Lab:
         return ["nsenter", "-t", pid, "-U", "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", *argv]
 
     def run(
-        self, host: str, argv: Sequence[str], input: str | None = None, timeout: float = 60.0  # noqa: A002
+        self,
+        host: str,
+        argv: Sequence[str],
+        input: str | None = None,
+        timeout: float = 60.0,  # noqa: A002
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root inside a host and return its status and output.
 

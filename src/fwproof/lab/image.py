@@ -25,10 +25,11 @@ from fwproof.lab.userns import command_inside, id_map
 
 Progress = Callable[[str], None]
 
-PACKAGES = (
-    "openssh-server openssh-client sudo iproute2 iptables netfilter-persistent iptables-persistent nftables ipset "
-    "conntrack fail2ban ulogd2 procps python3 iputils-ping"  # noqa: SIM905
-).split()
+PACKAGES = [
+    *("openssh-server", "openssh-client", "sudo", "iproute2", "procps", "python3", "iputils-ping"),
+    *("iptables", "netfilter-persistent", "iptables-persistent", "nftables", "ipset", "conntrack"),
+    *("fail2ban", "ulogd2"),
+]
 _RECIPE = 3  # raise it whenever anything below changes what is in the image
 
 _APT = ['APT::Install-Recommends "false"']

@@ -41,7 +41,7 @@ def names_of(host: LabHost) -> list[str]:
 
 
 def hosts_file(topology: Topology) -> str:
-    """Return the text of /etc/hosts for every host of the lab."""
+    """Return the text of /etc/hosts with every host of the lab."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     for host in topology.hosts.values():
         lines += [f"{address} {host.name}" for address in names_of(host)[1:]]

@@ -83,7 +83,11 @@ def own_sources(release: Distribution, files: Mapping[str, str]) -> tuple[str, .
 def _own(release: Distribution, source: Source) -> Source | None:
     suites = {release.codename, *(f"{release.codename}-{pocket}" for pocket in ("updates", "security"))}
     components = tuple(c for c in _COMPONENTS[release.kind] if c in source.components)
-    if source.suite.rstrip("/") not in suites or not components or not source.uri.startswith(("http", "file:", "mirror")):
+    if (
+        source.suite.rstrip("/") not in suites
+        or not components
+        or not source.uri.startswith(("http", "file:", "mirror"))
+    ):
         return None
     if source.signed_by and not source.signed_by.startswith("/usr/share/keyrings/" + release.kind):
         return None
@@ -98,9 +102,7 @@ def _one_line(text: str) -> Iterator[Source]:
         match = _ONE_LINE.fullmatch(line.partition("#")[0].strip())
         if match:
             options = dict(word.partition("=")[::2] for word in (match["options"] or "").split())
-            yield Source(
-                match["uri"], match["suite"], tuple(match["components"].split()), options.get("signed-by", "")
-            )
+            yield Source(match["uri"], match["suite"], tuple(match["components"].split()), options.get("signed-by", ""))
 
 
 def _deb822(text: str) -> Iterator[Source]:

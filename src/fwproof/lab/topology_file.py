@@ -15,8 +15,9 @@ _SYSCTL = re.compile(r"net\.[a-z0-9_.-]+")
 _UNITS = ("netfilter-persistent", "ulogd2", "fail2ban")
 _KINDS = ("ollama", "http", "banner", "udp-echo")
 _HOST_KEYS = (
-    "routes sysctls services units files modes access jails call_home first_boot rc"  # noqa: SIM905
-).split()
+    *("routes", "sysctls", "services", "units", "files", "modes"),
+    *("access", "jails", "call_home", "first_boot", "rc"),
+)
 
 
 def load_topology(path: Path) -> Topology:
@@ -47,7 +48,7 @@ def _name(value: Value) -> str:
 
 
 def _host(name: str, value: Value, networks: tuple[str, ...], folder: Path) -> LabHost:
-    fields = value.fields(("links",), tuple(_HOST_KEYS))
+    fields = value.fields(("links",), _HOST_KEYS)
 
     def each(key: str) -> list[Value]:
         return fields[key].items() if key in fields else []
