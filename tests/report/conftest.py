@@ -41,3 +41,9 @@ def evidence(sample) -> dict[str, bytes]:
 def schemas() -> Path:
     """The folder of the vendored XML schemas."""
     return Path(__file__).with_name("schemas")
+
+
+@pytest.fixture(scope="session")
+def page():
+    """The strict reader of HTML."""
+    return _load("page").Page

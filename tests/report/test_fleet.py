@@ -1,0 +1,28 @@
+"""A fleet: 300 hosts in one page of a bearable size; the time is printed, not judged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from fwproof.report.formats import FORMATS
+from fwproof.results import Results
+
+
+def test_three_hundred_hosts(run, page, capsys):
+    ours = [check for check in run.checks if check.host == "ai-server-published"][::4]
+    names = [f"web{number:03}" for number in range(300)]
+    records = [replace(run.run.hosts[1], name=name) for name in names]
+    checks = tuple(replace(check, host=name, id=f"{check.id}-{name}") for name in names for check in ours)
+    fleet = Results(run=replace(run.run, hosts=records, planned=len(checks)), checks=checks)
+    for form in ("html", "junit", "json", "markdown", "text"):
+        begun = time.perf_counter()
+        size = len(FORMATS[form](fleet))
+        with capsys.disabled():
+            print(
+                f"\n{form}: {len(checks):,} checks of 300 hosts, {size / 1e6:.1f} MB in {time.perf_counter() - begun:.2f} s",
+                end="",
+            )
+    html = FORMATS["html"](fleet).decode()
+    assert html.count('<figure class="matrix">') == 2
+    assert "web007 and 292 more hosts" in page(html).text

@@ -1,0 +1,151 @@
+"""The HTML report: one file, no request, no script, readable without CSS, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+
+import pytest
+
+from fwproof.report.html import render_html
+from fwproof.report.matrix import Mark
+from fwproof.report.write import with_evidence, write_run
+from fwproof.results import Results, Verdict
+
+
+@pytest.fixture(scope="module")
+def html(run, evidence) -> str:
+    return render_html(with_evidence(run, evidence)[0])
+
+
+@pytest.fixture(scope="module")
+def parsed(html, page):
+    return page(html)
+
+
+def test_well_formed(html, parsed):
+    assert html.startswith("<!DOCTYPE html>\n")
+    assert parsed.doctypes == ["DOCTYPE html"]
+    assert parsed.elements[0] == ("html", {"lang": "en"})
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_asks_nothing_of_any_network(html, parsed):
+    fetching = {"src", "srcset", "data", "poster", "action", "formaction", "background", "ping", "xlink:href"}
+    assert not [(tag, attrs) for tag, attrs in parsed.elements if fetching & set(attrs)]
+    assert not {tag for tag, _ in parsed.elements} & {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "img",
+    }
+    assert not [name for _, attrs in parsed.elements for name in attrs if name.startswith("on") or name == "style"]
+    assert not re.search(r"https?:|url\(|@import", html)
+
+
+def test_the_policy_allows_the_style_sheet_alone(html, parsed):
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = next(
+        attrs["content"] for attrs in parsed.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_every_link_leads_somewhere(run, evidence, tmp_path, page):
+    folder = write_run(run, evidence, tmp_path)
+    parsed = page((folder / "report.html").read_text())
+    ids = {attrs["id"] for _, attrs in parsed.elements if "id" in attrs}
+    links = {attrs["href"] for attrs in parsed.all("a")}
+    assert {link for link in links if link.startswith("#")} <= {f"#{name}" for name in ids}
+    files = {link for link in links if not link.startswith("#")}
+    assert files == {link for link in files if (folder / link).is_file()}
+    assert len(files) == len(evidence)
+
+
+def test_every_cell_leads_to_its_check(run, html, parsed):
+    cells = re.findall(r'<td class="cell m-([\w-]+)"><a href="#(c\d+)" title="([^"]*)"', html)
+    assert len(cells) == sum(check.vantage is not None and check.kind != "rate" for check in run.checks)
+    for mark, anchor, title in cells:
+        check = run.checks[int(anchor[1:]) - 1]
+        assert title.startswith(f"{check.id}: expected {check.expected}; ")
+        assert title.endswith(Mark(mark).meaning)
+
+
+def test_readable_without_css(run, parsed):
+    for word in (
+        "OPEN",
+        "BLOCKED",
+        "open, as expected",
+        "Deciding rule",
+        "How to mend",
+        run.run.id,
+        "48 of 236 checks failed",
+    ):
+        assert word in parsed.text
+    for check in run.checks:
+        assert check.id in parsed.text
+        assert " ".join(check.reason.split()) in parsed.text
+
+
+def test_tables_name_their_heads(parsed):
+    assert parsed.all("th")
+    assert {attrs.get("scope") for attrs in parsed.all("th")} == {"col", "row", "colgroup"}
+
+
+def test_the_decorations_are_hidden_from_screen_readers(parsed):
+    glyphs = [attrs for attrs in parsed.all("span") if attrs.get("class") == "glyph"]
+    assert glyphs
+    assert all(attrs.get("aria-hidden") == "true" for attrs in glyphs)
+
+
+def test_renders_alike_twice(run):
+    assert render_html(run) == render_html(run)
+
+
+def test_every_verdict_and_mark_has_words(run, page):
+    checks = [replace(check, verdict=verdict) for verdict in Verdict for check in run.checks[:2]]
+    parsed = page(render_html(Results(run=run.run, checks=tuple(checks))))
+    for verdict in Verdict:
+        assert verdict.value in parsed.text
+
+
+@pytest.mark.parametrize("planned", [0, 9])
+def test_nothing_tested_is_not_green(run, page, planned):
+    empty = Results(run=replace(run.run, planned=planned, hosts=[], artefacts=[]), checks=())
+    parsed = page(render_html(empty))
+    assert "Nothing was tested" in parsed.text
+    assert {attrs.get("class") for attrs in parsed.all("h1")} == {"v-inconclusive"}
+
+
+def _luminance(colour: str) -> float:
+    # WCAG 2.2, relative luminance
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, two: str) -> float:
+    low, high = sorted([_luminance(one), _luminance(two)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_contrast(html, theme):
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", html.split("--page:")[theme + 1].split("}")[0]))
+    colours["page"] = re.findall(r"--page: (#[0-9a-f]{6})", html)[theme]
+    text = [
+        ("ink", "page"), ("ink", "soft"), ("quiet", "page"), ("quiet", "soft"), ("link", "page"), ("red", "page"),
+        ("pink", "page"), ("red-ink", "red-soft"), ("pink-ink", "pink-soft"), ("yellow-ink", "yellow-soft"),
+        ("yellow-ink", "page"), ("ink", "glow"), ("quiet", "glow"), ("ink", "hatch"),
+    ]  # fmt: skip
+    shapes = [("blue", "page"), ("blue", "soft"), ("grey", "soft"), ("red-mark", "red-soft"), ("red-mark", "page")]
+    assert not [(a, b) for a, b in text if _contrast(colours[a], colours[b]) < 4.5]
+    assert not [(a, b) for a, b in shapes if _contrast(colours[a], colours[b]) < 3]

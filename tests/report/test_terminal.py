@@ -1,0 +1,68 @@
+"""The summary on a terminal: causes first, then what was not tested, then one line of counts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fwproof.report.terminal import render_summary
+from fwproof.results import Results, Verdict
+
+
+def test_each_cause_once_with_what_it_takes_to_act(run):
+    lines = render_summary(run, Path("reports/r1"))
+    text = "\n".join(lines)
+    assert sum(line.startswith("✖ FAIL") for line in lines) == 10
+    assert sum(line.startswith("? INCONCLUSIVE") for line in lines) == 1
+    block = text[text.index("✖ FAIL replies are dropped") :].split("\n\n")[0]
+    for label in ("expected", "proved", "observed", "attributed", "deciding rule", "evidence", "how to mend", "repeat"):
+        assert re.search(rf"^  {label}  ", block, re.MULTILINE), label
+    assert "reports/r1/evidence/ai-server-published/iptables-save.txt" in block
+
+
+def test_the_repeat_command_is_the_node_id(run):
+    command = next(line for line in render_summary(run) if line.startswith("  repeat"))
+    check = next(
+        check for check in run.checks if check.id.startswith("default-deny-inbound") and check.verdict is Verdict.FAIL
+    )
+    assert shlex.split(command)[1:] == ["pytest", f"{check.file}::{check.id}"]
+
+
+def test_the_last_lines(run):
+    *_, missing, verdict, _, report, last = render_summary(run, Path("reports/r1"), width=100)
+    assert missing == "not tested: 2 of 238 planned checks (2 deselected)"
+    assert verdict.startswith("✖ ai-server-published does not do what the policy says; ai-server does. 48 of 236")
+    assert report == "report: reports/r1/report.html"
+    assert last == (
+        "fwproof: planned 238 · run 236 · passed 187 · failed 48 · waived 0 · errors 0 · inconclusive 1 · not applicable 0"
+    )
+
+
+@pytest.mark.parametrize("width", [40, 72, 100, 200])
+def test_width_is_kept_where_text_can_break(run, width):
+    for line in render_summary(run, width=width)[:-1]:
+        unbreakable = line.startswith(("  repeat", "not tested")) or " " not in line[17:].strip()
+        assert len(line) <= width or unbreakable, line
+
+
+def test_no_colour_unless_asked(run):
+    assert "\x1b" not in "\n".join(render_summary(run))
+    assert "\x1b[1;31m✖ FAIL" in "\n".join(render_summary(run, color=True))
+    assert render_summary(run, color=True)[-1] == render_summary(run)[-1]
+
+
+def test_only_the_first_hosts_are_named(run):
+    check = next(check for check in run.checks if check.verdict is Verdict.FAIL)
+    fleet = Results(run=run.run, checks=tuple(replace(check, host=f"web{number:03}") for number in range(300)))
+    where = next(line for line in render_summary(fleet) if line.startswith("  where"))
+    assert "300 checks on web000, web001, web002, web003, web004 and 295 more; severity" in where
+
+
+def test_nothing_tested(run):
+    lines = render_summary(Results(run=replace(run.run, planned=0), checks=()))
+    assert lines[0] == "not tested: nothing was planned"
+    assert lines[1].startswith("? Nothing was tested.")
