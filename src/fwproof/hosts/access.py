@@ -35,10 +35,18 @@ for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires
 done
 for link in /etc/rc[S2345].d/S[0-9][0-9]*; do
   [ -e "$link" ] || continue
-  case ${{link##*/S??}} in {_LOADERS}) printf '%s\\n' "$link" ;; esac
+  unit=${{link##*/S??}}
+  case $unit in {_LOADERS}) ;; *) continue ;; esac
+  native=
+  for folder in /etc/systemd/system /lib/systemd/system /usr/lib/systemd/system; do
+    [ -e "$folder/$unit.service" ] && native=yes
+  done
+  if [ -z "$native" ] || [ -e /etc/inittab ]; then printf '%s\\n' "$link"; fi
 done
 """
-"""Lists the links that start a rule loader at boot. A link to nothing starts nothing; a masked unit neither."""
+"""Lists the links that start a rule loader at boot. A link to nothing starts nothing; a masked unit neither;
+where there is a native unit, systemd passes over the start links of System V init (systemd-sysv-generator(8)),
+which count all the same on a host that boots with System V init and so has an inittab(5)."""
 
 _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",

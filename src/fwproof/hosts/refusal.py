@@ -19,7 +19,6 @@ _NOT_ALLOWED = re.compile(
 _BROKEN = re.compile(
     r"^sudo: (?:/etc/sudoers|no valid sudoers|error initializing|The \"no new privileges\")", re.MULTILINE
 )
-_NO_FILE = re.compile(r"(/\S+)'?: No such file or directory")
 _ADVICE = "install the lines that `fwproof agent sudoers` prints as /etc/sudoers.d/fwproof"
 
 
@@ -52,7 +51,6 @@ def _says_missing(program: str, speaker: str, complaint: str, stderr: str) -> bo
     )
 
 
-def missing_file(stderr: str) -> str | None:
-    """Return the path that a reading program says does not exist, None when it says nothing of the kind."""
-    found = _NO_FILE.search(stderr)
-    return found[1] if found else None
+def says_no_file(path: str, stderr: str) -> bool:
+    """Whether cat(1) or tail(1) says that the file it was to read does not exist."""
+    return any(path in line and line.endswith(": No such file or directory") for line in stderr.splitlines())

@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from fwproof.errors import CommandRefused, Garbled, HostError, NotThere
 from fwproof.hosts.access import Command
-from fwproof.hosts.refusal import missing_file, raise_if_refused
+from fwproof.hosts.refusal import raise_if_refused, says_no_file
 from fwproof.snapshot import Capture
+
+_READERS = {"/usr/bin/cat", "/usr/bin/tail"}
 
 
 def fault_of(host: str, command: Command, capture: Capture) -> HostError | None:
@@ -33,8 +35,8 @@ def _failure(host: str, command: Command, capture: Capture) -> HostError:
         raise_if_refused(host, capture.argv, capture.stderr)
     except CommandRefused as refusal:
         return refusal
-    path = missing_file(capture.stderr)
-    if path is not None and path == command.words[-1]:
+    path = command.words[-1]
+    if command.program in _READERS and says_no_file(path, capture.stderr):
         return NotThere(host, f"{path}: No such file or directory")
     said = (capture.stderr.strip() or capture.stdout.strip() or "no message").splitlines()[0][:300]
     ended = "was killed" if capture.status < 0 else f"ended with status {capture.status}"
