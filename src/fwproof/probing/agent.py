@@ -50,6 +50,7 @@ MAX_PER_FLOW = 24
 MAX_FLOWS = 200000
 MAX_HELD = 200000
 MAX_PACKETS = 1000000
+MAX_COOKIES = 16
 MIN_GAP = 1 / 20000.0
 LIFETIME = 4 * 3600
 IDLE = 1800
@@ -217,14 +218,15 @@ def is_error(packet: bytes, head: Header) -> bool:
     return (head.proto == ICMP and kind in (3, 11, 12)) or (head.proto == ICMPV6 and kind < 128)
 
 
-def is_marked(packet: bytes, head: Header, cookie: int) -> bool:
-    """Tell whether the packet is the first of a probe flow of this run."""
+def is_marked(packet: bytes, head: Header, cookies: Set[int]) -> bool:
+    """Tell whether the packet is the first of a probe flow of this agent's runs."""
     flow = flow_of(packet, head)
     if flow is None or not in_block(flow[2]):
         return False
     if head.proto == TCP:
-        return bool(struct.unpack_from("!I", packet, head.at + 4)[0] == marker(cookie, flow[2]))
-    return packet[head.at + 8 :].startswith(payload(cookie, flow[2]))
+        sequence = struct.unpack_from("!I", packet, head.at + 4)[0]
+        return sequence >> 16 in cookies and sequence & 0xFFFF == check16(sequence >> 16, flow[2])
+    return any(packet[head.at + 8 :].startswith(payload(cookie, flow[2])) for cookie in cookies)
 
 
 def without_payload(packet: bytes, head: Header) -> bytes:
@@ -364,8 +366,8 @@ def conntrack_flow(body: bytes) -> Optional[Tuple5]:
 class Capture:
     """Captures marked packets on all interfaces, in and out, and new conntrack entries of marked flows."""
 
-    def __init__(self, cookie: int) -> None:
-        self.cookie = cookie
+    def __init__(self) -> None:
+        self.cookies: Set[int] = set()
         self.flows: Dict[Tuple5, int] = {}
         self.sources: Set[bytes] = set()
         self.solicited: Set[bytes] = set()
@@ -463,13 +465,13 @@ class Capture:
             flow = flow_of(quoted, inner) if inner else None
             if inner is None or flow is None:
                 return None
-            known = flow in self.flows or is_marked(quoted, inner, self.cookie)
+            known = flow in self.flows or is_marked(quoted, inner, self.cookies)
             return self.count(flow, "error", flow[2]) if known else None
         if head.proto == ICMPV6 and packet[head.at] in (135, 136):
             return ("neighbour", 0) if packet[head.at + 8 : head.at + 24] in self.solicited else None
         flow = flow_of(packet, head)
-        if flow is not None and (flow in self.flows or is_marked(packet, head, self.cookie)):
-            if not outgoing and is_marked(packet, head, self.cookie):
+        if flow is not None and (flow in self.flows or is_marked(packet, head, self.cookies)):
+            if not outgoing and is_marked(packet, head, self.cookies):
                 self.sources.add(head.src)
             self.learn(flow)
             return self.count(flow, "probe", flow[2])
@@ -549,7 +551,7 @@ class Agent:
         }
 
     def op_capture(self, request: Request) -> Answer:
-        """Start capturing packets with a run's cookie; one audit at a time per host."""
+        """Capture packets with a run's cookie, from now on; one audit at a time per host."""
         cookie = whole(request, "cookie", 0, 0xFFFF)
         if self.capture is None:
             lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -559,9 +561,10 @@ class Agent:
                 lock.close()
                 raise Refused("another fwproof audit is observing this host") from None
             self.lock = lock
-        else:
-            self.capture.close()
-        self.capture = Capture(cookie)
+            self.capture = Capture()
+        if len(self.capture.cookies | {cookie}) > MAX_COOKIES:
+            raise Refused(f"at most {MAX_COOKIES} cookies")
+        self.capture.cookies.add(cookie)
         return {"tracker": self.capture.tracker is not None}
 
     def op_get(self, request: Request) -> Answer:
@@ -764,7 +767,7 @@ class Agent:
             if not data:
                 return
             pending, last = pending + data, time.time()
-            while b"\n" in pending:
+            while b"\n" in pending and not self.done:
                 line, pending = pending.split(b"\n", 1)
                 self.answer(line)
 
@@ -775,7 +778,7 @@ OPERATIONS = {name[3:]: function for name, function in sorted(vars(Agent).items(
 def whole(request: Request, name: str, low: int, high: int) -> int:
     """Return an integer argument; ValueError outside low..high."""
     value = request.get(name)
-    if not isinstance(value, int) or not low <= value <= high:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}")
     return value
 
@@ -783,7 +786,7 @@ def whole(request: Request, name: str, low: int, high: int) -> int:
 def number(request: Request, name: str, low: float, high: float) -> float:
     """Return a number, ``low`` when it is not given; ValueError outside low..high."""
     value = request.get(name, low)
-    if not isinstance(value, (int, float)) or not low <= value <= high:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a number from {low:g} to {high:g}")
     return float(value)
 
@@ -822,11 +825,12 @@ def check_frame(frame: bytes, capture: Capture, own: Set[str]) -> None:
     flow = flow_of(frame, head)
     if flow is None or not in_block(flow[2]):
         raise Refused(f"probes are TCP, UDP or ICMP echo from ports {PORT_LOW}-{PORT_HIGH}")
+    allowed = {marker(cookie, flow[2]) for cookie in capture.cookies}
     if head.proto == TCP:
         sequence = struct.unpack_from("!I", frame, head.at + 4)[0]
-        if sequence - marker(capture.cookie, flow[2]) not in (0, 1) or without_payload(frame, head) != frame:
+        if not {sequence, (sequence - 1) & 0xFFFFFFFF} & allowed or without_payload(frame, head) != frame:
             raise Refused("TCP probes are empty and carry the marker as sequence number")
-    elif frame[head.at + 8 :].rstrip(b"\0") != payload(capture.cookie, flow[2]).rstrip(b"\0"):
+    elif frame[head.at + 8 :].rstrip(b"\0") not in {(MARK + struct.pack("!I", mark)).rstrip(b"\0") for mark in allowed}:
         raise Refused("UDP and ICMP probes carry the marker and zeros")
     capture.learn(flow)
 

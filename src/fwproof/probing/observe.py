@@ -62,9 +62,9 @@ class _Case:
 
     def again(self) -> bool:
         """Whether another packet may tell more. What arrived and was dropped is proven: it is not sent again."""
-        shot = self.shots[-1]
-        if self.fault or shot.fault:
+        if self.fault or self.shots[-1].fault:
             return False
+        shot = self.shots[-1]
         ends = shot.ends()
         if ends.error:
             return ends.error in _TRANSIENT
