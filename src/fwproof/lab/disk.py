@@ -109,7 +109,7 @@ def compose_disk(
     return (
         *accounts.files(caller=bool(callers)),
         *_identity(host, keys, hosts_text),
-        *_authorized(host, keys, callers),
+        *_authorized(keys, callers),
         *_access(host),
         *_boot(topology, host),
         *(_calling(topology, host, keys) if host.call_home else ()),
@@ -125,7 +125,7 @@ def _identity(host: LabHost, keys: LabKeys, hosts_text: str) -> Iterator[DiskFil
     yield DiskFile("/etc/ssh/ssh_host_ed25519_key.pub", keys.hosts[host.name].public.encode())
 
 
-def _authorized(host: LabHost, keys: LabKeys, callers: list[LabHost]) -> Iterator[DiskFile]:
+def _authorized(keys: LabKeys, callers: list[LabHost]) -> Iterator[DiskFile]:
     yield DiskFile(f"/home/{AUDITOR}/.ssh/authorized_keys", keys.auditor.public.encode(), 0o600, AUDITOR_ID)
     lines = "".join(
         f'restrict,port-forwarding,permitlisten="127.0.0.1:{caller.call_home.port}" {keys.callers[caller.name].public}'

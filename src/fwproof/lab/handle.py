@@ -170,8 +170,8 @@ class Lab:
         self,
         host: str,
         argv: Sequence[str],
-        input: str | None = None,
-        timeout: float = 60.0,  # noqa: A002
+        input: str | None = None,  # noqa: A002 - named as in subprocess.run
+        timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root inside a host and return its status and output.
 

@@ -141,7 +141,7 @@ def _write_files(root: str, files: Iterable[DiskFile]) -> None:
 def _mount_kernel_files(root: str) -> None:
     nosuid, nodev, noexec = kernel.MS_NOSUID, kernel.MS_NODEV, kernel.MS_NOEXEC
     kernel.mount("tmpfs", f"{root}/run", "tmpfs", nosuid | nodev, "mode=755,size=16m")
-    kernel.mount("tmpfs", f"{root}/tmp", "tmpfs", nosuid | nodev, "mode=1777,size=64m")
+    kernel.mount("tmpfs", f"{root}/tmp", "tmpfs", nosuid | nodev, "mode=1777,size=64m")  # noqa: S108 - the host's own
     kernel.mount("proc", f"{root}/proc", "proc", nosuid | nodev | noexec)
     kernel.mount("sysfs", f"{root}/sys", "sysfs", nosuid | nodev | noexec | kernel.MS_RDONLY)
     kernel.mount("tmpfs", f"{root}/dev", "tmpfs", nosuid, "mode=755,size=64k")
@@ -150,7 +150,7 @@ def _mount_kernel_files(root: str) -> None:
         kernel.mount(f"/dev/{name}", f"{root}/dev/{name}", "", kernel.MS_BIND)
     for name in ("pts", "shm"):
         Path(f"{root}/dev/{name}").mkdir()
-    kernel.mount("tmpfs", f"{root}/dev/shm", "tmpfs", nosuid | nodev, "mode=1777,size=16m")
+    kernel.mount("tmpfs", f"{root}/dev/shm", "tmpfs", nosuid | nodev, "mode=1777,size=16m")  # noqa: S108
     options = "newinstance,ptmxmode=0666,mode=620,gid=5"
     kernel.mount("devpts", f"{root}/dev/pts", "devpts", nosuid | noexec, options)
     links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"}

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fwproof.errors import LabError
 from fwproof.lab.sources import Distribution, acquire_options, distribution, own_sources, read_source_files
-from fwproof.lab.state import cache_base
+from fwproof.lab.state import StateDir, cache_base, state_base
 from fwproof.lab.userns import command_inside, id_map
 
 Progress = Callable[[str], None]
@@ -81,6 +81,11 @@ def ensure_image(progress: Progress, tar: Path | None = None) -> Path:
 
 def remove_images() -> list[str]:
     """Remove every image of this user; their files belong to ids that only the lab's namespace may touch."""
+    held = [path.parent.name for path in state_base().glob("*/lock") if StateDir(path.parent.name).is_locked()]
+    if held:
+        raise LabError(
+            f"the image is in use: take the lab {held[0]!r} down first (`fwproof lab down --name {held[0]}`)"
+        )
     removed = []
     for folder in sorted(cache_base().glob("*/")):
         _remove(folder)

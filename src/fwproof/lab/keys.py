@@ -49,7 +49,7 @@ def hosts_file(topology: Topology) -> str:
 
 
 def ssh_config(topology: Topology, state: Path) -> str:
-    """Return an ssh_config(5) with which ``ssh -F`` on the auditor's network reaches every host by name."""
+    """Compose what ``ssh -F`` reads (ssh_config(5)): with it, a program on the auditor's network logs in everywhere."""
     text = ""
     for host in topology.hosts.values():
         if host.call_home:

@@ -49,7 +49,7 @@ def extension(name: str, family: int, *, target: bool) -> None:
 
 def log_group(group: int = 5) -> None:
     """Bind a packet log group, as ulogd does; raises OSError where nfnetlink_log is missing."""
-    _ask(_LOG, 1, socket.AF_INET, _attribute(1, b"\1"), resource=group)  # NFULNL_MSG_CONFIG, NFULNL_CFG_CMD_BIND
+    _ask(_LOG, 1, socket.AF_INET, _attribute(1, b"\1"), group)  # NFULNL_MSG_CONFIG, NFULNL_CFG_CMD_BIND
 
 
 def conntrack_events() -> None:
@@ -57,7 +57,7 @@ def conntrack_events() -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as events:
         events.bind((0, 0))
         events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _CONNTRACK_NEW)
-    _ask(1, 1, socket.AF_INET, b"", dump=True)  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
+    _ask(1, 5, socket.AF_INET, b"")  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STATS
 
 
 def legacy_tables() -> None:
@@ -82,10 +82,9 @@ def _attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(data), kind) + data + padding
 
 
-def _ask(subsystem: int, message: int, family: int, body: bytes, *, resource: int = 0, dump: bool = False) -> None:
-    flags = _REQUEST | (0x300 if dump else _ACK)
+def _ask(subsystem: int, message: int, family: int, body: bytes, resource: int = 0) -> None:
     payload = struct.pack("!BBH", family, 0, resource) + body
-    header = struct.pack("=IHHII", 16 + len(payload), subsystem << 8 | message, flags, 1, 0)
+    header = struct.pack("=IHHII", 16 + len(payload), subsystem << 8 | message, _REQUEST | _ACK, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
         asking.settimeout(5)
         asking.bind((0, 0))

@@ -213,7 +213,7 @@ class FirstProcess:
                 request = json.loads(client.recv(4096))
                 begun = time.monotonic()
                 self._power(str(request["host"]), reboot=request["op"] == "reboot")
-                answer = {"seconds": round(time.monotonic() - begun, 3)}
+                answer: dict[str, object] = {"seconds": round(time.monotonic() - begun, 3)}
             except Exception as error:  # noqa: BLE001 - see above
                 traceback.print_exc()
                 answer = {"error": str(error)}

@@ -7,7 +7,6 @@ is kept: a third party's repository has no business in the lab's image.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +48,12 @@ def distribution(text: str) -> Distribution:
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition("=")
-        values[key.strip()] = "".join(shlex.split(value)) if value else ""
+        values[key.strip()] = value.strip().strip("\"'")
     kind = values.get("ID", "")
     codename = values.get("VERSION_CODENAME", "")
     if kind not in _COMPONENTS or not re.fullmatch(r"[a-z]+", codename):
         raise LabError(
-            f"the lab's image is made from Debian or Ubuntu packages, and this is {values.get('PRETTY_NAME') or 'neither'}: "
+            f"the lab's image is made of Debian or Ubuntu packages; this is {values.get('PRETTY_NAME') or 'neither'}: "
             "run the lab on Debian 12 or later, or Ubuntu 24.04 or later"
         )
     return Distribution(kind, codename)
@@ -65,19 +64,22 @@ def own_sources(release: Distribution, files: Mapping[str, str]) -> tuple[str, .
 
     Raises LabError when there are none.
     """
-    found: dict[str, None] = {}
+    found: dict[Source, None] = {}
     for name, text in files.items():
-        parsed = _deb822(text) if name.endswith(".sources") else _one_line(text)
-        for source in parsed:
+        for source in _deb822(text) if name.endswith(".sources") else _one_line(text):
             kept = _own(release, source)
             if kept:
-                found[kept.line(_KEYRINGS[release.kind])] = None
-    if not any(f" {release.codename} " in line for line in found):
+                found[kept] = None
+    # where one source is at the distribution's usual path, another of the same suite is somebody else's
+    usual = re.compile(rf"/{release.kind}(-[a-z]+)?(/[0-9]{{8}}T[0-9]{{6}}Z)?/?$")
+    official = [source for source in found if usual.search(source.uri)]
+    lines = tuple(source.line(_KEYRINGS[release.kind]) for source in official or found)
+    if not any(f" {release.codename} " in line for line in lines):
         raise LabError(
             f"no package source for {release.kind} {release.codename} in /etc/apt/sources.list or sources.list.d: "
             "add the distribution's own, then run `apt-get update`"
         )
-    return tuple(found)
+    return lines
 
 
 def _own(release: Distribution, source: Source) -> Source | None:
@@ -90,9 +92,6 @@ def _own(release: Distribution, source: Source) -> Source | None:
     ):
         return None
     if source.signed_by and not source.signed_by.startswith("/usr/share/keyrings/" + release.kind):
-        return None
-    # a third party may name its suite like the distribution's; its repository is not called debian or ubuntu
-    if not re.search(rf"/{release.kind}(-[a-z]+)?/?$", source.uri):
         return None
     return Source(source.uri, source.suite.rstrip("/"), components, source.signed_by)
 
@@ -110,15 +109,9 @@ def _deb822(text: str) -> Iterator[Source]:
         fields = _fields(stanza.splitlines())
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in ("no", "false"):
             continue
-        signed_by = fields.get("signed-by", "")
         for uri in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():
-                yield Source(
-                    uri,
-                    suite,
-                    tuple(fields.get("components", "").split()),
-                    signed_by if signed_by.startswith("/") else "",
-                )
+                yield Source(uri, suite, tuple(fields.get("components", "").split()), fields.get("signed-by", ""))
 
 
 def _fields(lines: Iterable[str]) -> dict[str, str]:

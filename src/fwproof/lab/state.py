@@ -30,7 +30,7 @@ def lab_name(name: str | None = None) -> str:
     chosen = name or os.environ.get(NAME_VARIABLE) or DEFAULT_NAME
     if not _NAME.fullmatch(chosen):
         raise UsageError(
-            f"lab name {chosen!r}: expected 1 to 32 lower-case letters, digits, '-' or '_', starting with a letter or digit"
+            f"lab name {chosen!r}: expected 1 to 32 lower-case letters, digits, '-' and '_', the first no sign"
         )
     return chosen
 

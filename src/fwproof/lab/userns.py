@@ -51,7 +51,7 @@ def id_map() -> IdMap:
 def _require_all_ids() -> None:
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         inside, _, count = (int(word) for word in line.split())
-        if inside <= SHIFTED_BASE and SHIFTED_BASE + ID_COUNT <= inside + count:
+        if inside <= SHIFTED_BASE and inside + count >= SHIFTED_BASE + ID_COUNT:
             return
     raise LabError(
         f"root is confined to too few user ids here (ids {SHIFTED_BASE} to {SHIFTED_BASE + ID_COUNT - 1} are needed): "
@@ -99,9 +99,7 @@ def write_map(pid: int, ids: IdMap) -> None:
             Path(f"/proc/{pid}/{kind}_map").write_text(text)
             continue
         words = [str(number) for entry in ranges for number in entry]
-        done = subprocess.run(  # noqa: S603
-            [f"/usr/bin/new{kind}map", str(pid), *words], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([f"/usr/bin/new{kind}map", str(pid), *words], capture_output=True, text=True, check=False)
         if done.returncode:
             raise LabError(f"new{kind}map refused the map: {done.stderr.strip()} (see `fwproof doctor`)")
 
