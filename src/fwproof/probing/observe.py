@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from threading import Lock
-from typing import Self
+from typing import Self, TypeGuard
 
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow
@@ -243,7 +243,7 @@ class Prober:
                 continue
             family = shot.flow.family
             if ends.arrival:
-                self._reached.add((probe.sender, probe.receiver, family))
+                self._reached.add(_way(probe))
             served = ends.returned or ends.emitted
             if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
                 self._untracked.add((probe.receiver, family, shot.flow.proto))
@@ -291,7 +291,7 @@ class Prober:
             for seen in found.values()
             if isinstance(seen, Observation) and seen.state is PortState.NEVER_ARRIVED and seen.answer is None
         ]
-        ways = {(seen.probe.sender, seen.probe.receiver, seen.probe.flow.family): seen.probe for seen in missing}
+        ways = {_way(seen.probe): seen.probe for seen in missing}
         unproven = {way: probe for way, probe in ways.items() if way not in self._reached}
         cases = [
             _Case(replace(probe, ref=f"control-{index}", flow=flow))
@@ -299,14 +299,24 @@ class Prober:
             for index, flow in enumerate(_controls(probe.flow))
         ]
         self._with_retries(cases, 0, timing)
-        return found | {seen.probe.ref: self._with_control(seen) for seen in missing}
+        said = {_way(seen.probe): seen for seen in found.values() if _refused_on_the_way(seen)}
+        return found | {seen.probe.ref: self._with_control(seen, said.get(_way(seen.probe))) for seen in missing}
 
-    def _with_control(self, seen: Observation) -> Observation:
-        way = (seen.probe.sender, seen.probe.receiver, seen.probe.flow.family)
-        if way in self._reached:
+    def _with_control(self, seen: Observation, said: Observation | None) -> Observation:
+        if _way(seen.probe) in self._reached:
             return replace(seen, note=f"{seen.note} Another packet from the same vantage did arrive.")
         note = "Nothing from this vantage arrives there: not this probe, nor control packets (ICMP, UDP/33434, TCP/80)."
+        if said is not None:
+            note = f"{note} Of another probe, {said.note}"
         return replace(seen, state=PortState.UNREACHABLE, note=note)
+
+
+def _way(probe: Probe) -> tuple[str, str, Family]:
+    return (probe.sender, probe.receiver, probe.flow.family)
+
+
+def _refused_on_the_way(seen: Observation | HostError) -> TypeGuard[Observation]:
+    return isinstance(seen, Observation) and seen.state is PortState.UNREACHABLE and seen.answer is not None
 
 
 def _controls(flow: Flow) -> Iterable[Flow]:
