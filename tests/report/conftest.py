@@ -1,17 +1,19 @@
-"""A run that looks like the real one: two servers, all vantages and services, both families."""
+"""Runs to render: one that looks like the real thing, and hostile ones."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from fwproof.results import Results
 
 
-def _load(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"fwproof_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -19,31 +21,40 @@ def _load(name: str):
     return module
 
 
-@pytest.fixture(scope="session")
-def sample():
-    """The module that makes sample runs."""
-    return _load("sample_run")
+_SAMPLE, _HOSTILE = _load("sample_run"), _load("hostile_run")
 
 
 @pytest.fixture(scope="session")
-def run(sample) -> Results:
-    """The sample run as a judge would hand it over."""
-    return sample.results()
+def run() -> Results:
+    """The sample run: two servers, all vantages and services, both families."""
+    return _SAMPLE.results()
 
 
 @pytest.fixture(scope="session")
-def evidence(sample) -> dict[str, bytes]:
+def evidence() -> dict[str, bytes]:
     """The raw evidence of the sample run, by path."""
-    return sample.evidence()
+    return _SAMPLE.evidence()
+
+
+@pytest.fixture(params=sorted(_HOSTILE.TEXTS))
+def hostile(request, run) -> Results:
+    """A run with one hostile text in every place, for each kind of text."""
+    return _HOSTILE.hostile(request.param, run)
+
+
+@pytest.fixture
+def hostile_of(run) -> Callable[[str], Results]:
+    """Make the hostile run of one kind."""
+    return lambda kind: _HOSTILE.hostile(kind, run)
+
+
+@pytest.fixture(scope="session")
+def page() -> type:
+    """The strict reader of HTML."""
+    return _load("page").Page
 
 
 @pytest.fixture(scope="session")
 def schemas() -> Path:
-    """The folder of the vendored XML schemas."""
+    """The folder of the XML schemas."""
     return Path(__file__).with_name("schemas")
-
-
-@pytest.fixture(scope="session")
-def page():
-    """The strict reader of HTML."""
-    return _load("page").Page

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from fwproof.cli.report import report
 from fwproof.errors import FwproofError, InputError
+from fwproof.report.document import read_results
 from fwproof.report.formats import FORMATS
 from fwproof.report.write import write_run
 
@@ -33,7 +34,7 @@ def test_renders_what_the_run_wrote(folder, form, name):
 @pytest.mark.parametrize("form", sorted(FORMATS))
 def test_standard_output_holds_the_report_alone(folder, form):
     result = call("--format", form, folder)
-    assert result.stdout_bytes[:200] == FORMATS[form](__import__("fwproof").report.document.read_results(folder))[:200]
+    assert result.stdout_bytes[:200] == FORMATS[form](read_results(folder))[:200]
 
 
 def test_the_newest_run_is_the_default(folder, monkeypatch):
@@ -48,7 +49,7 @@ def test_bad_input_is_one_message(folder):
 
 
 def test_an_output_that_cannot_be_written(folder):
-    with pytest.raises(FwproofError, match="cannot write .*nowhere/x: No such file"):
+    with pytest.raises(FwproofError, match=r"cannot write .*nowhere/x: No such file"):
         call(folder, "-o", folder / "nowhere/x")
 
 

@@ -71,9 +71,9 @@ def test_read_back(run, written):
 
 
 @pytest.mark.parametrize("kind", ["surrogates", "controls", "bidi", "long"])
-def test_hostile_text_survives_as_text(sample, tmp_path, kind):
+def test_hostile_text_survives_as_text(hostile_of, tmp_path, kind):
     path = tmp_path / "results.json"
-    path.write_bytes(render_json(sample.hostile(sample.HOSTILE[kind])))
+    path.write_bytes(render_json(hostile_of(kind)))
     path.read_bytes().decode("ascii")
     read = read_results(path)
     assert render_json(read) == path.read_bytes()

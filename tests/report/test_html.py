@@ -87,7 +87,7 @@ def test_readable_without_css(run, parsed):
         "Deciding rule",
         "How to mend",
         run.run.id,
-        "48 of 236 checks failed",
+        "49 of 238 checks failed",
     ):
         assert word in parsed.text
     for check in run.checks:

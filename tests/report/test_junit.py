@@ -22,11 +22,11 @@ def schema(folder, name) -> etree.XMLSchema:
 
 
 @pytest.fixture(params=["sample", "every verdict", "hostile", "no checks"])
-def any_run(request, run, sample) -> Results:
+def any_run(request, run, hostile_of) -> Results:
     if request.param == "every verdict":
         return every_verdict(run)
     if request.param == "hostile":
-        return sample.hostile(sample.HOSTILE["controls"])
+        return hostile_of("controls")
     return replace(run, checks=()) if request.param == "no checks" else run
 
 

@@ -29,6 +29,9 @@ _PAST = {
     Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.WAIVED: "waived", Verdict.ERROR: "errors",
     Verdict.INCONCLUSIVE: "inconclusive", Verdict.NOT_APPLICABLE: "not applicable",
 }  # fmt: skip
+_FULL_UP_TO = 2000
+"""Checks of a run up to which each is shown in full; it keeps the page of a fleet small enough to open."""
+_FULL_PER_CAUSE = 20
 _DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
@@ -89,6 +92,8 @@ def _context(results: Results) -> dict[str, Any]:
     anchors = {id(check): f"c{number}" for number, check in enumerate(results.checks, 1)}
     headline, basis = view.verdict_sentences(results)
     matrices = matrix.folded(matrix.matrices(results))
+    findings = view.findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
+    full = _in_full(results, findings)
     marks = frozenset().union(*(table.marks for table in matrices))
     return {
         "run": results.run,
@@ -99,7 +104,9 @@ def _context(results: Results) -> dict[str, Any]:
         "counts_line": view.counts_line(results),
         "not_tested": view.not_tested(results),
         "tally": _tally(results),
-        "findings": view.findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED),
+        "findings": findings,
+        "in_full": lambda check: id(check) in full,
+        "abridged": len(full) < len(results.checks),
         "hosts": view.hosts(results),
         "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
         "legend": [mark for mark in matrix.Mark if mark in marks],
@@ -112,6 +119,13 @@ def _context(results: Results) -> dict[str, Any]:
         "where": _where,
         "unasked": UNASKED,
     }
+
+
+def _in_full(results: Results, findings: tuple[view.Finding, ...]) -> frozenset[int]:
+    """Return which checks (by identity) are shown in full: all, or in a large run the first few of each cause."""
+    if len(results.checks) <= _FULL_UP_TO:
+        return frozenset(id(check) for check in results.checks)
+    return frozenset(id(check) for finding in findings for check in (finding.lead, *finding.checks[:_FULL_PER_CAUSE]))
 
 
 def _linkable(results: Results) -> frozenset[str]:

@@ -1,0 +1,40 @@
+"""Makes a run in which every string that could come from elsewhere is one hostile text of data/hostile.yaml."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from fwproof.results import Artefact, CheckResult, HostRecord, Results, Verdict
+
+_WRITTEN = yaml.safe_load(Path(__file__).with_name("data").joinpath("hostile.yaml").read_text("utf-8"))
+TEXTS = {
+    kind: re.sub(r"<([0-9a-f]{4})>", lambda found: chr(int(found[1], 16)), text) for kind, text in _WRITTEN.items()
+}
+TEXTS["long"] = TEXTS["long"] * (10_000 // len(TEXTS["long"]))
+WORDS = {
+    "title", "expectation", "policy", "host", "vantage", "family", "service", "expected", "reason", "proved",
+    "observed", "attributed", "rule", "cause", "fix", "severity", "file", "id",
+}  # fmt: skip
+
+
+def hostile(kind: str, tame: Results) -> Results:
+    """Return a run of two checks, one failed and one passed, with the text in every place."""
+    text = TEXTS[kind]
+    failed = replace(
+        tame.checks[0], **dict.fromkeys(WORDS, text), verdict=Verdict.FAIL, evidence=[text], artefacts=[text],
+        controls={text: [text]},
+    )  # fmt: skip
+    passed: CheckResult = replace(failed, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS)
+    record = HostRecord(
+        name=text, addresses=[text], access=text, kernel=text, firewall=text, rules={text: 1}, limits=[text], error=text
+    )
+    run = replace(
+        tame.run, id=text, started=text, ended=text, tool=text, versions={text: text}, operator=text, command=text,
+        inventory=text, inventory_sha256=text, policies={text: text}, hosts=[record],
+        artefacts=[Artefact(path=text, sha256=text, size=1, what=text)],
+    )  # fmt: skip
+    return Results(run=run, checks=(failed, passed))
