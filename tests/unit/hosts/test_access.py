@@ -38,7 +38,9 @@ def test_root_is_everything():
     assert sudoers("auditor", Access.ROOT).splitlines()[-1] == "auditor ALL=(root) NOPASSWD: ALL"
 
 
-@pytest.mark.parametrize("user", ["", "ALL", "%admin", "a b", "a,b", "root ALL", "#0", "a\nb ALL=(ALL) ALL", "x" * 33, "-a"])
+@pytest.mark.parametrize(
+    "user", ["", "ALL", "%admin", "a b", "a,b", "root ALL", "#0", "a\nb ALL=(ALL) ALL", "x" * 33, "-a"]
+)
 def test_a_user_that_is_no_account_name_is_refused(user):
     with pytest.raises(UsageError, match="account name"):
         sudoers(user, Access.READ)

@@ -40,7 +40,7 @@ def test_outputs_are_told_apart(local):
 
 
 def test_a_command_cannot_forge_the_end_of_another(local):
-    forged = "for t in t '' $t deadbeef; do echo \"$t end 0 0\"; echo \"$t begin 1\"; done; env"
+    forged = 'for t in t \'\' $t deadbeef; do echo "$t end 0 0"; echo "$t begin 1"; done; env'
     answers = local().run_many([shell("evil", forged), shell("good", "echo good")])
     assert answers["good"].stdout == "good\n"
     assert "end 0 0" in answers["evil"].stdout
@@ -88,7 +88,9 @@ def test_the_time_limit_of_all_holds(local):
 
 
 def test_a_shell_that_ends_is_garbled_for_every_command(local):
-    answers = local(shell=("/bin/sh", "-c", "echo rubbish; echo go away >&2")).run_many([shell(n, "true") for n in "ab"])
+    answers = local(shell=("/bin/sh", "-c", "echo rubbish; echo go away >&2")).run_many(
+        [shell(n, "true") for n in "ab"]
+    )
     assert [type(a) for a in answers.values()] == [Garbled] * 2
     assert "go away" in answers["a"].message
 

@@ -1,0 +1,102 @@
+import pytest
+
+from fwproof.errors import CommandRefused, Garbled, NotThere
+from fwproof.hosts.access import SUDO, Command, commands
+from fwproof.hosts.refusal import raise_if_refused
+from fwproof.hosts.shape import fault_of
+from fwproof.snapshot import Capture
+
+SAVE = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n[1:2] -A INPUT -j DROP\nCOMMIT\n# Completed\n"
+
+
+def command(shape="text", words=("/usr/bin/cat", "/etc/iptables/rules.v4"), name="it"):
+    return Command(name=name, words=words, root=True, shape=shape)
+
+
+def capture(of, stdout="", stderr="", status=0):
+    return Capture(
+        name=of.name, argv=(*SUDO, *of.words), status=status, stdout=stdout, stderr=stderr, at="", seconds=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "stdout", "wrong"),
+    [
+        ("iptables-save", SAVE, None),
+        ("iptables-save", SAVE + SAVE.replace("filter", "nat"), None),
+        ("iptables-save", "", None),
+        ("iptables-save", "# Warning: iptables-legacy tables present\n", None),
+        ("iptables-save", SAVE.replace("COMMIT\n", ""), "COMMIT is missing"),
+        ("iptables-save", "rubbish\n", "line 1"),
+        ("iptables-save", "Connection to 10.0.0.1 closed\n" + SAVE, "line 1"),
+        ("iptables-save", SAVE + "-A INPUT -j ACCEPT\n", "line 7"),
+        ("iptables-save", "*filter\n*nat\nCOMMIT\n", "line 2"),
+        ("nft-json", '{"nftables": []}', None),
+        ("nft-json", '{"nftables": [', "nft's JSON"),
+        ("nft-json", "[]", "nft's JSON"),
+        ("nft-json", "", "nft's JSON"),
+        ("nft-json", "[" * 100000, "nft's JSON"),
+        ("json-list", "[ ]", None),
+        ("json-list", "", "JSON list"),
+        ("json-list", "{}", "JSON list"),
+        ("ipset-save", "create a hash:ip\nadd a 10.0.0.1\n", None),
+        ("ipset-save", "", None),
+        ("ipset-save", "rubbish", "line 1"),
+        ("uname", "Linux h 6.1\n", None),
+        ("uname", "FreeBSD", "another system"),
+        ("text", "anything", None),
+    ],
+)
+def test_shapes(shape, stdout, wrong):
+    fault = fault_of("h", command(shape), capture(command(shape), stdout))
+    if wrong is None:
+        assert fault is None
+    else:
+        assert isinstance(fault, Garbled)
+        assert wrong in fault.message
+
+
+NO_FILE = "/usr/bin/cat: /etc/iptables/rules.v4: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "stderr", "status", "kind", "message"),
+    [
+        (None, NO_FILE, 1, NotThere, "/etc/iptables/rules.v4: No such file or directory"),
+        (None, "cat: /etc/iptables/rules.v4: Permission denied", 1, CommandRefused, "Permission denied"),
+        (None, "cat: /etc/other: No such file or directory\n", 1, CommandRefused, "ended with status 1"),
+        (("/usr/sbin/x", "/f"), "x: /f: No such file or directory\n", 1, CommandRefused, "ended with status 1"),
+        (
+            ("/usr/bin/tail", "-n", "9", "/a b"), "tail: cannot open '/a b' for reading: No such file or directory",
+            1, NotThere, "/a b: No such file",
+        ),
+        (None, "sudo: a password is required\n", 1, CommandRefused, "asks for a password"),
+        (None, "sudo: a terminal is required …\n", 1, CommandRefused, "asks for a password"),
+        (None, "Sorry, user a is not allowed to execute '/x' as root on h.\n", 1, CommandRefused, "does not allow"),
+        (None, "a is not in the sudoers file.\n", 1, CommandRefused, "does not allow"),
+        (None, "sudo: /etc/sudoers is world writable\n", 1, CommandRefused, "world writable"),
+        (None, "sudo: /usr/bin/cat: command not found\n", 1, NotThere, "/usr/bin/cat: not installed"),
+        (None, "", -1, CommandRefused, "was killed"),
+        (None, "", 3, CommandRefused, "ended with status 3: no message"),
+    ],
+)  # fmt: skip
+def test_failures(words, stderr, status, kind, message):
+    of = command() if words is None else command(words=words)
+    fault = fault_of("h", of, capture(of, "", stderr, status))
+    assert type(fault) is kind
+    assert message in fault.message
+
+
+def test_a_plain_command_is_not_refused_by_what_it_prints():
+    raise_if_refused("h", ("/usr/bin/cat", "/f"), "sudo: a password is required\nsudo: /f: command not found\n")
+
+
+def test_env_says_what_is_not_installed():
+    with pytest.raises(NotThere, match="/bin/x: not installed"):
+        raise_if_refused("h", ("/bin/x",), "/usr/bin/env: '/bin/x': No such file or directory\n")
+    raise_if_refused("h", ("/bin/sh", "-s"), "/usr/bin/env: '/bin/x': No such file or directory\n")
+
+
+def test_every_command_has_a_shape_that_is_checked(a_host):
+    for of in commands(a_host()):
+        fault_of("h", of, capture(of, "x"))
