@@ -1,0 +1,164 @@
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from fwproof.flow import Family
+from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.load import load_policy
+from fwproof.policy.model import Peers, Rate, Service
+from fwproof.policy.relations import expectations
+
+ROOT = Path(__file__).parents[3]
+HEAD = "policy: p\nhosts: web\n"
+ALLOW = (
+    HEAD + "services: {{ssh: tcp/22}}\ninbound:\n  default: deny\n  allow:\n    - {{id: a, service: ssh, from: {}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "networks"),
+    [
+        ("internal", "internal", ["10.0.0.0/16", "fd00::/48"]),
+        ("admin", "admin", ["10.0.0.1/32", "fd00::1/128"]),
+        ("10.9.0.1", "10.9.0.1", ["10.9.0.1/32"]),
+        ("10.9.0.0/24", "10.9.0.0/24", ["10.9.0.0/24"]),
+        ('"fd00::"', "fd00::", ["fd00::/128"]),
+        ("any", "any", ["0.0.0.0/0", "::/0"]),
+        ("[admin, 10.9.0.1, admin]", "admin, 10.9.0.1, admin", ["10.0.0.1/32", "fd00::1/128", "10.9.0.1/32"]),
+    ],
+)
+def test_peers(words, name, networks, load):
+    (allow,) = load(ALLOW.format(words)).inbound
+    assert allow.peers == Peers(name, tuple(ip_network(n) for n in networks))
+
+
+def test_a_service_keeps_its_name(load):
+    policy = load(ALLOW.format("admin"))
+    assert policy.inbound[0].service == policy.services["ssh"] == Service("tcp", 22, "ssh")
+    assert str(policy.inbound[0].service) == "tcp/22"
+    policy = load(HEAD + "inbound: {default: deny, samples: [udp/53, icmp/echo-request]}\n")
+    assert [s.service for s in policy.inbound_default.samples] == [
+        Service("udp", 53, "udp/53"),
+        Service("icmp", None, "icmp/echo-request", "echo-request"),
+    ]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60.0), ("5m", 300.0), ("1h", 3600.0)])
+def test_rate(text, seconds, load):
+    policy = load(ALLOW.format("admin, rate: {limit: 20, per: " + text + ", by: total}"))
+    assert policy.inbound[0].rate == Rate(20, seconds, "total")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "names"),
+    [
+        ("web", ("web",)),
+        ("[web-b, web]", ("web", "web-b")),
+        ("servers", ("web", "web-b")),
+        ("[servers, web]", ("web", "web-b")),
+    ],
+)
+def test_hosts_are_resolved_in_the_order_of_the_inventory(hosts, names, load):
+    assert load(f"policy: p\nhosts: {hosts}\npersistence: true\n").hosts == names
+
+
+def test_what_is_not_written_has_a_name_and_a_title(load):
+    policy = load(
+        HEAD + "inbound: {default: deny}\noutbound: {default: deny}\nforward: {default: deny}\n"
+        "essential: [loopback, established, icmpv6-nd]\nbans: {jail: sshd, service: tcp/22, maxretry: 5, findtime: 1, "
+        "bantime: 1}\ndrop_log: {outbound: true}\npersistence: true\n"
+    )
+    assert [one.id for one in expectations(policy)] == [
+        "inbound-default", "outbound-default", "forward-default", "loopback", "established", "icmpv6-nd", "bans-sshd",
+        "drop-log", "persistence",
+    ]  # fmt: skip
+    assert all(one.title and one.severity == "high" and one.controls == {} for one in expectations(policy))
+    assert [one.line for one in expectations(policy)] == [3, 4, 5, 6, 6, 6, 7, 8, 9]
+    assert policy.drop_log.directions == ("outbound",)
+
+
+def test_an_expectation_is_where_it_was_written(load):
+    policy = load(ALLOW.format("admin") + "essential:\n  - loopback\n  - what: established\n    id: e\n")
+    assert policy.inbound[0].line == 7
+    assert [(one.id, one.line) for one in policy.essential] == [("loopback", 9), ("e", 10)]
+
+
+def test_what_is_written_is_kept(load):
+    policy = load(
+        HEAD + "inbound:\n  default:\n    {decision: deny, id: closed, title: Shut, severity: low, "
+        "controls: {nist: ['SC-7(5)', b]}}\n"
+        "persistence: {id: boots}\n"
+    )
+    closed = policy.inbound_default
+    assert (closed.id, closed.title, closed.severity) == ("closed", "Shut", "low")
+    assert closed.controls == {"nist": ("SC-7(5)", "b")}
+    assert policy.persistence.id == "boots"
+
+
+def test_unchecked_makes_no_claim(load):
+    policy = load(ALLOW.replace("default: deny", "default: unchecked").format("admin") + "persistence: false\n")
+    assert policy.inbound_default is None
+    assert policy.persistence is None
+
+
+def test_ipv6_denied_leaves_ipv4_to_be_let_in_and_both_to_be_checked(load):
+    policy = load(
+        ALLOW.format("internal") + "ipv6: deny\noutbound:\n  default: deny\n  allow: [{id: b, service: ssh, to: db}]\n"
+        "essential: [loopback, established]\n"
+    )
+    assert policy.inbound[0].peers.networks == (ip_network("10.0.0.0/16"),)
+    assert policy.inbound[0].families == (Family.IPV4, Family.IPV6)
+    assert policy.outbound[0].families == (Family.IPV4,)
+    assert [one.families for one in policy.essential] == [(Family.IPV4, Family.IPV6), (Family.IPV4,)]
+
+
+def test_bans_keep_the_request_that_provokes_them(load):
+    policy = load(
+        HEAD + "bans:\n  - {jail: a, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600, exercise: true, "
+        "provoke: {path: /x, headers: {Authorization: Bearer bad}}}\n"
+    )
+    assert policy.bans[0].provoke == {"method": "GET", "path": "/x", "Authorization": "Bearer bad"}
+
+
+INNOCENT = {
+    "disjoint peers of one service": (
+        "inbound:\n  default: deny\n  allow:\n"
+        "    - {id: a, service: tcp/22, from: admin}\n    - {id: b, service: tcp/22, from: outside}\n"
+    ),
+    "the same peers of two services": (
+        "inbound:\n  default: deny\n  allow:\n"
+        "    - {id: a, service: tcp/22, from: admin}\n    - {id: b, service: udp/22, from: admin}\n"
+    ),
+    "a sample whose far end is allowed in part": (
+        "outbound:\n  default: deny\n  samples: [{to: stores, service: tcp/22}]\n"
+        "  allow:\n    - {id: a, service: tcp/22, to: db}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", INNOCENT.values(), ids=list(INNOCENT))
+def test_what_looks_like_a_fault_and_is_none(text, load):
+    assert load(HEAD + text)
+
+
+def test_the_shipped_policy_means_what_the_chapter_says():
+    inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
+    policy = load_policy(ROOT / "checks" / "ai-server.policy.yaml", inventory)
+    assert policy.hosts == ("ai-server", "ai-server-published")
+    assert {a.id: (str(a.service), a.peers.name) for a in policy.inbound} == {
+        "ollama-internal": ("tcp/11434", "internal"),
+        "webui-proxy": ("tcp/8080", "proxy"),
+        "ssh-admin": ("tcp/22", "admin"),
+    }
+    assert {a.id: str(a.service) for a in policy.outbound} == {
+        "postgres": "tcp/5432", "redis": "tcp/6379", "elasticsearch": "tcp/9200", "management-ssh": "tcp/22",
+    }  # fmt: skip
+    assert [
+        ip_address(a) in p.peers
+        for p, a in zip(policy.outbound, ("10.0.2.10", "10.0.2.11", "10.0.2.12", "10.0.0.1"), strict=True)
+    ] == [True] * 4
+    assert policy.inbound[0].rate == Rate(20, 60.0, "source")
+    assert [one.title for one in expectations(policy) if not one.controls] == []
+    assert policy.bans[0].exercise
+    assert policy.drop_log.exercise

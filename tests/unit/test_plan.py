@@ -1,0 +1,290 @@
+import os
+from collections import Counter
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from fwproof.errors import UsageError
+from fwproof.flow import Family
+from fwproof.inventory import Access, Host, Inventory, SshAddress
+from fwproof.plan import Kind, burst_size, plan
+from fwproof.policy.document import parse_document
+from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.load import load_policy, policy_of
+from fwproof.policy.model import Rate
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "plan-ai-server.txt"
+
+
+def hosts(**named):
+    """Return an inventory of hosts: addresses in words, and whether they are vantages."""
+    made = {
+        name.replace("_", "-"): Host(
+            name=name.replace("_", "-"),
+            addresses=tuple(ip_address(a) for a in addresses.split()),
+            ssh=SshAddress(address="x"),
+            access=Access.ROOT,
+            vantage=vantage,
+        )
+        for name, (addresses, vantage) in named.items()
+    }
+    return Inventory(path=Path("i"), sha256="", hosts=made, zones={}, auditor="admin")
+
+
+FIELD = hosts(
+    web=("10.0.0.10 fd00::10", False),
+    old=("10.0.0.20", False),
+    admin=("10.0.0.1 fd00::1", True),
+    near=("10.0.0.2 fd00::2", True),
+    far=("10.0.9.2 fd00:0:0:9::2", True),
+    db=("10.0.2.10 fd00:0:0:2::10", True),
+    quiet=("10.0.2.12", False),
+    outside=("203.0.113.66 2001:db8:bad::66", True),
+)
+
+
+def planned(text, inventory=FIELD):
+    document = parse_document(b"policy: p\n" + text.encode(), file="f", path=Path("f"))
+    return plan(policy_of(document, inventory), inventory)
+
+
+def rows(checks, *kinds):
+    return [(check.id, check.expected) for check in checks if check.kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
+    return plan(load_policy(ROOT / "checks" / "ai-server.policy.yaml", inventory), inventory)
+
+
+def test_the_shipped_plan_is_the_one_that_was_agreed(shipped):
+    lines = "".join(f"{check.id}  {check.expected}\n" for check in shipped)
+    if os.environ.get("FWPROOF_UPDATE_GOLDEN"):
+        GOLDEN.write_text(lines, encoding="utf-8")
+    assert lines == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_ids_are_unique_and_usable_with_k(shipped):
+    assert max(Counter(check.id for check in shipped).values()) == 1
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-:[]")
+    assert [check.id for check in shipped if set(check.id) - allowed] == []
+
+
+def test_every_check_says_where_its_packets_come_from(shipped):
+    inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
+    for check in shipped:
+        assert (check.vantage is None) == (check.peer is None)
+        if check.vantage is not None:
+            assert check.vantage != check.host
+            assert check.peer in inventory.hosts[check.vantage].addresses
+            assert Family.of(check.peer) is check.family
+        if check.kind in {Kind.INBOUND, Kind.OUTBOUND, Kind.RATE, Kind.BAN_EXERCISE, Kind.DROP_LOG}:
+            assert check.service is not None
+
+
+def test_both_servers_are_asked_the_same(shipped):
+    asked = {
+        host: [c.id.replace(host, "H", 1) for c in shipped if c.host == host]
+        for host in ("ai-server", "ai-server-published")
+    }
+    assert asked["ai-server"] == asked["ai-server-published"]
+
+
+def test_inbound_is_asked_of_every_vantage_in_both_families():
+    checks = planned(
+        "hosts: web\ninbound:\n  default: deny\n  allow: [{id: a, service: tcp/22, from: [admin, 10.0.2.10]}]\n"
+    )
+    assert rows(checks, Kind.INBOUND) == [
+        ("a[web-admin-ipv4]", "allow"), ("a[web-near-ipv4]", "deny"), ("a[web-far-ipv4]", "deny"),
+        ("a[web-db-ipv4]", "allow"), ("a[web-outside-ipv4]", "deny"),
+        ("a[web-admin-ipv6]", "allow"), ("a[web-near-ipv6]", "deny"), ("a[web-far-ipv6]", "deny"),
+        ("a[web-db-ipv6]", "deny"), ("a[web-outside-ipv6]", "deny"),
+    ]  # fmt: skip
+
+
+def test_who_is_let_in_by_another_allow_of_the_service_is_not_expected_to_be_refused():
+    checks = planned(
+        "hosts: web\ninbound:\n  default: deny\n  allow:\n"
+        "    - {id: a, service: tcp/22, from: admin}\n    - {id: b, service: tcp/22, from: db}\n"
+    )
+    ids = [id_ for id_, _ in rows(checks, Kind.INBOUND)]
+    assert "b[web-admin-ipv4]" not in ids
+    assert "a[web-db-ipv4]" not in ids
+    assert {"a[web-admin-ipv4]", "b[web-db-ipv4]", "a[web-near-ipv4]", "b[web-near-ipv4]"} <= set(ids)
+
+
+def test_a_family_that_a_host_lacks_is_not_planned():
+    checks = planned(
+        "hosts: [web, old]\ninbound: {default: deny, samples: [tcp/9]}\nforward: {default: deny}\n"
+        "essential: [loopback, established, icmpv6-nd]\ndrop_log: {inbound: true}\npersistence: true\n"
+    )
+    assert {check.family for check in checks if check.host == "old"} == {Family.IPV4}
+    assert {check.family for check in checks if check.host == "web"} == {Family.IPV4, Family.IPV6}
+
+
+def test_the_whole_space_is_asked_before_the_samples_of_a_default():
+    checks = planned(
+        "hosts: web\ninbound:\n  default: deny\n  samples: [tcp/22, icmp/echo-request]\n"
+        "  allow: [{id: a, service: tcp/22, from: [admin, near, far, db]}]\n"
+        "outbound:\n  default: deny\n  samples: [{to: outside, service: tcp/443}, {to: quiet, service: ssh}]\n"
+        "services: {ssh: tcp/22}\n"
+    )
+    inbound = [id_ for id_, _ in rows(checks, Kind.INBOUND_DEFAULT)]
+    assert inbound[:3] == [
+        "inbound-default[web-ipv4]",
+        "inbound-default[web-ipv6]",
+        "inbound-default[web-outside-ipv4-tcp-22]",
+    ]
+    assert len(inbound) == 2 + 2 * (1 + 5)
+    assert rows(checks, Kind.OUTBOUND_DEFAULT) == [
+        ("outbound-default[web-ipv4]", "deny"), ("outbound-default[web-ipv6]", "deny"),
+        ("outbound-default[web-outside-ipv4-tcp-443]", "deny"), ("outbound-default[web-quiet-ipv4-tcp-22]", "deny"),
+        ("outbound-default[web-outside-ipv6-tcp-443]", "deny"),
+    ]  # fmt: skip
+    assert checks[0].direction == "inbound"
+
+
+def test_outbound_is_asked_of_the_host_that_has_the_address_vantage_or_not():
+    checks = planned("hosts: web\noutbound:\n  default: deny\n  allow: [{id: a, service: tcp/1, to: [quiet, db]}]\n")
+    assert rows(checks, Kind.OUTBOUND) == [
+        ("a[web-db-ipv4]", "allow"), ("a[web-quiet-ipv4]", "allow"), ("a[web-db-ipv6]", "allow"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("peers", "peer"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.0/24", "192.0.2.1"),
+        ("192.0.2.0/31", "192.0.2.0"),
+        ("'2001:db8::/64'", "2001:db8::1"),
+    ],
+)
+@pytest.mark.parametrize(("section", "word"), [("inbound", "from"), ("outbound", "to")])
+def test_an_allow_that_no_host_can_ask_is_planned_as_a_claim(section, word, peers, peer):
+    checks = planned(
+        f"hosts: web\n{section}:\n  default: deny\n  allow: [{{id: a, service: tcp/1, {word}: {peers}}}]\n"
+    )
+    (claim,) = [check for check in checks if check.kind is Kind.CLAIM]
+    assert (claim.vantage, claim.expected, claim.direction) == (None, "allow", section)
+    assert claim.peer == ip_address(peer)
+    assert claim.id == f"a[web-{Family.of(claim.peer)}]"
+
+
+def test_a_claim_about_everybody_is_asked_with_a_documentation_address():
+    alone = hosts(web=("10.0.0.10", False))
+    (claim,) = [
+        c
+        for c in planned(
+            "hosts: web\ninbound:\n  default: deny\n  allow: [{id: a, service: tcp/1, from: any}]\n", alone
+        )
+        if c.kind is Kind.CLAIM
+    ]
+    assert claim.peer == ip_address("192.0.2.1")
+
+
+RATED = (
+    "hosts: web\ninbound:\n  default: deny\n"
+    "  allow: [{{id: a, service: tcp/80, from: {}, rate: {{limit: 20, per: 1m}}}}]\n"
+)
+
+
+def test_a_rate_is_asked_from_two_subnets_and_from_outside():
+    assert rows(planned(RATED.format("[10.0.0.0/16, 'fd00::/48']")), Kind.RATE) == [
+        ("a:rate[web-admin-ipv4]", "20 of 25 in 60 s"), ("a:rate[web-far-ipv4]", "20 of 25 in 60 s"),
+        ("a:rate[web-outside-ipv4]", "limited or denied"),
+        ("a:rate[web-admin-ipv6]", "20 of 25 in 60 s"), ("a:rate[web-far-ipv6]", "20 of 25 in 60 s"),
+        ("a:rate[web-outside-ipv6]", "limited or denied"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("peers", "vantages"),
+    [
+        ("[admin, near]", ["admin", "near", "far"]),
+        ("admin", ["admin", "near"]),
+        ("any", ["admin", "far"]),
+        ("192.0.2.1", [None, "admin"]),
+    ],
+)
+def test_a_rate_makes_do_with_the_vantages_there_are(peers, vantages):
+    checks = [c for c in planned(RATED.format(peers)) if c.kind is Kind.RATE and c.family is Family.IPV4]
+    assert [check.vantage for check in checks] == vantages
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1, 6), (20, 25), (100, 125), (21, 27)])
+def test_burst_size(limit, size):
+    assert burst_size(Rate(limit, 60.0)) == size
+
+
+def test_a_neighbour_is_on_the_link_and_rather_not_the_auditor():
+    (check,) = planned("hosts: web\nessential: [icmpv6-nd]\n")
+    assert (check.id, check.kind, check.family) == ("icmpv6-nd[web-near-ipv6]", Kind.NEIGHBOUR, Family.IPV6)
+    only = hosts(web=("fd00::10", False), admin=("fd00::1", True), far=("fd00:0:0:9::2", True))
+    assert planned("hosts: web\nessential: [icmpv6-nd]\n", only)[0].vantage == "admin"
+    none = hosts(web=("fd00::10", False), far=("fd00:0:0:9::2", True))
+    assert planned("hosts: web\nessential: [icmpv6-nd]\n", none)[0].id == "icmpv6-nd[web-ipv6]"
+
+
+BANS = (
+    "bans: {jail: j, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600, exercise: true, provoke: {path: /}}\n"
+    "outbound:\n  default: deny\n  allow: [{id: o, service: tcp/5432, to: db}]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("peers", "rate", "offender"),
+    [
+        ("[admin, near, far, db]", "", "near"),
+        ("[admin, near, far, db]", ", rate: {limit: 20, per: 60s}", "near"),
+        ("[near, far, db]", ", rate: {limit: 20, per: 60s}", "db"),
+        ("[db, far]", "", "far"),
+        ("[db]", "", "db"),
+        ("[admin]", "", None),
+    ],
+)
+def test_who_is_banned_is_whom_it_harms_least(peers, rate, offender):
+    text = f"hosts: web\ninbound:\n  default: deny\n  allow: [{{id: a, service: tcp/80, from: {peers}{rate}}}]\n"
+    checks = planned(text + BANS)
+    assert rows(checks, Kind.BANS) == [("bans-j[web]", "5 failures in 600 s ban for 3600 s")]
+    exercises = [check for check in checks if check.kind is Kind.BAN_EXERCISE]
+    assert [check.vantage for check in exercises] == [offender] * 2
+    middle = f"-{offender}" if offender else ""
+    assert exercises[0].id == f"bans-j:exercise[web{middle}-ipv4]"
+
+
+def test_a_ban_is_exercised_only_where_the_policy_says_so():
+    checks = planned("hosts: web\nbans: {jail: j, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600}\n")
+    assert [check.kind for check in checks] == [Kind.BANS]
+
+
+def test_a_drop_log_is_exercised_with_a_sample_of_the_default():
+    text = (
+        "hosts: web\ninbound: {default: deny, samples: [udp/53]}\n"
+        "outbound: {default: deny, samples: [{to: outside, service: tcp/443}]}\n"
+    )
+    checks = [
+        c
+        for c in planned(text + "drop_log: {inbound: true, outbound: true, exercise: true}\n")
+        if c.kind is Kind.DROP_LOG
+    ]
+    assert [(c.id, c.vantage, str(c.service)) for c in checks] == [
+        ("drop-log[web-inbound-ipv4]", "near", "udp/53"), ("drop-log[web-inbound-ipv6]", "near", "udp/53"),
+        ("drop-log[web-outbound-ipv4]", "outside", "tcp/443"), ("drop-log[web-outbound-ipv6]", "outside", "tcp/443"),
+    ]  # fmt: skip
+
+
+def test_a_drop_log_without_samples_is_exercised_with_the_discard_port():
+    inbound, _ = planned("hosts: web\ndrop_log: {inbound: true, exercise: true}\n")
+    assert (inbound.vantage, str(inbound.service)) == ("near", "tcp/9")
+    quiet, _ = planned("hosts: web\ndrop_log: {inbound: true}\n")
+    assert (quiet.vantage, quiet.service, quiet.peer) == (None, None, None)
+
+
+def test_names_that_read_the_same_are_refused():
+    field = hosts(a=("10.0.0.1", False), a_b=("10.0.0.2", True), b_c=("10.0.0.3", True), c=("10.0.0.4", True))
+    with pytest.raises(UsageError, match=r"two checks would both be called x\[a-b-c-ipv4\]"):
+        planned("hosts: [a, a-b]\ninbound:\n  default: deny\n  allow: [{id: x, service: tcp/1, from: any}]\n", field)
