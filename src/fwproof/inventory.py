@@ -65,6 +65,14 @@ class Host:
         """Return the host's first address of a family, None where it has none."""
         return next((a for a in self.addresses if Family.of(a) is family), None)
 
+    def spare_address(self, family: Family) -> Address | None:
+        """Return the last address of a family, which bursts come from.
+
+        Where a host has several, its ordinary probes never come from that one, so a limit that counts by source
+        has seen nothing of it before the burst. In IPv6 it should stand in a /64 of its own.
+        """
+        return next((a for a in reversed(self.addresses) if Family.of(a) is family), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:

@@ -208,10 +208,12 @@ class _HostPlan:
         name, size = f"{allow.id}:rate", burst_size(allow.rate)
         expected = f"{allow.rate.limit} of {size} in {allow.rate.per:g} s"
         for vantage in self.field.rated(allow, family) or (None,):
-            yield self.check(
+            check = self.check(
                 Kind.RATE, allow, expected, family,
                 vantage=vantage, name=name, service=allow.service, direction="inbound",
             )  # fmt: skip
+            spare = vantage.spare_address(family) if vantage else None
+            yield replace(check, peer=spare) if spare in allow.peers else check
         same = [other for other in self.policy.inbound if str(other.service) == str(allow.service)]
         for vantage in self.field.vantages(family):
             if not any(vantage.address(family) in other.peers for other in same):

@@ -25,7 +25,7 @@ SUFFIX = ".policy.yaml"
 UNDETERMINED = 6
 """Exit status when nothing failed, but something could not be looked at or told (design, "Verdicts")."""
 _RUN = pytest.StashKey["AuditRun"]()
-_FAULTS = pytest.StashKey[list[Fault]]()
+_FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -146,8 +146,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _run_of(config).select(checks)
     if len(checks) == len(items) and config.option.tbstyle == "auto":
         config.option.tbstyle = "no"  # the summary below tells failures once, grouped by cause
-        if config.option.reportchars == "fE":
-            config.option.reportchars = ""
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and reporter.reportchars == "fE":
+            reporter.reportchars = ""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,7 +7,8 @@ from ipaddress import IPv6Address, ip_address
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Facts, FlowFacts, NeighbourFacts
-from fwproof.flow import Address, Family, Flow
+from fwproof.flow import Address, Family, Flow, Hook
+from fwproof.judging.flow import past
 from fwproof.flows import loopback, neighbour_packets, reply, request
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
@@ -36,7 +37,7 @@ def _outcome(rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *,
     if refused is not None:
         verdict, reason = (
             Verdict.FAIL,
-            f"{refused[0]} is {refused[1].decision.value}ped by {rule}".replace("rejectped", "rejected"),
+            f"{refused[0]} is {past(refused[1].decision)} by {rule}",
         )
     elif seen is False:
         verdict, reason, cause = (
@@ -63,8 +64,8 @@ def judge_loopback(check: Check, facts: Facts) -> Outcome:
     assert check.family is not None
     model, flow = facts.model(check.host), loopback(_ANYTHING, check.family)
     rulings = {
-        "leaving through lo": model.evaluate(flow, hook="output"),
-        "arriving from lo": model.evaluate(flow, hook="input"),
+        "leaving through lo": model.evaluate(flow, Hook.OUTPUT),
+        "arriving from lo": model.evaluate(flow, Hook.INPUT),
     }
     seen = facts.exercised.get(check.id)
     if isinstance(seen, HostError):
@@ -83,9 +84,8 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
     assert check.family is not None
     model, rulings = facts.model(check.host), {}
     for direction, flow in _sample_requests(check, facts).items():
-        hook = "output" if direction == "inbound" else "input"
         way = "leaving" if direction == "inbound" else "arriving"
-        rulings[f"the reply {way}, {reply(flow)}"] = model.evaluate(reply(flow), hook=hook)
+        rulings[f"the reply {way}, {reply(flow)},"] = model.evaluate(reply(flow))
     asked, answered = _replies_seen(check, facts)
     return _outcome(
         rulings, f"{answered} of {asked} probes that the tables let in were answered" if asked else "no probe was let in",
@@ -95,27 +95,19 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
 
 
 def _sample_requests(check: Check, facts: Facts) -> dict[str, Flow]:
-    """Return one request the policy allows in each direction, with the interface it would use."""
+    """Return one request that the policy allows, in each direction."""
     assert check.family is not None
     own = facts.inventory.hosts[check.host].address(check.family)
     assert own is not None
-    interface = facts.model(check.host).interface_for(own)
     found: dict[str, Flow] = {}
     for direction, allows in (("inbound", check.policy.inbound), ("outbound", check.policy.outbound)):
         for allow in allows:
             networks = allow.peers.of(check.family)
             if networks and direction not in found:
-                peer: Address = next(iter(networks[0].hosts()), networks[0].network_address)
+                peer: Address = networks[0].network_address + int(networks[0].num_addresses > 2)
                 src, dst = (peer, own) if direction == "inbound" else (own, peer)
-                flow = request(allow.service, src, dst)
-                found[direction] = _through(flow, interface, direction)
+                found[direction] = request(allow.service, src, dst)
     return found
-
-
-def _through(flow: Flow, interface: str | None, direction: str) -> Flow:
-    from dataclasses import replace
-
-    return replace(flow, iif=interface) if direction == "inbound" else replace(flow, oif=interface)
 
 
 def _replies_seen(check: Check, facts: Facts) -> tuple[int, int]:
@@ -137,8 +129,9 @@ def judge_neighbour(check: Check, facts: Facts) -> Outcome:
     assert isinstance(own, IPv6Address)
     assert isinstance(peer, IPv6Address)
     model = facts.model(check.host)
-    packets = neighbour_packets(own, peer, model.interface_for(own) or "eth0")
-    rulings = {role: model.evaluate(flow, hook="input" if flow.iif else "output") for role, flow in packets.items()}
+    interface = (model.addresses.on_link(peer) if model.addresses else None) or "eth0"
+    packets = neighbour_packets(own, peer, interface)
+    rulings = {role: model.evaluate(flow, Hook.INPUT if flow.iif else Hook.OUTPUT) for role, flow in packets.items()}
     seen = facts.exercised.get(check.id)
     if isinstance(seen, HostError):
         raise seen

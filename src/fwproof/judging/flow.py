@@ -62,14 +62,14 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     ruling, by = known.ruling, known.ruling.by
     if ruling.refused:
         return (
-            Verdict.FAIL, f"should be let through, but is {_past(ruling.decision)} by {by}",
+            Verdict.FAIL, f"should be let through, but is {past(ruling.decision)} by {by}",
             f"{check.service} is refused {'on the way out' if outbound else 'on the way in'} by {by}",
             f"Accept {check.service} for {_whom(check)} before this rule, in {_family(check)}.",
         )  # fmt: skip
     if known.reply is not None and known.reply.refused:
         chain = known.reply.by.chain if known.reply.by else "the chain"
         return (
-            Verdict.FAIL, f"the request is let through, but its reply is {_past(known.reply.decision)} by {known.reply.by}",
+            Verdict.FAIL, f"the request is let through, but its reply is {past(known.reply.decision)} by {known.reply.by}",
             f"replies are dropped by {known.reply.by}",
             f"Accept RELATED,ESTABLISHED first in {chain}: -I {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         )  # fmt: skip
@@ -153,7 +153,8 @@ def _hidden(seen: Observation) -> str:
     return f"did not show ({seen.state.value})"
 
 
-def _past(decision: Decision) -> str:
+def past(decision: Decision) -> str:
+    """Return a decision as a past participle, for sentences."""
     return {Decision.DROP: "dropped", Decision.REJECT: "rejected"}.get(decision, decision.value)
 
 

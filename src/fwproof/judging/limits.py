@@ -19,12 +19,6 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
     assert isinstance(burst, BurstFacts)
     rate, expected = check.expectation.rate, min(check.expectation.rate.limit, burst.sent)
     predicted = sum(burst.predicted)
-    words = {
-        "proved": f"of {burst.sent} new connections at once from one source, the tables admit {predicted}",
-        "observed": _observed(burst),
-        "attributed": "; ".join(burst.counters),
-        "evidence": (*burst.counters, *((burst.note,) if burst.note else ())),
-    }
     rule = next((line.split(" counted ")[0] for line in burst.counters), "")
     verdict, reason, cause, fix = (
         _outside(check, burst, predicted, expected)
@@ -32,8 +26,9 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
         else _inside(check, burst, predicted, expected, f"{rate.limit} in {rate.per:g} s")
     )
     return Outcome(
-        verdict=verdict, reason=reason, cause=cause, fix=fix, rule=rule, proved=words["proved"],
-        observed=words["observed"], attributed=words["attributed"], evidence=words["evidence"],
+        verdict=verdict, reason=reason, cause=cause, fix=fix, rule=rule, observed=_observed(burst),
+        proved=f"of {burst.sent} new connections at once from one source, the tables admit {predicted}",
+        attributed="; ".join(burst.counters), evidence=(*burst.counters, *((burst.note,) if burst.note else ())),
     )  # fmt: skip
 
 

@@ -27,8 +27,7 @@ def judge_persistence(check: Check, facts: Facts) -> Outcome:
     problems = _problems(loaders, saved, path)
     differences: tuple[str, ...] = ()
     if saved is not None:
-        family = check.family.table_family
-        differences = tuple(same_meaning(parse(saved, family), parse(running, family)))
+        differences = tuple(same_meaning(parse(saved, check.family, path), parse(running, check.family)))
         if differences:
             problems.append(f"what is saved differs from what runs: {differences[0]}")
     links = tuple(f"{loader.link} loads {loader.loads}" for loader in loaders)

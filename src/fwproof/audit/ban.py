@@ -1,0 +1,141 @@
+"""The life of one provoked fail2ban ban: bad attempts, the ban in the kernel, its effect, the unban.
+
+Only the vantage's own address is ever banned, and the ban is lifted in every case, also when a step fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fwproof.audit.counting import read_counters
+from fwproof.audit.exercises import ends_of
+from fwproof.errors import HostError
+from fwproof.evidence.fail2ban import parse_status
+from fwproof.facts import BanFacts
+from fwproof.flow import Address, Flow
+from fwproof.flows import request
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.plan import Check
+from fwproof.policy.model import Bans
+
+if TYPE_CHECKING:
+    from fwproof.audit.field import Field
+    from fwproof.probing.observe import Prober
+
+_PATIENCE = 8.0
+"""Seconds in which a ban must follow the last bad attempt; fail2ban's polling takes about one."""
+_OPEN = {PortState.OPEN, PortState.CLOSED}
+
+
+def request_text(bans: Bans, host: Address) -> bytes:
+    """Return the HTTP request that counts as a bad attempt."""
+    shown = f"[{host}]" if host.version == 6 else str(host)
+    lines = [f"{bans.provoke.get('method', 'GET')} {bans.provoke.get('path', '/')} HTTP/1.1", f"Host: {shown}"]
+    lines += [f"{key}: {value}" for key, value in bans.provoke.items() if key not in {"method", "path"}]
+    return ("\r\n".join([*lines, "Connection: close", "", ""])).encode()
+
+
+class Exercise:
+    """One exercise of one host and family; ``run`` does the whole of it."""
+
+    def __init__(self, field: Field, prober: Prober, check: Check) -> None:
+        assert isinstance(check.expectation, Bans)
+        self.field, self.prober, self.check, self.bans = field, prober, check, check.expectation
+        self.vantage, self.peer, self.own = ends_of(field, check)
+        self.steps: list[str] = []
+
+    def run(self) -> BanFacts:
+        """Provoke, look, lift; raises HostError when a step could not be tried at all."""
+        if not self._opens(self.vantage, self.peer):
+            raise HostError(self.check.host, f"{self.vantage} does not reach {self.bans.service} before any ban")
+        banned = refused = unharmed = unbanned = again = False
+        in_kernel = ""
+        try:
+            self._provoke()
+            banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
+            if banned:
+                in_kernel = self._in_kernel()
+                refused, unharmed = self._refused(), self._others()
+        finally:
+            unbanned = self._lift() if banned else False
+        if unbanned:
+            again = self._until(lambda: self._opens(self.vantage, self.peer), "let in again after the unban")
+        return BanFacts(
+            attempts=self.bans.maxretry, banned=banned, in_kernel=in_kernel, refused=refused, others_unharmed=unharmed,
+            unbanned=unbanned, open_again=again, steps=tuple(self.steps),
+        )  # fmt: skip
+
+    def _provoke(self) -> None:
+        port = self.bans.service.port
+        assert port is not None
+        for _ in range(self.bans.maxretry):
+            made = self.prober.connect(
+                self.vantage, self.own, port, payload=request_text(self.bans, self.own), timeout=3.0, source=self.peer
+            )
+            if not made.ok:
+                self.steps.append(f"an attempt failed: {made.result}")
+        status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
+        self.steps.append(f"{self.bans.maxretry} bad attempts from {self.peer}, the last answered “{status}”")
+
+    def _banned(self) -> tuple[str, ...]:
+        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
+        text = self.field.transports[self.check.host].run(argv, name="fail2ban-status").stdout
+        status = parse_status(self.bans.jail, text)
+        if status is None:
+            raise HostError(self.check.host, f"what fail2ban says of {self.bans.jail} cannot be read")
+        return status.banned
+
+    def _until(self, holds: Callable[[], bool], what: str) -> bool:
+        begun = time.monotonic()
+        while not holds():
+            if time.monotonic() - begun > _PATIENCE:
+                self.steps.append(f"not {what} within {_PATIENCE:.0f} s")
+                return False
+            time.sleep(0.2)
+        self.steps.append(f"{what} after {time.monotonic() - begun:.1f} s")
+        return True
+
+    def _in_kernel(self) -> str:
+        assert self.check.family is not None
+        rules = read_counters(self.field, self.check.host, (self.check.family,))
+        found = next((str(rule) for rule in rules if f"-s {self.peer}/" in rule.text), "")
+        self.steps.append(f"in the kernel: {found}" if found else "no rule of the kernel names the address")
+        return found
+
+    def _probe(self, sender: str, address: Address) -> Observation:
+        flow: Flow = request(self.bans.service, address, self.own)
+        seen = self.prober.observe([Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow)])["ban"]
+        if isinstance(seen, HostError):
+            raise seen
+        return seen
+
+    def _opens(self, sender: str, address: Address) -> bool:
+        return self._probe(sender, address).state in _OPEN
+
+    def _refused(self) -> bool:
+        seen = self._probe(self.vantage, self.peer)
+        self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
+        return seen.let_in is False
+
+    def _others(self) -> bool:
+        assert self.check.family is not None
+        for other in self.field.inventory.vantages:
+            address = other.address(self.check.family)
+            if address is None or other.name in {self.vantage, self.check.host} or not self._allowed(address):
+                continue
+            good = self._opens(other.name, address)
+            self.steps.append(f"{other.name} ({address}) is {'still let in' if good else 'refused as well'}")
+            return good
+        self.steps.append("no other vantage may use the service, so others were not tried")
+        return True
+
+    def _allowed(self, address: Address) -> bool:
+        """Whether the policy lets an address use the service."""
+        allows = (allow for allow in self.check.policy.inbound if str(allow.service) == str(self.bans.service))
+        return any(address in allow.peers for allow in allows)
+
+    def _lift(self) -> bool:
+        self.field.agent(self.check.host).call("unban", jail=self.bans.jail, address=str(self.peer))
+        return self._until(lambda: str(self.peer) not in self._banned(), "gone from the ban list")

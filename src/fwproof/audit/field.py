@@ -1,0 +1,119 @@
+"""The field: every host that an audit needs, connected once, with its agent where the host's tier grants one.
+
+What cannot be opened is kept as the HostError that stood in the way; other hosts are not affected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fwproof.audit.memory import Memory
+from fwproof.errors import AgentRefused, HostError
+from fwproof.hosts.collect import collect
+from fwproof.hosts.ssh import SshTransport
+from fwproof.inventory import Host, Inventory
+from fwproof.lab import Lab
+from fwproof.probing.channel import Agent
+from fwproof.probing.observe import Prober
+from fwproof.probing.start import start_agent
+from fwproof.snapshot import Snapshot
+
+_WORKERS = 8
+"""Hosts that are opened at once; the work is waiting for the network and for key exchanges."""
+
+
+@dataclass
+class Field:
+    """Connections, agents and snapshots by host name; ``close`` ends all of it and is safe to call again."""
+
+    inventory: Inventory
+    lab: Lab | None = None
+    lab_is_ours: bool = False
+    transports: dict[str, SshTransport] = field(default_factory=dict)
+    agents: dict[str, Agent | HostError] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
+
+    def enter_lab(self, progress: Callable[[str], None]) -> None:
+        """Bring up the lab that the inventory names, if need be, and join its auditor's network for good."""
+        if self.inventory.lab is None:
+            return
+        self.lab = Lab(topology=self.inventory.lab)
+        if not self.lab.is_up():
+            self.lab.up(progress=progress, with_parent=True)
+            self.lab_is_ours = True
+        self.inventory = _with_lab_keys(self.inventory, self.lab)
+        if self.inventory.auditor is not None:
+            self.lab.join_network(self.inventory.auditor)
+
+    def open(self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]]) -> None:
+        """Connect to hosts, read what their tier allows, and start their agents; all at the same time."""
+        hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            list(pool.map(lambda host: self._open(host, jails.get(host.name, ()), audited=host.name in jails), hosts))
+
+    def _open(self, host: Host, jails: tuple[str, ...], *, audited: bool) -> None:
+        try:
+            transport = SshTransport(host)
+            transport.connect()
+        except HostError as error:
+            self.agents[host.name] = self.snapshots[host.name] = error
+            return
+        self.transports[host.name] = transport
+        if audited:
+            self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
+        self._keep(self.agents, host.name, lambda: start_agent(transport))
+
+    @staticmethod
+    def _keep(into: dict, name: str, get: Callable[[], object]) -> None:  # type: ignore[type-arg]
+        try:
+            into[name] = get()
+        except HostError as error:
+            into[name] = error
+
+    @property
+    def memory(self) -> Memory:
+        """What earlier bursts left behind: in the lab's own state, which ends with it, else in the user's cache."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fwproof"
+        return Memory((self.lab.state if self.lab is not None else cache) / "bursts.json")
+
+    @property
+    def prober(self) -> Prober:
+        """A prober over the agents that run."""
+        return Prober({name: agent for name, agent in self.agents.items() if isinstance(agent, Agent)})
+
+    def agent(self, name: str) -> Agent:
+        """Return a host's agent; raise the HostError that stood in the way."""
+        agent = self.agents.get(name) or AgentRefused(name, "it was not opened")
+        if isinstance(agent, HostError):
+            raise agent
+        return agent
+
+    def close(self) -> None:
+        """End agents and connections, and the lab if this run brought it up."""
+        for agent in self.agents.values():
+            if isinstance(agent, Agent):
+                agent.close()
+        for transport in self.transports.values():
+            transport.close()
+        self.agents.clear()
+        self.transports.clear()
+        if self.lab is not None and self.lab_is_ours:
+            self.lab_is_ours = False
+            self.lab.down()
+
+
+def _with_lab_keys(inventory: Inventory, lab: Lab) -> Inventory:
+    """Return the inventory with the lab's own key and known hosts where it names none."""
+
+    def filled(host: Host) -> Host:
+        ssh = replace(
+            host.ssh, identity_file=host.ssh.identity_file or lab.ssh_identity,
+            known_hosts=host.ssh.known_hosts or lab.known_hosts,
+        )  # fmt: skip
+        return replace(host, ssh=ssh)
+
+    return replace(inventory, hosts={name: filled(host) for name, host in inventory.hosts.items()})

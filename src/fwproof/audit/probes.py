@@ -1,0 +1,117 @@
+"""Sending the probes of all single-flow checks, in waves, with counters read around each wave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from fwproof.audit.counting import moved, read_counters
+from fwproof.audit.waves import Asked, expected_counts, waves
+from fwproof.decision import RuleRef
+from fwproof.errors import HostError
+from fwproof.facts import Connected, Counted, FlowFacts
+from fwproof.flow import TCP, Address
+from fwproof.flows import reply, request
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.plan import Check
+from fwproof.semantics.model import HostModel
+
+if TYPE_CHECKING:
+    from fwproof.audit.field import Field
+    from fwproof.probing.observe import Prober
+
+_Counts = dict[str, dict[RuleRef, int] | HostError]
+
+
+def ask(check: Check, model: HostModel, own: Address) -> Asked:
+    """Return a check's probe with what the model says of it; ``own`` is the audited host's address."""
+    assert check.service is not None
+    assert check.vantage is not None
+    assert check.peer is not None
+    outbound = check.direction == "outbound"
+    flow = request(check.service, own, check.peer) if outbound else request(check.service, check.peer, own)
+    ends = (check.host, check.vantage) if outbound else (check.vantage, check.host)
+    return Asked(
+        check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow),
+        ruling=model.evaluate(flow), reply=model.evaluate(reply(flow)),
+    )  # fmt: skip
+
+
+def send_all(
+    field: Field, prober: Prober, asked: Sequence[Asked], progress: Callable[[str], None]
+) -> dict[str, FlowFacts]:
+    """Send every probe and return all that is known of each, by check id."""
+    known: dict[str, FlowFacts] = {}
+    planned = waves(asked)
+    for number, wave in enumerate(planned, 1):
+        progress(f"wave {number} of {len(planned)}: {len(wave)} probes")
+        known |= _send(field, prober, wave)
+    return known
+
+
+def _send(field: Field, prober: Prober, wave: Sequence[Asked]) -> dict[str, FlowFacts]:
+    hosts = {one.check.host for one in wave}
+    families = {host: {o.probe.flow.family for o in wave if o.check.host == host} for host in hosts}
+
+    def counters() -> _Counts:
+        def read(host: str) -> dict[RuleRef, int] | HostError:
+            try:
+                return read_counters(field, host, families[host])
+            except HostError as error:
+                return error
+
+        with ThreadPoolExecutor(max(len(hosts), 1)) as pool:
+            return dict(zip(hosts, pool.map(read, hosts), strict=True))
+
+    before = counters()
+    seen = prober.observe([one.probe for one in wave])
+    after = counters()
+    return {one.check.id: _facts(one, wave, seen, before, after) for one in wave}
+
+
+def _facts(
+    one: Asked, wave: Sequence[Asked], seen: dict[str, Observation | HostError], before: _Counts, after: _Counts
+) -> FlowFacts:
+    host = one.check.host
+    same = [o for o in wave if o.check.host == host and o.probe.flow.family is one.probe.flow.family]
+    arrived = {ref: o for ref, o in seen.items() if isinstance(o, Observation)}
+    wanted = expected_counts(same, arrived)
+    counted, first, second = None, before[host], after[host]
+    by = one.ruling.by
+    if by in wanted and by is not None and isinstance(first, dict) and isinstance(second, dict):
+        distance = moved(first, second, by)
+        if distance is not None:
+            counted = Counted(rule=by, probes=wanted[by], moved=distance)
+    observation = seen[one.probe.ref]
+    flow = observation.probe.flow if isinstance(observation, Observation) else one.probe.flow
+    return FlowFacts(flow=flow, ruling=one.ruling, reply=one.reply, observation=observation, counted=counted)
+
+
+def connect_all(
+    prober: Prober, checks: Iterable[Check], known: dict[str, FlowFacts]
+) -> dict[str, Connected | HostError]:
+    """Make one ordinary TCP connection for every allowed TCP flow that the wire showed open."""
+
+    def wanted(check: Check) -> bool:
+        facts = known.get(check.id)
+        return (
+            check.expected == "allow" and facts is not None and facts.flow.proto == TCP
+            and isinstance(facts.observation, Observation) and facts.observation.state is PortState.OPEN
+        )  # fmt: skip
+
+    chosen = [check for check in checks if wanted(check)]
+
+    def one(check: Check) -> Connected | HostError:
+        flow = known[check.id].flow
+        assert flow.dport is not None
+        sender = check.host if check.direction == "outbound" else check.vantage
+        assert sender is not None
+        try:
+            made = prober.connect(sender, flow.dst, flow.dport, timeout=3.0)
+        except HostError as error:
+            return error
+        return Connected(ok=made.ok, detail=f"{made.result} in {made.seconds * 1000:.0f} ms")
+
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip([check.id for check in chosen], pool.map(one, chosen), strict=True))

@@ -1,0 +1,44 @@
+"""The judge of each kind of check; one table, so that a kind without a judge is an error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from fwproof.facts import Facts
+from fwproof.judging.bans import judge_ban_exercise, judge_bans
+from fwproof.judging.droplog import judge_drop_log
+from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
+from fwproof.judging.flow import judge_flow
+from fwproof.judging.limits import judge_rate
+from fwproof.judging.persistence import judge_persistence
+from fwproof.judging.space import judge_claim, judge_default
+from fwproof.plan import Check, Kind
+from fwproof.results import Outcome
+
+
+def _default(check: Check, facts: Facts) -> Outcome:
+    """A default is asked of the whole space, or of one sample that was sent."""
+    return judge_flow(check, facts) if check.vantage is not None else judge_default(check, facts)
+
+
+JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
+    Kind.INBOUND: judge_flow,
+    Kind.OUTBOUND: judge_flow,
+    Kind.CLAIM: judge_claim,
+    Kind.INBOUND_DEFAULT: _default,
+    Kind.OUTBOUND_DEFAULT: _default,
+    Kind.FORWARD_DEFAULT: _default,
+    Kind.RATE: judge_rate,
+    Kind.LOOPBACK: judge_loopback,
+    Kind.ESTABLISHED: judge_established,
+    Kind.NEIGHBOUR: judge_neighbour,
+    Kind.BANS: judge_bans,
+    Kind.BAN_EXERCISE: judge_ban_exercise,
+    Kind.DROP_LOG: judge_drop_log,
+    Kind.PERSISTENCE: judge_persistence,
+}
+
+
+def judge(check: Check, facts: Facts) -> Outcome:
+    """Return the outcome of one check; raises HostError for what could not be looked at."""
+    return JUDGES[check.kind](check, facts)

@@ -1,0 +1,153 @@
+"""The verdict table of the design, row by row, for one inbound flow."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fwproof.decision import Decision, RuleRef, Ruling
+from fwproof.errors import AgentRefused, HostError
+from fwproof.facts import Connected, Counted, FlowFacts
+from fwproof.flow import Family
+from fwproof.flows import request
+from fwproof.judging.flow import judge_flow
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.plan import Check, Kind
+from fwproof.policy.model import Allow, Peers, Policy, Service
+from fwproof.results import Verdict
+
+SERVICE = Service("tcp", 11434, "ollama")
+FLOW = request(SERVICE, ip_address("10.0.5.7"), ip_address("10.0.0.10"))
+RULE = RuleRef(family="ip", table="filter", chain="INPUT", rule=3, text="-A INPUT -j DROP")
+POLICY_RULE = RuleRef(family="ip", table="filter", chain="INPUT", rule=None, text="ACCEPT")
+EXPECTATION = Allow(
+    id="ollama-internal", title="Ollama answers the internal network only", file="p.yaml", line=9, service=SERVICE,
+    peers=Peers("internal", ()),
+)  # fmt: skip
+POLICY = Policy(name="p", path=Path("p.yaml"), sha256="", hosts=("ai",), services={})
+DECISIONS = {
+    "accept": {Decision.ACCEPT}, "drop": {Decision.DROP}, "reject": {Decision.REJECT},
+    "depends": {Decision.ACCEPT, Decision.DROP}, "unknown": {Decision.ACCEPT, Decision.DROP},
+}  # fmt: skip
+
+
+def check(expected, direction="inbound"):
+    kind = Kind.INBOUND if direction == "inbound" else Kind.OUTBOUND
+    return Check(
+        id="c", kind=kind, policy=POLICY, expectation=EXPECTATION, host="ai", expected=expected, family=Family.IPV4,
+        vantage="ws", peer=ip_address("10.0.5.7"), service=SERVICE, direction=direction,
+    )  # fmt: skip
+
+
+def ruling(word, by=RULE):
+    depends = ("recent OLLAMA hitcount 20/60s",) if word in {"depends", "unknown"} else ()
+    return Ruling(decision=Decision(word), by=by, may=frozenset(DECISIONS[word]), depends_on=depends)
+
+
+def seen(state, *, arrived=True, confirmed=None, sent=1):
+    probe = Probe(ref="c", sender="ws", receiver="ai", flow=FLOW)
+    return Observation(probe=probe, state=state, sent=sent, arrived=arrived, confirmed=confirmed)
+
+
+def facts(known):
+    return SimpleNamespace(flows={"c": known})
+
+
+TABLE = [
+    # expected, model, wire, verdict, words of the reason
+    ("allow", "accept", PortState.OPEN, Verdict.PASS, "by the tables, and on the wire"),
+    ("allow", "accept", PortState.CLOSED, Verdict.PASS, "by the tables, and on the wire"),
+    ("allow", "accept", PortState.SILENT, Verdict.FAIL, "on the wire it silent"),
+    ("allow", "accept", PortState.REPLY_LOST, Verdict.FAIL, "never reached the vantage"),
+    ("allow", "accept", PortState.ACCEPTED_SILENT, Verdict.FAIL, "no answer left the host"),
+    ("allow", "accept", PortState.NEVER_ARRIVED, Verdict.INCONCLUSIVE, "could not show it"),
+    ("allow", "drop", PortState.SILENT, Verdict.FAIL, "should be let through"),
+    ("allow", "drop", PortState.OPEN, Verdict.FAIL, "should be let through"),
+    ("allow", "reject", PortState.REJECTED, Verdict.FAIL, "rejected by"),
+    ("allow", "depends", PortState.OPEN, Verdict.PASS, "observed only"),
+    ("allow", "unknown", PortState.OPEN, Verdict.PASS, "observed only"),
+    ("allow", "unknown", PortState.NEVER_ARRIVED, Verdict.INCONCLUSIVE, "could not show it"),
+    ("deny", "drop", PortState.SILENT, Verdict.PASS, "by the tables, and on the wire"),
+    ("deny", "reject", PortState.REJECTED, Verdict.PASS, "by the tables, and on the wire"),
+    ("deny", "drop", PortState.NEVER_ARRIVED, Verdict.PASS, "the wire did not test it"),
+    ("deny", "drop", PortState.NO_ANSWER, Verdict.PASS, "arrival was not watched"),
+    ("deny", "drop", PortState.OPEN, Verdict.FAIL, "the wire let it through"),
+    ("deny", "drop", PortState.CLOSED, Verdict.FAIL, "the wire let it through"),
+    ("deny", "accept", PortState.CLOSED, Verdict.FAIL, "is let in by"),
+    ("deny", "accept", PortState.SILENT, Verdict.FAIL, "did not show"),
+    ("deny", "accept", PortState.ACCEPTED_SILENT, Verdict.FAIL, "only its reply was lost"),
+    ("deny", "depends", PortState.SILENT, Verdict.FAIL, "is let in by"),
+    ("deny", "unknown", PortState.SILENT, Verdict.PASS, "observed only"),
+    ("deny", "unknown", PortState.OPEN, Verdict.FAIL, "could not be read"),
+    ("deny", "unknown", PortState.NEVER_ARRIVED, Verdict.INCONCLUSIVE, "neither"),
+]
+
+
+@pytest.mark.parametrize(("expected", "model", "wire", "verdict", "words"), TABLE)
+def test_the_verdict_table(expected, model, wire, verdict, words):
+    known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=seen(wire))
+    outcome = judge_flow(check(expected), facts(known))
+    assert outcome.verdict is verdict
+    assert words in outcome.reason
+    assert bool(outcome.cause) is (verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE})
+
+
+def test_a_request_whose_reply_is_dropped_fails_and_names_the_rule_that_drops_it():
+    out = RuleRef(family="ip", table="filter", chain="OUTPUT", rule=5, text="-A OUTPUT -j DROP")
+    known = FlowFacts(
+        flow=FLOW, ruling=ruling("accept", POLICY_RULE), reply=ruling("drop", out),
+        observation=seen(PortState.ACCEPTED_SILENT, confirmed=True),
+    )  # fmt: skip
+    outcome = judge_flow(check("allow"), facts(known))
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.rule == str(out)
+    assert "ESTABLISHED" in outcome.fix
+
+
+def test_a_default_that_accepts_is_named_as_the_cause():
+    known = FlowFacts(flow=FLOW, ruling=ruling("accept", POLICY_RULE), observation=seen(PortState.SILENT))
+    assert "no default deny" in judge_flow(check("deny"), facts(known)).cause
+
+
+def test_a_counter_that_does_not_account_for_the_probes_is_a_finding():
+    known = FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=seen(PortState.SILENT))
+    good = replace(known, counted=Counted(rule=RULE, probes=3, moved=4))
+    bad = replace(known, counted=Counted(rule=RULE, probes=3, moved=2))
+    assert judge_flow(check("deny"), facts(good)).verdict is Verdict.PASS
+    outcome = judge_flow(check("deny"), facts(bad))
+    assert (outcome.verdict, outcome.cause) == (Verdict.FAIL, "model and counters disagree")
+
+
+def test_a_full_connection_that_fails_where_the_probe_was_answered_is_a_finding():
+    known = FlowFacts(
+        flow=FLOW, ruling=ruling("accept"), observation=seen(PortState.OPEN),
+        connected=Connected(ok=False, detail="timed out"),
+    )  # fmt: skip
+    assert judge_flow(check("allow"), facts(known)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "known",
+    [AgentRefused("ws", "no agent"), FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=AgentRefused("ws", "x"))],
+)
+def test_what_could_not_be_looked_at_is_raised_not_judged(known):
+    with pytest.raises(HostError):
+        judge_flow(check("deny"), facts(known))
+
+
+OUTBOUND = [
+    ("allow", "accept", seen(PortState.OPEN), Verdict.PASS),
+    ("allow", "accept", seen(PortState.REFUSED_LOCALLY, arrived=False), Verdict.FAIL),
+    ("allow", "accept", seen(PortState.SILENT), Verdict.PASS),
+    ("deny", "drop", seen(PortState.REFUSED_LOCALLY, arrived=False), Verdict.PASS),
+    ("deny", "drop", seen(PortState.SILENT), Verdict.FAIL),
+    ("deny", "drop", seen(PortState.NEVER_ARRIVED, arrived=False), Verdict.PASS),
+]
+
+
+@pytest.mark.parametrize(("expected", "model", "wire", "verdict"), OUTBOUND)
+def test_outbound_is_about_what_leaves_the_host(expected, model, wire, verdict):
+    known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=wire)
+    assert judge_flow(check(expected, "outbound"), facts(known)).verdict is verdict

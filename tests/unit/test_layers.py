@@ -1,0 +1,68 @@
+"""The map of ARCHITECTURE.md, guarded: a stage imports only stages to its left."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
+VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows"}
+ALLOWED = {
+    "flows": {"flow", "policy"},
+    "policy": VALUES - {"flows"},
+    "plan": {"policy", *VALUES},
+    "ruleset": VALUES,
+    "semantics": {"ruleset", *VALUES},
+    "evidence": VALUES,
+    "hosts": VALUES | {"evidence"},
+    "probing": VALUES | {"hosts", "policy"},
+    "facts": VALUES | {"evidence", "semantics"},
+    "judging": VALUES | {"policy", "plan", "facts", "evidence", "ruleset", "semantics"},
+    "report": VALUES | {"policy"},
+    "lab": VALUES | {"policy", "hosts", "probing"},
+    "audit": VALUES
+    | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"},
+}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts"}
+WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def wrong_edges(part: str, path: Path) -> set[str]:
+    used = {n.split(".")[1] for n in imports_of(path) if n.startswith("fwproof.") and n.count(".") >= 1}
+    known = {p.stem for p in SOURCE.glob("*.py")} | {p.name for p in SOURCE.iterdir() if p.is_dir()}
+    return (used & known) - ALLOWED[part] - {part}
+
+
+FILES = [path for path in sorted(SOURCE.rglob("*.py")) if part_of(path) in ALLOWED]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_stage_imports_only_stages_to_its_left(path):
+    assert not wrong_edges(part_of(path), path)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if part_of(p) in PURE], ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_pure_stage_does_not_touch_the_world(path):
+    assert not {name.split(".")[0] for name in imports_of(path)} & WORLD
+
+
+def test_a_wrong_edge_is_seen(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("from fwproof.report.html import render_html\nfrom fwproof.flow import Flow\n")
+    assert wrong_edges("semantics", bad) == {"report"}
