@@ -687,12 +687,13 @@ class Agent:
         address = self.prober(request)
         lists = []
         for name in sorted(os.listdir(RECENT)) if os.path.isdir(RECENT) else []:
-            with open(os.path.join(RECENT, name)) as file:
-                held = {line.split()[0] for line in file if line.startswith("src=")}
-            if "src=" + text(address) in held or any(same(entry[4:], address) for entry in held):
+            path = os.path.join(RECENT, name)
+            with open(path) as file:
+                words = [line.split()[0][4:] for line in file if line.startswith("src=")]
+            for entry in [word for word in words if covers(word, address)]:
                 try:
-                    with open(os.path.join(RECENT, name), "w") as file:
-                        file.write(f"-{text(address)}\n")
+                    with open(path, "w") as file:
+                        file.write(f"-{text(packed(entry))}\n")
                 except PermissionError:  # in a user namespace the lists stay the machine's root's
                     raise Refused(f"the kernel does not let this root change {name}; it forgets by itself") from None
                 lists.append(name)
@@ -802,12 +803,17 @@ def listed(request: Request, name: str) -> List[str]:
     return value
 
 
-def same(entry: str, address: bytes) -> bool:
-    """Tell whether an address in the kernel's spelling is the one given."""
+def covers(entry: str, address: bytes) -> bool:
+    """Tell whether an entry of an xt_recent list is the address, or its network where the list has a mask."""
     try:
-        return packed(entry) == address
+        held = packed(entry)
     except ValueError:
         return False
+    if len(held) != len(address):
+        return False
+    whole_address = int.from_bytes(address, "big")
+    masked = (whole_address >> bits << bits for bits in ((0, 8, 16) if len(address) == 4 else (0, 64, 72, 80)))
+    return int.from_bytes(held, "big") in masked
 
 
 def check_frame(frame: bytes, capture: Capture, own: Set[str]) -> None:

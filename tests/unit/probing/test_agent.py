@@ -255,6 +255,29 @@ def test_anything_else_is_not_sent(bad, why):
         agent.check_frame(bad, Captured(), OWN)
 
 
+@pytest.mark.parametrize(
+    ("entry", "address", "covered"),
+    [
+        ("10.0.5.7", "10.0.5.7", True),
+        ("10.0.5.0", "10.0.5.7", True),
+        ("10.0.0.0", "10.0.5.7", True),
+        ("10.0.5.6", "10.0.5.7", False),
+        ("10.0.5.4", "10.0.5.7", False),
+        ("10.0.5.8", "10.0.5.7", False),
+        ("10.0.5.17", "10.0.5.7", False),
+        ("0.0.0.0", "10.0.5.7", False),
+        ("fd00:0000:0000:0005:0000:0000:0000:0007", "fd00:0:0:5::7", True),
+        ("fd00:0000:0000:0005:0000:0000:0000:0000", "fd00:0:0:5::7", True),
+        ("fd00:0000:0000:0006:0000:0000:0000:0000", "fd00:0:0:5::7", False),
+        ("::", "fd00:0:0:5::7", False),
+        ("10.0.5.7", "fd00:0:0:5::7", False),
+        ("rubbish", "10.0.5.7", False),
+    ],
+)
+def test_an_entry_of_a_rate_list_is_the_address_or_its_network(entry, address, covered):
+    assert agent.covers(entry, ip_address(address).packed) is covered
+
+
 def test_conntrack_events_of_strangers_are_not_told(monkeypatch):
     capture = Captured()
     mine, other = (TCP, FOUR[0].packed, 61000, FOUR[1].packed, 22), (TCP, FOUR[0].packed, 61001, FOUR[1].packed, 22)
