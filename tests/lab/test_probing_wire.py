@@ -321,6 +321,15 @@ def test_nat_on_the_way_is_noticed(net, prober):
     assert "10.2.0.254" in seen.note
 
 
+def test_a_host_may_probe_itself(net, prober):
+    here = Flow(src=ip_address("127.0.0.1"), dst=ip_address("127.0.0.1"), proto=TCP, dport=8080)
+    (seen,) = ask(prober, here, sender="target")
+    assert (seen.state, seen.arrived, seen.confirmed) == (PortState.OPEN, True, None)
+    net.rules("target", "table inet t { chain o { type filter hook output priority 0; oif lo drop; } }")
+    (refused,) = ask(prober, here, sender="target")
+    assert refused.state is PortState.REFUSED_LOCALLY
+
+
 def test_neighbour_discovery(net, prober):
     fine = prober.neighbour("vantage", "router", ROUTER[6])
     assert (fine.state, fine.arrived) == (PortState.OPEN, True)

@@ -10,7 +10,8 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,7 +26,8 @@ from fwproof.probing.agent import VERSION
 from fwproof.probing.packets import Packet, dissect
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # linux/capability.h
-_MAX_LINE = 256 << 20
+_UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+"""What reading an answer raises when its parts are not what the agent sends."""
 
 BOOTSTRAP = (
     "import sys;r=sys.stdin.buffer.raw;n=int(r.readline());b=b''\n"
@@ -123,10 +125,9 @@ class Agent:
             raise self._ended()
         try:
             answer = json.loads(line)
-            known = isinstance(answer, dict) and answer.get("ref") in {self._ref, None}
-        except ValueError:
-            known = False
-        if not known or len(line) > _MAX_LINE:
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or answer.get("ref") not in (self._ref, None):
             raise Garbled(
                 self.host, f"the agent's answer is not one: {_printable(line)}", "is the shell's start quiet?"
             )
@@ -155,7 +156,7 @@ class Agent:
         version = answer.get("version")
         if version != VERSION:
             raise AgentRefused(self.host, f"the agent has version {version}, not {VERSION}", "install it again")
-        try:
+        with self.reading("greeting"):
             return Hello(
                 python=str(answer["python"]),
                 uid=int(answer["uid"]),
@@ -164,26 +165,31 @@ class Agent:
                 skew=int(answer["time"]) / 1e9 - now,
                 interfaces=tuple(_interface(link) for link in answer["interfaces"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Garbled(self.host, f"the agent's greeting cannot be read: {error}") from error
 
     def collect(self, wait: float = 0.0) -> None:
         """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
         answer = self.call("get", timeout=wait + 15.0, wait=wait)
-        try:
+        with self.reading("captures"):
             for when, direction, interface, role, _, port, data in answer["packets"]:
                 raw = bytes.fromhex(data)
                 packet = dissect(raw)
-                words = f"{packet or 'unreadable'} ({interface})"
-                seen = Seen(host=self.host, direction=direction, time=when / 1e9, summary=words, raw=raw)
-                caught = Caught(role=role, interface=interface, seen=seen, packet=packet)
-                self._filed.setdefault(port, []).append(caught)
+                words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
+                side = "out" if direction == "out" else "in"
+                seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
+                caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
+                self._filed.setdefault(int(port), []).append(caught)
             for proto, src, port, dst, _ in answer["confirmed"]:
-                self._confirmed.setdefault(port, []).append((proto, ip_address(src), ip_address(dst)))
-            self._tracking = answer["tracking"]
-            self.lost += answer["lost"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise Garbled(self.host, f"the agent's captures cannot be read: {error}") from error
+                self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
+            self._tracking = dict(answer["tracking"])
+            self.lost += int(answer["lost"])
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Turn what reading a malformed answer raises into Garbled; ``what`` names it in the message."""
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise Garbled(self.host, f"the agent's {what} cannot be read: {error!r:.200}") from error
 
     def caught(self, port: int) -> tuple[Caught, ...]:
         """Return the packets filed so far for a probe's source port, in order of capture."""
@@ -210,11 +216,13 @@ class Agent:
             raise CommandRefused(
                 self.host, f"{command} ended with {answer.get('status')}: {answer.get('stderr')!r:.200}"
             )
-        return str(answer["stdout"])
+        return str(answer.get("stdout"))
 
     def forget(self, address: Address) -> tuple[str, ...]:
         """Take an address that probed this host off its xt_recent lists; return their names."""
-        return tuple(str(name) for name in self.call("forget", address=str(address))["lists"])
+        answer = self.call("forget", address=str(address))
+        with self.reading("lists"):
+            return tuple(str(name) for name in answer["lists"])
 
     def unban(self, jail: str, address: Address) -> None:
         """Lift fail2ban's ban of an address that probed this host."""

@@ -31,7 +31,9 @@ def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: 
         agent.release([0])  # solicitations have no port: they are filed under 0
         agent.call("solicited", target=str(target))
     frame = solicitation_frame(source, target, link.mac)
-    error = int(sender.call("send", frames=[frame.hex()], gap=0.0)["sent"][0][0])
+    answer = sender.call("send", frames=[frame.hex()], gap=0.0)
+    with sender.reading("send report"):
+        error = int(answer["sent"][0][0])
     end = time.monotonic() + (0.0 if error else timing.window)
     while time.monotonic() < end and not _seen(sender, "in", _ADVERTISEMENT, target):
         for agent in agents:
@@ -54,12 +56,15 @@ def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: 
 
 def _link(sender: Agent, target: IPv6Address) -> tuple[Interface, IPv6Address]:
     route = sender.call("route", dst=str(target))
-    if route["via"] or route["local"]:
+    with sender.reading("route"):
+        elsewhere, index = bool(route["via"] or route["local"]), int(route["index"])
+        source = IPv6Address(route["source"]) if route["source"] else None
+    if elsewhere:
         raise AgentRefused(sender.host, f"{target} is not on one of its links, so it cannot be asked as a neighbour")
-    link = next((each for each in sender.hello().interfaces if each.index == route["index"]), None)
-    if link is None or not link.mac or not route["source"]:
+    link = next((each for each in sender.hello().interfaces if each.index == index), None)
+    if link is None or not link.mac or source is None:
         raise AgentRefused(sender.host, f"it has no interface with a MAC address and an address towards {target}")
-    return link, IPv6Address(route["source"])
+    return link, source
 
 
 def _seen(agent: Agent | None, direction: str, kind: int, target: IPv6Address) -> list[Caught]:

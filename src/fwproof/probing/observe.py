@@ -153,7 +153,8 @@ class Prober:
 
         ``timeout`` in seconds bounds the whole; the connection has the rights of the auditor's account there.
         """
-        answer = self._agent(sender).call(
+        agent = self._agent(sender)
+        answer = agent.call(
             "connect",
             timeout=timeout + 15.0,
             address=str(address),
@@ -163,8 +164,9 @@ class Prober:
             source=str(source) if source else None,
             patience=timeout,
         )
-        data = bytes.fromhex(str(answer["answer"]))
-        return Connection(result=str(answer["result"]), seconds=float(answer["seconds"]), data=data)
+        with agent.reading("connection report"):
+            data = bytes.fromhex(answer["answer"])
+            return Connection(result=str(answer["result"])[:20], seconds=float(answer["seconds"]), data=data)
 
     def neighbour(self, sender: str, receiver: str, target: IPv6Address) -> Observation:
         """Ask from ``sender`` who has ``target``, an address of ``receiver`` on the same link (RFC 4861).
@@ -178,18 +180,25 @@ class Prober:
             raise AgentRefused(host, "no agent runs there, so nothing can be sent from it")
         return self._agents[host]
 
+    def _prepare(self, hosts: Iterable[str]) -> None:
+        """Start the captures that do not run yet, all at the same time."""
+        with self._lock:
+            new = [host for host in dict.fromkeys(hosts) if host in self._agents and host not in self._watching]
+            self._watching |= dict(zip(new, self._pool.map(self._begin, new), strict=True))
+
+    def _begin(self, host: str) -> HostError | None:
+        try:
+            self._agents[host].hello()
+            self._agents[host].call("capture", cookie=self._cookie)
+        except HostError as error:
+            return error
+        return None
+
     def _watched(self, host: str) -> Agent:
         """Return a host's agent with its capture running."""
         agent = self._agent(host)
-        with self._lock:
-            if host not in self._watching:
-                try:
-                    agent.hello()
-                    agent.call("capture", cookie=self._cookie)
-                    self._watching[host] = None
-                except HostError as error:
-                    self._watching[host] = error
-            fault = self._watching[host]
+        self._prepare([host])
+        fault = self._watching[host]
         if fault is not None:
             raise fault
         return agent
@@ -219,6 +228,7 @@ class Prober:
 
     def _volley(self, cases: Sequence[_Case], timing: Timing, tos: int = 0) -> None:
         shots = []
+        self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
             flow = replace(case.probe.flow, sport=self._ports.take(), tos=tos or case.probe.flow.tos)
             try:
@@ -267,12 +277,11 @@ class Prober:
         shot = case.best()
         ends = shot.ends()
         finding = judge(ends)
-        lost = [agent.host for agent in (shot.sender, shot.receiver) if agent and agent.lost]
-        if lost and finding.state in {PortState.NEVER_ARRIVED, PortState.SILENT}:
-            note = f"{' and '.join(lost)} could not capture every packet in time, so silence proves nothing."
+        if shot.lossy and finding.state in {PortState.NEVER_ARRIVED, PortState.SILENT}:
+            note = f"{' and '.join(shot.lossy)} could not capture every packet in time, so silence proves nothing."
             finding = Finding(PortState.NO_ANSWER, None, note)
         return Observation(
-            probe=replace(case.probe, flow=shot.flow),
+            probe=replace(case.probe, flow=shot.flow if shot.flow.proto in {TCP, UDP} else case.probe.flow),
             state=finding.state,
             sent=len(case.shots),
             arrived=ends.arrived,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from fwproof.errors import HostError
 from fwproof.flow import TCP, UDP, Flow
@@ -33,7 +34,11 @@ class Timing:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Shot:
-    """One packet of a probe under way. ``receiver`` is None where the far end has no agent."""
+    """One packet of a probe under way.
+
+    ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
+    packet meanwhile.
+    """
 
     probe: Probe
     flow: Flow
@@ -45,6 +50,7 @@ class Shot:
     next_hop: str = ""
     confirmed: bool | None = None
     sent_at: float = 0.0
+    lossy: tuple[str, ...] = ()
     noticed: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -119,6 +125,7 @@ class Shot:
 
 def fire(shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExecutor) -> None:
     """Send all shots, watch until each has settled, look for missing neighbours, reset what stayed half-open."""
+    before = {agent: agent.lost for shot in shots for agent in (shot.sender, shot.receiver) if agent}
     groups: dict[Agent, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.sender, []).append(shot)
@@ -131,6 +138,9 @@ def fire(shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExe
         agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
     _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
     _reset(groups, cookie, pool, shots)
+    lossy = {agent for agent, lost in before.items() if agent.lost > lost}
+    for shot in shots:
+        shot.lossy = tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in lossy)
 
 
 def _each(
@@ -151,8 +161,9 @@ def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
     frames = [probe_frame(shot.flow, cookie).hex() for shot in shots]
     answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * (gap + 0.01))
     now = time.monotonic()
-    for shot, (error, _) in zip(shots, answer["sent"], strict=True):
-        shot.error, shot.sent_at = int(error), now
+    with agent.reading("send report"):
+        for shot, (error, _) in zip(shots, answer["sent"], strict=True):
+            shot.error, shot.sent_at = int(error), now
 
 
 def _ask_neighbours(shots: Sequence[Shot]) -> None:
@@ -164,7 +175,8 @@ def _ask_neighbours(shots: Sequence[Shot]) -> None:
         key = (shot.flow.dst, shot.flow.src)
         if key not in known:
             route = shot.sender.call("route", dst=str(shot.flow.dst), src=str(shot.flow.src))
-            known[key] = (str(route["neighbour"]), str(route["via"] or shot.flow.dst))
+            with shot.sender.reading("route"):
+                known[key] = (str(route["neighbour"]), str(ip_address(route["via"] or str(shot.flow.dst))))
         state, shot.next_hop = known[key]
         shot.neighbour = shot.neighbour or state
 

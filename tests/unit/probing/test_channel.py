@@ -38,6 +38,8 @@ class Script:
         ([b"Last login: Monday\n"], Garbled, "not one: Last login"),
         ([b'{"ref":7,"ok":{}}\n'], Garbled, "not one"),
         ([b'{"ref":1}\n'], Garbled, "no result"),
+        ([b'{"ref":[1],"ok":{}}\n'], Garbled, "not one"),
+        ([b"[" * 100_000 + b"\n"], Garbled, "not one"),
         ([b"\x1b[2J\xff\n"], Garbled, r"\\x1b\[2J\\xff"),
         ([b'{"ref":1,"error":"no \\u001b[0m way","kind":"refused"}\n'], AgentRefused, r"no \\x1b\[0m way"),
         ([b""], AgentRefused, "sudo: a password is required"),
@@ -78,9 +80,30 @@ def test_captures_are_filed_by_port():
     assert (agent.caught(61000), agent.confirmed(61000)) == ((), False)
 
 
-def test_captures_that_cannot_be_read():
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"packets":[["x"]]}',
+        b"{}",
+        b'{"packets":7}',
+        b'{"packets":[[1e400,"in","e","probe",6,1,"00"]],"confirmed":[],"tracking":{},"lost":[]}',
+        b'{"packets":[[1,"in","e","probe",6,1,9]],"confirmed":[],"tracking":{},"lost":0}',
+        b'{"packets":[],"confirmed":[[6,"no address",1,"x",2]],"tracking":{},"lost":0}',
+        b'{"packets":[],"confirmed":[],"tracking":7,"lost":0}',
+    ],
+)
+def test_captures_that_cannot_be_read(body):
     with pytest.raises(Garbled, match="captures"):
-        Agent("h", Script(b'{"ref":1,"ok":{"packets":[["x"]]}}\n')).collect()
+        Agent("h", Script(b'{"ref":1,"ok":' + body + b"}\n")).collect()
+
+
+def test_names_from_a_host_are_made_harmless():
+    row = b'[1,"sideways","<b>\\u001b[31m","probe",6,61000,"00"]'
+    agent = Agent("h", Script(b'{"ref":1,"ok":{"packets":[' + row + b'],"confirmed":[],"tracking":{},"lost":0}}\n'))
+    agent.collect()
+    (caught,) = agent.caught(61000)
+    assert "\x1b" not in caught.seen.summary
+    assert caught.seen.direction == "in"
 
 
 def test_a_real_agent_greets_over_a_process():

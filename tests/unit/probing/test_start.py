@@ -1,10 +1,12 @@
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from fwproof.errors import AgentRefused
 from fwproof.inventory import Access, AgentPin, Host, SshAddress
+from fwproof.policy.inventory_file import load_inventory
 from fwproof.probing.channel import agent_source
 from fwproof.probing.start import INSTALLED_PATH, agent_sha256, check_pin, start_agent
 from fwproof.snapshot import Capture
@@ -45,6 +47,11 @@ def listing(*rows):
     """Rows of `stat -c '%f %u'` for the file and the four folders above it."""
     full = list(rows) + [(FOLDER, 0)] * (5 - len(rows))
     return "".join(f"{mode:x} {owner}\n" for mode, owner in full)
+
+
+def test_the_labs_inventory_pins_this_agent():
+    inventory = load_inventory(Path(__file__).parents[3] / "fixtures" / "inventory.yaml")
+    assert {host.agent.sha256 for host in inventory.hosts.values() if host.agent} == {agent_sha256()}
 
 
 def test_the_pinned_file_is_accepted():
