@@ -252,7 +252,9 @@ def test_exec_passes_status_and_streams_on(lab):
 
 
 def test_as_is_this_machine_s_program_in_that_host_s_network(lab):
-    script = "import socket; print(socket.gethostbyname('ai-server')); open('/etc/resolv.conf').read() and exit(1); exit(5)"
+    script = (
+        "import socket; print(socket.gethostbyname('ai-server')); open('/etc/resolv.conf').read() and exit(1); exit(5)"
+    )
     done = fwproof_lab(lab, "as", "admin", "--", sys.executable, "-c", script)
     assert (done.returncode, done.stdout) == (5, "10.0.0.10\n"), done.stderr
     done = fwproof_lab(lab, "as", "workstation", "--", "ip", "-br", "addr")
@@ -307,7 +309,9 @@ def test_a_reboot_keeps_the_disk_and_nothing_else(lab):
 def test_the_rules_are_there_before_the_network(lab):
     """At no moment of a boot is the repaired server's network up without its rules."""
     run(lab, "ai-server", "sh", "-c", "mv /sbin/ip /sbin/ip.real")
-    wrapper = '#!/bin/sh\ncase "$*" in *batch*) iptables-save > /run/rules-before-network;; esac\nexec /sbin/ip.real "$@"\n'
+    wrapper = (
+        '#!/bin/sh\ncase "$*" in *batch*) iptables-save > /run/rules-before-network;; esac\nexec /sbin/ip.real "$@"\n'
+    )
     lab.run("ai-server", ["sh", "-c", "cat > /sbin/ip; chmod 755 /sbin/ip"], input=wrapper)
     lab.reboot("ai-server")
     assert ":INPUT DROP" in run(lab, "ai-server", "cat", "/run/rules-before-network")

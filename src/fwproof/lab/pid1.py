@@ -23,7 +23,7 @@ from fwproof.errors import LabError
 from fwproof.lab import host as lab_host
 from fwproof.lab import kernel
 from fwproof.lab.disk import DiskFile
-from fwproof.lab.ready import what_is_missing
+from fwproof.lab.ready import boot_failed, what_is_missing
 from fwproof.lab.topology import Topology
 
 BOOT_SECONDS = 60.0
@@ -159,6 +159,9 @@ class FirstProcess:
             self._reap()
             running = host_pids(os.getpid())
             hosts = self.blueprint.topology.hosts
+            for name in names:
+                if name in running and (failure := boot_failed(running[name])):
+                    raise LabError(f"{name}: {failure}")
             missing = {name: what_is_missing(hosts[name], running) for name in names}
             missing = {name: reason for name, reason in missing.items() if reason}
             if not missing:

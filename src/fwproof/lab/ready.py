@@ -17,8 +17,6 @@ def what_is_missing(host: LabHost, running: Mapping[str, int]) -> str | None:
     pid = running.get(host.name)
     if pid is None:
         return "is not running"
-    if Path(f"/proc/{pid}/root/run/lab-failed").exists():
-        return "a boot step failed, see /var/log/lab-boot.log on the host"
     if not Path(f"/proc/{pid}/root/run/lab-ready").exists():
         return "is still booting"
     tcp = {_SSH} | {service.port for service in host.services if service.is_tcp}
@@ -33,6 +31,15 @@ def what_is_missing(host: LabHost, running: Mapping[str, int]) -> str | None:
         if called is None or host.call_home.port not in ports(_table(called, "tcp"), _LISTEN):
             return f"has not called {host.call_home.to} yet"
     return None
+
+
+def boot_failed(pid: int) -> str | None:
+    """Return the end of the boot log of a host one of whose boot steps failed, None where none did."""
+    root = Path(f"/proc/{pid}/root")
+    if not (root / "run/lab-failed").exists():
+        return None
+    lines = (root / "var/log/lab-boot.log").read_text(errors="replace").splitlines()
+    return "a boot step failed; /var/log/lab-boot.log ends with: " + " | ".join(lines[-4:])
 
 
 def _table(pid: int, name: str) -> str:
