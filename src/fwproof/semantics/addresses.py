@@ -54,18 +54,33 @@ class Addresses:
         return int(address) == _ALL_ONES or any(address == own.broadcast for own in self.own)
 
     def is_kind(self, address: Address, kinds: frozenset[str]) -> bool | None:
-        """Whether the kernel's kind of an address is among ``kinds``; None where routes would decide it."""
+        """Whether an address is of the ``kinds`` that addrtype asks for; None where routes would decide it.
+
+        IPv4 asks for any of them, IPv6 for all at once, and there LOCAL is UNICAST too (xt_addrtype.c).
+        """
+        if address.version == 6:
+            return self._is_kind6(address, kinds)
+        kind = "UNICAST"
         if self.is_local(address):
             kind = "LOCAL"
         elif address.is_multicast:
             kind = "MULTICAST"
         elif self.is_broadcast(address):
             kind = "BROADCAST"
-        else:
-            kind = "UNICAST"
-        if kind == "UNICAST" and kinds - {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST", "ANYCAST", "UNSPEC"}:
+        if kind == "UNICAST" and kinds - {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST"}:
             return None
         return kind in kinds
+
+    def _is_kind6(self, address: Address, kinds: frozenset[str]) -> bool | None:
+        multicast, nothing = address.is_multicast, address.is_unspecified
+        if ("MULTICAST" in kinds and not multicast) or ("UNSPEC" in kinds and not nothing):
+            return False
+        if "UNICAST" in kinds and (multicast or nothing):
+            return False
+        routed = kinds - {"MULTICAST", "UNSPEC", "UNICAST"}
+        if not routed or ("LOCAL" in routed and self.is_local(address)):
+            return True
+        return False if routed == {"LOCAL"} else None
 
     def on_link(self, address: Address) -> str | None:
         """Return the interface whose network holds an address, None when there is none."""

@@ -64,7 +64,8 @@ class Burst:
         if isinstance(test, Recent):
             return None if test.ttl else self._recent(test, packet)
         if isinstance(test, Limit):
-            return self._bucket(rule, test.count, test.seconds, test.burst).take(self.now)
+            # one rule may hold two equal limits, and each has a bucket of its own
+            return self._bucket((rule, id(test)), test.count, test.seconds, test.burst).take(self.now)
         if isinstance(test, HashLimit):
             return self._hashlimit(test, packet)
         return self._connlimit(test, packet)

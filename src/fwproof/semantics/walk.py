@@ -84,6 +84,7 @@ class _State(Generic[S]):
     trace: Link | None
     accepted: RuleRef | None
     calls: Link | None = None
+    asked: str = ""
 
 
 class TooLarge(Exception):
@@ -173,9 +174,11 @@ class Walker(Generic[S]):
     def _held(
         self, state: _State[S], rule: Rule, index: int, subject: S, choices: Link | None, *, holds: bool
     ) -> _State[S]:
+        asked = rule.matches[index].text if choices is not None and choices is not state.choices else state.asked
         if holds:
-            return replace(state, match=index + 1, subject=subject, choices=choices)
-        return self._next(replace(state, choices=choices), subject, self._no(state, rule, index))
+            return replace(state, match=index + 1, subject=subject, choices=choices, asked=asked)
+        trace = self._note(state, rule, "depends" if asked else "no", f"not {rule.matches[index].text}")
+        return self._next(replace(state, choices=choices), subject, trace)
 
     def _next(self, state: _State[S], subject: S, trace: Link | None) -> _State[S]:
         frame = state.frame
@@ -195,7 +198,8 @@ class Walker(Generic[S]):
         target = rule.target
         stage = self.route[state.stage]
         unclear = target.act is Act.UNKNOWN or target.act is Act.ELSEWHERE
-        trace = self._note(state, rule, "unknown" if unclear else "yes", target.reason)
+        matched = "unknown" if unclear else "depends" if state.asked else "yes"
+        trace = self._note(state, rule, matched, target.reason or state.asked)
         done = replace(state, trace=trace)
         if target.act in {Act.DROP, Act.REJECT} or unclear:
             decision = {Act.DROP: Decision.DROP, Act.REJECT: Decision.REJECT}.get(target.act, Decision.UNKNOWN)
@@ -222,7 +226,7 @@ class Walker(Generic[S]):
             back = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
         visit = sum(name == called.name for name in _items(state.calls))
         inside = Frame(called, 0, back, frame.path | {called.name}, visit)
-        return replace(state, frame=inside, match=0, calls=Link(state.calls, called.name))
+        return replace(state, frame=inside, match=0, asked="", calls=Link(state.calls, called.name))
 
     def _return(self, state: _State[S]) -> _State[S] | Leaf[S]:
         if state.frame.back is not None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.decision import Decision, Ruling, RuleRef
-from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.flow import Address, CtState, Family, Flow, Hook
 from fwproof.ruleset import iptables
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
 from fwproof.ruleset.model import Act, Rule, Ruleset
 from fwproof.semantics import native, route
-from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
+from fwproof.semantics.addresses import Addresses, Route, interface_to, parse_addresses, parse_routes
 from fwproof.semantics.burst import Burst
 from fwproof.semantics.packet import Packet, Simulate
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
@@ -114,20 +114,23 @@ class HostModel:
         """Return every rule of a family, in the order of the texts."""
         return tuple(rule for ruleset in self.rulesets.get(family, ()) for rule in ruleset.rules())
 
-    def evaluate(self, flow: Flow, hook: Hook | None = None) -> Ruling:
-        """Return what happens to a flow on its way through the host, or through the tables of one hook."""
+    def evaluate(self, flow: Flow, hook: str | None = None) -> Ruling:
+        """Return what happens to a flow on its way through the host, or through the tables of one hook.
+
+        ``hook`` is a :class:`~fwproof.flow.Hook` or its word.
+        """
         try:
             return rule_on(self.leaves(flow, hook))
         except TooLarge as limit:
             may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
             return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
 
-    def leaves(self, flow: Flow, hook: Hook | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
+    def leaves(self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
         """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
-        family = flow.family
+        family, at = flow.family, None if hook is None else Hook(hook)
         found: list[Leaf[Packet]] = []
         rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
-        for path in route.paths(flow, hook, self.addresses):
+        for path in route.paths(flow, at, self.addresses):
             iif, oif, not_loopback = route.interfaces(flow, path, self.addresses, self.routes)
             packet = Packet(
                 replace(flow, iif=iif, oif=oif), self._local(family), not_loopback=not_loopback, simulate=simulate
@@ -138,6 +141,14 @@ class HostModel:
             ends = Walker[Packet](stages).walk(packet, path.given)
             found += (_expired(leaf) for leaf in ends) if path.expires(flow) else ends
         return found
+
+    def interface_for(self, address: Address) -> str | None:
+        """Return the interface that has an own address, or that leads to another one; None when not known."""
+        if self.addresses is None:
+            return None
+        own = next((o.interface for o in self.addresses.own if o.prefix.ip == address), None)
+        routes = self.routes.get(Family.of(address), ())
+        return own or self.addresses.on_link(address) or interface_to(routes, address)
 
     def conntrack(self, family: Family) -> bool:
         """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
@@ -154,7 +165,7 @@ class HostModel:
         return kind
 
     def simulate_burst(
-        self, flow: Flow, count: int, gap_seconds: float = 0.0, hook: Hook | None = None
+        self, flow: Flow, count: int, gap_seconds: float = 0.0, hook: str | None = None
     ) -> list[Decision]:
         """Return the decisions on ``count`` equal packets of new connections, ``gap_seconds`` apart.
 
@@ -174,7 +185,7 @@ class HostModel:
                 burst.admitted.append(leaves[0].subject)
         return decisions
 
-    def limiters(self, flow: Flow, hook: Hook | None = None) -> tuple[Limiter, ...]:
+    def limiters(self, flow: Flow, hook: str | None = None) -> tuple[Limiter, ...]:
         """Return the rates on which the decision about a flow depends, in the order in which it meets them."""
         try:
             leaves = self.leaves(flow, hook)
@@ -186,7 +197,7 @@ class HostModel:
         refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
         return tuple(_limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
 
-    def _admits(self, flow: Flow, test: Rate, hook: Hook | None) -> int | None:
+    def _admits(self, flow: Flow, test: Rate, hook: str | None) -> int | None:
         most = max(getattr(test, name, 0) for name in ("hitcount", "burst", "limit"))
         count = min(_MOST_PACKETS, most + 2)
         decisions = self.simulate_burst(replace(flow, ctstate=CtState.NEW), count, 0.0, hook)
@@ -194,7 +205,7 @@ class HostModel:
             return None
         return decisions.count(Decision.ACCEPT)
 
-    def logs(self, flow: Flow, hook: Hook | None = None) -> tuple[LogAct, ...]:
+    def logs(self, flow: Flow, hook: str | None = None) -> tuple[LogAct, ...]:
         """Return the rules that log a flow which is dropped or rejected, before that happens."""
         try:
             dropped = [leaf for leaf in self.leaves(flow, hook) if leaf.decision in REFUSED]
