@@ -241,6 +241,14 @@ def test_blocked_before_the_target_with_a_control(net, prober):
     assert other.state is PortState.CLOSED
 
 
+def test_a_control_packet_is_sent_where_no_other_probe_serves(net, agents):
+    net.rules("router", "table inet t { chain f { type filter hook forward priority 0; tcp dport 8080 drop; } }")
+    with Prober(agents, timing=Timing(window=0.3)) as prober:
+        (seen,) = ask(prober, flow(4, TCP, 8080), retries=0)
+    assert seen.state is PortState.NEVER_ARRIVED
+    assert "did arrive" in seen.note
+
+
 def test_nothing_arrives_at_all(net, agents):
     net.rules("router", "table inet t { chain f { type filter hook forward priority 0; policy drop; } }")
     with Prober(agents, timing=Timing(window=0.3)) as prober:
@@ -275,6 +283,16 @@ def test_nobody_on_the_link(prober, address):
     assert address in seen.note
 
 
+@pytest.mark.parametrize("address", ["10.1.0.78", "fd00:1::78"])
+def test_the_kernel_gives_up_resolving_while_we_watch(net, prober, address):
+    absent = ip_address(address)
+    net.run("vantage", "sysctl", "-qw", f"net.ipv{absent.version}.neigh.v0.retrans_time_ms=50")
+    probe = Flow(src=VANTAGE[absent.version], dst=absent, proto=TCP, dport=22)
+    (seen,) = ask(prober, probe, receiver="nobody", window=2.0)
+    assert seen.state is PortState.UNREACHABLE
+    assert address in seen.note, "the sender's own ICMP error is not a router's"
+
+
 def test_without_a_route(net, prober):
     net.run("vantage", "ip", "route", "add", "unreachable", "192.0.2.0/24")
     (seen,) = ask(prober, Flow(src=VANTAGE[4], dst=ip_address("192.0.2.1"), proto=UDP, dport=53), receiver="nobody")
@@ -295,6 +313,16 @@ def test_without_conntrack_silence_is_no_proof(net, agents):
     assert states(found) == [PortState.OPEN, PortState.CLOSED, PortState.NO_ANSWER]
     assert found[2].arrived
     assert found[2].let_in is None
+
+
+def test_untracked_silence_is_no_proof_even_where_conntrack_runs(net, agents):
+    raw = "chain r { type filter hook prerouting priority -300; tcp dport { 8080, 9999 } notrack\n}\n"
+    filtering = "chain i { type filter hook input priority 0; ct state established accept\ntcp dport 9999 drop\n}\n"
+    net.rules("target", f"table inet t {{ {raw}{filtering} }}")
+    with Prober(agents, timing=Timing(window=0.4)) as prober:
+        found = ask(prober, *[flow(4, proto, port) for proto, port in ((TCP, 8080), (TCP, 9999), (UDP, 5354))])
+    assert states(found) == [PortState.OPEN, PortState.NO_ANSWER, PortState.ACCEPTED_SILENT]
+    assert [seen.confirmed for seen in found] == [None, None, True]
 
 
 @pytest.mark.parametrize("version", [4, 6])
