@@ -213,7 +213,7 @@ class _HostPlan:
                 vantage=vantage, name=name, service=allow.service, direction="inbound",
             )  # fmt: skip
             spare = vantage.spare_address(family) if vantage else None
-            yield replace(check, peer=spare) if spare in allow.peers else check
+            yield replace(check, peer=spare) if spare is not None and spare in allow.peers else check
         same = [other for other in self.policy.inbound if str(other.service) == str(allow.service)]
         for vantage in self.field.vantages(family):
             if not any(vantage.address(family) in other.peers for other in same):

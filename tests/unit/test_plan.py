@@ -215,6 +215,13 @@ def test_a_rate_makes_do_with_the_vantages_there_are(peers, vantages):
     assert [check.vantage for check in checks] == vantages
 
 
+def test_a_burst_comes_from_a_spare_address_that_the_allow_names_too():
+    field = hosts(web=("10.0.0.10", False), near=("10.0.0.2 10.0.0.3", True), far=("10.0.9.2 10.9.0.1", True))
+    inside = "hosts: web\ninbound:\n  default: deny\n  allow:\n    - {id: a, service: tcp/80, from: 10.0.0.0/16, "
+    checks = [c for c in planned(inside + "rate: {limit: 20, per: 1m}}\n", field) if c.kind is Kind.RATE]
+    assert [(c.vantage, str(c.peer)) for c in checks] == [("near", "10.0.0.3"), ("far", "10.0.9.2")]
+
+
 @pytest.mark.parametrize(("limit", "size"), [(1, 6), (20, 25), (100, 125), (21, 27)])
 def test_burst_size(limit, size):
     assert burst_size(Rate(limit, 60.0)) == size

@@ -86,7 +86,7 @@ def test_the_shipped_inventory_pins_the_shipped_agent():
 def test_the_shipped_inventory_is_the_lab():
     inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
     assert (inventory.lab, inventory.auditor) == (ROOT / "fixtures" / "lab" / "topology.yaml", "admin")
-    assert {name: [str(a) for a in host.addresses] for name, host in inventory.hosts.items()} == {
+    assert {name: [str(a) for a in host.addresses[:2]] for name, host in inventory.hosts.items()} == {
         "ai-server": ["10.0.0.10", "fd00:0:0:1::10"],
         "ai-server-published": ["10.0.0.11", "fd00:0:0:1::11"],
         "proxy": ["10.0.0.100", "fd00:0:0:1::100"],

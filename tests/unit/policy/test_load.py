@@ -148,7 +148,7 @@ def test_the_shipped_policy_means_what_the_chapter_says():
     assert policy.hosts == ("ai-server", "ai-server-published")
     assert {a.id: (str(a.service), a.peers.name) for a in policy.inbound} == {
         "ollama-internal": ("tcp/11434", "internal"),
-        "webui-proxy": ("tcp/8080", "proxy"),
+        "webui-proxy": ("tcp/8080", "proxies"),
         "ssh-admin": ("tcp/22", "admin"),
     }
     assert {a.id: str(a.service) for a in policy.outbound} == {
