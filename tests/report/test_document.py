@@ -65,6 +65,11 @@ def test_every_key_is_in_the_schema(document):
     assert set(document) == set(schema()["properties"])
 
 
+def test_keys_are_sorted(document):
+    for part in (document, document["run"], document["counts"], document["checks"][0]):
+        assert list(part) == sorted(part)
+
+
 def test_read_back(run, written):
     assert read_results(written()) == run
     assert read_results(written().parent) == run
@@ -74,7 +79,7 @@ def test_read_back(run, written):
 def test_hostile_text_survives_as_text(hostile_of, tmp_path, kind):
     path = tmp_path / "results.json"
     path.write_bytes(render_json(hostile_of(kind)))
-    path.read_bytes().decode("ascii")
+    assert json.dumps(json.loads(path.read_bytes().decode("ascii")), ensure_ascii=False).encode("utf-8")
     read = read_results(path)
     assert render_json(read) == path.read_bytes()
 

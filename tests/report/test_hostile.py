@@ -37,6 +37,7 @@ def test_html_has_no_element_or_attribute_of_theirs(hostile, run, page):
 def test_html_style_is_ours_alone(hostile):
     html = render_html(hostile)
     assert html.count("<style>") == html.count("</style>") == 1
+    assert re.search(r'@bottom-left \{ content: "fwproof, run [A-Za-z0-9._-]*"; font', html)
 
 
 def test_junit_parses_and_keeps_its_shape(hostile):
@@ -46,8 +47,9 @@ def test_junit_parses_and_keeps_its_shape(hostile):
         assert [len(list(suite.iter(tag))) for tag in ("testcase", "failure", "error", "skipped")] == [2, 1, 0, 0]
 
 
-def test_terminal_ends_in_the_true_counts(hostile):
-    lines = render_summary(hostile, width=80)
+@pytest.mark.parametrize("width", [40, 41, 53, 80, 120])
+def test_terminal_ends_in_the_true_counts(hostile, width):
+    lines = render_summary(hostile, width=width)
     assert [line for line in lines if line.startswith("fwproof:")] == [counts_line(hostile)] == lines[-1:]
     assert not [line for line in lines if "\n" in line]
 

@@ -67,3 +67,11 @@ def test_nothing_tested(run):
     lines = render_summary(Results(run=replace(run.run, planned=0), checks=()))
     assert lines[0] == "not tested: nothing was planned"
     assert lines[1].startswith("? Nothing was tested.")
+
+
+def test_a_wrapped_host_name_cannot_pose_as_the_counts(run):
+    check = next(check for check in run.checks if check.verdict is Verdict.FAIL)
+    forged = replace(check, host="x " * 30 + "fwproof: planned 1 · run 1 · passed 1")
+    for width in range(40, 110):
+        lines = render_summary(Results(run=run.run, checks=(forged,)), width=width)
+        assert [line for line in lines if line.startswith("fwproof:")] == lines[-1:]
