@@ -180,7 +180,8 @@ def test_five_bad_keys_ban_and_a_good_key_does_not(lab, family):
     refused = ["Bearer bad", "Basic YWxpY2U6eA==", "", "Bearer lab-good-key from 10.0.0.100", "Bearer bad"]
     assert [run(lab, "store-redis", *request, words) for words in refused] == ["401\n"] * 5
     assert f"[auth] Invalid API key from {source}\n" in run(lab, "ai-server", "cat", "/var/log/ollama.log")
-    wait = f"for i in $(seq 50); do fail2ban-client status ollama-api | grep -q '{source}' && exit 0; sleep 0.1; done; exit 1"
+    banned = f"fail2ban-client status ollama-api | grep -q '{source}'"
+    wait = f"for i in $(seq 50); do {banned} && exit 0; sleep 0.1; done; exit 1"
     run(lab, "ai-server", "sh", "-c", wait)
     try:
         assert connects(lab, "store-redis", SERVER[family], 11434) == 0

@@ -57,7 +57,7 @@ def machine():
         "addresses": addresses,
         "routes": output("ip", "route", "show", "table", "all") + output("ip", "-6", "route", "show", "table", "all"),
         "mounts": Path("/proc/self/mountinfo").read_text(),
-        "named": sorted(os.listdir("/run/netns")) if Path("/run/netns").is_dir() else [],
+        "named": sorted(path.name for path in Path("/run/netns").glob("*")),
         "sysctls": sysctls(),
     }
     if shutil.which("nft") and os.geteuid() == 0:
@@ -70,7 +70,7 @@ def inhabitants(namespace):
     found = set()
     for entry in Path("/proc").iterdir():
         try:
-            if not entry.name.isdigit() or os.readlink(entry / "ns/user") != namespace:
+            if not entry.name.isdigit() or str((entry / "ns/user").readlink()) != namespace:
                 continue
             if "State:\tZ" not in (entry / "status").read_text():  # ended; the machine's init has yet to notice
                 found.add(int(entry.name))
@@ -95,7 +95,7 @@ def lab():
 
 
 def namespace_of(lab):
-    return os.readlink(f"/proc/{lab.status()['pid']}/ns/user")
+    return str(Path(f"/proc/{lab.status()['pid']}/ns/user").readlink())
 
 
 def test_the_machine_is_the_same_before_while_and_after(lab):

@@ -114,32 +114,34 @@ def _building(folder: Path, progress: Progress) -> Iterator[None]:
 
 def _build(folder: Path, tar: Path | None, progress: Progress) -> None:
     _require(["mmdebstrap", "tar"] if tar is None else ["tar"])
-    owner = id_map().owner
     aside = folder.with_name(f".{folder.name}.new")
     _remove(aside)
     aside.mkdir()
-    archive = aside / "image.tar"
+    archive, root, scratch = aside / "image.tar", aside / "root", aside / "tmp"
+    for inner in (root, scratch):
+        inner.mkdir(mode=0o755)
+        if os.geteuid() == 0:
+            os.chown(inner, id_map().owner, id_map().owner)
     if tar is None:
-        _bootstrap(archive, progress)
+        _bootstrap(archive, scratch, progress)
     else:
         progress(f"image: copying {tar}")
         shutil.copyfile(tar, archive)
-    root = aside / "root"
-    root.mkdir(mode=0o755)
-    if os.geteuid() == 0:
-        os.chown(root, owner, owner)
     unpack = ["tar", "-C", str(root), "--exclude=./dev/*", "--numeric-owner", "-xpf", "-"]
     with archive.open("rb") as stream:
         _run_step("image: unpacking", command_inside(unpack), progress, stdin=stream.fileno())
+    scratch.rmdir()
     aside.rename(folder)
     progress(f"image: kept in {folder}")
 
 
-def _bootstrap(archive: Path, progress: Progress) -> None:
+def _bootstrap(archive: Path, scratch: Path, progress: Progress) -> None:
     release = _this_release()
     sources = own_sources(release, read_source_files())
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout  # noqa: S607
-    command = ["mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", f"--include={','.join(PACKAGES)}"]
+    # a build that is killed leaves its files here, where the next one removes them
+    command = ["env", f"TMPDIR={scratch}", "mmdebstrap"]
+    command += ["--mode=root", "--variant=essential", "--format=tar", f"--include={','.join(PACKAGES)}"]
     command += [f"--aptopt={option}" for option in (*_APT, *acquire_options(dump))]
     command += [f"--dpkgopt={option}" for option in _DPKG]
     command += [f"--essential-hook={_BEFORE}", f"--customize-hook={_AFTER}", release.codename, "-", "-"]
@@ -155,7 +157,7 @@ def _run_step(
 ) -> None:
     """Run one long step, with a line every few seconds; raises LabError with the end of its output."""
     begun = time.monotonic()
-    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": "/var/tmp"}  # noqa: S108
+    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=errors, env=environment, cwd="/")
         try:
@@ -185,15 +187,12 @@ def _last_line(descriptor: int) -> str:
 def _remove(folder: Path) -> None:
     if not folder.exists():
         return
-    done = subprocess.run(
-        command_inside(["rm", "-rf", "--one-file-system", str(folder / "root")]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if (folder / "root").exists() and os.geteuid() != 0:
-        raise LabError(f"{folder} could not be removed: {done.stderr.strip()}")
-    shutil.rmtree(folder)
+    theirs = [str(folder / inner) for inner in ("root", "tmp")]
+    done = subprocess.run(command_inside(["rm", "-rf", *theirs]), capture_output=True, text=True, check=False)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise LabError(f"{folder} could not be removed: {done.stderr.strip() or error}") from None
 
 
 def _require(programs: list[str]) -> None:

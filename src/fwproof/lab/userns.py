@@ -160,29 +160,4 @@ def _child(body: Callable[[], int], made: int, mapped: int, others: tuple[int, i
 
 def command_inside(argv: list[str]) -> list[str]:
     """Return the command line that runs ``argv`` as root of a new user, mount and pid namespace."""
-    return [sys.executable, "-m", "fwproof.lab.userns", *argv]
-
-
-def _run_inside(argv: list[str]) -> int:
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID)
-    pid = os.fork()
-    if pid == 0:
-        kernel.die_with_parent()
-        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
-        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-        os.execvp(argv[0], argv)  # noqa: S606
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def main(argv: list[str]) -> int:
-    """Run a command inside a new user namespace and return its exit status."""
-
-    def body() -> int:
-        kernel.die_with_parent()
-        return _run_inside(argv)
-
-    return os.waitstatus_to_exitcode(os.waitpid(fork_inside(id_map(), body), 0)[1])
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return [sys.executable, "-m", "fwproof.lab.enter", *argv]
