@@ -94,10 +94,13 @@ class TooLarge(Exception):
 class Walker(Generic[S]):
     """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without."""
 
-    def __init__(self, route: Sequence[Stage], *, traced: bool = True, leaves: int = MAX_LEAVES) -> None:
+    def __init__(
+        self, route: Sequence[Stage], *, traced: bool = True, leaves: int = MAX_LEAVES, steps: int = MAX_STEPS
+    ) -> None:
         self.route = route
         self.traced = traced
         self.max_leaves = leaves
+        self.max_steps = steps
         self.steps = 0
         self._pending: list[_State[S]] = []
 
@@ -111,8 +114,8 @@ class Walker(Generic[S]):
         while True:
             while isinstance(found, _State):
                 self.steps += 1
-                if self.steps > MAX_STEPS:
-                    raise TooLarge(f"more than {MAX_STEPS} rules were looked at")
+                if self.steps > self.max_steps:
+                    raise TooLarge(f"more than {self.max_steps} rules were looked at")
                 found = self._step(found)
             leaves += 1
             if leaves > self.max_leaves:

@@ -1,0 +1,293 @@
+"""Questions about the whole packet space: what is let in that nobody claims.
+
+The tables are walked by boxes (:mod:`fwproof.semantics.boxes`), which is exact: every packet is in exactly one
+of the boxes that come out, up to the oracles, of which every consistent combination is walked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+
+from fwproof.decision import Decision, RuleRef
+from fwproof.flow import ICMP, ICMPV6, Address, CtState, Family, Flow, Hook, Network, protocol_name
+from fwproof.ruleset.asks import Ranges
+from fwproof.semantics import route
+from fwproof.semantics.boxes import Box, Space, Span, space_of
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.packet import PORTED
+from fwproof.semantics.walk import Leaf, TooLarge, Walker
+
+MOST_BOXES = 100_000
+MOST_STEPS = 400_000
+_PATHS = {Hook.INPUT: route.INBOUND, Hook.FORWARD: route.THROUGH, Hook.OUTPUT: route.OUTBOUND}
+_SHOWN = 6
+"""Intervals named in one line of a leak; the rest is counted."""
+
+
+class SpaceTooLarge(Exception):
+    """The tables are too entangled for this engine; the question stays inconclusive. The message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A set of packets that an expectation allows; None stands for every value of a field.
+
+    ``ports`` are destination ports, ``icmp_types`` types with every code.
+    """
+
+    proto: int | None = None
+    ports: Ranges | None = None
+    icmp_types: tuple[int, ...] | None = None
+    sources: tuple[Network, ...] | None = None
+    destinations: tuple[Network, ...] | None = None
+
+    def ranges(self, family: Family) -> dict[str, Ranges]:
+        """Return the fields that the claim restricts; networks of the other family hold nothing."""
+        found: dict[str, Ranges] = {}
+        if self.proto is not None:
+            found["proto"] = ((self.proto, self.proto),)
+        if self.ports is not None:
+            found["dport"] = self.ports
+        if self.icmp_types is not None:
+            found["icmp"] = tuple((kind * 256, kind * 256 + 255) for kind in self.icmp_types)
+        for field, networks in (("src", self.sources), ("dst", self.destinations)):
+            if networks is not None:
+                mine = [n for n in networks if Family.of(n) is family]
+                found[field] = tuple((int(n.network_address), int(n.broadcast_address)) for n in mine)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Packets that are let in although nobody claims them, by one rule.
+
+    ``certainty``: ``accept``, ``depends`` (on the oracles of ``depends_on``) or ``unknown`` (a rule on the way
+    could not be read). ``witness`` is one such packet.
+    """
+
+    by: RuleRef | None
+    certainty: str
+    source: str
+    destination: str
+    service: str
+    interface: str
+    witness: Flow
+    depends_on: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.service} from {self.source}"]
+        parts += [f"to {self.destination}"] if self.destination != "anywhere" else []
+        parts += [f"through {self.interface}"] if self.interface else []
+        parts += [f"({self.certainty}: {', '.join(self.depends_on)})"] if self.certainty != "accept" else []
+        return f"{' '.join(parts)}, let in by {self.by or 'no rule at all'}; for example {self.witness}"
+
+
+def accepted_outside(  # noqa: PLR0913 - a question has these parts, all but three by name
+    model: HostModel, hook: str, family: Family, *, claimed: Iterable[Claim] = (),
+    states: Sequence[CtState] = (CtState.NEW,), loopback: bool = False,
+) -> list[Leak]:  # fmt: skip
+    """Return what a path (``input``, ``forward``, ``output``) accepts outside of all claims.
+
+    ``states`` are the conntrack states asked about; without ``loopback`` packets on ``lo`` are left out.
+    Marks start as 0. Raises SpaceTooLarge.
+    """
+    claims = [claim.ranges(family) for claim in claimed]
+    known = model.addresses.interfaces if model.addresses else ()
+    extra = [item for claim in claims for item in claim.items()]
+    space = space_of(family, model.rules(family), extra, (*(n for n in known if n != "lo"), "lo"))
+    products = [_product(space, claim) for claim in claims]
+    found: list[tuple[Leaf[Box], list[Box]]] = []
+    for state in states:
+        start = _start(space, state, Hook(hook), loopback=loopback)
+        for leaf in _walk(model, Hook(hook), family, start):
+            if leaf.decision in {Decision.ACCEPT, Decision.UNKNOWN}:
+                rest = _outside(leaf.subject, products)
+                if rest:
+                    found.append((leaf, rest))
+    return [leak for group in _by_rule(found) for leak in _leaks(model, Hook(hook), group)]
+
+
+def _walk(model: HostModel, hook: Hook, family: Family, start: Box) -> Iterator[Leaf[Box]]:
+    blind = model.blind.get(family, ("its rules were not read",))
+    path = route.Path(_PATHS[hook])
+    rulesets = model.rulesets.get(family, ())
+    stages = route.stages(path, family, rulesets, blind, conntrack=model.conntrack(family))
+    try:
+        yield from Walker[Box](stages, traced=False, leaves=MOST_BOXES, steps=MOST_STEPS).walk(start)
+    except TooLarge as limit:
+        raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole: {limit}") from limit
+
+
+def _start(space: Space, state: CtState, hook: Hook, *, loopback: bool) -> Box:
+    box = Box(space, space.everything(), state, connmark=0 if state is CtState.NEW else None)
+    if not loopback:
+        field = "oif" if hook is Hook.OUTPUT else "iif"
+        without = box.only(field, ~(1 << space.names[field].index("lo")))
+        assert without is not None
+        return without
+    return box
+
+
+def _product(space: Space, claim: dict[str, Ranges]) -> tuple[int, ...]:
+    return tuple(
+        space.mask(field, claim[field]) if field in claim else whole
+        for field, whole in zip(space.fields, space.everything(), strict=True)
+    )
+
+
+def _outside(box: Box, products: Sequence[tuple[int, ...]]) -> list[Box]:
+    rest = [box]
+    for product in products:
+        rest = [part for each in rest for part in each.minus(product)]
+        if len(rest) > MOST_BOXES:
+            raise SpaceTooLarge(f"more than {MOST_BOXES} boxes are left over")
+    return rest
+
+
+_Group = list[tuple[Leaf[Box], list[Box]]]
+
+
+def _by_rule(found: _Group) -> list[_Group]:
+    groups: dict[tuple[RuleRef | None, Decision, bool], _Group] = {}
+    for leaf, rest in found:
+        groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices)), []).append((leaf, rest))
+    return list(groups.values())
+
+
+def _leaks(model: HostModel, hook: Hook, group: _Group) -> Iterator[Leak]:
+    """Yield one leak for each set of services of a rule that are open to the same addresses and interfaces."""
+    leaf = group[0][0]
+    boxes = [box for _, rest in group for box in rest]
+    asked = tuple(dict.fromkeys(q.name for each, _ in group for q, _ in each.choices))
+    unknown = leaf.decision is Decision.UNKNOWN
+    certainty = "unknown" if unknown else "depends" if asked else "accept"
+    space = boxes[0].space
+    field = "oif" if hook is Hook.OUTPUT else "iif"
+    own: tuple[Address, ...] = ()
+    if model.addresses is not None and hook is not Hook.FORWARD:
+        own = tuple(a for a in model.addresses.of(space.family) if not (a.is_loopback or a.is_link_local))
+    for reach, cells, sample in _same_reach(boxes, field):
+        yield Leak(
+            by=leaf.by, certainty=certainty, source=_addresses(space, "src", reach[0]),
+            destination=_addresses(space, "dst", reach[1]), service=_services(space, cells),
+            interface=_interfaces(space, field, reach[2]), witness=sample.witness(own, sent=hook is Hook.OUTPUT),
+            depends_on=(leaf.reason,) if unknown else asked,
+        )  # fmt: skip
+
+
+_Reach = tuple[int, int, int]
+_Cells = dict[int, int]
+"""Atoms of the protocol, each with the atoms of its destination ports or ICMP types."""
+
+
+def _same_reach(boxes: Sequence[Box], field: str) -> list[tuple[_Reach, _Cells, Box]]:
+    space = boxes[0].space
+    reach: dict[tuple[int, int], list[int]] = {}
+    sample: dict[tuple[int, int], Box] = {}
+    for box in boxes:
+        proto_mask = box.get("proto")
+        here = (box.get("src"), box.get("dst"), box.get(field))
+        for proto in _atoms(proto_mask):
+            detail = _detail(space, proto)
+            for atom in _atoms(box.get(detail)) if detail else (0,):
+                known = reach.setdefault((proto, atom), [0, 0, 0])
+                known[:] = [old | new for old, new in zip(known, here, strict=True)]
+                if (proto, atom) not in sample:
+                    part = box.only("proto", 1 << proto)
+                    part = part.only(detail, 1 << atom) if part and detail else part
+                    assert part is not None
+                    sample[proto, atom] = part
+    groups: dict[_Reach, _Cells] = {}
+    for (proto, atom), (src, dst, name) in reach.items():
+        cells = groups.setdefault((src, dst, name), {})
+        cells[proto] = cells.get(proto, 0) | 1 << atom
+    return [(key, cells, sample[_showcase(space, cells)]) for key, cells in groups.items()]
+
+
+def _showcase(space: Space, cells: _Cells) -> tuple[int, int]:
+    """Choose the service that a witness shows: TCP where it can be."""
+    proto = min(cells, key=lambda atom: (space.cuts["proto"][atom] != 6, space.cuts["proto"][atom] != 17, atom))
+    return proto, max(_atoms(cells[proto])) if _detail(space, proto) else 0
+
+
+def _detail(space: Space, proto: int) -> str:
+    number = space.cuts["proto"][proto]
+    if number in PORTED:
+        return "dport"
+    return "icmp" if number == (ICMP if space.family is Family.IPV4 else ICMPV6) else ""
+
+
+def _atoms(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _services(space: Space, cells: _Cells) -> str:
+    named: dict[tuple[str, int], list[str]] = {}
+    other = 0
+    for proto, mask in sorted(cells.items()):
+        detail = _detail(space, proto)
+        if detail:
+            named.setdefault((detail, mask), []).append(protocol_name(space.cuts["proto"][proto]))
+        else:
+            other |= 1 << proto
+    texts = []
+    whole = True
+    for (detail, mask), protocols in named.items():
+        full = mask == (1 << space.size(detail)) - 1
+        whole &= full
+        what = "/".join(sorted(protocols, key=lambda n: (n not in {"tcp", "udp"}, n)))
+        texts.append(what if full else f"{what} {_numbers(space, detail, mask)}")
+    everything = sum(len(protocols) for protocols in named.values()) + other.bit_count() == space.size("proto")
+    if everything and whole:
+        return "every service"
+    spans = space.spans("proto", other)
+    plain = all(_detail(space, at) or other >> at & 1 for at in range(space.size("proto")))
+    if other:
+        texts.append("every other protocol" if plain else f"protocol {_join(spans)}")
+    return ", ".join(texts)
+
+
+def _numbers(space: Space, field: str, mask: int) -> str:
+    spans = space.spans(field, mask)
+    if field == "dport":
+        return _join(spans)
+    return "type " + _join([(low >> 8, high >> 8) for low, high in spans])
+
+
+def _join(spans: Sequence[Span]) -> str:
+    texts = [str(low) if low == high else f"{low}-{high}" for low, high in spans[:_SHOWN]]
+    return ",".join(texts) + (f" and {len(spans) - _SHOWN} more" if len(spans) > _SHOWN else "")
+
+
+def _interfaces(space: Space, field: str, mask: int) -> str:
+    names = space.names[field]
+    inside = [name or "any other interface" for at, name in enumerate(names) if mask >> at & 1]
+    outside = [name for at, name in enumerate(names) if name and not mask >> at & 1]
+    if set(outside) <= {"lo"} and "any other interface" in inside:
+        return ""
+    return ", ".join(inside)
+
+
+def _addresses(space: Space, field: str, mask: int) -> str:
+    whole = (1 << space.size(field)) - 1
+    if mask == whole:
+        return "anywhere"
+    inside, outside = _networks(space, field, mask), _networks(space, field, whole & ~mask)
+    if len(outside) < len(inside):
+        return f"anywhere except {_shown(outside)}"
+    return _shown(inside)
+
+
+def _networks(space: Space, field: str, mask: int) -> list[Network]:
+    make = IPv4Address if space.family is Family.IPV4 else IPv6Address
+    return [n for low, high in space.spans(field, mask) for n in summarize_address_range(make(low), make(high))]
+
+
+def _shown(networks: Sequence[Network]) -> str:
+    texts = [str(n.network_address if n.prefixlen == n.max_prefixlen else n) for n in networks[:_SHOWN]]
+    return ", ".join(texts) + (f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else "")
