@@ -7,6 +7,7 @@ is not as expected); both carry the outcome, from which the reports are made. St
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -136,8 +137,9 @@ def _in_words(outcome: Outcome) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse to start when a policy or the inventory has faults; otherwise note what was planned and selected."""
-    if config.stash[_FAULTS]:
-        raise pytest.UsageError(str(InputError(config.stash[_FAULTS])))
+    faults = config.stash[_FAULTS]
+    if faults:
+        raise pytest.UsageError(str(InputError(faults)))
     checks = [item.check for item in items if isinstance(item, CheckItem)]
     if not checks:
         return
@@ -200,8 +202,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from fwproof.report.terminal import render_summary
 
     terminalreporter.ensure_newline()
-    color = bool(terminalreporter.hasmarkup)
-    for line in render_summary(run.results, run.folder, width=terminalreporter._tw.fullwidth, color=color):
+    width = shutil.get_terminal_size((100, 24)).columns
+    for line in render_summary(run.results, run.folder, width=width, color=bool(terminalreporter.hasmarkup)):
         terminalreporter.write_line(line)
 
 

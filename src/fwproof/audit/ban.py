@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fwproof.audit.counting import read_counters
 from fwproof.audit.exercises import ends_of
 from fwproof.errors import HostError
-from fwproof.evidence.fail2ban import parse_status
+from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
 from fwproof.flow import Address, Flow
 from fwproof.flows import request
@@ -48,6 +48,8 @@ class Exercise:
 
     def run(self) -> BanFacts:
         """Provoke, look, lift; raises HostError when a step could not be tried at all."""
+        if not self._status().watches_something:
+            return self._nothing_to_provoke()
         if not self._opens(self.vantage, self.peer):
             raise HostError(self.check.host, f"{self.vantage} does not reach {self.bans.service} before any ban")
         banned = refused = unharmed = unbanned = again = False
@@ -79,13 +81,21 @@ class Exercise:
         status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
         self.steps.append(f"{self.bans.maxretry} bad attempts from {self.peer}, the last answered “{status}”")
 
-    def _banned(self) -> tuple[str, ...]:
+    def _nothing_to_provoke(self) -> BanFacts:
+        steps = (f"nothing was provoked: the file list of {self.bans.jail} is empty, so no attempt can be seen",)
+        return BanFacts(attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False,
+                        open_again=False, steps=steps)  # fmt: skip
+
+    def _status(self) -> JailStatus:
         argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
         text = self.field.transports[self.check.host].run(argv, name="fail2ban-status").stdout
         status = parse_status(self.bans.jail, text)
         if status is None:
             raise HostError(self.check.host, f"what fail2ban says of {self.bans.jail} cannot be read")
-        return status.banned
+        return status
+
+    def _banned(self) -> tuple[str, ...]:
+        return self._status().banned
 
     def _until(self, holds: Callable[[], bool], what: str) -> bool:
         begun = time.monotonic()

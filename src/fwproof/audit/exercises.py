@@ -41,6 +41,8 @@ def ends_of(field: Field, check: Check) -> tuple[str, Address, Address]:
     if check.vantage is None or check.peer is None or own is None:
         raise HostError(check.host, "no vantage of the inventory stands where this has to be tried from",
                         "add a host with `vantage: true` there")  # fmt: skip
+    for name in (check.vantage, check.host):
+        field.agent(name)  # raises what stood in its way
     return check.vantage, check.peer, own
 
 
@@ -105,6 +107,7 @@ def neighbour(field: Field, prober: Prober, check: Check) -> NeighbourFacts:
 def loopback(field: Field, prober: Prober, check: Check) -> Connected | None:
     """Connect from the host to one of its own services over loopback; None where nothing listens there."""
     assert check.family is not None
+    field.agent(check.host)
     snapshot = field.snapshots[check.host]
     if isinstance(snapshot, HostError):
         raise snapshot

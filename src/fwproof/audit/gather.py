@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
@@ -20,7 +21,7 @@ from fwproof.audit.probes import ask, connect_all, send_all
 from fwproof.errors import FwproofError, HostError, UsageError
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import BanFacts, BurstFacts, Connected, Facts, FlowFacts, LogFacts, NeighbourFacts
-from fwproof.flow import Address
+from fwproof.flow import Address, Family
 from fwproof.inventory import Access, Inventory
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
@@ -164,11 +165,9 @@ class _Asking:
         if self.exercise:
             self._await_windows()
         flows = self._probes()
-        for check in self.checks:
-            if check.kind is Kind.NEIGHBOUR and check.vantage is not None:
-                self._try(check, exercises.neighbour)
-            elif check.kind is Kind.LOOPBACK:
-                self._try(check, exercises.loopback)
+        neighbours = [check for check in self.checks if check.kind is Kind.NEIGHBOUR and check.vantage is not None]
+        self._side_by_side(neighbours, exercises.neighbour)
+        self._side_by_side([check for check in self.checks if check.kind is Kind.LOOPBACK], exercises.loopback)
         if self.exercise:
             self._exercise()
         self.found.facts = replace(self.found.facts, flows=flows, exercised=self.done)
@@ -235,8 +234,19 @@ class _Asking:
             chosen = [check for check in self.checks if check.kind is kind]
             if chosen:
                 self.progress(f"exercising {words}: {len(chosen)} checks")
+            self._side_by_side(chosen, self._one)
+
+    def _side_by_side(self, chosen: Sequence[Check], do: Callable[[Field, Prober, Check], _Exercised | None]) -> None:
+        """Try checks one after another on each host and family, and those at the same time."""
+        lanes = dict.fromkeys((check.host, check.family) for check in chosen)
+
+        def one_lane(lane: tuple[str, Family | None]) -> None:
             for check in chosen:
-                self._try(check, self._one)
+                if (check.host, check.family) == lane:
+                    self._try(check, do)
+
+        with ThreadPoolExecutor(max(len(lanes), 1)) as pool:
+            list(pool.map(one_lane, lanes))
 
     def _one(self, field_: Field, prober: Prober, check: Check) -> _Exercised:
         model = self.found.facts.model(check.host)

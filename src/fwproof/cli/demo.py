@@ -84,8 +84,8 @@ def _screen(results: Results, reports: Path, seconds: float) -> None:
 def _causes(bad: Iterable[CheckResult]) -> list[str]:
     """Return one line a cause, the most frequent first, short enough for a terminal."""
     number = Counter(check.cause or check.reason for check in bad)
-    width = max(shutil.get_terminal_size((100, 24)).columns, 60) - 12
-    return [f"✖ {count:3d} × {one_line(cause, width)}" for cause, count in number.most_common()]
+    width = max(shutil.get_terminal_size((100, 24)).columns, 60) - 16
+    return [f"✖ {count:3d} checks: {one_line(cause, width)}" for cause, count in number.most_common()]
 
 
 def _as_intended(results: Results) -> bool:

@@ -15,10 +15,11 @@ def judge_bans(check: Check, facts: Facts) -> Outcome:
     """Judge a jail's configuration and state against the numbers of the policy."""
     assert isinstance(check.expectation, Bans)
     want, snapshot = check.expectation, facts.snapshot(check.host)
-    if want.jail not in parse_jails(snapshot.text("fail2ban-status")):
+    listed = snapshot.text("fail2ban-status").strip()
+    if want.jail not in parse_jails(listed):
         return Outcome(
-            verdict=Verdict.FAIL, reason=f"fail2ban runs without a jail named {want.jail}", cause="the jail does not run",
-            observed=snapshot.text("fail2ban-status").strip(), fix=f"Enable [{want.jail}] in /etc/fail2ban/jail.d/.",
+            verdict=Verdict.FAIL, reason=f"fail2ban runs without a jail named {want.jail}", observed=listed,
+            cause="the jail does not run", fix=f"Enable [{want.jail}] in /etc/fail2ban/jail.d/.",
         )  # fmt: skip
     status = parse_status(want.jail, snapshot.text(f"fail2ban-status-{want.jail}"))
     config = parse_dump(snapshot.text("fail2ban-dump")).get(want.jail)
@@ -26,18 +27,23 @@ def judge_bans(check: Check, facts: Facts) -> Outcome:
         raise HostError(check.host, f"what fail2ban says of {want.jail} cannot be read", "see the raw evidence")
     problems = [*_jail_problems(config, status), *_number_problems(want, config)]
     log = complaints(_log(snapshot), want.jail)
+    regexes = [f"failregex {n}: {regex}" for n, regex in enumerate(config.failregexes, 1)]
+    files = " ".join(status.files) or "none"
     return Outcome(
         verdict=Verdict.FAIL if problems else Verdict.PASS,
         reason="; ".join(problems) or "the jail watches its log, and its numbers are those of the policy",
-        cause=_cause(problems, status),
-        fix="Give every failregex a <HOST>, then restart fail2ban and see that the jail's file list is not empty."
-        if config.without_host else ("Set the jail's numbers as the policy says." if problems else ""),
-        proved=f"{len(config.failregexes)} failregexes, {len(config.without_host)} of them without a host group",
-        observed=f"files watched: {' '.join(status.files) or 'none'}; failed now: {status.failed}; banned: {len(status.banned)}",
-        attributed="; ".join(log),
-        rule="; ".join(f"failregex {n}: {regex}" for n, regex in config.without_host),
-        evidence=tuple([f"failregex {n}: {regex}" for n, regex in enumerate(config.failregexes, 1)] + list(log)),
+        cause=_cause(problems, status), fix=_fix(config) if problems else "",
+        proved=f"{len(regexes)} failregexes, {len(config.without_host)} of them without a host group",
+        observed=f"files watched: {files}; failed now: {status.failed}; banned: {len(status.banned)}",
+        attributed="; ".join(log), rule="; ".join(f"failregex {n}: {regex}" for n, regex in config.without_host),
+        evidence=(*regexes, *log),
     )  # fmt: skip
+
+
+def _fix(config: JailConfig) -> str:
+    if config.without_host:
+        return "Give every failregex a <HOST>, then restart fail2ban and see that the jail's file list is not empty."
+    return "Set the jail's numbers and log path as the policy says."
 
 
 def _jail_problems(config: JailConfig, status: JailStatus) -> list[str]:
@@ -90,10 +96,16 @@ def judge_ban_exercise(check: Check, facts: Facts) -> Outcome:
         )
         if not good
     ]
+    if not seen.attempts:
+        missing = list(seen.steps)
     return Outcome(
         verdict=Verdict.PASS if seen.whole else Verdict.FAIL,
         reason=f"{wanted}: seen from provocation to unban" if seen.whole else f"{wanted}: {'; '.join(missing)}",
-        cause="" if seen.whole else ("bad attempts are not banned" if not seen.banned else "a ban does not work as expected"),
+        cause="" if seen.whole else _ban_cause(seen),
         fix="" if seen.whole else "See that the jail watches its log and that its action reaches the tables in use.",
         observed="; ".join(seen.steps), attributed=seen.in_kernel, rule=seen.in_kernel, evidence=seen.steps,
     )  # fmt: skip
+
+
+def _ban_cause(seen: BanFacts) -> str:
+    return "a ban does not work as expected" if seen.banned else "bad attempts are not banned"

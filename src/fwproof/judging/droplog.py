@@ -38,7 +38,7 @@ def judge_drop_log(check: Check, facts: Facts) -> Outcome:
     else:
         verdict, reason = Verdict.PASS, "the dropped probe left its line in the log"
     return Outcome(
-        verdict=verdict, reason=reason, cause="" if verdict is Verdict.PASS else "dropped packets are not logged", fix=fix,
-        proved=words["proved"], observed=known.observed, attributed=words["attributed"],
+        verdict=verdict, reason=reason, fix=fix, proved=words["proved"], observed=known.observed,
+        cause="" if verdict is Verdict.PASS else "dropped packets are not logged", attributed=words["attributed"],
         rule=logs[0] if logs else known.decided, evidence=(words["attributed"], *logs),
     )  # fmt: skip

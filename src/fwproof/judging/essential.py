@@ -8,8 +8,8 @@ from fwproof.decision import Decision, Ruling
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Facts, FlowFacts, NeighbourFacts
 from fwproof.flow import Address, Family, Flow, Hook
-from fwproof.judging.flow import past
 from fwproof.flows import loopback, neighbour_packets, reply, request
+from fwproof.judging.flow import past
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Service
@@ -87,9 +87,10 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
         way = "leaving" if direction == "inbound" else "arriving"
         rulings[f"the reply {way}, {reply(flow)},"] = model.evaluate(reply(flow))
     asked, answered = _replies_seen(check, facts)
+    refused = _first_refused(rulings)
     return _outcome(
-        rulings, f"{answered} of {asked} probes that the tables let in were answered" if asked else "no probe was let in",
-        f"replies are dropped by {refused[1].by}" if (refused := _first_refused(rulings)) else "",
+        rulings, f"{answered} of {asked} probes that the tables let in were answered" if asked else "none was let in",
+        f"replies are dropped by {refused[1].by}" if refused else "",
         "Accept RELATED,ESTABLISHED first, in INPUT and in OUTPUT.", seen=answered > 0 if asked else None,
     )  # fmt: skip
 

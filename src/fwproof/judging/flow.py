@@ -59,30 +59,52 @@ _Answer = tuple[Verdict, str, str, str]
 def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     outbound = check.direction == "outbound"
     through = let_through(seen, outbound=outbound)
-    ruling, by = known.ruling, known.ruling.by
-    if ruling.refused:
-        return (
-            Verdict.FAIL, f"should be let through, but is {past(ruling.decision)} by {by}",
-            f"{check.service} is refused {'on the way out' if outbound else 'on the way in'} by {by}",
-            f"Accept {check.service} for {_whom(check)} before this rule, in {_family(check)}.",
-        )  # fmt: skip
-    if known.reply is not None and known.reply.refused:
-        chain = known.reply.by.chain if known.reply.by else "the chain"
-        return (
-            Verdict.FAIL, f"the request is let through, but its reply is {past(known.reply.decision)} by {known.reply.by}",
-            f"replies are dropped by {known.reply.by}",
-            f"Accept RELATED,ESTABLISHED first in {chain}: -I {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        )  # fmt: skip
+    refused = _refused_by_rules(check, known)
+    if refused is not None:
+        return refused
+    if through is True and seen.state is PortState.REPLY_LOST:
+        return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
     if through is True:
-        if seen.state is PortState.REPLY_LOST:
-            return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
         return _allowed_on_the_wire(known, seen)
+    if through is False and known.ruling.decision is Decision.DEPENDS:
+        depends = ", ".join(known.ruling.depends_on)
+        reason = f"refused on the wire; the tables leave it to {depends}, which other traffic may have used up"
+        return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "Repeat it when the limit has recovered."
     if through is False:
-        return _disagree(known, f"the model lets it through, but on the wire it {seen.state.value.replace('-', ' ')}")
+        return _disagree(known, f"the model lets it through, but on the wire it was {_word(seen)}")
     return (
-        Verdict.INCONCLUSIVE, f"the tables let it through, but the wire could not show it: {seen.note or seen.state.value}",
-        "not settled on the wire", "See whether something on the way blocks it, or probe from another vantage.",
-    )  # fmt: skip
+        Verdict.INCONCLUSIVE,
+        f"the tables let it through, but the wire could not show it: {seen.note or _word(seen)}",
+        "not settled on the wire",
+        "See whether something on the way blocks it, or probe from another vantage.",
+    )
+
+
+def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
+    """Return the failure of a flow whose packet or reply the tables refuse, None where they refuse neither."""
+    ruling, answer = known.ruling, known.reply
+    if ruling.refused:
+        way = "out" if check.direction == "outbound" else "in"
+        return (
+            Verdict.FAIL,
+            f"should be let through, but is {past(ruling.decision)} by {ruling.by}",
+            f"{check.service} is refused on the way {way} by {ruling.by}",
+            f"Accept {check.service} for {check.peer} before this rule, in {_family(check)}.",
+        )
+    if answer is None or not answer.refused:
+        return None
+    chain = answer.by.chain if answer.by else "the chain"
+    fix = f"-I {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    return (
+        Verdict.FAIL,
+        f"the request is let through, but its reply is {past(answer.decision)} by {answer.by}",
+        f"replies are dropped by {answer.by}",
+        f"Accept RELATED,ESTABLISHED first in {chain}: {fix}",
+    )
+
+
+def _word(seen: Observation) -> str:
+    return seen.state.value.replace("-", " ")
 
 
 def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
@@ -107,29 +129,35 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     outbound = check.direction == "outbound"
     through = let_through(seen, outbound=outbound)
     ruling, by = known.ruling, known.ruling.by
-    if Decision.ACCEPT in ruling.may and ruling.decision is not Decision.UNKNOWN:
-        hidden = "" if through else f"; on the wire it {_hidden(seen)}"
-        return (
-            Verdict.FAIL, f"should be refused, but is let {'out' if outbound else 'in'} by {by}{hidden}",
-            _leak_cause(check, known), f"Refuse it by default, and accept {check.service} for the named peers only.",
-        )  # fmt: skip
-    if through is True:
-        if ruling.decision is Decision.UNKNOWN:
-            reason = (
-                f"let through on the wire; the tables could not be read to the end ({', '.join(ruling.depends_on)})"
-            )
-            return Verdict.FAIL, reason, "open on the wire", "Refuse this flow."
-        return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")
     if ruling.decision is Decision.UNKNOWN:
-        if through is False:
-            return Verdict.PASS, "refused on the wire; observed only, as a rule could not be read", "", ""
-        return Verdict.INCONCLUSIVE, "neither the tables nor the wire could settle it", "not settled", ""
+        return _denied_on_the_wire(ruling, through)
+    if Decision.ACCEPT in ruling.may:
+        shown = seen.state in {PortState.OPEN, PortState.CLOSED}
+        hidden = "" if shown else f"; on the wire it {_hidden(seen)}"
+        return (
+            Verdict.FAIL,
+            f"should be refused, but is let {'out' if outbound else 'in'} by {by}{hidden}",
+            _leak_cause(check, known),
+            f"Refuse it by default, and accept {check.service} for the named peers only.",
+        )
+    if through is True:
+        return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")
     if through is False:
         return Verdict.PASS, "refused by the tables, and on the wire", "", ""
     note = "something before this firewall stopped the probe, so the wire did not test it"
     if seen.state is PortState.NO_ANSWER:
         note = "no answer on the wire; arrival was not watched"
     return Verdict.PASS, f"refused by the tables; {note}", "", ""
+
+
+def _denied_on_the_wire(ruling: Ruling, through: bool | None) -> _Answer:  # noqa: FBT001 - a three-valued answer
+    """Judge on the wire alone, for this flow, where the tables could not be read to the end."""
+    if through is None:
+        return Verdict.INCONCLUSIVE, "neither the tables nor the wire could settle it", "not settled", ""
+    if through:
+        reason = f"let through on the wire; the tables could not be read to the end ({', '.join(ruling.depends_on)})"
+        return Verdict.FAIL, reason, "open on the wire", "Refuse this flow."
+    return Verdict.PASS, "refused on the wire; observed only, as a rule could not be read", "", ""
 
 
 def _leak_cause(check: Check, known: FlowFacts) -> str:
@@ -141,10 +169,8 @@ def _leak_cause(check: Check, known: FlowFacts) -> str:
 
 
 def _disagree(known: FlowFacts, reason: str) -> _Answer:
-    return (
-        Verdict.FAIL, reason, "model and wire disagree",
-        f"Trace one such packet on the host: {known.flow}. Either the tables changed during the run, or fwproof reads them wrongly.",
-    )  # fmt: skip
+    fix = f"Trace such a packet on the host ({known.flow}): the tables changed during the run, or a rule is misread."
+    return Verdict.FAIL, reason, "model and wire disagree", fix
 
 
 def _hidden(seen: Observation) -> str:
@@ -156,10 +182,6 @@ def _hidden(seen: Observation) -> str:
 def past(decision: Decision) -> str:
     """Return a decision as a past participle, for sentences."""
     return {Decision.DROP: "dropped", Decision.REJECT: "rejected"}.get(decision, decision.value)
-
-
-def _whom(check: Check) -> str:
-    return str(check.peer or "the named peers")
 
 
 def _family(check: Check) -> str:

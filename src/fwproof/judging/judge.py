@@ -17,7 +17,7 @@ from fwproof.results import Outcome
 
 
 def _default(check: Check, facts: Facts) -> Outcome:
-    """A default is asked of the whole space, or of one sample that was sent."""
+    """Judge a default over the whole space, or by one sample that was sent."""
     return judge_flow(check, facts) if check.vantage is not None else judge_default(check, facts)
 
 

@@ -43,18 +43,8 @@ _Answer = tuple[Verdict, str, str, str]
 
 
 def _inside(check: Check, burst: BurstFacts, predicted: int, expected: int, limit: str) -> _Answer:
-    service = check.service
     if predicted != expected:
-        if predicted == 0:
-            return (
-                Verdict.FAIL, f"{limit} should be let in, the tables let in none",
-                f"{service} is refused to the peers that may use it", "Accept the service for its peers first.",
-            )  # fmt: skip
-        off = f"the limiter admits {predicted}, not {expected}"
-        fix = "Check the limit before counting: --rcheck (or --update) … -j DROP first, --set … -j ACCEPT after it."
-        if predicted == burst.sent:
-            off, fix = "no limiter applies to this source", f"Limit new connections to {limit}."
-        return Verdict.FAIL, f"{limit} should be let in: {off}", f"{service}: {off}", fix
+        return _wrong_limit(check, burst, predicted, limit)
     if not burst.arrived:
         return Verdict.INCONCLUSIVE, f"the tables admit {predicted}; no packet of the burst arrived", "not settled", ""
     if burst.arrived < burst.sent:
@@ -68,19 +58,33 @@ def _inside(check: Check, burst: BurstFacts, predicted: int, expected: int, limi
     if burst.answered != burst.admitted:
         return (
             Verdict.FAIL, f"{burst.admitted} were let in as expected, but only {burst.answered} were answered",
-            f"{service}: replies are lost", "See the service's allow checks.",
+            f"{check.service}: replies are lost", "See the service's allow checks.",
         )  # fmt: skip
     return Verdict.PASS, f"exactly {burst.admitted} of {burst.sent} were let in", "", ""
 
 
-def _outside(check: Check, burst: BurstFacts, predicted: int, expected: int) -> _Answer:
-    if predicted > expected or burst.admitted > expected:
-        number = max(predicted, burst.admitted)
+def _wrong_limit(check: Check, burst: BurstFacts, predicted: int, limit: str) -> _Answer:
+    if predicted == 0:
         return (
-            Verdict.FAIL, f"a source outside the named peers is let in {number} times of {burst.sent}: it is not limited at all",
+            Verdict.FAIL, f"{limit} should be let in, the tables let in none",
+            f"{check.service} is refused to the peers that may use it", "Accept the service for its peers first.",
+        )  # fmt: skip
+    off = f"the limiter admits {predicted}, not {check.expected.split()[0]}"
+    fix = "Check the limit before counting: --rcheck (or --update) … -j DROP first, --set … -j ACCEPT after it."
+    if predicted == burst.sent:
+        off, fix = "no limiter applies to this source", f"Limit new connections to {limit}."
+    return Verdict.FAIL, f"{limit} should be let in: {off}", f"{check.service}: {off}", fix
+
+
+def _outside(check: Check, burst: BurstFacts, predicted: int, expected: int) -> _Answer:
+    number = max(predicted, burst.admitted)
+    if number > expected:
+        return (
+            Verdict.FAIL,
+            f"a source outside the named peers is let in {number} times of {burst.sent}: it is not limited at all",
             f"{check.service}: sources outside the named peers are not limited at all",
             "Refuse the sources that no expectation names, or let the limiter see every source.",
-        )  # fmt: skip
+        )
     if not burst.arrived:
         return Verdict.PASS, "the tables let none in; no packet of the burst arrived", "", ""
     return Verdict.PASS, f"limited: {burst.admitted} of {burst.sent} were let in", "", ""

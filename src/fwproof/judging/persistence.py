@@ -31,15 +31,22 @@ def judge_persistence(check: Check, facts: Facts) -> Outcome:
         if differences:
             problems.append(f"what is saved differs from what runs: {differences[0]}")
     links = tuple(f"{loader.link} loads {loader.loads}" for loader in loaders)
+    good = f"{loaders[0].name} loads {path} at boot, and it means the same as what runs" if loaders else ""
+    compared = f"{len(differences)} differences in meaning between {path} and the running tables"
     return Outcome(
-        verdict=Verdict.FAIL if problems else Verdict.PASS,
-        reason="; ".join(problems) or f"{loaders[0].name} loads {path} at boot, and it means the same as what runs",
-        cause="nothing survives a reboot" if saved is None or not loaders else ("saved and running rules differ" if problems else ""),
+        verdict=Verdict.FAIL if problems else Verdict.PASS, reason="; ".join(problems) or good,
+        cause=_cause(problems, survives=saved is not None and bool(loaders)),
         fix=f"apt-get install iptables-persistent; netfilter-persistent save (writes {path})" if problems else "",
-        proved=f"{len(differences)} differences in meaning between {path} and the running tables" if saved is not None else "nothing is saved to compare with",
+        proved=compared if saved is not None else "nothing is saved that could be compared",
         observed=f"enabled at boot: {', '.join(loader.name for loader in loaders) or 'no rule loader'}",
         attributed="; ".join(links), rule=path, evidence=(*links, *differences),
     )  # fmt: skip
+
+
+def _cause(problems: list[str], *, survives: bool) -> str:
+    if not problems:
+        return ""
+    return "saved and running rules differ" if survives else "nothing survives a reboot"
 
 
 def _saved_text(snapshot: Snapshot, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What the wire says of one probe, in words and in the one bit that matters: was it let through?"""
+"""What the wire says of one probe: in words, and in the one bit that matters, whether it was let through."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ TABLE = [
     # expected, model, wire, verdict, words of the reason
     ("allow", "accept", PortState.OPEN, Verdict.PASS, "by the tables, and on the wire"),
     ("allow", "accept", PortState.CLOSED, Verdict.PASS, "by the tables, and on the wire"),
-    ("allow", "accept", PortState.SILENT, Verdict.FAIL, "on the wire it silent"),
+    ("allow", "accept", PortState.SILENT, Verdict.FAIL, "on the wire it was silent"),
     ("allow", "accept", PortState.REPLY_LOST, Verdict.FAIL, "never reached the vantage"),
     ("allow", "accept", PortState.ACCEPTED_SILENT, Verdict.FAIL, "no answer left the host"),
     ("allow", "accept", PortState.NEVER_ARRIVED, Verdict.INCONCLUSIVE, "could not show it"),
