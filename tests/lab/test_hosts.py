@@ -214,6 +214,27 @@ def test_the_alias_is_what_is_looked_up(look, lab, known):
     assert look("run", "proxy", argv=["/usr/bin/id"], ssh={**ssh, "host_key_alias": "the-proxy"})["status"] == 0
 
 
+@pytest.fixture(scope="module")
+def many_keys(lab):
+    """Start a second server on the proxy, with keys of three kinds and OpenSSH's own limit of ten sessions."""
+    own = "/etc/ssh/ssh_host_ed25519_key"
+    script = f"""cd /root; for kind in ecdsa rsa; do ssh-keygen -q -t $kind -N '' -f $kind; done
+        /usr/sbin/sshd -p 2200 -h {own} -h /root/ecdsa -h /root/rsa -o MaxSessions=10 -E /root/sshd.log
+        cat ecdsa.pub rsa.pub {own}.pub"""
+    return {line.split()[0]: line.split()[1] for line in on(lab, "proxy", script).splitlines()}
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
+def test_a_host_with_several_keys_is_known_by_any_of_them(look, known, many_keys, kind):
+    ssh = {**known(f"[10.0.0.100]:2200 {kind} {many_keys[kind]}\n"), "port": 2200}
+    assert look("run", "proxy", argv=["/usr/bin/id"], ssh=ssh)["status"] == 0
+
+
+def test_no_more_sessions_at_once_than_sshd_allows(look, known, many_keys):
+    ssh = {**known(f"[10.0.0.100]:2200 ssh-ed25519 {many_keys['ssh-ed25519']}\n"), "port": 2200}
+    assert look("crowd", "proxy", ssh=ssh, count=60)["right"] == 60
+
+
 # ---- who the auditor is
 
 

@@ -117,6 +117,7 @@ SPOILT = {
     "other schema": (lambda d: edit(d, lambda i: i.update(schema="x")), "is no snapshot"),
     "no host": (lambda d: edit(d, lambda i: i.pop("host")), "not as fwproof collect writes it"),
     "path as name": (lambda d: edit(d, lambda i: i["captures"][0].update(name="../../etc/passwd")), "no capture name"),
+    "path inside": (lambda d: edit(d, lambda i: i["captures"][0].update(name="a/../../x")), "no capture name"),
     "capture a number": (lambda d: edit(d, lambda i: i["captures"].append(7)), "not as fwproof collect writes it"),
     "faults a list": (lambda d: edit(d, lambda i: i.update(faults=[1])), "not as fwproof collect writes it"),
 }
