@@ -177,7 +177,7 @@ def test_five_bad_keys_ban_and_a_good_key_does_not(lab, family):
     request = ["python3", "-c", REQUEST, SERVER[family]]
     assert run(lab, "store-redis", *request, "Bearer lab-good-key") == "200\n"
     source = {4: "10.0.2.11", 6: "fd00:0:0:2::11"}[family]
-    refused = ["Bearer bad", "Basic YWxpY2U6eA==", "", "Bearer lab-good-key from 10.0.0.100", "Bearer bad"]
+    refused = ["Bearer bad", "Basic YWxpY2U6eA==", "", "Bearer lab-good-key and more", "Bearer bad"]
     assert [run(lab, "store-redis", *request, words) for words in refused] == ["401\n"] * 5
     assert f"[auth] Invalid API key from {source}\n" in run(lab, "ai-server", "cat", "/var/log/ollama.log")
     banned = f"fail2ban-client status ollama-api | grep -q '{source}'"
@@ -185,10 +185,25 @@ def test_five_bad_keys_ban_and_a_good_key_does_not(lab, family):
     run(lab, "ai-server", "sh", "-c", wait)
     try:
         assert connects(lab, "store-redis", SERVER[family], 11434) == 0
-        assert "10.0.0.100" not in run(lab, "ai-server", "fail2ban-client", "status", "ollama-api")
     finally:
         run(lab, "ai-server", "fail2ban-client", "set", "ollama-api", "unbanip", source)
     assert connects(lab, "store-redis", SERVER[family], 11434) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "banned"),
+    [
+        ("[auth] Invalid API key from 10.0.5.7", "10.0.5.7"),
+        ("[auth] Invalid API key from fd00:0:0:5::7", "fd00:0:0:5::7"),
+        ("[auth] Authentication failed for alice from 10.0.5.7", "10.0.5.7"),
+        ("[auth] Invalid API key from 10.0.0.100 was the user's name", None),
+        ("[auth] Authentication failed for Invalid API key from 10.0.0.100 from 10.0.5.7", None),
+        ("[web] GET /?Invalid API key from 10.0.0.100", None),
+    ],
+)
+def test_the_repaired_filter_reads_its_own_lines_only(lab, line, banned):
+    words = ["fail2ban-regex", "-o", "ip", f"2026-11-23 20:00:00 {line}", "/etc/fail2ban/filter.d/ollama-auth.conf"]
+    assert lab.run("ai-server", words).stdout.strip() == (banned or "")
 
 
 def test_the_published_jail_watches_nothing(lab):
