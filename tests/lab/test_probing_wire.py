@@ -141,6 +141,7 @@ def setup(net):
         ("router", "rt", "10.2.0.254/24", "fd00:2::fe/64"),
         ("target", "t0", "10.2.0.10/24", "fd00:2::10/64"),
     ):
+        net.run(host, "sysctl", "-qw", f"net.ipv6.conf.{link}.accept_dad=0")
         ip(host, f"address add {four} dev {link}")
         ip(host, f"address add {six} dev {link} nodad")
         ip(host, f"link set {link} up")
@@ -249,6 +250,22 @@ def test_a_control_packet_is_sent_where_no_other_probe_serves(net, agents):
     assert "did arrive" in seen.note
 
 
+def test_a_way_that_comes_up_late_is_not_called_blocked(net, agents, monkeypatch):
+    net.rules("router", "table inet t { chain f { type filter hook forward priority 0; policy drop; } }")
+    with Prober(agents, timing=Timing(window=0.3)) as prober:
+        send, volleys = prober._volley, []
+
+        def opening_after_the_first(cases, timing, tos=0):
+            if cases and volleys:
+                net.rules("router", "")
+            volleys.extend(cases[:1])
+            send(cases, timing, tos)
+
+        monkeypatch.setattr(prober, "_volley", opening_after_the_first)
+        (seen,) = ask(prober, flow(4, TCP, 8080), retries=0)
+    assert (seen.state, seen.sent) == (PortState.OPEN, 2)
+
+
 def test_nothing_arrives_at_all(net, agents):
     net.rules("router", "table inet t { chain f { type filter hook forward priority 0; policy drop; } }")
     with Prober(agents, timing=Timing(window=0.3)) as prober:
@@ -288,8 +305,10 @@ def test_the_kernel_gives_up_resolving_while_we_watch(net, prober, address):
     absent = ip_address(address)
     net.run("vantage", "sysctl", "-qw", f"net.ipv{absent.version}.neigh.v0.retrans_time_ms=50")
     probe = Flow(src=VANTAGE[absent.version], dst=absent, proto=TCP, dport=22)
-    (seen,) = ask(prober, probe, receiver="nobody", window=2.0)
-    assert seen.state is PortState.UNREACHABLE
+    begun = time.monotonic()
+    (seen,) = ask(prober, probe, receiver="nobody", window=8.0)
+    assert time.monotonic() - begun < 6, "the sender's own ICMP error says it at once"
+    assert (seen.state, seen.sent) == (PortState.UNREACHABLE, 1)
     assert address in seen.note, "the sender's own ICMP error is not a router's"
 
 

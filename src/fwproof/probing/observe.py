@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from threading import Lock
-from typing import Self, TypeGuard
+from typing import Self
 
 from fwproof.errors import AgentRefused, HostError
-from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow
+from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.packets import FINGERPRINT_TOS
@@ -21,8 +22,6 @@ from fwproof.probing.verdict import Finding, judge
 from fwproof.probing.volley import Shot, Timing, fire
 
 _BATCH = BLOCK // 8
-_TRANSIENT = {11, 105}  # EAGAIN, ENOBUFS: the sender's queue was full
-_CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,38 +40,6 @@ class Connection:
     def ok(self) -> bool:
         """Whether the connection stood."""
         return self.result in {"connected", "silent", "broken"}
-
-
-@dataclass(slots=True)
-class _Case:
-    """A probe with all its shots so far."""
-
-    probe: Probe
-    shots: list[Shot] = field(default_factory=list)
-    fault: HostError | None = None
-
-    def best(self) -> Shot:
-        """Return the shot that says most: answered, else emitted, else arrived, else the last."""
-
-        def rank(indexed: tuple[int, Shot]) -> tuple[bool, bool, bool, int]:
-            ends = indexed[1].ends()
-            return (ends.returned is not None, ends.emitted is not None, bool(ends.arrival), indexed[0])
-
-        return max(enumerate(self.shots), key=rank)[1]
-
-    def again(self) -> bool:
-        """Whether another packet may tell more. What arrived and was dropped is proven: it is not sent again."""
-        if self.fault or self.shots[-1].fault:
-            return False
-        shot = self.shots[-1]
-        ends = shot.ends()
-        if ends.error:
-            return ends.error in _TRANSIENT
-        if ends.returned or ends.stuck:
-            return False
-        if ends.arrival is None:
-            return True
-        return ends.emitted is not None and len(self.shots) < 2
 
 
 class Prober:
@@ -112,13 +79,13 @@ class Prober:
         with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer.
         """
         timing = self._timing if window is None else replace(self._timing, window=window)
-        cases = [_Case(probe) for probe in probes]
+        cases = [Case(probe) for probe in probes]
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
             self._with_retries(batch, retries, timing)
             self._fingerprint(batch, timing)
         found = {case.probe.ref: self._conclude(case) for case in cases}
-        return self._controlled(found, timing)
+        return found | self._controlled(cases, found, timing)
 
     def burst(
         self, sender: str, receiver: str, flow: Flow, count: int, *, gap: float = 0.02
@@ -128,7 +95,7 @@ class Prober:
         Returns one Observation per packet in the order of sending; raises the HostError that spoiled any.
         """
         timing = replace(self._timing, gap=gap)
-        cases = [_Case(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow)) for n in range(count)]
+        cases = [Case(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow)) for n in range(count)]
         self._with_retries(cases, 0, timing)
         found = []
         for case in cases:
@@ -206,7 +173,7 @@ class Prober:
     def _optional(self, host: str) -> Agent | None:
         return self._watched(host) if host in self._agents else None
 
-    def _with_retries(self, cases: Sequence[_Case], retries: int, timing: Timing) -> None:
+    def _with_retries(self, cases: Sequence[Case], retries: int, timing: Timing) -> None:
         pending = list(cases)
         for _ in range(retries + 1):
             self._volley(pending, timing)
@@ -214,7 +181,7 @@ class Prober:
             if not pending:
                 return
 
-    def _fingerprint(self, cases: Sequence[_Case], timing: Timing) -> None:
+    def _fingerprint(self, cases: Sequence[Case], timing: Timing) -> None:
         """Ask again, with a TOS, where a reset may be the kernel's or a rule's and conntrack does not say."""
         doubtful = []
         for case in cases:
@@ -226,7 +193,7 @@ class Prober:
                 doubtful.append(case)
         self._volley(doubtful, timing, tos=FINGERPRINT_TOS)
 
-    def _volley(self, cases: Sequence[_Case], timing: Timing, tos: int = 0) -> None:
+    def _volley(self, cases: Sequence[Case], timing: Timing, tos: int = 0) -> None:
         shots = []
         self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
@@ -253,7 +220,7 @@ class Prober:
                 continue
             family = shot.flow.family
             if ends.arrival:
-                self._reached.add(_way(probe))
+                self._reached.add(way_of(probe))
             served = ends.returned or ends.emitted
             if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
                 self._untracked.add((probe.receiver, family, shot.flow.proto))
@@ -270,7 +237,7 @@ class Prober:
         silent = (shot.probe.receiver, family, shot.flow.proto) in self._untracked or not receiver.tracks(family)
         return None if silent or shot.ends().arrival is None else False
 
-    def _conclude(self, case: _Case) -> Observation | HostError:
+    def _conclude(self, case: Case) -> Observation | HostError:
         fault = case.fault or next((shot.fault for shot in case.shots if shot.fault), None)
         if fault is not None:
             return fault
@@ -292,43 +259,36 @@ class Prober:
         )
 
     def _controlled(
-        self, found: dict[str, Observation | HostError], timing: Timing
+        self, cases: Sequence[Case], found: Mapping[str, Observation | HostError], timing: Timing
     ) -> dict[str, Observation | HostError]:
-        """Say of every probe that never arrived whether others from the same vantage do."""
-        missing = [
-            seen
-            for seen in found.values()
-            if isinstance(seen, Observation) and seen.state is PortState.NEVER_ARRIVED and seen.answer is None
+        """Say of every probe that never arrived whether others from the same vantage do.
+
+        Where the first packet to arrive on a way is a control, the way may just have come up (neighbours on it
+        were being resolved): the probes are sent once more, after the control.
+        """
+        missing = [case for case in cases if is_missing(found[case.probe.ref])]
+        late = [case for case in missing if way_of(case.probe) not in self._reached]
+        controls = [
+            Case(replace(probe, ref=f"control-{index}", flow=flow))
+            for probe in {way_of(case.probe): case.probe for case in late}.values()
+            for index, flow in enumerate(controls_for(probe.flow))
         ]
-        ways = {_way(seen.probe): seen.probe for seen in missing}
-        unproven = {way: probe for way, probe in ways.items() if way not in self._reached}
-        cases = [
-            _Case(replace(probe, ref=f"control-{index}", flow=flow))
-            for probe in unproven.values()
-            for index, flow in enumerate(_controls(probe.flow))
-        ]
-        self._with_retries(cases, 0, timing)
-        said = {_way(seen.probe): seen for seen in found.values() if _refused_on_the_way(seen)}
-        return found | {seen.probe.ref: self._with_control(seen, said.get(_way(seen.probe))) for seen in missing}
+        self._with_retries(controls, 0, timing)
+        again = [case for case in late if way_of(case.probe) in self._reached]
+        if again:
+            self._with_retries(again, 0, timing)
+            self._fingerprint(again, timing)
+        said = {way_of(seen.probe): seen for seen in found.values() if refused_on_the_way(seen)}
+        concluded = {case.probe.ref: self._conclude(case) for case in missing}
+        return {
+            ref: self._with_control(seen, said.get(way_of(seen.probe))) if is_missing(seen) else seen
+            for ref, seen in concluded.items()
+        }
 
     def _with_control(self, seen: Observation, said: Observation | None) -> Observation:
-        if _way(seen.probe) in self._reached:
+        if way_of(seen.probe) in self._reached:
             return replace(seen, note=f"{seen.note} Another packet from the same vantage did arrive.")
         note = "Nothing from this vantage arrives there: not this probe, nor control packets (ICMP, UDP/33434, TCP/80)."
         if said is not None:
             note = f"{note} Of another probe, {said.note}"
         return replace(seen, state=PortState.UNREACHABLE, note=note)
-
-
-def _way(probe: Probe) -> tuple[str, str, Family]:
-    return (probe.sender, probe.receiver, probe.flow.family)
-
-
-def _refused_on_the_way(seen: Observation | HostError) -> TypeGuard[Observation]:
-    return isinstance(seen, Observation) and seen.state is PortState.UNREACHABLE and seen.answer is not None
-
-
-def _controls(flow: Flow) -> Iterable[Flow]:
-    for proto, port in _CONTROLS:
-        number = ICMPV6 if proto == ICMP and flow.family is Family.IPV6 else proto
-        yield Flow(src=flow.src, dst=flow.dst, proto=number, dport=port, ttl=flow.ttl)

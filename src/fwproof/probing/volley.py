@@ -92,7 +92,7 @@ class Shot:
     def settled(self, now: float, timing: Timing) -> bool:
         """Whether nothing more is to be expected; ``now`` is the auditor's monotonic clock."""
         ends = self.ends()
-        if self.fault or self.error or ends.returned:
+        if self.fault or self.error or ends.returned or ends.stuck:
             return True
         if ends.emitted:
             return now - self.noticed.setdefault("emitted", now) > timing.window

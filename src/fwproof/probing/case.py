@@ -1,0 +1,69 @@
+"""A probe with all the packets it took, and what the probes of one way say about each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+from fwproof.errors import HostError
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family, Flow
+from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.volley import Shot
+
+_TRANSIENT = {11, 105}  # EAGAIN, ENOBUFS: the sender's queue was full
+_CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))
+
+
+@dataclass(slots=True)
+class Case:
+    """A probe with all its shots so far."""
+
+    probe: Probe
+    shots: list[Shot] = field(default_factory=list)
+    fault: HostError | None = None
+
+    def best(self) -> Shot:
+        """Return the shot that says most: answered, else emitted, else arrived, else the last."""
+
+        def rank(indexed: tuple[int, Shot]) -> tuple[bool, bool, bool, int]:
+            ends = indexed[1].ends()
+            return (ends.returned is not None, ends.emitted is not None, bool(ends.arrival), indexed[0])
+
+        return max(enumerate(self.shots), key=rank)[1]
+
+    def again(self) -> bool:
+        """Whether another packet may tell more. What arrived and was dropped is proven: it is not sent again."""
+        if self.fault or self.shots[-1].fault:
+            return False
+        shot = self.shots[-1]
+        ends = shot.ends()
+        if ends.error:
+            return ends.error in _TRANSIENT
+        if ends.returned or ends.stuck:
+            return False
+        if ends.arrival is None:
+            return True
+        return ends.emitted is not None and len(self.shots) < 2
+
+
+def way_of(probe: Probe) -> tuple[str, str, Family]:
+    """Return what probes share that take the same way: sender, receiver and family."""
+    return (probe.sender, probe.receiver, probe.flow.family)
+
+
+def is_missing(seen: Observation | HostError) -> TypeGuard[Observation]:
+    """Tell whether a probe never arrived, and nobody on the way said why."""
+    return isinstance(seen, Observation) and seen.state is PortState.NEVER_ARRIVED and seen.answer is None
+
+
+def refused_on_the_way(seen: Observation | HostError) -> TypeGuard[Observation]:
+    """Tell whether somebody on the way said that there is no way."""
+    return isinstance(seen, Observation) and seen.state is PortState.UNREACHABLE and seen.answer is not None
+
+
+def controls_for(flow: Flow) -> Iterable[Flow]:
+    """Return flows between the same ends that may arrive where this one did not."""
+    for proto, port in _CONTROLS:
+        number = ICMPV6 if proto == ICMP and flow.family is Family.IPV6 else proto
+        yield Flow(src=flow.src, dst=flow.dst, proto=number, dport=port, ttl=flow.ttl)
