@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import textwrap
+import time
 from ipaddress import IPv4Address
 
 AGENT = textwrap.dedent(
@@ -85,7 +86,9 @@ table inet watch {
 def available():
     """Return why no scratch kernel can be had here, or an empty text."""
     tried = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "nft", "list", "ruleset"], capture_output=True, text=True,
+        ["unshare", "--user", "--map-root-user", "--net", "nft", "list", "ruleset"],
+        capture_output=True,
+        text=True,
         check=False,
     )
     return "" if tried.returncode == 0 else f"no namespaces with netfilter here: {tried.stderr.strip()}"
@@ -109,7 +112,10 @@ class Kernel:
         environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         self.process = subprocess.Popen(
             ["unshare", "--user", "--map-root-user", "--net", "--kill-child", sys.executable, "-IS", "-c", AGENT],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         # 02:…:99 is nobody, so that what the host sends is not routed by it a second time
         try:
@@ -144,6 +150,16 @@ class Kernel:
     def watched(self):
         found = json.loads(self.run("nft", "-j", "list", "counters", "table", "inet", "watch"))
         return {o["counter"]["name"]: o["counter"]["packets"] for o in found["nftables"] if "counter" in o}
+
+    def settle(self, arrived):
+        """Wait until as many packets have arrived as were sent; return all counters."""
+        for _ in range(100):
+            now = self.watched()
+            if now["arrived"] >= arrived:
+                break
+            time.sleep(0.01)
+        assert now["arrived"] == arrived
+        return now
 
     def send(self, packets):
         self._ask({"packets": packets})

@@ -5,16 +5,22 @@ from ipaddress import ip_address
 
 from fwproof.flow import CtState, Flow
 
-SOURCES = {4: ["10.0.0.1", "10.0.0.100", "10.0.5.7", "192.0.2.9", "203.0.113.4"],
-           6: ["fd00:0:0:1::1", "fd00:0:0:1::100", "fd00:0:0:5::7", "2001:db8::9", "2001:db8:1::4"]}
+SOURCES = {
+    4: ["10.0.0.1", "10.0.0.100", "10.0.5.7", "192.0.2.9", "203.0.113.4"],
+    6: ["fd00:0:0:1::1", "fd00:0:0:1::100", "fd00:0:0:5::7", "2001:db8::9", "2001:db8:1::4"],
+}
 OWN = {4: "10.0.0.10", 6: "fd00:0:0:1::10"}
 BEYOND = {4: "10.9.0.7", 6: "fd00:9::7"}
 PORTS = [22, 53, 80, 8080, 11434]
 MACS = ["02:00:00:00:00:01", "02:00:00:00:00:77"]
-NETS = {4: ["10.0.0.0/16", "10.0.0.1", "10.0.0.100/32", "192.0.2.0/24", "10.0.5.0/255.0.255.0"],
-        6: ["fd00::/48", "fd00:0:0:1::1", "2001:db8::/32", "fd00::7/ffff::ffff", "fd00:0:0:5::/64"]}
-REJECTS = {4: ["icmp-port-unreachable", "icmp-admin-prohibited", "icmp-host-prohibited"],
-           6: ["icmp6-port-unreachable", "icmp6-adm-prohibited"]}
+NETS = {
+    4: ["10.0.0.0/16", "10.0.0.1", "10.0.0.100/32", "192.0.2.0/24", "10.0.5.0/255.0.255.0"],
+    6: ["fd00::/48", "fd00:0:0:1::1", "2001:db8::/32", "fd00::7/ffff::ffff", "fd00:0:0:5::/64"],
+}
+REJECTS = {
+    4: ["icmp-port-unreachable", "icmp-admin-prohibited", "icmp-host-prohibited"],
+    6: ["icmp6-port-unreachable", "icmp6-adm-prohibited"],
+}
 
 
 class Tables:
@@ -49,11 +55,26 @@ class Tables:
         rng = self.rng
         kind = rng.random()
         if kind < 0.35:
-            options = ["", "--dport {p}", "! --dport {p}", "--dport 50:9000", "--sport 1024:30000", "! --sport :40000",
-                       "--syn", "! --syn", "--tcp-flags SYN,ACK,FIN ACK", "--tcp-flags ALL NONE",
-                       "! --tcp-flags RST,ACK RST", "--dport {p} --tcp-flags FIN,SYN,RST,ACK SYN"]
-            many = ["-m multiport --dports {p},443,8000:8100", "-m multiport ! --dports {p},53",
-                    "-m multiport --ports {p},1024:2048", "-m multiport --sports 1024:20000,{p}"]
+            options = [
+                "",
+                "--dport {p}",
+                "! --dport {p}",
+                "--dport 50:9000",
+                "--sport 1024:30000",
+                "! --sport :40000",
+                "--syn",
+                "! --syn",
+                "--tcp-flags SYN,ACK,FIN ACK",
+                "--tcp-flags ALL NONE",
+                "! --tcp-flags RST,ACK RST",
+                "--dport {p} --tcp-flags FIN,SYN,RST,ACK SYN",
+            ]
+            many = [
+                "-m multiport --dports {p},443,8000:8100",
+                "-m multiport ! --dports {p},53",
+                "-m multiport --ports {p},1024:2048",
+                "-m multiport --sports 1024:20000,{p}",
+            ]
             if rng.random() < 0.3:
                 return ["-p tcp " + rng.choice(many).format(p=rng.choice(PORTS))]
             return ["-p tcp -m tcp " + rng.choice(options).format(p=rng.choice(PORTS))]
@@ -80,7 +101,7 @@ class Tables:
             f"-m iprange {self._bang()}--src-range {first}-{last}",
             f"-m {hop[0]} --{hop[1]}-{rng.choice(['eq', 'lt', 'gt'])} {rng.choice([63, 64, 65])}",
             f"-m length {self._bang()}--length {rng.choice(['40', '28:40', '60:', ':59', '20:64'])}",
-            f"-m comment --comment \"{rng.choice(['plain', 'two words', '-j DROP', 'a ! b'])}\"",
+            f'-m comment --comment "{rng.choice(["plain", "two words", "-j DROP", "a ! b"])}"',
             f"-m tos {self._bang()}--tos {rng.choice(['0x10/0x10', '0x00/0xff', '0x08/0xff'])}",
             f"-m dscp {self._bang()}--dscp {rng.choice(['0x00', '0x04', '0x2e'])}",
             f"-m pkttype {self._bang()}--pkt-type {rng.choice(['unicast', 'multicast'])}",
@@ -100,9 +121,21 @@ class Tables:
 
     def _target(self, table, chain, callable_chains):
         rng = self.rng
-        marks = ["--set-xmark 0x1/0xffffffff", "--set-xmark 0x2/0x2", "--or-mark 0x4", "--and-mark 0xfffffffe",
-                 "--xor-mark 0x3"]
-        choices = ["", "-j ACCEPT", "-j ACCEPT", "-j DROP", "-j RETURN", '-j NFLOG --nflog-prefix "x y" --nflog-group 7']
+        marks = [
+            "--set-xmark 0x1/0xffffffff",
+            "--set-xmark 0x2/0x2",
+            "--or-mark 0x4",
+            "--and-mark 0xfffffffe",
+            "--xor-mark 0x3",
+        ]
+        choices = [
+            "",
+            "-j ACCEPT",
+            "-j ACCEPT",
+            "-j DROP",
+            "-j RETURN",
+            '-j NFLOG --nflog-prefix "x y" --nflog-group 7',
+        ]
         choices += [f"-j {name}" for name in callable_chains] * 2 + [f"-g {name}" for name in callable_chains]
         if table == "filter" and not self.outward:  # its answer would go through OUTPUT as well
             choices += [f"-j REJECT --reject-with {rng.choice(REJECTS[self.version])}"]
@@ -165,8 +198,10 @@ def new_flow(rng, version, way, port):
 
 
 def _icmp(rng, version, common):
-    kinds = {4: [(8, 0, "NEW"), (13, 0, "NEW"), (0, 0, "INVALID")],
-             6: [(128, 0, "NEW"), (129, 0, "INVALID"), (135, 0, "UNTRACKED")]}[version]
+    kinds = {
+        4: [(8, 0, "NEW"), (13, 0, "NEW"), (0, 0, "INVALID")],
+        6: [(128, 0, "NEW"), (129, 0, "INVALID"), (135, 0, "UNTRACKED")],
+    }[version]
     kind, code, state = rng.choice(kinds)
     proto = 1 if version == 4 else 58
     return Flow(proto=proto, icmp_type=kind, icmp_code=code, ctstate=CtState(state), **common)

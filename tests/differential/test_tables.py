@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -36,7 +37,10 @@ def kernel(tmp_path_factory):
     reason = k.available()
     assert not reason, reason
     scratch = k.Kernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (scratch.run("ip", "-j", "addr"), scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"))
+    scratch.facts = (
+        scratch.run("ip", "-j", "addr"),
+        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
+    )
     time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
     yield scratch
     scratch.close()
@@ -106,8 +110,6 @@ def volley(rng, version, expected, outward, port):
 
 def answered(rng, version, expected, port):
     """Return a UDP packet that the host sends and what comes back: a reply, or an ICMP error about it."""
-    from ipaddress import ip_address
-
     own, peer = ip_address(OWN[version]), ip_address(rng.choice(SOURCES[version]))
     asked = Flow(src=own, dst=peer, proto=17, sport=port, dport=53, length=28 if version == 4 else 48)
     leaf = expected.add(asked)
@@ -139,12 +141,7 @@ def disagreements(kernel, rng, serial, tamper=None):
     before = kernel.watched()
     kernel.send(packets)
     arrived = sum(kind == "frame" for kind, _, _ in packets)
-    for _ in range(100):
-        now = kernel.watched()
-        if now["arrived"] - before["arrived"] >= arrived:
-            break
-        time.sleep(0.01)
-    assert now["arrived"] - before["arrived"] == arrived
+    now = kernel.settle(before["arrived"] + arrived)
     found = []
     for name in ("output",) if outward else ("input", "forward"):
         seen = now[name] - before[name]

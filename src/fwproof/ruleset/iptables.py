@@ -14,12 +14,21 @@ from dataclasses import dataclass, field, replace
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.ruleset import numbers
+from fwproof.ruleset.asks import Constant, Opaque, Sort
 from fwproof.ruleset.matches import base_match, module_matches
 from fwproof.ruleset.model import (
-    Act, Chain, Counters, Honesty, Match, Rule, Ruleset, Table, Target, Unparsed,
+    Act,
+    Chain,
+    Counters,
+    Honesty,
+    Match,
+    Rule,
+    Ruleset,
+    Table,
+    Target,
+    Unparsed,
 )  # fmt: skip
 from fwproof.ruleset.targets import target_of
-from fwproof.ruleset.asks import Constant, Opaque, Sort
 from fwproof.ruleset.words import BASE, Instance, Option, Word, owner_of, split, take
 
 BUILT_IN = {
@@ -31,6 +40,7 @@ BUILT_IN = {
 }
 """The tables of iptables with their base chains."""
 
+_WITHOUT_OPTIONS = {"ACCEPT", "DROP", "RETURN"}
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] +(?=-)", re.ASCII)
 _CHAIN = re.compile(r":(\S+) +(\S+)(?: +\[(\d+):(\d+)\])?$", re.ASCII)
 _INCOMPATIBLE = re.compile(r"# Table `(.*)' is incompatible, use 'nft' tool")
@@ -267,7 +277,7 @@ def _place(parts: _Parts, option: Option) -> None:
         parts.strays.extend(option.arguments[1:])
     elif option.name in BASE.values():
         parts.base.append(option)
-    elif parts.latest is not None and parts.latest is parts.target:
+    elif parts.latest is not None and parts.latest is parts.target and parts.latest.module not in _WITHOUT_OPTIONS:
         parts.latest.options.append(option)
     else:
         _place_in_module(parts, option)

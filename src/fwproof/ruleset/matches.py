@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fwproof.flow import CtState, Family
-from fwproof.ruleset import numbers
-from fwproof.ruleset.model import Match
+from fwproof.ruleset import numbers, rates
 from fwproof.ruleset.asks import (
-    AddressType, Bits, ConnLimit, Conntrack, Constant, EitherPort, Fragment, HashLimit, Interface, Limit, OneOf,
-    Opaque, Oracle, Recent, Test, Within,
+    AddressType,
+    Bits,
+    Conntrack,
+    Constant,
+    EitherPort,
+    Fragment,
+    Interface,
+    OneOf,
+    Opaque,
+    Oracle,
+    Test,
+    Within,
 )  # fmt: skip
+from fwproof.ruleset.model import Match
+from fwproof.ruleset.rates import Asked
 from fwproof.ruleset.words import MODULES, Instance, Option
-
-Asked = tuple[Test, bool, str]
-"""A test, whether it is negated, and the text it came from."""
 
 Builder = Callable[[Sequence[Option], Family], list[Asked]]
 
@@ -52,10 +60,12 @@ def module_matches(instance: Instance, family: Family) -> list[Match]:
     """Return the matches of one module instance; a single opaque one where anything in it is not understood."""
     builder = _BUILDERS.get(instance.module)
     try:
-        if builder is None or any(o.name not in MODULES[instance.module] for o in instance.options):
-            raise ValueError(instance.module)
-        asked = builder(instance.options, family)
+        asked = None
+        if builder is not None and all(o.name in MODULES[instance.module] for o in instance.options):
+            asked = builder(instance.options, family)
     except (ValueError, KeyError, IndexError):
+        asked = None
+    if asked is None:
         return [_opaque(instance)]
     return [Match(module=instance.module, text=text, test=test, negated=negated) for test, negated, text in asked]
 
@@ -68,15 +78,11 @@ def _opaque(instance: Instance) -> Match:
     return Match(module=instance.module, text=instance.text, test=Opaque(instance.text))
 
 
-def _text(option: Option) -> str:
-    return f"! {option.text}" if option.negated else option.text
-
-
 def _each(convert: Callable[[Option, Family], Test]) -> Builder:
     """Make a builder from a function that turns each option, on its own, into a test."""
 
     def build(options: Sequence[Option], family: Family) -> list[Asked]:
-        return [(convert(option, family), option.negated, _text(option)) for option in options]
+        return [(convert(option, family), option.negated, option.full) for option in options]
 
     return build
 
@@ -134,8 +140,8 @@ def _conntrack(options: Sequence[Option], _family: Family) -> list[Asked]:
             if option.negated:
                 direction = "reply" if direction == "original" else "original"
         else:
-            rest.append(_text(option))
-    text = " ".join(_text(option) for option in options)
+            rest.append(option.full)
+    text = " ".join(option.full for option in options)
     return [(Conntrack(states, negated, direction, " ".join(rest)), False, text)]
 
 
@@ -198,77 +204,8 @@ def _addrtype(options: Sequence[Option], _family: Family) -> list[Asked]:
         test: Test = AddressType("src" if option.name == "--src-type" else "dst", kinds, option.text)
         if limited:
             test = Oracle("addrtype", f"addrtype {option.text} on the packet's interface")
-        asked.append((test, option.negated, _text(option)))
+        asked.append((test, option.negated, option.full))
     return asked
-
-
-def _options(options: Sequence[Option], *flags: str) -> dict[str, str]:
-    """Return option names to their argument (empty for flags); an option given twice is not understood."""
-    found: dict[str, str] = {}
-    for option in options:
-        if option.name in found or (option.negated and option.name not in flags):
-            raise ValueError(option.text)
-        found[option.name] = option.arguments[0] if option.arguments else ""
-    return found
-
-
-def _recent(options: Sequence[Option], family: Family) -> list[Asked]:
-    actions = ("--set", "--rcheck", "--update", "--remove")
-    found = _options(options, *actions)
-    (action,) = [name for name in actions if name in found]
-    test = Recent(
-        action=action[2:],
-        list=found.get("--name", "DEFAULT"),
-        seconds=numbers.whole(found.get("--seconds", "0"), 2**32),
-        hitcount=numbers.whole(found.get("--hitcount", "0"), 65535),
-        mask=numbers.mask(found.get("--mask"), family),
-        side="dst" if "--rdest" in found else "src",
-        ttl="--rttl" in found,
-    )
-    return [(test, any(option.negated for option in options), " ".join(_text(option) for option in options))]
-
-
-def _limit(options: Sequence[Option], _family: Family) -> list[Asked]:
-    found = _options(options)
-    count, seconds = numbers.rate(found.get("--limit", "3/hour"))
-    test = Limit(count, seconds, numbers.whole(found.get("--limit-burst", "5"), 10000))
-    return [(test, False, " ".join(option.text for option in options))]
-
-
-def _hashlimit(options: Sequence[Option], family: Family) -> list[Asked]:
-    names = ("--hashlimit-upto", "--hashlimit", "--hashlimit-above")
-    found = _options(options, *names)
-    (name,) = [name for name in names if name in found]
-    count, seconds = numbers.rate(found[name])
-    negated = any(option.negated for option in options)
-    modes = found.get("--hashlimit-mode", "")
-    if "--hashlimit-rate-match" in found:
-        raise ValueError(name)
-    test = HashLimit(
-        list=found["--hashlimit-name"],
-        above=(name == "--hashlimit-above") != negated,
-        count=count,
-        seconds=seconds,
-        burst=numbers.whole(found.get("--hashlimit-burst", "5"), 1_000_000),
-        mode=tuple(modes.split(",")) if modes else (),
-        srcmask=numbers.mask(found.get("--hashlimit-srcmask"), family),
-        expire=numbers.whole(found.get("--hashlimit-htable-expire", str(seconds * 1000)), 2**32) / 1000,
-    )
-    return [(test, False, " ".join(_text(option) for option in options))]
-
-
-def _connlimit(options: Sequence[Option], family: Family) -> list[Asked]:
-    names = ("--connlimit-above", "--connlimit-upto")
-    found = _options(options, *names)
-    (name,) = [name for name in names if name in found]
-    negated = any(option.negated for option in options)
-    test = ConnLimit(
-        above=(name == "--connlimit-above") != negated,
-        limit=numbers.whole(found[name], 2**32),
-        mask=numbers.mask(found.get("--connlimit-mask"), family),
-        side="dst" if "--connlimit-daddr" in found else "src",
-    )
-    return [(test, False, " ".join(_text(option) for option in options))]
 
 
 def _oracle(kind: str, *, each: bool = False) -> Builder:
@@ -278,7 +215,7 @@ def _oracle(kind: str, *, each: bool = False) -> Builder:
         if len(options) > 1 and any(option.negated for option in options):
             raise ValueError(kind)
         name = " ".join([kind, *(" ".join(o.arguments) if len(options) == 1 else o.text for o in options)])
-        text = " ".join(_text(option) for option in options)
+        text = " ".join(option.full for option in options)
         return [(Oracle(kind, name, each), any(option.negated for option in options), text)]
 
     return build
@@ -304,10 +241,10 @@ _BUILDERS: dict[str, Builder] = {
     "mac": _each(_mac),
     "pkttype": _each(_pkttype),
     "addrtype": _addrtype,
-    "recent": _recent,
-    "limit": _limit,
-    "hashlimit": _hashlimit,
-    "connlimit": _connlimit,
+    "recent": rates.recent,
+    "limit": rates.limit,
+    "hashlimit": rates.hashlimit,
+    "connlimit": rates.connlimit,
     "statistic": _oracle("statistic", each=True),
     "owner": _oracle("owner"),
     "set": _oracle("set"),

@@ -83,7 +83,7 @@ def address_range(field: str, text: str, family: Family) -> Test:
 
 def protocol(text: str) -> int | None:
     """Return a protocol number, None for ``all`` and 0, which match every packet."""
-    number = PROTOCOLS[text.lower()] if text.lower() in PROTOCOLS else None
+    number = PROTOCOLS.get(text.lower())
     if number is None:
         number = 0 if text.lower() == "all" else whole(text, 255)
     return number or None

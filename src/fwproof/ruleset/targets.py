@@ -37,15 +37,17 @@ def target_of(instance: Instance | None, *, goto: bool, chains: Collection[str],
     if name in chains:
         return Target(act=Act.GOTO if goto else Act.JUMP, name=name, text=text, chain=name)
     try:
-        if goto or any(option.negated for option in instance.options):
-            raise ValueError(text)
-        return _extension(name, text, instance.options, family)
+        return _extension(name, text, instance.options, family, goto=goto)
     except (ValueError, KeyError, IndexError):
         reason = f"{'-g' if goto else '-j'} {text} is neither a chain of its table nor a target that is understood"
         return Target(act=Act.UNKNOWN, name=name, text=text, reason=reason)
 
 
-def _extension(name: str, text: str, options: list[Option], family: Family) -> Target:
+def _extension(  # noqa: C901, PLR0911 - one return for each kind of target
+    name: str, text: str, options: list[Option], family: Family, *, goto: bool
+) -> Target:
+    if goto or any(option.negated for option in options):
+        raise ValueError(text)
     found = {option.name: (option.arguments[0] if option.arguments else "") for option in options}
     if name in _PLAIN:
         if options and name not in {"SNAT", "MASQUERADE"}:

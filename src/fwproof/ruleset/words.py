@@ -102,6 +102,11 @@ class Option:
         """The option as one reads it, without the negation."""
         return " ".join((self.name, *self.arguments))
 
+    @property
+    def full(self) -> str:
+        """The option as one reads it, with its negation."""
+        return f"! {self.text}" if self.negated else self.text
+
 
 @dataclass(slots=True)
 class Instance:

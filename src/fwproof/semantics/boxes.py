@@ -14,7 +14,19 @@ from ipaddress import IPv4Address, IPv6Address
 from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, Address, CtState, Family, Flow
 from fwproof.ruleset.asks import (
-    AddressType, Bits, Constant, EitherPort, Fragment, Interface, OneOf, Opaque, Oracle, Ranges, Rate, Recent, Test,
+    AddressType,
+    Bits,
+    Constant,
+    EitherPort,
+    Fragment,
+    Interface,
+    OneOf,
+    Opaque,
+    Oracle,
+    Ranges,
+    Rate,
+    Recent,
+    Test,
     Within,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Rule, Target
@@ -206,7 +218,7 @@ class Box:
             question = Question(str(test), f"{getattr(test, 'field', 'fragment')} of the packet", None)
         return replace(question, turned=negated), self
 
-    def change(self, target: Target, context: Context) -> Box:
+    def change(self, target: Target, context: Context) -> Box:  # noqa: PLR0911 - one return for each target
         """Return the box as a target leaves it."""
         if target.act is Act.NOTRACK:
             return replace(self, state=CtState.UNTRACKED) if context.untracked_yet else self
@@ -257,7 +269,7 @@ class Box:
             src=make(value["src"]), dst=make(value["dst"]), proto=proto, sport=value["sport"] if ported else None,
             dport=value["dport"] if ported else None, flags=flags if proto == TCP else frozenset(),
             icmp_type=None if icmp is None else icmp >> 8, icmp_code=None if icmp is None else icmp & 255,
-            iif=names["iif"] or None, oif=names["oif"] or None, ctstate=self.state, ctdir=self.direction,
+            iif=_real(names["iif"]), oif=_real(names["oif"]), ctstate=self.state, ctdir=self.direction,
             ttl=value["ttl"], length=value["length"], tos=value["tos"],
         )  # fmt: skip
 
@@ -269,6 +281,11 @@ class Box:
         if field in {"src", "dst"}:  # the first address of a network is no ordinary one
             return next((low + 1 for low, high in spans if low < high), spans[0][0])
         return next((low for low, _ in spans if low), spans[0][0])
+
+
+def _real(name: str) -> str:
+    """Return an interface name that stands for a group of names: ``eth*`` and, empty, any other."""
+    return name.replace("*", "99") or "other0"
 
 
 def _mix(old: int | None, mask: int, new: int | None, keep: int) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
-from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Oracle, Opaque, Rate, Recent, Test
+from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Opaque, Oracle, Rate, Recent, Test
 from fwproof.ruleset.model import Rule
 from fwproof.semantics.packet import Packet
 

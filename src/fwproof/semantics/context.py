@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Hook
-from fwproof.ruleset.asks import Constant, Conntrack, Interface, OneOf, Oracle, Rate, Test, Within, Opaque
+from fwproof.ruleset.asks import Conntrack, Constant, Interface, OneOf, Opaque, Oracle, Rate, Test, Within
 from fwproof.ruleset.model import Match
 
 FALSE = Constant(value=False)

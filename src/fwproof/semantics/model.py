@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from fwproof.decision import Decision, Ruling, RuleRef
+from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
 from fwproof.ruleset import iptables
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
@@ -272,8 +272,10 @@ def _unread(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
     reasons = []
     if any(r.mentions_legacy for r in rulesets) and not any(r.backend == "legacy" for r in rulesets):
         reasons.append(f"{program}-save says that there are legacy tables as well, and they were not read")
-    for ruleset in rulesets:
-        for unparsed in ruleset.unparsed:
-            if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables:
-                reasons.append(f"{ruleset.source}:{unparsed.line}: {unparsed.reason}")
+    reasons += [
+        f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
+        for ruleset in rulesets
+        for unparsed in ruleset.unparsed
+        if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables
+    ]
     return tuple(reasons)

@@ -9,7 +9,19 @@ from typing import Protocol, Self
 from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow
 from fwproof.ruleset.asks import (
-    AddressType, Bits, Constant, EitherPort, Fragment, Interface, OneOf, Opaque, Oracle, Rate, Recent, Test, Within,
+    AddressType,
+    Bits,
+    Constant,
+    EitherPort,
+    Fragment,
+    Interface,
+    OneOf,
+    Opaque,
+    Oracle,
+    Rate,
+    Recent,
+    Test,
+    Within,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.numbers import FLAGS
@@ -64,16 +76,16 @@ class Packet:
         """Return the one answer that a packet gives to a match, which may be a question back."""
         test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context)
         if isinstance(test, Rate | Oracle | Opaque):
-            return (self._ask(test, negated, rule, visit),)
+            return (self._ask(test, rule, visit, negated=negated),)
         if isinstance(test, Fragment) or not self.flow.fragment:
             answer = self._exact(test)
         else:
             answer = None if _transport(test) else self._exact(test)
         if answer is None:
             return ((False, self),)
-        return ((_turn(answer, negated), self),)
+        return ((_turn(answer, negated=negated), self),)
 
-    def _ask(self, test: Rate | Oracle | Opaque, negated: bool, rule: RuleRef, visit: int) -> tuple[Answer, Packet]:
+    def _ask(self, test: Rate | Oracle | Opaque, rule: RuleRef, visit: int, *, negated: bool) -> tuple[Answer, Packet]:
         after, certain = self, None
         if isinstance(test, Recent):
             spot = (test.list, test.side)
@@ -86,9 +98,9 @@ class Packet:
             certain = certain if simulated is None else simulated
         if certain is not None:
             return certain != negated, after
-        return _turn(question_of(test, rule, visit), negated), after
+        return _turn(question_of(test, rule, visit), negated=negated), after
 
-    def _exact(self, test: Test) -> Answer | None:
+    def _exact(self, test: Test) -> Answer | None:  # noqa: PLR0911 - one return for each kind of test
         """Return what the header says; None where the protocol lacks the field, which no negation turns."""
         if isinstance(test, Constant):
             return test.value
@@ -128,7 +140,7 @@ class Packet:
             return value & test.mask == test.value
         return any(low <= value <= high for low, high in test.ranges)
 
-    def _value(self, field: str) -> int | Question | None:
+    def _value(self, field: str) -> int | Question | None:  # noqa: PLR0911 - one return for each field
         flow = self.flow
         if field in {"src", "dst"}:
             return int(flow.src if field == "src" else flow.dst)
@@ -194,7 +206,7 @@ def _transport(test: Test) -> bool:
     return isinstance(test, EitherPort) or getattr(test, "field", "") in {"sport", "dport", "icmp", "flags"}
 
 
-def _turn(answer: Answer, negated: bool) -> Answer:
+def _turn(answer: Answer, *, negated: bool) -> Answer:
     if isinstance(answer, Question):
         return replace(answer, turned=answer.turned != negated)
     return answer != negated

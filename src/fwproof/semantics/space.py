@@ -97,19 +97,20 @@ def accepted_outside(  # noqa: PLR0913 - a question has these parts, all but thr
     known = model.addresses.interfaces if model.addresses else ()
     extra = [item for claim in claims for item in claim.items()]
     space = space_of(family, model.rules(family), extra, (*(n for n in known if n != "lo"), "lo"))
-    products = [_product(space, claim) for claim in claims]
+    products = [product_of(space, claim) for claim in claims]
     found: list[tuple[Leaf[Box], list[Box]]] = []
     for state in states:
-        start = _start(space, state, Hook(hook), loopback=loopback)
-        for leaf in _walk(model, Hook(hook), family, start):
+        start = start_of(space, state, Hook(hook), loopback=loopback)
+        for leaf in walk_boxes(model, Hook(hook), family, start):
             if leaf.decision in {Decision.ACCEPT, Decision.UNKNOWN}:
-                rest = _outside(leaf.subject, products)
+                rest = outside(leaf.subject, products)
                 if rest:
                     found.append((leaf, rest))
-    return [leak for group in _by_rule(found) for leak in _leaks(model, Hook(hook), group)]
+    return [leak for group in by_rule(found) for leak in leaks_of(model, Hook(hook), group)]
 
 
-def _walk(model: HostModel, hook: Hook, family: Family, start: Box) -> Iterator[Leaf[Box]]:
+def walk_boxes(model: HostModel, hook: Hook, family: Family, start: Box) -> Iterator[Leaf[Box]]:
+    """Yield every end of a box's walk on the path that leads through a hook; raises SpaceTooLarge."""
     blind = model.blind.get(family, ("its rules were not read",))
     path = route.Path(_PATHS[hook])
     rulesets = model.rulesets.get(family, ())
@@ -120,7 +121,8 @@ def _walk(model: HostModel, hook: Hook, family: Family, start: Box) -> Iterator[
         raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole: {limit}") from limit
 
 
-def _start(space: Space, state: CtState, hook: Hook, *, loopback: bool) -> Box:
+def start_of(space: Space, state: CtState, hook: Hook, *, loopback: bool) -> Box:
+    """Return all packets of a conntrack state, without those of the loopback interface unless asked for."""
     box = Box(space, space.everything(), state, connmark=0 if state is CtState.NEW else None)
     if not loopback:
         field = "oif" if hook is Hook.OUTPUT else "iif"
@@ -130,14 +132,16 @@ def _start(space: Space, state: CtState, hook: Hook, *, loopback: bool) -> Box:
     return box
 
 
-def _product(space: Space, claim: dict[str, Ranges]) -> tuple[int, ...]:
+def product_of(space: Space, claim: dict[str, Ranges]) -> tuple[int, ...]:
+    """Return the masks of a claim; a field that it does not restrict is whole."""
     return tuple(
         space.mask(field, claim[field]) if field in claim else whole
         for field, whole in zip(space.fields, space.everything(), strict=True)
     )
 
 
-def _outside(box: Box, products: Sequence[tuple[int, ...]]) -> list[Box]:
+def outside(box: Box, products: Sequence[tuple[int, ...]]) -> list[Box]:
+    """Return the part of a box that is in none of the products; raises SpaceTooLarge."""
     rest = [box]
     for product in products:
         rest = [part for each in rest for part in each.minus(product)]
@@ -146,17 +150,18 @@ def _outside(box: Box, products: Sequence[tuple[int, ...]]) -> list[Box]:
     return rest
 
 
-_Group = list[tuple[Leaf[Box], list[Box]]]
+Group = list[tuple[Leaf[Box], list[Box]]]
 
 
-def _by_rule(found: _Group) -> list[_Group]:
-    groups: dict[tuple[RuleRef | None, Decision, bool], _Group] = {}
+def by_rule(found: Group) -> list[Group]:
+    """Group the ends of walks by the rule that decides, its decision, and whether an oracle has a part in it."""
+    groups: dict[tuple[RuleRef | None, Decision, bool], Group] = {}
     for leaf, rest in found:
         groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices)), []).append((leaf, rest))
     return list(groups.values())
 
 
-def _leaks(model: HostModel, hook: Hook, group: _Group) -> Iterator[Leak]:
+def leaks_of(model: HostModel, hook: Hook, group: Group) -> Iterator[Leak]:
     """Yield one leak for each set of services of a rule that are open to the same addresses and interfaces."""
     leaf = group[0][0]
     boxes = [box for _, rest in group for box in rest]

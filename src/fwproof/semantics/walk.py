@@ -174,7 +174,7 @@ class Walker(Generic[S]):
                 choices = Link(state.choices, (answer, value))
                 yield self._held(state, rule, index, subject, choices, holds=value != answer.turned)
 
-    def _held(
+    def _held(  # noqa: PLR0913 - what a state is made of
         self, state: _State[S], rule: Rule, index: int, subject: S, choices: Link | None, *, holds: bool
     ) -> _State[S]:
         asked = rule.matches[index].text if choices is not None and choices is not state.choices else state.asked

@@ -1,0 +1,163 @@
+"""One packet through the tables: decision, deciding rule, what it depends on, and what blinds the answer."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from fwproof.decision import Decision
+from fwproof.flow import CtState, Family, Flow
+from fwproof.semantics.model import HostModel
+
+from .tables import ADDRESSES, PUBLISHED, REPAIRED, filter_table
+
+HOSTILE = Path(__file__).parents[3] / "fixtures" / "hostile" / "rules"
+
+
+def tcp(src, dport, dst="10.0.0.10", **rest):
+    return Flow(
+        src=ip_address(src), dst=ip_address(dst), proto=6, sport=40000, dport=dport, flags=frozenset({"SYN"}), **rest
+    )
+
+
+def model(text, **rest):
+    return HostModel.build(**{"iptables_save": text, "ip6tables_save": "", "addresses": ADDRESSES} | rest)
+
+
+CASES = {
+    "limiter": (PUBLISHED, tcp("10.0.5.7", 11434), "depends", "INPUT", 2),
+    "outside is not limited": (PUBLISHED, tcp("192.0.2.1", 11434), "accept", "INPUT", None),
+    "anybody reaches 8080": (PUBLISHED, tcp("192.0.2.1", 8080), "accept", "INPUT", None),
+    "the proxy": (PUBLISHED, tcp("10.0.0.100", 8080), "accept", "INPUT", 3),
+    "a reply": (PUBLISHED, replace(tcp("10.0.0.10", 50000, "10.0.5.7"), ctstate=CtState.ESTABLISHED), "drop", "OUTPUT", 2),
+    "loopback is cut": (PUBLISHED, tcp("127.0.0.1", 80, "127.0.0.1"), "drop", "OUTPUT", 2),
+    "routed": (PUBLISHED, tcp("10.0.5.7", 80, "10.9.0.1"), "accept", "FORWARD", None),
+    "admin": (REPAIRED, tcp("10.0.0.1", 22), "accept", "INPUT", 3),
+    "others": (REPAIRED, tcp("10.0.0.2", 22), "drop", "DROP_IN", 2),
+    "loopback": (REPAIRED, tcp("127.0.0.1", 80, "127.0.0.1"), "accept", "INPUT", 1),
+    "own address": (REPAIRED, tcp("10.0.0.10", 80), "accept", "INPUT", 1),
+    "no hops left": (PUBLISHED, tcp("10.0.5.7", 80, "10.9.0.1", ttl=1), "drop", None, None),
+    "return leads to the default": (
+        filter_table("-A INPUT -p tcp -j RETURN", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "accept", "INPUT", None),
+    "goto returns to the caller's caller": (
+        filter_table("-A INPUT -j A", "-A INPUT -j ACCEPT", "-A A -g B", "-A A -j DROP", "-A B -p udp", chains=("A", "B")),
+        tcp("10.0.5.7", 80), "accept", "INPUT", 2),
+    "an unread match and its opposite": (
+        filter_table("-A INPUT -m odd --x 1 -j ACCEPT", "-A INPUT -m odd ! --x 1 -j ACCEPT", default="DROP"),
+        tcp("10.0.5.7", 80), "accept", "INPUT", 1),
+    "set, then checked": (
+        filter_table("-A INPUT -m recent --set --name z", "-A INPUT -m recent --rcheck --name z -j REJECT"),
+        tcp("10.0.5.7", 80), "reject", "INPUT", 2),
+    "an unknown target": (filter_table("-A INPUT -j ODD", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "unknown", "INPUT", 1),
+    "mangle drop is final": (
+        filter_table("-A INPUT -j ACCEPT") + "*mangle\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\nCOMMIT\n",
+        tcp("10.0.5.7", 80), "drop", "INPUT", 1),
+    "untracked is not new": (
+        filter_table("-A INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", default="DROP")
+        + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j CT --notrack\nCOMMIT\n",
+        tcp("10.0.5.7", 80), "drop", "INPUT", None),
+    "marks are carried": (
+        filter_table("-A INPUT -m mark --mark 0x6 -j DROP") + "*mangle\n:PREROUTING ACCEPT [0:0]\n"
+        "-A PREROUTING -j MARK --set-xmark 0x5/0xffffffff\n-A PREROUTING -j MARK --set-xmark 0x3/0x0\nCOMMIT\n",
+        tcp("10.0.5.7", 80), "drop", "INPUT", 1),
+    "DNAT goes elsewhere": (
+        filter_table("-A INPUT -j DROP") + "*nat\n:PREROUTING ACCEPT [0:0]\n"
+        "-A PREROUTING -p tcp -j DNAT --to-destination 10.9.0.1\nCOMMIT\n",
+        tcp("10.0.5.7", 80), "unknown", "PREROUTING", 1),
+    "cycle": ((HOSTILE / "cycle.v4").read_text(), tcp("10.0.5.7", 80), "unknown", "B", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decision_and_deciding_rule(name):
+    text, flow, decision, chain, number = CASES[name]
+    ruling = model(text).evaluate(flow)
+    assert ruling.decision == decision, ruling
+    assert (ruling.by and ruling.by.chain, ruling.by and ruling.by.rule) == (chain, number)
+
+
+def test_what_a_decision_depends_on_is_named():
+    ruling = model(REPAIRED).evaluate(tcp("10.0.5.7", 11434))
+    assert ruling.depends_on == ("recent OLLAMA hitcount 20/60s",)
+    assert ruling.may == {Decision.ACCEPT, Decision.DROP}
+    assert not ruling.accepted
+    assert not ruling.refused
+
+
+@pytest.mark.parametrize(
+    "name", ["truncated.v4", "interleaved.v4", "twice.v4", "incompatible.v4", "bytes.v4", "missing-chain.v4"]
+)
+def test_hostile_tables_never_give_a_sure_answer(name):
+    text = (HOSTILE / name).read_bytes().decode("utf-8", "surrogateescape")
+    ruling = model(text).evaluate(tcp("10.0.5.7", 80))
+    assert ruling.decision is Decision.UNKNOWN
+    assert not ruling.accepted
+    assert not ruling.refused
+
+
+def test_a_family_that_was_not_read_is_unknown():
+    ruling = HostModel.build(iptables_save=PUBLISHED).evaluate(tcp("fd00::7", 80, "fd00:0:0:1::10"))
+    assert ruling.decision is Decision.UNKNOWN
+    assert ruling.depends_on == ("the rules of ip6tables were not read",)
+
+
+NATIVE = """{"nftables": [{"table": {"family": "inet", "name": "mine"}},
+ {"chain": {"family": "inet", "table": "mine", "name": "in", "type": "filter", "hook": "input", "prio": 0}}]}"""
+MADE_BY_IPTABLES = """{"nftables": [{"table": {"family": "ip", "name": "filter"}},
+ {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "prio": 0}},
+ {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": []}}]}"""
+
+
+def test_native_nft_tables_make_every_answer_unknown():
+    for family, flow in ((Family.IPV4, tcp("10.0.5.7", 80)), (Family.IPV6, tcp("fd00::7", 80, "fd00:0:0:1::10"))):
+        seen = model(REPAIRED, nft_json=NATIVE)
+        assert seen.evaluate(flow).decision is Decision.UNKNOWN
+        assert "inet mine" in seen.blind[family][0]
+
+
+def test_tables_that_iptables_made_are_recognised_by_their_rules():
+    flow = tcp("10.0.5.7", 80)
+    one = filter_table("-A INPUT -j DROP")
+    assert model(one, nft_json=MADE_BY_IPTABLES).evaluate(flow).decision is Decision.DROP
+    two = filter_table("-A INPUT -p udp", "-A INPUT -j DROP")
+    assert model(two, nft_json=MADE_BY_IPTABLES).evaluate(flow).decision is Decision.UNKNOWN
+
+
+def test_legacy_and_nft_tables_both_count():
+    flow = tcp("10.0.5.7", 80)
+    text = filter_table("-A INPUT -j ACCEPT") + "# Warning: iptables-legacy tables present, use iptables-legacy-save\n"
+    assert model(text).evaluate(flow).decision is Decision.UNKNOWN
+    legacy = "# Generated by iptables-save v1.8.9 on Mon\n" + filter_table("-A INPUT -j DROP")
+    assert model(text, iptables_legacy_save=legacy).evaluate(flow).decision is Decision.DROP
+
+
+def test_many_oracles_end_as_unknown_and_not_as_a_wait():
+    rules = [f"-A INPUT -m odd{n} --x -j MARK --set-xmark {n}/0xff" for n in range(40)]
+    assert model(filter_table(*rules)).evaluate(tcp("10.0.5.7", 80)).decision is Decision.UNKNOWN
+
+
+def test_limiters_logs_and_bursts():
+    published, repaired, flow = model(PUBLISHED), model(REPAIRED), tcp("10.0.5.7", 11434)
+    (first,), (second,) = published.limiters(flow), repaired.limiters(flow)
+    assert (first.kind, first.list, first.limit, first.seconds, first.by, first.admits) == (
+        "recent",
+        "OLLAMA",
+        20,
+        60,
+        "source",
+        19,
+    )
+    assert second.admits == 20
+    assert published.limiters(tcp("192.0.2.1", 11434)) == ()
+    assert [d.value for d in repaired.simulate_burst(flow, 22)] == ["accept"] * 20 + ["drop"] * 2
+    assert set(repaired.simulate_burst(flow, 30, gap_seconds=4.0)) == {Decision.ACCEPT}
+    (log,) = repaired.logs(tcp("192.0.2.1", 11434))
+    assert (log.kind, log.prefix, log.group, log.certain, log.limit) == (
+        "NFLOG",
+        "drop in: ",
+        5,
+        True,
+        "limit 10/sec burst 20",
+    )
+    assert published.logs(tcp("10.0.0.10", 443, "192.0.2.1")) == ()
