@@ -30,7 +30,7 @@ class PortState(StrEnum):
     UNREACHABLE = "unreachable"
     """No neighbour or no route on the way: there is nobody to hand the packet to."""
     NO_ANSWER = "no-answer"
-    """One end only was watched: no answer came, and arrival is not known."""
+    """The wire does not say: one end only was watched, or what was seen has no single reading (see the note)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

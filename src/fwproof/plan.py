@@ -13,7 +13,7 @@ from enum import StrEnum
 from math import ceil
 
 from fwproof.errors import UsageError
-from fwproof.farends import FarEnds, one_of, permits
+from fwproof.farends import FarEnds, permits
 from fwproof.flow import Address, Family
 from fwproof.inventory import Host, Inventory
 from fwproof.policy.model import (
@@ -58,8 +58,8 @@ class Check:
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
 
-    A kind that needs a vantage and has None is one that the inventory has no vantage for: a CLAIM is an allow
-    of that sort, with an address of the named peers as ``peer``; RATE and BAN_EXERCISE stay unsettled.
+    A CLAIM is an allow over the whole packet space, for which no packet is sent. A RATE or BAN_EXERCISE without a
+    vantage is one that the inventory has no vantage for, and stays unsettled.
     """
 
     id: str
@@ -111,8 +111,8 @@ class _HostPlan:
         self.field = FarEnds(policy, inventory, host)
 
     def all(self) -> Iterator[Check]:
-        yield from self.defaults()
         yield from self.allows()
+        yield from self.defaults()
         for essential in self.policy.essential:
             yield from self.essential(essential)
         for bans in self.policy.bans:
@@ -185,7 +185,7 @@ class _HostPlan:
                 )
 
     def inbound(self, allow: Allow, family: Family) -> Iterator[Check]:
-        yield from self.claim(allow, family, self.field.vantages(family), "inbound")
+        yield from self.claim(allow, family, "inbound")
         for vantage in self.field.vantages(family):
             address = vantage.address(family)
             others = (other for other in self.policy.inbound if other is not allow)
@@ -196,11 +196,11 @@ class _HostPlan:
                 Kind.INBOUND, allow, expected, family, vantage=vantage, service=allow.service, direction="inbound"
             )
 
-    def claim(self, allow: Allow, family: Family, ends: list[Host], direction: str) -> Iterator[Check]:
-        """Yield the allow without a vantage where none of ``ends`` stands among its peers."""
-        if allow.peers.of(family) and not any(end.address(family) in allow.peers for end in ends):
-            check = self.check(Kind.CLAIM, allow, "allow", family, service=allow.service, direction=direction)
-            yield replace(check, peer=one_of(allow.peers, family))
+    def claim(self, allow: Allow, family: Family, direction: str) -> Iterator[Check]:
+        """Yield the claim over the whole packet space: open to these peers and to nobody else."""
+        if allow.peers.of(family):
+            expected = f"open to {allow.peers.name} only"
+            yield self.check(Kind.CLAIM, allow, expected, family, service=allow.service, direction=direction)
 
     def rate(self, allow: Allow, family: Family) -> Iterator[Check]:
         if allow.rate is None or not allow.peers.of(family):
@@ -224,9 +224,8 @@ class _HostPlan:
                 return
 
     def outbound(self, allow: Allow, family: Family) -> Iterator[Check]:
-        ends = self.field.ends(allow.peers, family)
-        yield from self.claim(allow, family, ends, "outbound")
-        for end in ends:
+        yield from self.claim(allow, family, "outbound")
+        for end in self.field.ends(allow.peers, family):
             yield self.check(
                 Kind.OUTBOUND, allow, "allow", family, vantage=end, service=allow.service, direction="outbound"
             )

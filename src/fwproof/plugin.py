@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -146,7 +147,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("fwproof gathers once, concurrently, in one process: run without -n")
     _run_of(config).select(checks)
-    if len(checks) == len(items) and config.option.tbstyle == "auto":
+    if len(checks) == len(items) and getattr(config.option, "tbstyle", "") == "auto":
         config.option.tbstyle = "no"  # the summary below tells failures once, grouped by cause
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None and reporter.reportchars == "fE":
@@ -168,17 +169,19 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 class Progress:
-    """Live progress lines; one line that is rewritten on a terminal, one line a stage elsewhere."""
+    """Live progress: a line for each stage, through pytest's terminal where there is one."""
 
     def __init__(self, reporter: Any) -> None:
         self.reporter, self.begun = reporter, time.monotonic()
 
     def __call__(self, message: str) -> None:
         """Show what is being done, with the seconds since the start."""
-        if self.reporter is None or self.reporter.verbosity < 0:
-            return
-        self.reporter.ensure_newline()
-        self.reporter.write_line(f"[{time.monotonic() - self.begun:5.1f} s] {message}")
+        line = f"[{time.monotonic() - self.begun:5.1f} s] {message}"
+        if self.reporter is None:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - without pytest's terminal there is no other
+        elif self.reporter.verbosity >= 0:
+            self.reporter.ensure_newline()
+            self.reporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ ALLOWED = {
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
     "facts": VALUES | {"evidence", "semantics"},
-    "judging": VALUES | {"policy", "plan", "facts", "evidence", "ruleset", "semantics"},
+    "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES

@@ -7,7 +7,8 @@ from ipaddress import IPv6Address, ip_address
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Facts, FlowFacts, NeighbourFacts
-from fwproof.flow import Address, Family, Flow, Hook
+from fwproof.farends import one_of
+from fwproof.flow import Family, Flow, Hook
 from fwproof.flows import loopback, neighbour_packets, reply, request
 from fwproof.judging.flow import past
 from fwproof.observation import Observation, PortState
@@ -105,7 +106,7 @@ def _sample_requests(check: Check, facts: Facts) -> dict[str, Flow]:
         for allow in allows:
             networks = allow.peers.of(check.family)
             if networks and direction not in found:
-                peer: Address = networks[0].network_address + int(networks[0].num_addresses > 2)
+                peer = one_of(allow.peers, check.family)
                 src, dst = (peer, own) if direction == "inbound" else (own, peer)
                 found[direction] = request(allow.service, src, dst)
     return found

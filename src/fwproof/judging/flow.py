@@ -5,6 +5,7 @@ from __future__ import annotations
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import HostError
 from fwproof.facts import Facts, FlowFacts
+from fwproof.judging.space import leak_cause, refusal_cause
 from fwproof.judging.wire import attributed_words, evidence_lines, let_through, observed_words
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
@@ -84,11 +85,10 @@ def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
     """Return the failure of a flow whose packet or reply the tables refuse, None where they refuse neither."""
     ruling, answer = known.ruling, known.reply
     if ruling.refused:
-        way = "out" if check.direction == "outbound" else "in"
         return (
             Verdict.FAIL,
             f"should be let through, but is {past(ruling.decision)} by {ruling.by}",
-            f"{check.service} is refused on the way {way} by {ruling.by}",
+            refusal_cause(ruling.by),
             f"Accept {check.service} for {check.peer} before this rule, in {_family(check)}.",
         )
     if answer is None or not answer.refused:
@@ -137,7 +137,7 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
         return (
             Verdict.FAIL,
             f"should be refused, but is let {'out' if outbound else 'in'} by {by}{hidden}",
-            _leak_cause(check, known),
+            leak_cause(by, "the host"),
             f"Refuse it by default, and accept {check.service} for the named peers only.",
         )
     if through is True:
@@ -158,14 +158,6 @@ def _denied_on_the_wire(ruling: Ruling, through: bool | None) -> _Answer:  # noq
         reason = f"let through on the wire; the tables could not be read to the end ({', '.join(ruling.depends_on)})"
         return Verdict.FAIL, reason, "open on the wire", "Refuse this flow."
     return Verdict.PASS, "refused on the wire; observed only, as a rule could not be read", "", ""
-
-
-def _leak_cause(check: Check, known: FlowFacts) -> str:
-    by = known.ruling.by
-    way = "out" if check.direction == "outbound" else "in"
-    if by is not None and by.rule is None:
-        return f"{by.family} {by.chain} has no default deny: its policy {by.text} lets {check.service} {way}"
-    return f"{check.service} is let {way} for too many by {by}"
 
 
 def _disagree(known: FlowFacts, reason: str) -> _Answer:

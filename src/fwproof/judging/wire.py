@@ -16,7 +16,7 @@ _IN_WORDS = {
     PortState.NEVER_ARRIVED: "never arrived",
     PortState.REFUSED_LOCALLY: "was stopped by the sender's own output rules",
     PortState.UNREACHABLE: "found no neighbour or no route",
-    PortState.NO_ANSWER: "was not answered; the far end could not be watched",
+    PortState.NO_ANSWER: "left no answer from which the wire can be read",
 }
 
 
