@@ -108,12 +108,18 @@ class Tables:
             f"-m addrtype {self._bang()}--dst-type {rng.choice(['LOCAL', 'UNICAST', 'MULTICAST', 'LOCAL,UNICAST'])}",
             f"-m recent --set --name r{self.serial}x{self.lists % 3}",
             f"-m recent --set --name r{self.serial}x{self.lists % 3}",
-            f"-m recent --{rng.choice(['rcheck', 'update'])} --seconds 600 --hitcount {rng.choice([1, 2, 3])} "
-            f"--name r{self.serial}x{self.lists % 3}",
+            (
+                f"-m recent --{rng.choice(['rcheck', 'update'])} --seconds 600 --hitcount {rng.choice([1, 2, 3])} "
+                f"--name r{self.serial}x{self.lists % 3}"
+            ),
             f"-m recent {self._bang()}--{rng.choice(['rcheck', 'remove'])} --name r{self.serial}x{self.lists % 3}",
             f"-m limit --limit 1/hour --limit-burst {rng.choice([1, 3, 6])}",
-            f"-m hashlimit --hashlimit-{rng.choice(['upto', 'above'])} 1/hour --hashlimit-burst {rng.choice([1, 3])} "
-            f"--hashlimit-mode {rng.choice(['srcip', 'srcip,dstport'])} --hashlimit-name h{self.serial}x{self.lists}",
+            (
+                f"-m hashlimit --hashlimit-{rng.choice(['upto', 'above'])} 1/hour "
+                f"--hashlimit-burst {rng.choice([1, 3])} "
+                f"--hashlimit-mode {rng.choice(['srcip', 'srcip,dstport'])} "
+                f"--hashlimit-name h{self.serial}x{self.lists}"
+            ),
         ]
         if chain in {"INPUT", "PREROUTING"}:
             choices.append(f"-m mac {self._bang()}--mac-source {rng.choice(MACS)}")

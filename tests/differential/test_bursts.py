@@ -1,5 +1,7 @@
 """The burst simulator against the kernel: how many new connections each kind of limiter lets in."""
 
+# ruff: noqa: E501 - rules stand on one line, as iptables-save prints them
+
 from ipaddress import ip_address
 
 import pytest

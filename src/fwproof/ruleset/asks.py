@@ -3,7 +3,7 @@
 Every test is one of three sorts. *Exact* tests follow from the header and from what the kernel knows of the
 packet. *Oracle* tests depend on state that no header shows (a rate, a set's members, the time of day); they
 keep their parameters, so that a burst can settle them. *Opaque* tests were not understood and keep their text.
-The meaning of each test against a packet is in :mod:`fwproof.semantics.match`.
+The meaning of each test against a packet is in :mod:`fwproof.semantics.packet`.
 """
 
 from __future__ import annotations

@@ -20,8 +20,11 @@ S = TypeVar("S", bound=Subject)
 
 MAX_STEPS = 2_000_000
 """Rules looked at in one walk, over all branches; more is answered as unknown instead of waiting."""
-MAX_LEAVES = 4096
-"""Ends of a walk of one packet: combinations of oracle answers that matter to the way it takes."""
+MAX_LEAVES = 500
+"""Ends of a walk of one packet: combinations of oracle answers that matter to the way it takes.
+
+Well below Python's recursion limit, since the tree of the questions can be as deep as it has ends.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,8 @@ def test_options_in_any_order_and_by_hand():
 
 
 def test_honesty_counts_what_is_understood():
-    text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\n-A INPUT -m limit -j ACCEPT\n-A INPUT -m odd\nrubbish\nCOMMIT\n"
-    honesty = parse(text, Family.IPV4).honesty
+    text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\n-A INPUT -m limit -j ACCEPT\n"
+    honesty = parse(text + "-A INPUT -m odd\nrubbish\nCOMMIT\n", Family.IPV4).honesty
     assert (honesty.exact, honesty.oracle, honesty.opaque, honesty.unparsed) == (1, 1, 1, 1)
 
 
@@ -140,9 +140,42 @@ def test_hostile_text_parses_and_is_not_taken_for_understood(path):
     assert ruleset.unparsed or odd or path.name == "cycle.v4"
 
 
-WORDS = ["*filter", "*nat", "COMMIT", ":INPUT ACCEPT [0:0]", ":X - [0:0]", "-A INPUT", "-A X", "-j X", "-g X", "!", '"', "\\",
-         "-m", "-m tcp", "--dport", "22", "-s", "10.0.0.0/8", "-p tcp", "--ctstate NEW", "-m recent --set", "#", "[1:2]", "-I INPUT 1",
-         "--hitcount", "-5", "١", "0x", "\x00", "-m limit --limit 1/s", "-j MARK --set-mark", "-P INPUT DROP", "\n", " "]  # fmt: skip
+WORDS = [
+    "*filter",
+    "*nat",
+    "COMMIT",
+    ":INPUT ACCEPT [0:0]",
+    ":X - [0:0]",
+    "-A INPUT",
+    "-A X",
+    "-j X",
+    "-g X",
+    "!",
+    '"',
+    "\\",
+    "-m",
+    "-m tcp",
+    "--dport",
+    "22",
+    "-s",
+    "10.0.0.0/8",
+    "-p tcp",
+    "--ctstate NEW",
+    "-m recent --set",
+    "#",
+    "[1:2]",
+    "-I INPUT 1",
+    "--hitcount",
+    "-5",
+    "\u0661",
+    "0x",
+    "\x00",
+    "-m limit --limit 1/s",
+    "-j MARK --set-mark",
+    "-P INPUT DROP",
+    "\n",
+    " ",
+]
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,5 +1,7 @@
 """Rule tables that several tests ask about."""
 
+# ruff: noqa: E501 - rules stand on one line, as iptables-save prints them
+
 ADDRESSES = (
     '[{"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},'
     ' {"ifname": "eth0", "addr_info": [{"family": "inet", "local": "10.0.0.10", "prefixlen": 16},'

@@ -30,7 +30,8 @@ CASES = {
     "outside is not limited": (PUBLISHED, tcp("192.0.2.1", 11434), "accept", "INPUT", None),
     "anybody reaches 8080": (PUBLISHED, tcp("192.0.2.1", 8080), "accept", "INPUT", None),
     "the proxy": (PUBLISHED, tcp("10.0.0.100", 8080), "accept", "INPUT", 3),
-    "a reply": (PUBLISHED, replace(tcp("10.0.0.10", 50000, "10.0.5.7"), ctstate=CtState.ESTABLISHED), "drop", "OUTPUT", 2),
+    "a reply": (
+        PUBLISHED, replace(tcp("10.0.0.10", 50000, "10.0.5.7"), ctstate=CtState.ESTABLISHED), "drop", "OUTPUT", 2),
     "loopback is cut": (PUBLISHED, tcp("127.0.0.1", 80, "127.0.0.1"), "drop", "OUTPUT", 2),
     "routed": (PUBLISHED, tcp("10.0.5.7", 80, "10.9.0.1"), "accept", "FORWARD", None),
     "admin": (REPAIRED, tcp("10.0.0.1", 22), "accept", "INPUT", 3),
@@ -41,7 +42,8 @@ CASES = {
     "return leads to the default": (
         filter_table("-A INPUT -p tcp -j RETURN", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "accept", "INPUT", None),
     "goto returns to the caller's caller": (
-        filter_table("-A INPUT -j A", "-A INPUT -j ACCEPT", "-A A -g B", "-A A -j DROP", "-A B -p udp", chains=("A", "B")),
+        filter_table("-A INPUT -j A", "-A INPUT -j ACCEPT", "-A A -g B", "-A A -j DROP", "-A B -p udp",
+                     chains=("A", "B")),
         tcp("10.0.5.7", 80), "accept", "INPUT", 2),
     "an unread match and its opposite": (
         filter_table("-A INPUT -m odd --x 1 -j ACCEPT", "-A INPUT -m odd ! --x 1 -j ACCEPT", default="DROP"),
@@ -49,7 +51,8 @@ CASES = {
     "set, then checked": (
         filter_table("-A INPUT -m recent --set --name z", "-A INPUT -m recent --rcheck --name z -j REJECT"),
         tcp("10.0.5.7", 80), "reject", "INPUT", 2),
-    "an unknown target": (filter_table("-A INPUT -j ODD", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "unknown", "INPUT", 1),
+    "an unknown target": (
+        filter_table("-A INPUT -j ODD", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "unknown", "INPUT", 1),
     "mangle drop is final": (
         filter_table("-A INPUT -j ACCEPT") + "*mangle\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\nCOMMIT\n",
         tcp("10.0.5.7", 80), "drop", "INPUT", 1),
@@ -135,6 +138,12 @@ def test_legacy_and_nft_tables_both_count():
 def test_many_oracles_end_as_unknown_and_not_as_a_wait():
     rules = [f"-A INPUT -m odd{n} --x -j MARK --set-xmark {n}/0xff" for n in range(40)]
     assert model(filter_table(*rules)).evaluate(tcp("10.0.5.7", 80)).decision is Decision.UNKNOWN
+
+
+@pytest.mark.parametrize(("count", "decision"), [(400, Decision.DEPENDS), (2000, Decision.UNKNOWN)])
+def test_a_long_row_of_unread_matches(count, decision):
+    rules = [f"-A INPUT -m odd{n} --x -j DROP" for n in range(count)]
+    assert model(filter_table(*rules)).evaluate(tcp("10.0.5.7", 80)).decision is decision
 
 
 def test_limiters_logs_and_bursts():
