@@ -36,6 +36,8 @@ class Tables:
 
     def _matches(self, chain, table):
         rng, parts = self.rng, []
+        if rng.random() < 0.35:  # alone, so that what only a module decides is met by most packets
+            return self._module(chain, table)
         inward = chain not in {"OUTPUT", "POSTROUTING"}
         if rng.random() < 0.4:
             parts.append(f"{self._bang()}-s {rng.choice(NETS[self.version])}")
@@ -96,6 +98,7 @@ class Tables:
             f"-m conntrack {self._bang()}--ctstate {rng.choice(states)}",
             f"-m conntrack {self._bang()}--ctstate {rng.choice(states)} --ctdir {rng.choice(['ORIGINAL', 'REPLY'])}",
             f"-m state --state {rng.choice(states[:4])}",
+            f"-m mark {self._bang()}--mark {rng.choice(['0x1', '0x2', '0x3', '0x6', '0x2/0x2'])}",
             f"-m mark {self._bang()}--mark {rng.choice(['0x1', '0x0/0x1', '0x2/0x2', '0x5'])}",
             f"-m connmark {self._bang()}--mark {rng.choice(['0x0', '0x1', '0x3/0x3'])}",
             f"-m iprange {self._bang()}--src-range {first}-{last}",
