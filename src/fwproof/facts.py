@@ -36,11 +36,15 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFacts:
-    """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did."""
+    """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did.
+
+    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one.
+    """
 
     flow: Flow
     ruling: Ruling
     reply: Ruling | None = None
+    fresh: Ruling | None = None
     observation: Observation | HostError | None = None
     counted: Counted | None = None
     logged: DropLine | None = None
@@ -66,6 +70,7 @@ class BurstFacts:
     answered: int
     first_refused: int | None
     predicted: tuple[bool, ...]
+    limiter: str = ""
     counters: tuple[str, ...] = ()
     note: str = ""
 

@@ -46,7 +46,11 @@ def _save(field: Field, host: str, command: str) -> str:
 
 
 def moved(before: dict[RuleRef, int], after: dict[RuleRef, int], rule: RuleRef) -> int | None:
-    """Return how far a rule's counter moved; None where it was not there both times (the tables changed)."""
-    if rule not in before or rule not in after:
+    """Return how far a rule's counter moved; None where that tells nothing.
+
+    That is so where the rule was not there both times (the tables changed), and for a chain's policy that has
+    never counted: iptables-nft gives a chain counters only once its policy is set, and prints [0:0] until then.
+    """
+    if rule not in before or rule not in after or (rule.rule is None and after[rule] == 0):
         return None
     return after[rule] - before[rule]

@@ -68,7 +68,8 @@ def burst(field: Field, prober: Prober, check: Check, model: HostModel) -> Burst
     return BurstFacts(
         sent=count, arrived=arrived, admitted=sum(map(bool, let_in)),
         answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=refused,
-        predicted=predicted, note=note or next((o.note for o in seen if not o.arrived), ""),
+        predicted=predicted, limiter="; ".join(str(limiter.rule) for limiter in model.limiters(flow)),
+        note=note or next((o.note for o in seen if not o.arrived), ""),
         counters=tuple(f"{rule} counted {moved(before, after, rule)}" for rule in rules),
     )  # fmt: skip
 

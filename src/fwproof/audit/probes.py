@@ -32,9 +32,10 @@ def ask(check: Check, model: HostModel, own: Address) -> Asked:
     outbound = check.direction == "outbound"
     flow = request(check.service, own, check.peer) if outbound else request(check.service, check.peer, own)
     ends = (check.host, check.vantage) if outbound else (check.vantage, check.host)
+    ruling = model.evaluate(flow)
     return Asked(
-        check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow),
-        ruling=model.evaluate(flow), reply=model.evaluate(reply(flow)),
+        check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow), ruling=ruling,
+        reply=model.evaluate(reply(flow)), fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
     )  # fmt: skip
 
 
@@ -78,14 +79,16 @@ def _facts(
     arrived = {ref: o for ref, o in seen.items() if isinstance(o, Observation)}
     wanted = expected_counts(same, arrived)
     counted, first, second = None, before[host], after[host]
-    by = one.ruling.by
+    by = one.decider
     if by in wanted and by is not None and isinstance(first, dict) and isinstance(second, dict):
         distance = moved(first, second, by)
         if distance is not None:
             counted = Counted(rule=by, probes=wanted[by], moved=distance)
     observation = seen[one.probe.ref]
     flow = observation.probe.flow if isinstance(observation, Observation) else one.probe.flow
-    return FlowFacts(flow=flow, ruling=one.ruling, reply=one.reply, observation=observation, counted=counted)
+    return FlowFacts(
+        flow=flow, ruling=one.ruling, reply=one.reply, fresh=one.fresh, observation=observation, counted=counted
+    )
 
 
 def connect_all(

@@ -17,12 +17,21 @@ from fwproof.plan import Check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A single-flow check with its probe, and what the model says of the packet and of its reply."""
+    """A single-flow check with its probe, and what the model says of the packet and of its reply.
+
+    ``fresh`` is the ruling while every rate limit is unused, where ``ruling`` depends on one.
+    """
 
     check: Check
     probe: Probe
     ruling: Ruling
     reply: Ruling | None
+    fresh: Ruling | None = None
+
+    @property
+    def decider(self) -> RuleRef | None:
+        """The rule that should decide about the probe, as long as no limit is used up."""
+        return (self.fresh or self.ruling).by
 
 
 def waves(asked: Iterable[Asked]) -> tuple[tuple[Asked, ...], ...]:
@@ -30,7 +39,7 @@ def waves(asked: Iterable[Asked]) -> tuple[tuple[Asked, ...], ...]:
     groups: dict[tuple[str, Family], dict[RuleRef | None, list[Asked]]] = {}
     for one in asked:
         place = (one.check.host, one.probe.flow.family)
-        groups.setdefault(place, {}).setdefault(one.ruling.by, []).append(one)
+        groups.setdefault(place, {}).setdefault(one.decider, []).append(one)
     columns = [list(by_rule.values()) for by_rule in groups.values()]
     longest = max((len(column) for column in columns), default=0)
     return tuple(tuple(one for column in columns if n < len(column) for one in column[n]) for n in range(longest))
@@ -43,16 +52,16 @@ def expected_counts(wave: Sequence[Asked], seen: Mapping[str, Observation]) -> d
     """Return how many packets each deciding rule of a wave must have counted, from what arrived.
 
     An inbound probe meets the host's tables when it arrives there; an outbound one when it is handed to them,
-    which every sent packet is. Probes whose ruling depends on an oracle are left out: which rule they end in is
-    not known before.
+    which every sent packet is. A probe whose ruling depends on something counts only if it was let in: which rule
+    it ends in otherwise is not known before.
     """
     counts: dict[RuleRef, int] = {}
     for one in wave:
         outcome = seen.get(one.probe.ref)
-        if outcome is None or one.ruling.by is None or one.ruling.depends_on:
+        if outcome is None or one.decider is None or (one.ruling.depends_on and not outcome.let_in):
             continue
         met = outcome.sent if one.check.direction == "outbound" else int(bool(outcome.arrived))
         if outcome.state in {PortState.UNREACHABLE, PortState.NO_ANSWER}:
             met = 0
-        counts[one.ruling.by] = counts.get(one.ruling.by, 0) + met
+        counts[one.decider] = counts.get(one.decider, 0) + met
     return {rule: count for rule, count in counts.items() if count}

@@ -86,7 +86,7 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
     model, rulings = facts.model(check.host), {}
     for direction, flow in _sample_requests(check, facts).items():
         way = "leaving" if direction == "inbound" else "arriving"
-        rulings[f"the reply {way}, {reply(flow)},"] = model.evaluate(reply(flow))
+        rulings[f"the reply {way} ({reply(flow)})"] = model.evaluate(reply(flow))
     asked, answered = _replies_seen(check, facts)
     refused = _first_refused(rulings)
     return _outcome(

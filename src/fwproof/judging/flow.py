@@ -31,26 +31,29 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
         fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
     return Outcome(
         verdict=verdict, reason=reason, cause=cause, fix=fix,
-        proved=proved_words(known.ruling, known.reply), observed=observed_words(known),
+        proved=proved_words(known), observed=observed_words(known),
         attributed=attributed_words(known), rule=_deciding(known, verdict), evidence=evidence_lines(known),
     )  # fmt: skip
 
 
-def proved_words(ruling: Ruling, reply: Ruling | None) -> str:
+def proved_words(known: FlowFacts) -> str:
     """Return the model's answer on a packet and its reply in a sentence."""
-    words = f"{ruling.decision.value}"
-    if ruling.by is not None:
-        words += f" by {ruling.by}"
-    if ruling.depends_on:
+    ruling, fresh, answer = known.ruling, known.fresh, known.reply
+    words = ruling.decision.value + (f" by {ruling.by}" if ruling.by else "")
+    if fresh is not None and fresh.accepted:
+        words = f"accept by {fresh.by}, until {', '.join(ruling.depends_on)}; then dropped by {ruling.by}"
+    elif ruling.depends_on:
         words += f", depending on {', '.join(ruling.depends_on)}"
-    if reply is not None and Decision.ACCEPT in ruling.may:
-        words += f"; its reply: {reply.decision.value}" + (f" by {reply.by}" if reply.by else "")
+    if answer is not None and Decision.ACCEPT in ruling.may:
+        words += f"; its reply: {answer.decision.value}" + (f" by {answer.by}" if answer.by else "")
     return words
 
 
 def _deciding(known: FlowFacts, verdict: Verdict) -> str:
     reply_decides = verdict is Verdict.FAIL and known.reply is not None and known.reply.refused
-    ruling = known.reply if reply_decides and known.reply and not known.ruling.refused else known.ruling
+    ruling = known.fresh if known.fresh is not None and known.fresh.accepted else known.ruling
+    if reply_decides and known.reply and not known.ruling.refused:
+        ruling = known.reply
     return str(ruling.by) if ruling.by else ""
 
 
@@ -117,6 +120,8 @@ def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
         return _disagree(known, "let in, and the model lets its reply out, but no answer left the host")
     if known.ruling.accepted:
         return Verdict.PASS, "let through by the tables, and on the wire", "", ""
+    if known.fresh is not None and known.fresh.accepted:
+        return Verdict.PASS, "let through by the tables while their limit is not used up, and on the wire", "", ""
     return (
         Verdict.PASS,
         f"let through on the wire; observed only, as the tables say {known.ruling.decision.value}",

@@ -19,7 +19,7 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
     assert isinstance(burst, BurstFacts)
     rate, expected = check.expectation.rate, min(check.expectation.rate.limit, burst.sent)
     predicted = sum(burst.predicted)
-    rule = next((line.split(" counted ")[0] for line in burst.counters), "")
+    rule = burst.limiter or next((line.split(" counted ")[0] for line in burst.counters), "")
     verdict, reason, cause, fix = (
         _outside(check, burst, predicted, expected)
         if check.expected == "limited or denied"

@@ -71,7 +71,7 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     first = (certain or leaks)[0]
     return Outcome(
         verdict=Verdict.FAIL if certain else Verdict.INCONCLUSIVE,
-        reason=f"{len(leaks)} kinds of packets pass that no expectation allows, the first: {first}",
+        reason=f"packets pass that no expectation allows ({len(leaks)} kinds): {first}",
         proved="; ".join(str(leak) for leak in leaks[:3]), rule=str(first.by or ""),
         cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks),
     )  # fmt: skip

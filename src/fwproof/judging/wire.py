@@ -20,6 +20,10 @@ _IN_WORDS = {
 }
 
 
+_SELF_EVIDENT = {PortState.SILENT, PortState.ACCEPTED_SILENT, PortState.REFUSED_LOCALLY, PortState.REJECTED}
+"""States whose words say what the prober's note says."""
+
+
 def observed_words(facts: FlowFacts) -> str:
     """Return what became of the probe in one or two sentences."""
     seen = facts.observation
@@ -32,7 +36,7 @@ def observed_words(facts: FlowFacts) -> str:
         words += f" ({seen.answer})"
     if seen.sent > 1:
         words += f", after {seen.sent} packets"
-    if seen.note:
+    if seen.note and seen.state not in _SELF_EVIDENT:
         words += f". {seen.note}"
     return words + _connected_words(facts)
 

@@ -185,6 +185,13 @@ class HostModel:
                 burst.admitted.append(leaves[0].subject)
         return decisions
 
+    def evaluate_fresh(self, flow: Flow, hook: Hook | None = None) -> Ruling:
+        """Return what happens to a flow while no rate match has counted anything: the first packet of its kind."""
+        try:
+            return rule_on(self.leaves(flow, hook, Burst(self.rules(flow.family)).answer))
+        except TooLarge:
+            return self.evaluate(flow, hook)
+
     def limiters(self, flow: Flow, hook: str | None = None) -> tuple[Limiter, ...]:
         """Return the rates on which the decision about a flow depends, in the order in which it meets them."""
         try:
