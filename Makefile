@@ -1,15 +1,16 @@
 # make demo    the whole job on the embedded lab: two servers audited, reports written
-# make test    lint, types and every test
+# make test    linters, types and every test
 # make audit   the audit of the shipped policy, as `pytest` runs it
 #
-# Each target sets up what it needs first: a virtual environment with pinned packages, and the Debian packages
+# Each target sets up what it needs first: a virtual environment with pinned packages, and the system packages
 # of tools/setup (installed through apt when run as root, named in one line otherwise).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 
-.PHONY: demo test audit lint unit sample clean
+.PHONY: demo audit test lint types pytest unit sample pins clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.stamp
@@ -18,13 +19,17 @@ demo: $(VENV)/run.stamp
 audit: $(VENV)/run.stamp
 	@$(BIN)/fwproof audit checks --inventory fixtures/inventory.yaml
 
-test: $(VENV)/dev.stamp lint
-	@$(BIN)/pytest
+test: lint types pytest
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
+
+pytest: $(VENV)/dev.stamp
+	@$(BIN)/pytest
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"
@@ -32,13 +37,17 @@ unit: $(VENV)/dev.stamp
 sample: $(VENV)/dev.stamp
 	@FWPROOF_UPDATE_SAMPLE=1 $(BIN)/pytest -q tests/report
 
-$(VENV)/run.stamp: requirements/run.txt pyproject.toml tools/setup
-	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) requirements/run.txt
+# the newest releases that pyproject.toml allows; run it with the oldest Python that is supported
+pins: $(VENV)/run.stamp
+	@$(BIN)/python tools/pin.py
+
+$(VENV)/run.stamp: $(SETUP)
+	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) run
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
-	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) requirements/dev.txt
-	@touch $@
+$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt
+	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) dev
+	@touch $(VENV)/run.stamp $@
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
