@@ -17,7 +17,7 @@ from typing import Any
 from fwproof.errors import LabError
 from fwproof.lab import kernel, netfilter_try
 from fwproof.lab.pid1 import run_ip_batch
-from fwproof.lab.userns import fork_inside, id_map
+from fwproof.lab.userns import fork_inside, id_map, user_namespace_advice
 
 _PROGRAMS = {"ip": "iproute2", "nsenter": "util-linux", "tar": "tar", "mmdebstrap": "mmdebstrap"}
 _USER_PROGRAMS = {"newuidmap": "uidmap", "newgidmap": "uidmap"}
@@ -86,23 +86,6 @@ def _inside() -> list[Finding]:
     if done.returncode or not found:
         found.append(Finding("user namespace", ok=False, detail=done.stderr.strip(), advice=user_namespace_advice()))
     return found
-
-
-def user_namespace_advice(root: Path = Path("/proc/sys")) -> str:
-    """Return the command that allows user namespaces on this machine, as far as its settings tell."""
-    settings = {
-        "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu 23.10 and later
-        "kernel/unprivileged_userns_clone": ("0", "1"),  # older Debian kernels
-        "user/max_user_namespaces": ("0", "10000"),
-    }
-    for key, (bad, good) in settings.items():
-        try:
-            value = (root / key).read_text().strip()
-        except OSError:
-            continue
-        if value == bad:
-            return f"as root, run `sysctl -w {key.replace('/', '.')}={good}`, or run the lab as root"
-    return "run the lab as root, and in a container allow it user namespaces (a seccomp profile may refuse them)"
 
 
 def _module(name: str) -> str:

@@ -20,12 +20,12 @@ from typing import Any, Self
 from fwproof.errors import LabError
 from fwproof.lab import kernel
 from fwproof.lab.host import SEARCH_PATH
-from fwproof.lab.image import ensure_image
+from fwproof.lab.image import ensure_image, image_folder
 from fwproof.lab.pid1 import host_pids
 from fwproof.lab.state import StateDir, lab_name, not_up
 from fwproof.lab.topology import default_topology
 from fwproof.lab.topology_file import load_topology
-from fwproof.lab.userns import id_map
+from fwproof.lab.userns import require_namespaces
 
 _START_SECONDS = 120.0
 _NEEDED = {"ip": "iproute2", "nsenter": "util-linux"}
@@ -78,7 +78,7 @@ class Lab:
         _require_programs()
         if self._dir.is_locked():
             raise LabError(f"the lab {self.name!r} is already up: `fwproof lab down --name {self.name}` ends it")
-        id_map()
+        require_namespaces()
         image = ensure_image(progress)
         life_r, life_w = os.pipe()
         words = [self.name, str(self.topology.resolve()), str(image), str(life_r)]
@@ -263,10 +263,14 @@ def guest_environment() -> dict[str, str]:
 
 def _require_programs() -> None:
     needed = _NEEDED | ({} if os.geteuid() == 0 else _NEEDED_BY_USERS)
+    if not image_folder().is_dir():
+        needed |= {"mmdebstrap": "mmdebstrap"}
     found = {program: shutil.which(program, path=_search_path()) for program in needed}
     packages = sorted({package for program, package in needed.items() if found[program] is None})
     if packages:
-        raise LabError(f"the lab needs programs of {', '.join(packages)}: `apt-get install {' '.join(packages)}`")
+        raise LabError(
+            f"the lab needs programs of {', '.join(packages)}: run `sudo apt-get install {' '.join(packages)}`"
+        )
 
 
 def _search_path() -> str:

@@ -15,12 +15,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fwproof.errors import LabError
 from fwproof.lab.sources import Distribution, acquire_options, distribution, own_sources, read_source_files
-from fwproof.lab.state import StateDir, cache_base, state_base
+from fwproof.lab.state import cache_base
 from fwproof.lab.userns import command_inside, id_map
 
 Progress = Callable[[str], None]
@@ -76,21 +76,65 @@ def ensure_image(progress: Progress, tar: Path | None = None) -> Path:
     with _building(folder, progress):
         if not root.is_dir():
             _build(folder, tar, progress)
+            try:
+                for name in _remove_unused(keep=folder.name):
+                    progress(f"image: removed {name}, which no lab uses any more")
+            except (LabError, OSError) as error:  # a nuisance, and no reason to do without the new one
+                progress(f"image: an older one stays: {error}")
     return root
 
 
+def hold_image(root: Path) -> None:
+    """Keep the image from being removed for as long as this process, or a fork of it, lives.
+
+    Raises LabError when it is gone already.
+    """
+    with suppress(FileNotFoundError):
+        fcntl.flock(_lock_file(root.parent), fcntl.LOCK_SH)
+    if not root.is_dir():
+        raise LabError(f"the image {root.parent} has just been removed: run the same command again")
+
+
 def remove_images() -> list[str]:
-    """Remove every image of this user; their files belong to ids that only the lab's namespace may touch."""
-    held = [path.parent.name for path in state_base().glob("*/lock") if StateDir(path.parent.name).is_locked()]
-    if held:
-        raise LabError(
-            f"the image is in use: take the lab {held[0]!r} down first (`fwproof lab down --name {held[0]}`)"
-        )
-    removed = []
-    for folder in sorted(cache_base().glob("*/")):
-        _remove(folder)
-        removed.append(folder.name)
+    """Remove every image of this user and return their names; raises LabError for one that a lab runs on."""
+    if not cache_base().is_dir():
+        return []
+    with _building(image_folder(), lambda _line: None):
+        removed = _remove_unused()
+    left = [folder.name for folder in _folders()]
+    if left:
+        raise LabError(f"the image {left[0]} is in use: take the lab down first (`fwproof lab down`)")
     return removed
+
+
+def _folders() -> list[Path]:
+    return sorted(path for path in cache_base().glob("*") if path.is_dir())
+
+
+def _remove_unused(keep: str = "") -> list[str]:
+    """Remove the images that no lab runs on, and what a killed build or removal left. Needs the build lock."""
+    removed = []
+    for found in _folders():
+        if found.name == keep:
+            continue
+        folder = found
+        lock = _lock_file(folder)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not folder.name.startswith("."):
+                removed.append(folder.name)
+                folder = folder.rename(folder.with_name(f".{folder.name}.old"))  # gone at once for whoever looks now
+            _remove(folder)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
+    return removed
+
+
+def _lock_file(folder: Path) -> int:
+    """Open the file that labs lock while they run on an image (flock(2): the lock ends with its last holder)."""
+    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _this_release() -> Distribution:
@@ -198,4 +242,4 @@ def _remove(folder: Path) -> None:
 def _require(programs: list[str]) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
-        raise LabError(f"the image cannot be built without {', '.join(missing)}: `apt-get install mmdebstrap tar`")
+        raise LabError(f"the image cannot be built without {', '.join(missing)}: `sudo apt-get install mmdebstrap tar`")

@@ -16,6 +16,7 @@ from pathlib import Path
 from fwproof.errors import FwproofError, LabError
 from fwproof.lab import kernel
 from fwproof.lab.disk import Accounts, DiskFile, LabKeys, compose_disk
+from fwproof.lab.image import hold_image
 from fwproof.lab.keys import hosts_file, known_hosts_line, make_key, names_of, ssh_config
 from fwproof.lab.pid1 import Blueprint, FirstProcess
 from fwproof.lab.state import StateDir
@@ -34,6 +35,7 @@ def start(name: str, topology_path: Path, image: Path, life: int) -> None:
     if lock is None:
         raise LabError(f"the lab {name!r} is already up: `fwproof lab down --name {name}` ends it")
     state.wipe()
+    hold_image(image)
     blueprint = Blueprint(
         topology=topology,
         disks=_compose(state, topology, image),

@@ -121,7 +121,7 @@ def fork_inside(ids: IdMap, body: Callable[[], int]) -> int:
         if answer != b"ok":
             os.waitpid(pid, 0)
             raise LabError(
-                f"this machine allows no user namespace: {answer.decode(errors='replace')} (see `fwproof doctor`)"
+                f"this machine allows no user namespace ({answer.decode(errors='replace')}): {user_namespace_advice()}"
             )
         write_map(pid, ids)
         os.write(mapped_w, b"g")
@@ -156,6 +156,45 @@ def _child(body: Callable[[], int], made: int, mapped: int, others: tuple[int, i
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     finally:
         os._exit(status)
+
+
+def require_namespaces() -> None:
+    """Try the namespaces that a lab is made of; raises LabError with the command that allows them.
+
+    A kernel may grant a user namespace and then no power in it, as AppArmor does on Ubuntu 23.10 and later.
+    """
+    child = fork_inside(id_map(), _try_namespaces)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        reason = os.strerror(status) if status > 0 else f"signal {-status}"
+        raise LabError(f"this machine allows no namespaces ({reason}): {user_namespace_advice()}")
+
+
+def _try_namespaces() -> int:
+    try:
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID)
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+    except OSError as error:
+        return error.errno or 1
+    return 0
+
+
+def user_namespace_advice(root: Path = Path("/proc/sys")) -> str:
+    """Return the command that allows user namespaces on this machine, as far as its settings tell."""
+    settings = {
+        "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu 23.10 and later
+        "kernel/unprivileged_userns_clone": ("0", "1"),  # older Debian kernels
+        "user/max_user_namespaces": ("0", "10000"),
+    }
+    for key, (bad, good) in settings.items():
+        try:
+            value = (root / key).read_text().strip()
+        except OSError:
+            continue
+        if value == bad:
+            setting = f"{key.replace('/', '.')}={good}"
+            return f"run `sudo sysctl -w {setting}` (it lasts until the next boot), or run the lab as root"
+    return "run the lab as root, and in a container allow it user namespaces (a seccomp profile may refuse them)"
 
 
 def command_inside(argv: list[str]) -> list[str]:

@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from fwproof.lab import netfilter_try
-from fwproof.lab.doctor import Finding, user_namespace_advice
+from fwproof.lab.doctor import Finding
+from fwproof.lab.userns import user_namespace_advice
 
 
 @pytest.mark.parametrize(
