@@ -49,13 +49,16 @@ class Field:
         if self.inventory.auditor is not None:
             self.lab.join_network(self.inventory.auditor)
 
-    def open(self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]]) -> None:
-        """Connect to hosts, read what their tier allows, and start their agents; all at the same time."""
+    def open(self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True) -> None:
+        """Connect to hosts, read what their tier allows of those in ``jails``, and start their agents, all at once.
+
+        ``agents`` False starts none.
+        """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(lambda host: self._open(host, jails.get(host.name, ()), audited=host.name in jails), hosts))
+            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents), hosts))
 
-    def _open(self, host: Host, jails: tuple[str, ...], *, audited: bool) -> None:
+    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool) -> None:
         try:
             transport = SshTransport(host)
             transport.connect()
@@ -63,9 +66,10 @@ class Field:
             self.agents[host.name] = self.snapshots[host.name] = error
             return
         self.transports[host.name] = transport
-        if audited:
+        if jails is not None:
             self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
-        self._keep(self.agents, host.name, lambda: start_agent(transport))
+        if agents:
+            self._keep(self.agents, host.name, lambda: start_agent(transport))
 
     @staticmethod
     def _keep(into: dict, name: str, get: Callable[[], object]) -> None:  # type: ignore[type-arg]

@@ -18,6 +18,7 @@ _VERBS = {
     "audit": ("fwproof.cli.audit:audit", "Run pytest on the policies."),
     "lab": ("fwproof.cli.lab:lab", "Bring up, use and take down the embedded lab."),
     "doctor": ("fwproof.cli.lab:doctor", "Try what the lab needs of this machine."),
+    "collect": ("fwproof.cli.collect:collect", "Store read-only snapshots of hosts."),
     "explain": ("fwproof.cli.explain:explain", "Follow packets through rule tables."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
