@@ -88,7 +88,8 @@ class Accounts:
 
     def files(self, *, caller: bool) -> Iterator[DiskFile]:
         """Yield the three files with the auditor's account, and the callers' where wanted."""
-        people = [(AUDITOR, AUDITOR_ID, "/bin/sh")] + ([(CALLER, CALLER_ID, "/usr/sbin/nologin")] if caller else [])
+        # sshd wants a shell that is there; nologin is in a package of its own since Debian 13
+        people = [(AUDITOR, AUDITOR_ID, "/bin/sh")] + ([(CALLER, CALLER_ID, "/usr/bin/false")] if caller else [])
         passwd, group, shadow = self.passwd, self.group, self.shadow
         for name, number, shell in people:
             passwd += f"{name}:x:{number}:{number}:{name}:/home/{name}:{shell}\n"

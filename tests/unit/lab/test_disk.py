@@ -55,7 +55,7 @@ def test_only_the_repaired_server_restores_rules():
 def test_the_caller_may_do_nothing_but_listen_on_its_port():
     line = disk("admin")["/home/callhome/.ssh/authorized_keys"].data.decode()
     assert line == 'restrict,port-forwarding,permitlisten="127.0.0.1:2211" ssh-ed25519 CALLER x\n'
-    assert b"/usr/sbin/nologin" in disk("admin")["/etc/passwd"].data
+    assert b"/usr/bin/false" in disk("admin")["/etc/passwd"].data
     assert b"callhome" not in disk("proxy")["/etc/passwd"].data
     script = disk("ai-server-published")["/usr/local/sbin/lab-call-home"].data.decode()
     assert "callhome@10.0.0.1" in script
