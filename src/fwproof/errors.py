@@ -14,7 +14,8 @@
         │   └── NotThere         looked, and the program or file does not exist on the host
         ├── CommandTimeout       the command did not end in time
         ├── Garbled              the answer is not what the command prints
-        └── AgentRefused         the agent is missing, not the pinned one, or lacks a capability
+        ├── AgentRefused         the agent is missing, not the pinned one, or lacks a capability
+        └── NotGranted           the tier that the host's administrator granted does not provide for it
 
 Exit codes follow pytest's 0 to 5, and 6 when nothing failed but something is undetermined.
 """
@@ -108,3 +109,7 @@ class Garbled(HostError):
 
 class AgentRefused(HostError):
     """The host's agent is missing, is not the pinned file, or may not do what was asked."""
+
+
+class NotGranted(HostError):
+    """The host's tier does not provide for it: looked as far as granted, so the verdict is ``inconclusive``."""

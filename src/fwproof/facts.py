@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 from fwproof.decision import RuleRef, Ruling
@@ -60,9 +61,22 @@ class Connected:
     data: str = ""
 
 
+class Untried(StrEnum):
+    """Why an exercise was left out, in words for a report."""
+
+    OFF = "exercises are switched off"
+    POLICY = "the policy asks for no exercise"
+    NO_VANTAGE = "no vantage of the inventory stands where it has to be tried from"
+    TIER = "the host's access is read, so nothing can be sent from it"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstFacts:
-    """A burst of new connections from one source: how many of them the target's tables let in."""
+    """A burst of new connections from one source: how many of them the target's tables let in.
+
+    ``untried`` says why none was sent; ``predicted`` is then all that is known. ``watched`` is False where nobody
+    looks at the target's end: what was answered is then all that is known of what was let in.
+    """
 
     sent: int
     arrived: int
@@ -73,6 +87,8 @@ class BurstFacts:
     limiter: str = ""
     counters: tuple[str, ...] = ()
     note: str = ""
+    untried: Untried | None = None
+    watched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +115,7 @@ class LogFacts:
     """A probe that was dropped on purpose: the rules that log before the drop, and the line that it left.
 
     ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words.
+    ``untried`` says why no packet was sent; the tables alone then say whether it would be logged.
     """
 
     refused: bool
@@ -108,6 +125,7 @@ class LogFacts:
     line: DropLine | None
     log_file: str
     lines_read: int
+    untried: Untried | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

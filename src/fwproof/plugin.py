@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fwproof.errors import Fault, FwproofError, InputError
-from fwproof.plan import Check
+from fwproof.plan import Check, Kind
 from fwproof.results import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ UNDETERMINED = 6
 """Exit status when nothing failed, but something could not be looked at or told (design, "Verdicts")."""
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
+_TROUBLE = pytest.StashKey[str]()
+_PROVOKING = {Kind.RATE, Kind.BAN_EXERCISE, Kind.DROP_LOG}
+_ONE_PROCESS = "fwproof gathers once, concurrently, in one process: run policies without -n"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,7 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the run; nothing is read or sent before items are about to be judged."""
-    config.addinivalue_line("markers", "fwproof(kind): a check of a policy; the kind is also a marker of its own")
+    words = "a check of a policy; `-m \"fwproof(host='web1')\"` selects by any of these, `-m rate` by kind"
+    config.addinivalue_line("markers", f"fwproof(kind, host, vantage, family, direction, severity): {words}")
+    for kind in Kind:
+        config.addinivalue_line("markers", f"{kind.value}: a check of this kind (fwproof)")
+    config.addinivalue_line("markers", "exercise: a check that provokes something on purpose (fwproof)")
     config.stash[_FAULTS] = []
 
 
@@ -72,6 +82,8 @@ class PolicyFile(pytest.File):
 
     def collect(self) -> Iterator[CheckItem]:
         """Yield one item per check. Faults wait until every file was read, so that all are told at once."""
+        if hasattr(self.config, "workerinput"):  # a worker of xdist
+            raise self.CollectError(_ONE_PROCESS)
         try:
             checks = _run_of(self.config).checks_of(self.path)
         except InputError as error:
@@ -99,7 +111,15 @@ class CheckItem(pytest.Item):
     def __init__(self, *, check: Check, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.check = check
-        self.add_marker(pytest.mark.fwproof(check.kind.value))
+        self.add_marker(
+            pytest.mark.fwproof(
+                kind=check.kind.value, host=check.host, vantage=check.vantage, direction=check.direction,
+                family=check.family.value if check.family else None, severity=check.expectation.severity,
+            )
+        )  # fmt: skip
+        self.add_marker(check.kind.value)
+        if check.kind in _PROVOKING and check.vantage is not None:
+            self.add_marker("exercise")
         for keyword in (check.host, check.vantage, check.family, check.kind.value, check.direction):
             if keyword:
                 self.extra_keyword_matches.add(str(keyword))
@@ -145,7 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not checks:
         return
     if getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("fwproof gathers once, concurrently, in one process: run without -n")
+        raise pytest.UsageError(_ONE_PROCESS)
     _run_of(config).select(checks)
     if len(checks) == len(items) and getattr(config.option, "tbstyle", "") == "auto":
         config.option.tbstyle = "no"  # the summary below tells failures once, grouped by cause
@@ -163,9 +183,29 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     show = Progress(reporter)
     try:
-        config.stash[_RUN].gather(show)
+        with _ended_by_signal():
+            config.stash[_RUN].gather(show)
     except FwproofError as error:
-        raise pytest.UsageError(str(error)) from error
+        if error.exit_code == pytest.ExitCode.USAGE_ERROR:
+            raise pytest.UsageError(str(error)) from error
+        pytest.exit(str(error), returncode=error.exit_code)
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Let SIGTERM end gathering as Ctrl-C does, so that what was provoked is put back."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Progress:
@@ -189,12 +229,29 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     """Write the reports, take down what the run brought up, and settle the exit status."""
     run = session.config.stash.get(_RUN, None)
     if run is not None and run.gathered:
-        run.finish()
-        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == run.undetermined:
-            session.exitstatus = UNDETERMINED
+        try:
+            run.finish()
+        except FwproofError as error:
+            _tell_trouble(session, str(error))
+        _settle(session, run)
     if run is not None:
         run.close()
     yield
+
+
+def _settle(session: pytest.Session, run: AuditRun) -> None:
+    if session.exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == run.undetermined:
+        session.exitstatus = UNDETERMINED
+    if session.exitstatus == pytest.ExitCode.OK and session.testscollected == len(run.selected) and not run.tested:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def _tell_trouble(session: pytest.Session, message: str) -> None:
+    """Say at the end that there are no reports, which no exit status of a good audit may hide."""
+    session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    session.config.stash[_TROUBLE] = message
+    if not session.config.pluginmanager.has_plugin("terminalreporter"):
+        print(message, file=sys.stderr, flush=True)  # noqa: T201 - without pytest's terminal there is no other
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -208,6 +265,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     width = shutil.get_terminal_size((100, 24)).columns
     for line in render_summary(run.results, run.folder, width=width, color=bool(terminalreporter.hasmarkup)):
         terminalreporter.write_line(line)
+    if _TROUBLE in config.stash:
+        terminalreporter.write_line(config.stash[_TROUBLE], red=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import read_counters
-from fwproof.audit.exercises import ends_of
-from fwproof.errors import HostError
+from fwproof.audit.exercises import ends_of, watched
+from fwproof.errors import HostError, NotGranted, NotThere
 from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
 from fwproof.flow import Address, Flow
@@ -19,6 +19,7 @@ from fwproof.flows import request
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
+from fwproof.snapshot import Capture
 
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
@@ -37,19 +38,31 @@ def request_text(bans: Bans, host: Address) -> bytes:
     return ("\r\n".join([*lines, "Connection: close", "", ""])).encode()
 
 
+def _unprovoked(reason: str) -> BanFacts:
+    step = f"nothing was provoked, as no attempt can be seen: {reason}"
+    return BanFacts(
+        attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False, open_again=False,
+        steps=(step,),
+    )  # fmt: skip
+
+
 class Exercise:
     """One exercise of one host and family; ``run`` does the whole of it."""
 
     def __init__(self, field: Field, prober: Prober, check: Check) -> None:
         assert isinstance(check.expectation, Bans)
+        if not watched(field, check.host):
+            raise NotGranted(check.host, "its access is read, and a ban that is provoked could not be lifted again",
+                             "grant it observe")  # fmt: skip
         self.field, self.prober, self.check, self.bans = field, prober, check, check.expectation
         self.vantage, self.peer, self.own = ends_of(field, check)
         self.steps: list[str] = []
 
     def run(self) -> BanFacts:
         """Provoke, look, lift; raises HostError when a step could not be tried at all."""
-        if not self._status().watches_something:
-            return self._nothing_to_provoke()
+        nothing = self._nothing_watches()
+        if nothing:
+            return _unprovoked(nothing)
         if not self._opens(self.vantage, self.peer):
             raise HostError(self.check.host, f"{self.vantage} does not reach {self.bans.service} before any ban")
         banned = refused = unharmed = unbanned = again = False
@@ -61,7 +74,7 @@ class Exercise:
                 in_kernel = self._in_kernel()
                 refused, unharmed = self._refused(), self._others()
         finally:
-            unbanned = self._lift() if banned else False
+            unbanned = self._lift(banned=banned)
         if unbanned:
             again = self._until(lambda: self._opens(self.vantage, self.peer), "let in again after the unban")
         return BanFacts(
@@ -81,15 +94,23 @@ class Exercise:
         status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
         self.steps.append(f"{self.bans.maxretry} bad attempts from {self.peer}, the last answered “{status}”")
 
-    def _nothing_to_provoke(self) -> BanFacts:
-        steps = (f"nothing was provoked: the file list of {self.bans.jail} is empty, so no attempt can be seen",)
-        return BanFacts(attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False,
-                        open_again=False, steps=steps)  # fmt: skip
+    def _nothing_watches(self) -> str:
+        """Return why no attempt can be seen by fail2ban, empty when it watches."""
+        try:
+            capture = self._asked()
+        except NotThere:
+            return "fail2ban is not installed"
+        if capture.status != 0:
+            said = (capture.stderr.strip() or capture.stdout.strip()).splitlines() or [f"status {capture.status}"]
+            return f"fail2ban says of {self.bans.jail}: {said[-1]}"
+        return "" if self._status().watches_something else f"the file list of {self.bans.jail} is empty"
+
+    def _asked(self) -> Capture:
+        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
+        return self.field.transports[self.check.host].run(argv, name="fail2ban-status")
 
     def _status(self) -> JailStatus:
-        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
-        text = self.field.transports[self.check.host].run(argv, name="fail2ban-status").stdout
-        status = parse_status(self.bans.jail, text)
+        status = parse_status(self.bans.jail, self._asked().stdout)
         if status is None:
             raise HostError(self.check.host, f"what fail2ban says of {self.bans.jail} cannot be read")
         return status
@@ -146,6 +167,11 @@ class Exercise:
         allows = (allow for allow in self.check.policy.inbound if str(allow.service) == str(self.bans.service))
         return any(address in allow.peers for allow in allows)
 
-    def _lift(self) -> bool:
-        self.field.agent(self.check.host).call("unban", jail=self.bans.jail, address=str(self.peer))
-        return self._until(lambda: str(self.peer) not in self._banned(), "gone from the ban list")
+    def _lift(self, *, banned: bool) -> bool:
+        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well."""
+        try:
+            self.field.agent(self.check.host).unban(self.bans.jail, self.peer)
+        except HostError as error:
+            self.steps.append(f"the unban was refused: {error.message}")
+            return False
+        return banned and self._until(lambda: str(self.peer) not in self._banned(), "gone from the ban list")

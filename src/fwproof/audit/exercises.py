@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import moved, read_counters
 from fwproof.decision import Decision
-from fwproof.errors import HostError
+from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
-from fwproof.facts import BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts
-from fwproof.flow import Address, Family, Flow
+from fwproof.facts import BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
+from fwproof.farends import one_of
+from fwproof.flow import Address, Family, Flow, Hook
+from fwproof.flows import loopback as loop
 from fwproof.flows import request
+from fwproof.inventory import Access
 from fwproof.judging.wire import observed_words
 from fwproof.observation import PortState, Probe
 from fwproof.plan import Check, burst_size
-from fwproof.policy.model import Allow, DropLog
+from fwproof.policy.model import Allow, DropLog, Peers, Service
 from fwproof.semantics.model import HostModel
 
 if TYPE_CHECKING:
@@ -30,45 +33,84 @@ if TYPE_CHECKING:
 
 _GAP = 0.01
 """Seconds between two packets of a burst: far below any rate that a policy would name."""
+_CUT = 0.5
+"""Seconds to wait for a connection over loopback that the tables are known to drop; others take microseconds."""
 _LOG_WAIT = 2.5
 """Seconds in which a log line must appear; a log rule's own limit refills within one."""
 
 
+DISCARD = Service("tcp", 9, "tcp/9")
+"""RFC 863's port, which nobody serves: what stands for a dropped packet where nothing is sent."""
+ANYBODY = {
+    family: one_of(Peers("anywhere", (ip_network(everybody),)), family)
+    for family, everybody in ((Family.IPV4, "0.0.0.0/0"), (Family.IPV6, "::/0"))
+}
+"""A source that no expectation names, of documentation's address ranges."""
+
+
 def ends_of(field: Field, check: Check) -> tuple[str, Address, Address]:
-    """Return the vantage's name, its address and the host's; HostError where the inventory has no vantage."""
-    assert check.family is not None
-    own = field.inventory.hosts[check.host].address(check.family)
-    if check.vantage is None or check.peer is None or own is None:
-        raise HostError(check.host, "no vantage of the inventory stands where this has to be tried from",
-                        "add a host with `vantage: true` there")  # fmt: skip
-    for name in (check.vantage, check.host):
-        field.agent(name)  # raises what stood in its way
+    """Return the vantage's name, its address and the host's; HostError where the inventory has no vantage.
+
+    The vantage must have an agent, and the host as well where its tier provides for one.
+    """
+    own = _own(field, check)
+    if check.vantage is None or check.peer is None:
+        raise NotGranted(check.host, "no vantage of the inventory stands where this has to be tried from",
+                         "add a host with `vantage: true` there")  # fmt: skip
+    field.agent(check.vantage)
+    if watched(field, check.host):
+        field.agent(check.host)
     return check.vantage, check.peer, own
 
 
-def burst(field: Field, prober: Prober, check: Check, model: HostModel) -> BurstFacts:
+def watched(field: Field, host: str) -> bool:
+    """Whether a host's tier provides for an agent on it."""
+    return field.inventory.hosts[host].access is not Access.READ
+
+
+def _own(field: Field, check: Check) -> Address:
+    assert check.family is not None
+    own = field.inventory.hosts[check.host].address(check.family)
+    assert own is not None  # no check is planned in a family that the host does not have
+    return own
+
+
+def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> BurstFacts:
     """Send a burst of new connections from one source and count how many the host's tables let in."""
     assert isinstance(check.expectation, Allow)
     assert check.expectation.rate is not None
     assert check.family is not None
     assert check.service is not None
-    vantage, peer, own = ends_of(field, check)
+    own, peer = _own(field, check), check.peer or one_of(check.expectation.peers, check.family)
     count, flow = burst_size(check.expectation.rate), request(check.service, peer, own)
-    predicted = tuple(d is Decision.ACCEPT for d in model.simulate_burst(flow, count, _GAP))
+    found = BurstFacts(
+        sent=count, arrived=0, admitted=0, answered=0, first_refused=None,
+        predicted=tuple(d is Decision.ACCEPT for d in model.simulate_burst(flow, count, _GAP)),
+        limiter="; ".join(str(limiter.rule) for limiter in model.limiters(flow)),
+        untried=Untried.NO_VANTAGE if check.vantage is None else None if exercise else Untried.OFF,
+        watched=watched(field, check.host),
+    )  # fmt: skip
+    return found if found.untried else _sent(field, prober, check, flow, found)
+
+
+def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: BurstFacts) -> BurstFacts:
+    assert isinstance(check.expectation, Allow)
+    assert check.expectation.rate is not None
+    assert check.family is not None
+    vantage, peer, own = ends_of(field, check)
     note = forget(field, check, flow)
     field.memory.note(own, peer, check.expectation.rate.per)
     before = read_counters(field, check.host, (check.family,))
-    seen = prober.burst(vantage, check.host, flow, count, gap=_GAP)
+    seen = prober.burst(vantage, check.host, flow, expected.sent, gap=_GAP)
     after = read_counters(field, check.host, (check.family,))
     forget(field, check, flow, sent=True)
     let_in = [o.confirmed or o.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST} for o in seen]
-    arrived = sum(bool(o.arrived) for o in seen)
-    refused = next((n for n, (o, good) in enumerate(zip(seen, let_in, strict=True), 1) if o.arrived and not good), None)
+    met = [o.arrived is not False if not expected.watched else bool(o.arrived) for o in seen]
+    refused = (n for n, (there, good) in enumerate(zip(met, let_in, strict=True), 1) if there and not good)
     rules = [rule for rule in before if (moved(before, after, rule) or 0) >= 1 and _about(rule.text, check)]
-    return BurstFacts(
-        sent=count, arrived=arrived, admitted=sum(map(bool, let_in)),
-        answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=refused,
-        predicted=predicted, limiter="; ".join(str(limiter.rule) for limiter in model.limiters(flow)),
+    return replace(
+        expected, arrived=sum(met), admitted=sum(map(bool, let_in)),
+        answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=next(refused, None),
         note=note or next((o.note for o in seen if not o.arrived), ""),
         counters=tuple(f"{rule} counted {moved(before, after, rule)}" for rule in rules),
     )  # fmt: skip
@@ -85,6 +127,8 @@ def forget(field: Field, check: Check, flow: Flow, *, sent: bool = False) -> str
 
     The agent does so only for a source whose probes it saw; the first burst of a vantage may be that.
     """
+    if not watched(field, check.host):
+        return "earlier connections could not be forgotten: the host's access is read"
     agent = field.agent(check.host)
     try:
         agent.call("forget", address=str(flow.src))
@@ -102,12 +146,18 @@ def neighbour(field: Field, prober: Prober, check: Check) -> NeighbourFacts:
     seen = prober.neighbour(vantage, check.host, own)
     words = {PortState.OPEN: "was answered", PortState.SILENT: "arrived, and no advertisement left the host"}
     detail = f"a solicitation from {vantage} for {own} {words.get(seen.state, seen.state.value)}"
-    return NeighbourFacts(answered=seen.state is PortState.OPEN, detail=f"{detail}. {seen.note}".strip(". "))
+    detail += f". {seen.note}" if seen.note and seen.state not in words else ""
+    return NeighbourFacts(answered=seen.state is PortState.OPEN, detail=detail)
 
 
-def loopback(field: Field, prober: Prober, check: Check) -> Connected | None:
-    """Connect from the host to one of its own services over loopback; None where nothing listens there."""
+def loopback(field: Field, prober: Prober, check: Check, model: HostModel) -> Connected | None:
+    """Connect from the host to one of its own services over loopback; None where that cannot be tried.
+
+    That is so where nothing listens, and where the host's tier has no agent to connect from.
+    """
     assert check.family is not None
+    if not watched(field, check.host):
+        return None
     field.agent(check.host)
     snapshot = field.snapshots[check.host]
     if isinstance(snapshot, HostError):
@@ -116,8 +166,9 @@ def loopback(field: Field, prober: Prober, check: Check) -> Connected | None:
     if port is None:
         return None
     address = ip_network("127.0.0.0/8").network_address + 1 if check.family is Family.IPV4 else IPv6Address("::1")
-    made = prober.connect(check.host, address, port, timeout=2.0)
-    return Connected(ok=made.ok, detail=f"tcp to [{address}]:{port} from the host itself: {made.result}")
+    own = model.evaluate(loop(Service("tcp", port, f"tcp/{port}"), check.family), Hook.OUTPUT)
+    made = prober.connect(check.host, address, port, timeout=_CUT if own.refused else 2.0)
+    return Connected(ok=made.ok, detail=f"a connection from the host itself to {address}, tcp/{port}: {made.result}")
 
 
 def _listening(sockets: str, family: Family) -> int | None:
@@ -133,30 +184,51 @@ def _listening(sockets: str, family: Family) -> int | None:
     return min(ports, default=None)
 
 
-def drop_log(field: Field, prober: Prober, check: Check, model: HostModel) -> LogFacts:
+def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> LogFacts:
     """Send a packet that must be dropped, and look for its line in the host's drop log."""
     assert isinstance(check.expectation, DropLog)
-    assert check.service is not None
-    vantage, peer, own = ends_of(field, check)
+    assert check.family is not None
+    own, peer, service = _own(field, check), check.peer or ANYBODY[check.family], check.service or DISCARD
     outbound = check.direction == "outbound"
-    flow = request(check.service, own, peer) if outbound else request(check.service, peer, own)
-    ruling, rules = model.evaluate(flow), model.logs(flow)
-    ends = (check.host, vantage) if outbound else (vantage, check.host)
-    probe = Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow)
-    log_file = field.inventory.hosts[check.host].drop_log
+    flow = request(service, own, peer) if outbound else request(service, peer, own)
+    ruling = model.evaluate(flow)
+    found = LogFacts(
+        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=model.logs(flow), observed="",
+        line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
+        untried=_untried(field, check, exercise=exercise),
+    )  # fmt: skip
+    if found.untried:
+        return replace(found, observed=f"no packet was sent: {found.untried}")
+    return _dropped(field, prober, check, FlowFacts(flow=flow, ruling=ruling), found)
+
+
+def _untried(field: Field, check: Check, *, exercise: bool) -> Untried | None:
+    """Return why no packet can or may be sent for a drop log, if so."""
+    assert isinstance(check.expectation, DropLog)
+    if not check.expectation.exercise:
+        return Untried.POLICY
+    if not exercise:
+        return Untried.OFF
+    if check.vantage is None:
+        return Untried.NO_VANTAGE
+    return Untried.TIER if check.direction == "outbound" and not watched(field, check.host) else None
+
+
+def _dropped(field: Field, prober: Prober, check: Check, asked: FlowFacts, found: LogFacts) -> LogFacts:
+    vantage, _, _ = ends_of(field, check)
+    ends = (check.host, vantage) if check.direction == "outbound" else (vantage, check.host)
+    probe = Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=asked.flow)
     seen = prober.observe([probe], retries=0)[check.id]
     if isinstance(seen, HostError):
         raise seen
-    line, lines = None, 0
-    if rules:
-        if log_file is None:
-            raise HostError(check.host, "the inventory names no drop_log file", "add `drop_log: FILE` to the host")
-        line, lines = _find_line(field, check.host, log_file, replace(seen.probe.flow, iif=None, oif=None))
-    return LogFacts(
-        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules,
-        observed=observed_words(FlowFacts(flow=flow, ruling=ruling, observation=seen)), line=line,
-        log_file=log_file or "no log file", lines_read=lines,
-    )  # fmt: skip
+    found = replace(found, observed=observed_words(replace(asked, observation=seen)))
+    if not found.rules:
+        return found
+    log_file = field.inventory.hosts[check.host].drop_log
+    if log_file is None:
+        raise HostError(check.host, "the inventory names no drop_log file", "add `drop_log: FILE` to the host")
+    line, lines = _find_line(field, check.host, log_file, replace(seen.probe.flow, iif=None, oif=None))
+    return replace(found, line=line, lines_read=lines)
 
 
 def _find_line(field: Field, host: str, log_file: str, flow: Flow) -> tuple[DropLine | None, int]:

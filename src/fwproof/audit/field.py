@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -98,16 +99,18 @@ class Field:
 
     def close(self) -> None:
         """End agents and connections, and the lab if this run brought it up."""
-        for agent in self.agents.values():
-            if isinstance(agent, Agent):
-                agent.close()
-        for transport in self.transports.values():
-            transport.close()
+        ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
+        ends += [transport.close for transport in self.transports.values()]
         self.agents.clear()
         self.transports.clear()
-        if self.lab is not None and self.lab_is_ours:
-            self.lab_is_ours = False
-            self.lab.down()
+        try:
+            for end in ends:
+                with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
+                    end()
+        finally:
+            if self.lab is not None and self.lab_is_ours:
+                self.lab_is_ours = False
+                self.lab.down()
 
 
 def _with_lab_keys(inventory: Inventory, lab: Lab) -> Inventory:

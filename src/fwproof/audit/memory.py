@@ -7,11 +7,16 @@ that cannot be emptied, the next audit waits until the window has passed.
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from fwproof.flow import Address
+
+_LOCK = threading.Lock()
+"""Bursts from several threads are noted in one file; other processes are kept off by the audit's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +27,13 @@ class Memory:
 
     def note(self, target: Address, source: Address, window: float) -> None:
         """Remember that a burst was sent now, whose effect lasts ``window`` seconds."""
-        known = {key: end for key, end in self._read().items() if end > time.time()}
-        known[f"{target} {source}"] = time.time() + window
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(known), encoding="utf-8")
+        with _LOCK:
+            known = {key: end for key, end in self._read().items() if end > time.time()}
+            known[f"{target} {source}"] = time.time() + window
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            aside.write_text(json.dumps(known), encoding="utf-8")
+            aside.replace(self.path)
 
     def left(self, target: Address, source: Address) -> float:
         """Return how many seconds an earlier burst from ``source`` still counts at ``target``."""
@@ -34,6 +42,6 @@ class Memory:
     def _read(self) -> dict[str, float]:
         try:
             known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return {str(key): float(end) for key, end in known.items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}  # without a memory the worst is one burst that finds its limit used up, which then shows
-        return {str(key): float(end) for key, end in known.items()} if isinstance(known, dict) else {}

@@ -11,7 +11,7 @@ from fwproof.audit.waves import Asked, expected_counts, waves
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Counted, FlowFacts
-from fwproof.flow import TCP, Address
+from fwproof.flow import TCP, Address, Family
 from fwproof.flows import reply, request
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
@@ -40,18 +40,28 @@ def ask(check: Check, model: HostModel, own: Address) -> Asked:
 
 
 def send_all(
-    field: Field, prober: Prober, asked: Sequence[Asked], progress: Callable[[str], None]
+    field: Field,
+    prober: Prober,
+    asked: Sequence[Asked],
+    progress: Callable[[str], None],
+    *,
+    hopeless: Callable[[str, Family], bool],
 ) -> dict[str, FlowFacts]:
-    """Send every probe and return all that is known of each, by check id."""
+    """Send every probe and return all that is known of each, by check id.
+
+    Probes to a ``hopeless`` host and family are sent once: nothing can arrive there, so nothing got lost.
+    """
     known: dict[str, FlowFacts] = {}
     planned = waves(asked)
     for number, wave in enumerate(planned, 1):
         progress(f"wave {number} of {len(planned)}: {len(wave)} probes")
-        known |= _send(field, prober, wave)
+        known |= _send(field, prober, wave, hopeless)
     return known
 
 
-def _send(field: Field, prober: Prober, wave: Sequence[Asked]) -> dict[str, FlowFacts]:
+def _send(
+    field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool]
+) -> dict[str, FlowFacts]:
     hosts = {one.check.host for one in wave}
     families = {host: {o.probe.flow.family for o in wave if o.check.host == host} for host in hosts}
 
@@ -66,9 +76,23 @@ def _send(field: Field, prober: Prober, wave: Sequence[Asked]) -> dict[str, Flow
             return dict(zip(hosts, pool.map(read, hosts), strict=True))
 
     before = counters()
-    seen = prober.observe([one.probe for one in wave])
+    seen = _observe(prober, wave, hopeless)
     after = counters()
     return {one.check.id: _facts(one, wave, seen, before, after) for one in wave}
+
+
+def _observe(
+    prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool]
+) -> dict[str, Observation | HostError]:
+    """Send a wave: what may arrive with retries, and what cannot without, both at the same time."""
+    dead = {place: hopeless(*place) for place in {(o.check.host, o.probe.flow.family) for o in wave}}
+    parts = [
+        ([one.probe for one in wave if dead[one.check.host, one.probe.flow.family] is without], retries)
+        for without, retries in ((False, 2), (True, 0))
+    ]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        jobs = [pool.submit(prober.observe, probes, retries=retries) for probes, retries in parts if probes]
+        return {ref: seen for job in jobs for ref, seen in job.result().items()}
 
 
 def _facts(
@@ -82,7 +106,8 @@ def _facts(
     by = one.decider
     if by in wanted and by is not None and isinstance(first, dict) and isinstance(second, dict):
         distance = moved(first, second, by)
-        if distance is not None:
+        watched = all(seen_.arrived is not None for seen_ in arrived.values() if seen_.probe.receiver == host)
+        if distance is not None and (watched or distance >= wanted[by]):
             counted = Counted(rule=by, probes=wanted[by], moved=distance)
     observation = seen[one.probe.ref]
     flow = observation.probe.flow if isinstance(observation, Observation) else one.probe.flow

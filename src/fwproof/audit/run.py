@@ -5,15 +5,16 @@ from __future__ import annotations
 import getpass
 import platform
 import time
+import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fwproof.audit.gather import Gathered, gather
-from fwproof.errors import HostError
+from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.plan import Check, plan
@@ -41,6 +42,15 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
+def _own_fault(error: Exception) -> Outcome:
+    """Return the outcome of a check at which the judge itself failed: nothing is known, so it is an error."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return Outcome(
+        verdict=Verdict.ERROR, reason=f"fwproof itself failed to judge this: {type(error).__name__}: {error}",
+        cause="fwproof itself failed", fix="Report it, with the evidence of this run.", evidence=tuple(lines[-12:]),
+    )  # fmt: skip
+
+
 class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
@@ -51,7 +61,7 @@ class AuditRun:
         self.inventory_path, self.reports, self.exercise = inventory_path, reports, exercise
         self.command, self.root = command, root
         self.policies: dict[Path, Policy] = {}
-        self.planned = 0
+        self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
         self.gathered: Gathered | None = None
         self.results: Results | None = None
@@ -66,11 +76,37 @@ class AuditRun:
 
     def checks_of(self, path: Path) -> tuple[Check, ...]:
         """Return the checks that a policy file plans; raises InputError with every fault of the file."""
-        policy = load_policy(path, self.inventory)
-        self.policies[path] = policy
-        checks = plan(policy, self.inventory)
-        self.planned += len(checks)
-        return checks
+        if path not in self.checks:
+            policy = load_policy(path, self.inventory)
+            try:
+                checks = plan(policy, self.inventory)
+            except UsageError as error:
+                raise InputError([Fault(str(path), 0, 0, str(error))]) from error
+            faults = list(self._clashes(checks))
+            if not checks:
+                faults.append(
+                    Fault(str(path), 0, 0, "this policy means no check: none of its hosts has such addresses")
+                )
+            if faults:
+                raise InputError(faults)
+            self.policies[path], self.checks[path] = policy, checks
+        return self.checks[path]
+
+    def _clashes(self, checks: Sequence[Check]) -> Iterator[Fault]:
+        """Yield a fault for every expectation that would share a check's id with another policy's."""
+        taken = {check.id: check for others in self.checks.values() for check in others}
+        for check in checks:
+            if check.id in taken:
+                other, mine = taken[check.id].expectation, check.expectation
+                message = (
+                    f"{mine.id!r} is also what {other.file}:{other.line} calls a check of {check.host}; rename one"
+                )
+                yield Fault(mine.file, mine.line, 1, message)
+
+    @property
+    def planned(self) -> int:
+        """How many checks the policies mean, selected or not."""
+        return sum(map(len, self.checks.values()))
 
     def select(self, checks: Sequence[Check]) -> None:
         """Note which checks are to be judged, after pytest's own selection."""
@@ -87,11 +123,17 @@ class AuditRun:
             begun = time.monotonic()
             try:
                 outcome = judge(check, self.gathered.facts)
+            except NotGranted as gap:
+                outcome = Outcome(
+                    verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
+                )
             except HostError as error:
                 outcome = Outcome(
                     verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
                     fix=error.advice,
                 )  # fmt: skip
+            except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit
+                outcome = _own_fault(error)
             self._outcomes[check.id] = outcome, time.monotonic() - begun
         return self._outcomes[check.id][0]
 
@@ -100,6 +142,11 @@ class AuditRun:
         """How many of the judged checks are error or inconclusive."""
         bad = {Verdict.ERROR, Verdict.INCONCLUSIVE}
         return sum(outcome.verdict in bad for outcome, _ in self._outcomes.values())
+
+    @property
+    def tested(self) -> bool:
+        """Whether any judged check says something about a host; a run that tested nothing is no success."""
+        return any(outcome.verdict is not Verdict.NOT_APPLICABLE for outcome, _ in self._outcomes.values())
 
     def finish(self) -> None:
         """Write the reports of what was judged."""

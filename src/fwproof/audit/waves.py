@@ -52,16 +52,26 @@ def expected_counts(wave: Sequence[Asked], seen: Mapping[str, Observation]) -> d
     """Return how many packets each deciding rule of a wave must have counted, from what arrived.
 
     An inbound probe meets the host's tables when it arrives there; an outbound one when it is handed to them,
-    which every sent packet is. A probe whose ruling depends on something counts only if it was let in: which rule
-    it ends in otherwise is not known before.
+    which every sent packet is. Where nobody watched the host, every sent packet may have arrived: a counter that
+    moved so far shows that all did, and one that did not tells nothing. A probe whose ruling depends on something
+    counts only if it was let in: which rule it ends in otherwise is not known before.
     """
     counts: dict[RuleRef, int] = {}
     for one in wave:
         outcome = seen.get(one.probe.ref)
         if outcome is None or one.decider is None or (one.ruling.depends_on and not outcome.let_in):
             continue
-        met = outcome.sent if one.check.direction == "outbound" else int(bool(outcome.arrived))
-        if outcome.state in {PortState.UNREACHABLE, PortState.NO_ANSWER}:
-            met = 0
-        counts[one.decider] = counts.get(one.decider, 0) + met
+        counts[one.decider] = counts.get(one.decider, 0) + _met(one, outcome)
     return {rule: count for rule, count in counts.items() if count}
+
+
+def _met(one: Asked, outcome: Observation) -> int:
+    """Return how many packets of a probe met the host's tables."""
+    inbound = one.check.direction != "outbound"
+    if outcome.state is PortState.UNREACHABLE:
+        return 0
+    if inbound and outcome.arrived is None:
+        return outcome.sent
+    if outcome.state is PortState.NO_ANSWER:
+        return 0
+    return int(bool(outcome.arrived)) if inbound else outcome.sent

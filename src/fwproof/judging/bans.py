@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from fwproof.errors import HostError
+import re
+
+from fwproof.errors import HostError, NotThere
 from fwproof.evidence.fail2ban import JailConfig, JailStatus, complaints, parse_dump, parse_jails, parse_status
-from fwproof.facts import BanFacts, Facts
+from fwproof.facts import BanFacts, Facts, Untried
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
 from fwproof.results import Outcome, Verdict
 from fwproof.snapshot import Snapshot
+
+_BLIND = "fail2ban's jail watches nothing"
 
 
 def judge_bans(check: Check, facts: Facts) -> Outcome:
     """Judge a jail's configuration and state against the numbers of the policy."""
     assert isinstance(check.expectation, Bans)
     want, snapshot = check.expectation, facts.snapshot(check.host)
+    absent = _absent(snapshot)
+    if absent:
+        return Outcome(
+            verdict=Verdict.FAIL, reason=f"{absent}, so nobody is ever banned", cause=absent, observed=absent,
+            fix=f"apt-get install fail2ban, enable [{want.jail}] in /etc/fail2ban/jail.d/, and start it.",
+        )  # fmt: skip
     listed = snapshot.text("fail2ban-status").strip()
     if want.jail not in parse_jails(listed):
         return Outcome(
@@ -35,9 +45,21 @@ def judge_bans(check: Check, facts: Facts) -> Outcome:
         cause=_cause(problems, status), fix=_fix(config) if problems else "",
         proved=f"{len(regexes)} failregexes, {len(config.without_host)} of them without a host group",
         observed=f"files watched: {files}; failed now: {status.failed}; banned: {len(status.banned)}",
-        attributed="; ".join(log), rule="; ".join(f"failregex {n}: {regex}" for n, regex in config.without_host),
+        attributed="; ".join([line for line in log if " ERROR " in line] or log),
+        rule="; ".join(f"failregex {n}: {regex}" for n, regex in config.without_host),
         evidence=(*regexes, *log),
     )  # fmt: skip
+
+
+def _absent(snapshot: Snapshot) -> str:
+    """Return that there is no fail2ban at work, in words; empty where it answers or could not be asked."""
+    fault = snapshot.faults.get("fail2ban-status")
+    if isinstance(fault, NotThere):
+        return "fail2ban is not installed"
+    # fail2ban-client says so when the server's socket is missing (client/fail2bancmdline.py, since 0.10)
+    if fault is not None and re.search(r"\bIs (?:it|fail2ban) running\?", fault.message):
+        return "fail2ban is not running"
+    return ""
 
 
 def _fix(config: JailConfig) -> str:
@@ -65,7 +87,7 @@ def _number_problems(want: Bans, config: JailConfig) -> list[str]:
 def _cause(problems: list[str], status: JailStatus) -> str:
     if not problems:
         return ""
-    return "fail2ban's jail watches nothing" if not status.watches_something else "fail2ban's jail is not as expected"
+    return _BLIND if not status.watches_something else "fail2ban's jail is not as expected"
 
 
 def _log(snapshot: Snapshot) -> str:
@@ -79,9 +101,11 @@ def _log(snapshot: Snapshot) -> str:
 def judge_ban_exercise(check: Check, facts: Facts) -> Outcome:
     """Judge the life of one provoked ban."""
     assert isinstance(check.expectation, Bans)
-    seen = facts.exercised[check.id]
+    seen = facts.exercised.get(check.id)
     if isinstance(seen, HostError):
         raise seen
+    if seen is None:
+        return Outcome(verdict=Verdict.NOT_APPLICABLE, reason=f"no ban was provoked: {Untried.OFF}")
     assert isinstance(seen, BanFacts)
     wanted = f"{check.expectation.maxretry} bad attempts ban the source, and nobody else"
     missing = [
@@ -101,11 +125,22 @@ def judge_ban_exercise(check: Check, facts: Facts) -> Outcome:
     return Outcome(
         verdict=Verdict.PASS if seen.whole else Verdict.FAIL,
         reason=f"{wanted}: seen from provocation to unban" if seen.whole else f"{wanted}: {'; '.join(missing)}",
-        cause="" if seen.whole else _ban_cause(seen),
+        cause="" if seen.whole else _ban_cause(seen, _status(facts, check)),
         fix="" if seen.whole else "See that the jail watches its log and that its action reaches the tables in use.",
         observed="; ".join(seen.steps), attributed=seen.in_kernel, rule=seen.in_kernel, evidence=seen.steps,
     )  # fmt: skip
 
 
-def _ban_cause(seen: BanFacts) -> str:
+def _status(facts: Facts, check: Check) -> JailStatus | None:
+    assert isinstance(check.expectation, Bans)
+    jail = check.expectation.jail
+    try:
+        return parse_status(jail, facts.snapshot(check.host).text(f"fail2ban-status-{jail}"))
+    except HostError:  # judge_bans says so; the exercise has its own answer
+        return None
+
+
+def _ban_cause(seen: BanFacts, status: JailStatus | None) -> str:
+    if status is not None and not status.watches_something:
+        return _BLIND
     return "a ban does not work as expected" if seen.banned else "bad attempts are not banned"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwproof.decision import Decision, Ruling
-from fwproof.errors import HostError
+from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Facts, FlowFacts
 from fwproof.judging.space import leak_cause, refusal_cause
 from fwproof.judging.wire import attributed_words, evidence_lines, let_through, observed_words
@@ -17,14 +17,16 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
     known = facts.flows[check.id]
     if isinstance(known, HostError):
         raise known
-    if isinstance(known.observation, HostError):
-        raise known.observation
-    assert known.observation is not None
-    verdict, reason, cause, fix = (
-        _allowed(check, known, known.observation)
-        if check.expected == "allow"
-        else _denied(check, known, known.observation)
-    )
+    seen = known.observation
+    if isinstance(seen, HostError) and not isinstance(seen, NotGranted):
+        raise seen
+    assert seen is not None
+    if isinstance(seen, NotGranted):
+        verdict, reason, cause, fix = _by_tables(check, known, seen)
+    elif check.expected == "allow":
+        verdict, reason, cause, fix = _allowed(check, known, seen)
+    else:
+        verdict, reason, cause, fix = _denied(check, known, seen)
     if verdict is Verdict.PASS and known.counted is not None and not known.counted.confirms:
         verdict, cause = Verdict.FAIL, "model and counters disagree"
         reason = f"{reason}, but the rule that should have decided did not count the packets"
@@ -32,7 +34,7 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
     return Outcome(
         verdict=verdict, reason=reason, cause=cause, fix=fix,
         proved=proved_words(known), observed=observed_words(known),
-        attributed=attributed_words(known), rule=_deciding(known, verdict), evidence=evidence_lines(known),
+        attributed=attributed_words(known), rule=_deciding(check, known, verdict), evidence=evidence_lines(known),
     )  # fmt: skip
 
 
@@ -49,8 +51,10 @@ def proved_words(known: FlowFacts) -> str:
     return words
 
 
-def _deciding(known: FlowFacts, verdict: Verdict) -> str:
-    reply_decides = verdict is Verdict.FAIL and known.reply is not None and known.reply.refused
+def _deciding(check: Check, known: FlowFacts, verdict: Verdict) -> str:
+    """Return the rule behind the verdict: what refuses the reply only matters to a packet that should get in."""
+    wanted = check.expected == "allow"
+    reply_decides = wanted and verdict is Verdict.FAIL and known.reply is not None and known.reply.refused
     ruling = known.fresh if known.fresh is not None and known.fresh.accepted else known.ruling
     if reply_decides and known.reply and not known.ruling.refused:
         ruling = known.reply
@@ -66,8 +70,6 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     refused = _refused_by_rules(check, known)
     if refused is not None:
         return refused
-    if through is True and seen.state is PortState.REPLY_LOST:
-        return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
     if through is True:
         return _allowed_on_the_wire(known, seen)
     if through is False and known.ruling.decision is Decision.DEPENDS:
@@ -76,6 +78,13 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
         return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "Repeat it when the limit has recovered."
     if through is False:
         return _disagree(known, f"the model lets it through, but on the wire it was {_word(seen)}")
+    return _unsettled(known, seen)
+
+
+def _unsettled(known: FlowFacts, seen: Observation) -> _Answer:
+    """Judge an allowed flow of which the wire by itself cannot tell whether it was let through."""
+    if seen.arrived is None and seen.answer and known.counted is not None and known.ruling.accepted:
+        return Verdict.PASS, f"let through by the tables, as the rule's counter shows; {seen.answer} came back", "", ""
     return (
         Verdict.INCONCLUSIVE,
         f"the tables let it through, but the wire could not show it: {seen.note or _word(seen)}",
@@ -106,12 +115,37 @@ def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
     )
 
 
+def _by_tables(check: Check, known: FlowFacts, gap: NotGranted) -> _Answer:
+    """Judge a flow that the host's tier lets nobody send: the tables can condemn it, and refuse what should be."""
+    if check.expected == "allow":
+        unseen = f"the tables let it through; it could not be tried on the wire: {gap.message}"
+        return _refused_by_rules(check, known) or (Verdict.INCONCLUSIVE, unseen, "not granted by the tier", gap.advice)
+    if known.ruling.decision is Decision.UNKNOWN:
+        return Verdict.INCONCLUSIVE, "neither the tables nor the wire could settle it", "not settled", gap.advice
+    if Decision.ACCEPT in known.ruling.may:
+        return _leak(check, known, "")
+    return Verdict.PASS, f"refused by the tables; it was not tried on the wire: {gap.message}", "", ""
+
+
+def _leak(check: Check, known: FlowFacts, more: str) -> _Answer:
+    by = known.ruling.by
+    way = "out" if check.direction == "outbound" else "in"
+    return (
+        Verdict.FAIL,
+        f"should be refused, but is let {way} by {by}{more}",
+        leak_cause(by, "the host"),
+        f"Refuse it by default, and accept {check.service} for the named peers only.",
+    )
+
+
 def _word(seen: Observation) -> str:
     return seen.state.value.replace("-", " ")
 
 
 def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
     connected = known.connected
+    if seen.state is PortState.REPLY_LOST:
+        return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
     if isinstance(connected, HostError):
         raise connected
     if connected is not None and not connected.ok and seen.state is PortState.OPEN:
@@ -133,25 +167,23 @@ def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
 def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     outbound = check.direction == "outbound"
     through = let_through(seen, outbound=outbound)
-    ruling, by = known.ruling, known.ruling.by
+    ruling = known.ruling
     if ruling.decision is Decision.UNKNOWN:
         return _denied_on_the_wire(ruling, through)
     if Decision.ACCEPT in ruling.may:
         shown = seen.state in {PortState.OPEN, PortState.CLOSED}
-        hidden = "" if shown else f"; on the wire it {_hidden(seen)}"
-        return (
-            Verdict.FAIL,
-            f"should be refused, but is let {'out' if outbound else 'in'} by {by}{hidden}",
-            leak_cause(by, "the host"),
-            f"Refuse it by default, and accept {check.service} for the named peers only.",
-        )
+        return _leak(check, known, "" if shown else f"; on the wire it {_hidden(seen)}")
     if through is True:
         return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")
     if through is False:
         return Verdict.PASS, "refused by the tables, and on the wire", "", ""
     note = "something before this firewall stopped the probe, so the wire did not test it"
-    if seen.state is PortState.NO_ANSWER:
+    if seen.arrived is None:
         note = "no answer on the wire; arrival was not watched"
+        if known.counted is not None:
+            note = "no answer on the wire, and the counter of the rule shows that the packets arrived"
+    elif seen.state is PortState.NO_ANSWER:
+        note = f"what happened on the wire has no single reading: {seen.note}"
     return Verdict.PASS, f"refused by the tables; {note}", "", ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fwproof.decision import Ruling
 from fwproof.errors import HostError
-from fwproof.facts import BurstFacts, Facts
+from fwproof.facts import BurstFacts, Facts, FlowFacts, Untried
+from fwproof.judging.space import refusal_cause
 from fwproof.plan import Check
 from fwproof.policy.model import Allow
 from fwproof.results import Outcome, Verdict
@@ -20,11 +22,18 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
     rate, expected = check.expectation.rate, min(check.expectation.rate.limit, burst.sent)
     predicted = sum(burst.predicted)
     rule = burst.limiter or next((line.split(" counted ")[0] for line in burst.counters), "")
+    ruling = _one_packet(check, facts)
+    if not rule and ruling is not None:
+        rule = str(ruling.by or "")
     verdict, reason, cause, fix = (
         _outside(check, burst, predicted, expected)
         if check.expected == "limited or denied"
         else _inside(check, burst, predicted, expected, f"{rate.limit} in {rate.per:g} s")
     )
+    if burst.untried and verdict in {Verdict.PASS, Verdict.INCONCLUSIVE}:
+        verdict, reason, cause, fix = _unsent(burst, predicted)
+    if ruling is not None and ruling.refused and verdict is Verdict.FAIL and not predicted:
+        cause = refusal_cause(ruling.by)  # nobody is let in, with or without a limit: that is the cause to mend
     return Outcome(
         verdict=verdict, reason=reason, cause=cause, fix=fix, rule=rule, observed=_observed(burst),
         proved=f"of {burst.sent} new connections at once from one source, the tables admit {predicted}",
@@ -32,7 +41,25 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
     )  # fmt: skip
 
 
+def _one_packet(check: Check, facts: Facts) -> Ruling | None:
+    """Return how the tables rule on one packet of the same source, None where no check asks."""
+    known = facts.flows.get(check.id.replace(":rate[", "[", 1))
+    return known.ruling if isinstance(known, FlowFacts) else None
+
+
+def _unsent(burst: BurstFacts, predicted: int) -> _Answer:
+    """Judge a burst that was not sent and in which the tables by themselves find no fault."""
+    reason = f"the tables admit {predicted} of {burst.sent}; no burst was sent: {burst.untried}"
+    if burst.untried is Untried.NO_VANTAGE:
+        return Verdict.INCONCLUSIVE, reason, "not settled", "Add a host with `vantage: true` there."
+    return Verdict.NOT_APPLICABLE, reason, "", ""
+
+
 def _observed(burst: BurstFacts) -> str:
+    if burst.untried:
+        return f"no burst was sent: {burst.untried}"
+    if not burst.watched:
+        return f"{burst.sent} sent, {burst.answered} answered; nobody watched the host's end"
     if not burst.arrived:
         return f"{burst.sent} sent, none arrived{'. ' + burst.note if burst.note else ''}"
     first = f"; the first refused was number {burst.first_refused}" if burst.first_refused else ""
@@ -45,11 +72,9 @@ _Answer = tuple[Verdict, str, str, str]
 def _inside(check: Check, burst: BurstFacts, predicted: int, expected: int, limit: str) -> _Answer:
     if predicted != expected:
         return _wrong_limit(check, burst, predicted, limit)
-    if not burst.arrived:
-        return Verdict.INCONCLUSIVE, f"the tables admit {predicted}; no packet of the burst arrived", "not settled", ""
-    if burst.arrived < burst.sent:
-        lost = burst.sent - burst.arrived
-        return Verdict.INCONCLUSIVE, f"{lost} packets of the burst were lost before the host", "burst was thinned", ""
+    unseen = _unseen(burst, predicted)
+    if unseen is not None:
+        return unseen
     if burst.admitted != expected:
         return (
             Verdict.FAIL, f"the tables should admit {predicted}, but {burst.admitted} were let in",
@@ -61,6 +86,19 @@ def _inside(check: Check, burst: BurstFacts, predicted: int, expected: int, limi
             f"{check.service}: replies are lost", "See the service's allow checks.",
         )  # fmt: skip
     return Verdict.PASS, f"exactly {burst.admitted} of {burst.sent} were let in", "", ""
+
+
+def _unseen(burst: BurstFacts, predicted: int) -> _Answer | None:
+    """Return why a burst cannot be counted, None when all of it was seen."""
+    if not burst.arrived:
+        return Verdict.INCONCLUSIVE, f"the tables admit {predicted}; no packet of the burst arrived", "not settled", ""
+    if burst.arrived < burst.sent:
+        lost = burst.sent - burst.arrived
+        return Verdict.INCONCLUSIVE, f"{lost} packets of the burst were lost before the host", "burst was thinned", ""
+    if not burst.watched and not burst.answered:
+        reason = f"the tables admit {predicted}; no answer came, and nobody watched the host's end"
+        return Verdict.INCONCLUSIVE, reason, "not settled", ""
+    return None
 
 
 def _wrong_limit(check: Check, burst: BurstFacts, predicted: int, limit: str) -> _Answer:

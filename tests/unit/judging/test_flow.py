@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fwproof.decision import Decision, RuleRef, Ruling
-from fwproof.errors import AgentRefused, HostError
+from fwproof.errors import AgentRefused, HostError, NotGranted
 from fwproof.facts import Connected, Counted, FlowFacts
 from fwproof.flow import Family
 from fwproof.flows import request
@@ -72,7 +72,7 @@ TABLE = [
     ("deny", "drop", PortState.SILENT, Verdict.PASS, "by the tables, and on the wire"),
     ("deny", "reject", PortState.REJECTED, Verdict.PASS, "by the tables, and on the wire"),
     ("deny", "drop", PortState.NEVER_ARRIVED, Verdict.PASS, "the wire did not test it"),
-    ("deny", "drop", PortState.NO_ANSWER, Verdict.PASS, "arrival was not watched"),
+    ("deny", "drop", PortState.NO_ANSWER, Verdict.PASS, "no single reading"),
     ("deny", "drop", PortState.OPEN, Verdict.FAIL, "the wire let it through"),
     ("deny", "drop", PortState.CLOSED, Verdict.FAIL, "the wire let it through"),
     ("deny", "accept", PortState.CLOSED, Verdict.FAIL, "is let in by"),
@@ -92,6 +92,48 @@ def test_the_verdict_table(expected, model, wire, verdict, words):
     assert outcome.verdict is verdict
     assert words in outcome.reason
     assert bool(outcome.cause) is (verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE})
+
+
+# tier read: nobody watches the host, and nothing can be sent from it
+UNWATCHED = [
+    # expected, model, wire, answer, counter, verdict, words
+    ("deny", "drop", PortState.NO_ANSWER, None, None, Verdict.PASS, "arrival was not watched"),
+    ("deny", "drop", PortState.NO_ANSWER, None, 3, Verdict.PASS, "the rule shows that the packets arrived"),
+    ("deny", "drop", PortState.OPEN, "SYN/ACK", None, Verdict.FAIL, "the wire let it through"),
+    ("deny", "accept", PortState.NO_ANSWER, None, None, Verdict.FAIL, "is let in by"),
+    ("allow", "accept", PortState.OPEN, "SYN/ACK", None, Verdict.PASS, "by the tables, and on the wire"),
+    ("allow", "accept", PortState.NO_ANSWER, "RST", 1, Verdict.PASS, "as the rule's counter shows"),
+    ("allow", "accept", PortState.NO_ANSWER, "RST", None, Verdict.INCONCLUSIVE, "could not show it"),
+    ("allow", "accept", PortState.NO_ANSWER, None, 3, Verdict.INCONCLUSIVE, "could not show it"),
+    ("allow", "unknown", PortState.NO_ANSWER, "RST", 1, Verdict.INCONCLUSIVE, "could not show it"),
+]
+
+
+@pytest.mark.parametrize(("expected", "model", "wire", "answer", "counter", "verdict", "words"), UNWATCHED)
+def test_a_host_that_nobody_watches(expected, model, wire, answer, counter, verdict, words):
+    counted = Counted(rule=RULE, probes=counter, moved=counter) if counter else None
+    watched = replace(seen(wire, arrived=None), answer=answer)
+    known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=watched, counted=counted)
+    outcome = judge_flow(check(expected), facts(known))
+    assert (outcome.verdict, words in outcome.reason) == (verdict, True), outcome.reason
+
+
+UNSENT = [
+    ("allow", "accept", Verdict.INCONCLUSIVE, "could not be tried"),
+    ("allow", "drop", Verdict.FAIL, "should be let through"),
+    ("deny", "drop", Verdict.PASS, "not tried on the wire"),
+    ("deny", "accept", Verdict.FAIL, "is let out by"),
+    ("deny", "depends", Verdict.FAIL, "is let out by"),
+    ("deny", "unknown", Verdict.INCONCLUSIVE, "neither"),
+]
+
+
+@pytest.mark.parametrize(("expected", "model", "verdict", "words"), UNSENT)
+def test_what_the_tier_lets_nobody_send_is_judged_by_the_tables(expected, model, verdict, words):
+    gap = NotGranted("ai", "its access is read, so nothing can be sent from it", "grant it observe")
+    known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=gap)
+    outcome = judge_flow(check(expected, "outbound"), facts(known))
+    assert (outcome.verdict, words in outcome.reason) == (verdict, True), outcome.reason
 
 
 def test_a_request_whose_reply_is_dropped_fails_and_names_the_rule_that_drops_it():

@@ -1,0 +1,205 @@
+"""Asking everything that needs the wire: the waves, then what is provoked on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+from fwproof.audit import exercises
+from fwproof.audit.ban import Exercise
+from fwproof.audit.field import Field
+from fwproof.audit.probes import ask, connect_all, send_all
+from fwproof.audit.waves import Asked
+from fwproof.errors import HostError, NotGranted
+from fwproof.evidence.droplog import DropLine, parse_log
+from fwproof.facts import BanFacts, BurstFacts, Connected, Facts, FlowFacts, LogFacts, NeighbourFacts
+from fwproof.flow import Address, Family, Hook
+from fwproof.flows import neighbour_packets
+from fwproof.inventory import Access
+from fwproof.observation import Observation, PortState
+from fwproof.plan import Check, Kind
+from fwproof.probing.observe import Prober
+
+Exercised = BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError
+_Flows = dict[str, FlowFacts | HostError]
+_Do = Callable[[Check], Exercised | None]
+_SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+
+
+class Asking:
+    """One round of questions; ``all`` asks them, and each failure belongs to its own checks.
+
+    ``exercise`` False provokes nothing: what needs a burst or a dropped packet is then answered by the tables
+    alone, and a ban not at all.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is known, what is asked, and how
+        self, field: Field, facts: Facts, checks: Sequence[Check], prober: Prober, progress: Callable[[str], None],
+        *, exercise: bool,
+    ) -> None:  # fmt: skip
+        self.field, self.facts, self.checks, self.prober = field, facts, checks, prober
+        self.progress, self.exercise = progress, exercise
+        self.done: dict[str, Exercised] = {}
+        self.stopped = False
+
+    def all(self) -> tuple[_Flows, dict[str, Exercised]]:
+        """Return the answers by check id: of single flows, and of everything that is tried in its own way."""
+        if self.exercise:
+            self._await_windows()
+        flows = self._flows()
+        # these meet neither each other nor a limit, and no counter is read meanwhile
+        lanes = [
+            *self._lanes(Kind.NEIGHBOUR, self._neighbour),
+            *self._lanes(Kind.LOOPBACK, self._loopback),
+            *self._lanes(Kind.DROP_LOG, self._drop_log),
+        ]
+        self._run(lanes, "trying loopback, neighbours and drop logs")
+        if self.exercise:
+            self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
+        # bursts come last: they use up limits that the others meet as well
+        self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
+        return flows, self.done
+
+    # ---- single flows
+
+    def _flows(self) -> _Flows:
+        single = [check for check in self.checks if check.kind in _SINGLE and check.vantage is not None]
+        asked: list[Asked] = []
+        flows: _Flows = {}
+        for check in single:
+            try:
+                flows |= self._unsent(check, asked)
+            except HostError as error:
+                flows[check.id] = error
+        known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
+        connected = connect_all(self.prober, single, known)
+        lines = self._drop_lines({check.host for check in single})
+        for check in single:
+            if check.id in known:
+                facts = replace(known[check.id], connected=connected.get(check.id))
+                flows[check.id] = replace(facts, logged=_line_of(facts, lines.get(check.host, ())))
+        return flows
+
+    def _unsent(self, check: Check, asked: list[Asked]) -> _Flows:
+        """Add a check's probe to what is asked; return its facts where the host's tier lets nobody send it.
+
+        Raises what stands in the way of an end, unless its tier does not provide for watching it.
+        """
+        one = ask(check, self.facts.model(check.host), self._own(check))
+        for name in (one.probe.sender, one.probe.receiver):
+            if self.field.inventory.hosts[name].access is not Access.READ:
+                self.field.agent(name)
+            elif name == one.probe.sender:
+                gap = NotGranted(name, "its access is read, so nothing can be sent from it", "grant it observe")
+                facts = FlowFacts(
+                    flow=one.probe.flow, ruling=one.ruling, reply=one.reply, fresh=one.fresh, observation=gap
+                )
+                return {check.id: facts}
+        asked.append(one)
+        return {}
+
+    def _own(self, check: Check) -> Address:
+        assert check.family is not None
+        own = self.field.inventory.hosts[check.host].address(check.family)
+        assert own is not None
+        return own
+
+    def hopeless(self, host: str, family: Family) -> bool:
+        """Whether nothing can arrive at a host, by its own tables: they drop IPv6 neighbour discovery.
+
+        Waiting for what cannot come takes most of an audit's time; it is sent once all the same.
+        """
+        model, own = self.facts.models.get(host), self.field.inventory.hosts[host].address(family)
+        if isinstance(model, HostError) or model is None or not isinstance(own, IPv6Address):
+            return False
+        peer = IPv6Address("fe80::1")
+        packets = neighbour_packets(own, peer, model.interface_for(own) or "eth0")
+        return any(model.evaluate(packets[role], hook).refused for role, hook in
+                   (("solicitation in", Hook.INPUT), ("advertisement out", Hook.OUTPUT)))  # fmt: skip
+
+    def _drop_lines(self, hosts: Iterable[str]) -> Mapping[str, Sequence[DropLine]]:
+        """Read the drop logs once; a log that cannot be read only leaves the probes without that evidence."""
+        lines = {}
+        for name in hosts:
+            log_file = self.field.inventory.hosts[name].drop_log
+            if log_file is None or name not in self.field.transports:
+                continue
+            try:
+                lines[name] = tuple(parse_log(exercises.read_log(self.field, name, log_file)))
+            except HostError:
+                continue
+        return lines
+
+    # ---- exercises
+
+    def _await_windows(self) -> None:
+        """Wait until what an earlier audit's bursts used up is free again: no probe could tell it from a fault."""
+        memory = self.field.memory
+        bursts = [check for check in self.checks if check.kind is Kind.RATE]
+        left = [memory.left(self._own(check), check.peer) for check in bursts if check.peer is not None]
+        if max(left, default=0.0) > 0.0:
+            self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
+            time.sleep(max(left))
+
+    def _lanes(self, kind: Kind, do: _Do) -> list[tuple[Hashable, Check, _Do]]:
+        """Return the checks of a kind, each with its lane: what shares one is tried one after another."""
+        return [(self._lane(check), check, do) for check in self.checks if check.kind is kind]
+
+    def _lane(self, check: Check) -> Hashable:
+        alone = check.kind is Kind.RATE and check.family is not None and self.hopeless(check.host, check.family)
+        return check.kind, check.host, check.family, check.vantage if alone else None
+
+    def _run(self, chosen: Sequence[tuple[Hashable, Check, _Do]], words: str) -> None:
+        """Try checks one after another in each lane, and the lanes at the same time."""
+        if not chosen:
+            return
+        if words:
+            self.progress(f"{words}: {len(chosen)} checks")
+        lanes = dict.fromkeys(lane for lane, _, _ in chosen)
+
+        def one_lane(mine: Hashable) -> None:
+            for lane, check, do in chosen:
+                if lane == mine and not self.stopped:
+                    self._try(check, do)
+
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            try:
+                list(pool.map(one_lane, lanes))
+            except BaseException:
+                self.stopped = True  # what is under way is still put back, and nothing new is begun
+                raise
+
+    def _try(self, check: Check, do: _Do) -> None:
+        try:
+            answer = do(check)
+        except HostError as error:
+            answer = error
+        if answer is not None:
+            self.done[check.id] = answer
+
+    def _neighbour(self, check: Check) -> NeighbourFacts | None:
+        return None if check.vantage is None else exercises.neighbour(self.field, self.prober, check)
+
+    def _loopback(self, check: Check) -> Connected | None:
+        return exercises.loopback(self.field, self.prober, check, self.facts.model(check.host))
+
+    def _drop_log(self, check: Check) -> LogFacts:
+        model = self.facts.model(check.host)
+        return exercises.drop_log(self.field, self.prober, check, model, exercise=self.exercise)
+
+    def _ban(self, check: Check) -> BanFacts:
+        return Exercise(self.field, self.prober, check).run()
+
+    def _burst(self, check: Check) -> BurstFacts:
+        model = self.facts.model(check.host)
+        return exercises.burst(self.field, self.prober, check, model, exercise=self.exercise)
+
+
+def _line_of(facts: FlowFacts, lines: Sequence[DropLine]) -> DropLine | None:
+    seen = facts.observation
+    if not isinstance(seen, Observation) or seen.state in {PortState.OPEN, PortState.CLOSED}:
+        return None
+    return next((line for line in reversed(lines) if line.is_of(facts.flow)), None)

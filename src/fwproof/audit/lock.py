@@ -1,0 +1,66 @@
+"""Keeping two audits off one target: their probes and bursts would count against each other."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from fwproof.errors import UsageError
+from fwproof.inventory import Host
+from fwproof.lab.state import lab_name
+
+
+class Lock:
+    """One lock a host, held until ``release`` or the end of the process, however that ends (flock(2)).
+
+    ``lab`` tells hosts of a lab from those of another lab, or of the world, that have the same addresses.
+    Raises UsageError when another audit of this machine holds one of them.
+    """
+
+    def __init__(self, hosts: Iterable[Host], *, lab: bool) -> None:
+        self._handles: list[int] = []
+        where = f"lab {lab_name()}" if lab else "world"
+        try:
+            for host in sorted(hosts, key=lambda host: host.name):
+                self._handles.append(_locked(host, where))
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let others audit these hosts; safe to call again."""
+        while self._handles:
+            os.close(self._handles.pop())
+
+
+def _locked(host: Host, where: str) -> int:
+    words = " ".join([where, *sorted(map(str, host.addresses))])
+    path = Path(tempfile.gettempdir()) / f"fwproof-{hashlib.sha256(words.encode()).hexdigest()[:16]}.lock"
+    try:
+        handle = _opened(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path}, which keeps two audits off {host.name}, cannot be opened: {error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"another audit of {host.name} is running; wait for it to end") from None
+    return handle
+
+
+def _opened(path: Path) -> int:
+    """Return a handle of the file, made where it is missing: the folder is everybody's, so no link is followed.
+
+    Reading is enough for a lock, and a file that another account has made can be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(FileExistsError):
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+    return os.open(path, flags)
