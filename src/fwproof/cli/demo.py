@@ -62,6 +62,8 @@ def _project() -> Path:
 def _audit(here: Path, reports: Path) -> int:
     """Run the audit as a process of its own: it joins the lab's network, which this one must not."""
     words = [sys.executable, "-m", "pytest", "-p", "no:terminal", "-p", "no:cacheprovider", str(here / "checks")]
+    # ids and paths are the same from a checkout and from an installed package, and a project around it has no say
+    words += ["--rootdir", str(here), "-c", os.devnull]
     words += ["--inventory", str(here / "fixtures" / "inventory.yaml"), "--reports", str(reports.resolve())]
     return subprocess.run(words, check=False, env={**os.environ, "PYTHONUNBUFFERED": "1"}).returncode
 
