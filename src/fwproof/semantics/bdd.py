@@ -1,0 +1,288 @@
+"""Sets of packets as decision diagrams: every field of a header is a few Boolean variables.
+
+A field is cut at the constants that occur (:class:`~fwproof.semantics.boxes.Space`), and the variables spell the
+number of the atom, so that IPv6 costs what IPv4 does. What no header decides is a variable of its own below all
+others, one for each :class:`~fwproof.semantics.context.Question`. Fields come in an order in which tables stay
+small: interfaces and protocol, addresses, then ports. Diagrams are oxidd's, with complement edges; functions of
+two managers must never meet, which is why no function leaves its :class:`Sets`.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from oxidd.bcdd import BCDDFunction, BCDDManager
+
+from fwproof.semantics.space import SpaceTooLarge
+
+Set = BCDDFunction
+Spans = tuple[tuple[int, int], ...]
+T = TypeVar("T")
+
+ORDER = ("iif", "oif", "pkttype", "mac", "fragment", "proto", "tos", "ttl", "length", "dst", "src", "dport", "sport",
+         "icmp", "flags")  # fmt: skip
+"""The fields from the top of a diagram to its bottom."""
+
+_SMALL = 3000
+_NODES = (1 << 23, 1 << 26)
+_CACHE = (1 << 18, 1 << 22)
+"""Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
+SECONDS = 120.0
+"""How long one engine may take to build sets before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field and its variables: ``starts`` holds the first value of each atom, empty where every value is one.
+
+    ``words`` names the atoms of a field that is no number; ``largest`` is the largest value.
+    """
+
+    name: str
+    first: int
+    width: int
+    starts: tuple[int, ...]
+    words: tuple[str, ...]
+    largest: int
+
+    @property
+    def raw(self) -> bool:
+        """Whether the field has no atoms, so that the variables are its bits."""
+        return not self.starts and not self.words
+
+    @property
+    def size(self) -> int:
+        """The number of atoms."""
+        return len(self.words) or len(self.starts) or self.largest + 1
+
+    def codes(self, spans: Iterable[tuple[int, int]]) -> Spans:
+        """Return values as codes; the ends of the spans are cuts. Codes above the last atom stand for it too."""
+        top = (1 << self.width) - 1
+        found = []
+        for low, high in spans:
+            if low > high:
+                continue
+            if self.starts:
+                low, high = bisect_left(self.starts, low), bisect_left(self.starts, high + 1) - 1  # noqa: PLW2901
+            found.append((low, top if high >= self.size - 1 else high))
+        return _merged(found)
+
+    def code(self, value: int) -> int:
+        """Return the code of a value."""
+        return bisect_right(self.starts, value) - 1 if self.starts else value
+
+    def values(self, codes: Spans) -> Spans:
+        """Return codes as values."""
+        if not self.starts:
+            return tuple((low, min(high, self.size - 1)) for low, high in codes if low < self.size)
+        found = []
+        for low, high in codes:
+            if low < self.size:
+                ends = self.starts[high + 1] - 1 if high + 1 < self.size else self.largest
+                found.append((self.starts[low], ends))
+        return tuple(found)
+
+
+def _merged(spans: list[tuple[int, int]]) -> Spans:
+    spans.sort()
+    found: list[tuple[int, int]] = []
+    for low, high in spans:
+        if found and low <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return tuple(found)
+
+
+def fields_of(numbers: dict[str, tuple[Sequence[int], int]], words: dict[str, Sequence[str]]) -> dict[str, Field]:
+    """Lay out fields: ``numbers`` are cuts (none: every value) and largest value, ``words`` the atoms' names."""
+    found: dict[str, Field] = {}
+    first = 0
+    for name in ORDER:
+        if name in numbers:
+            starts, largest = numbers[name]
+            size, names = len(starts) or largest + 1, tuple[str, ...]()
+        elif name in words:
+            starts, largest, names = (), len(words[name]) - 1, tuple(words[name])
+            size = len(names)
+        else:
+            continue
+        width = (size - 1).bit_length()
+        found[name] = Field(name, first, width, tuple(starts), names, largest)
+        first += width
+    return found
+
+
+class Sets:
+    """A manager of diagrams over some fields, and the sets that tests are made of."""
+
+    def __init__(self, fields: dict[str, Field], rules: int, *, seconds: float = SECONDS, nodes: int = 0) -> None:
+        large = rules > _SMALL
+        self.fields = fields
+        self.manager = BCDDManager(nodes or _NODES[large], _CACHE[large], 1)
+        self.header = sum(field.width for field in fields.values())
+        self.manager.add_vars(self.header)
+        self.all, self.none = self.manager.true(), self.manager.false()
+        self.oracles: dict[str, int] = {}
+        self.labels: list[str] = []
+        self._vars = [self.manager.var(at) for at in range(self.header)]
+        self._not = [~each for each in self._vars]
+        self._known: dict[tuple[str, Spans], Set] = {}
+        self._deadline = time.monotonic() + seconds
+        self.seconds = seconds
+
+    def tick(self) -> None:
+        """Raise SpaceTooLarge when the time is up; called between operations."""
+        if time.monotonic() > self._deadline:
+            raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole in {self.seconds:.0f} s")
+
+    def within(self, name: str, spans: Iterable[tuple[int, int]]) -> Set:
+        """Return the packets whose field is inside spans of values; their ends are cuts."""
+        return self.coded(name, self.fields[name].codes(spans))
+
+    def words(self, name: str, holds: Callable[[str], bool]) -> Set:
+        """Return the packets whose word field is one that ``holds``."""
+        field = self.fields[name]
+        return self.within(name, [(at, at) for at, word in enumerate(field.words) if holds(word)])
+
+    def bits(self, name: str, mask: int, value: int) -> Set:
+        """Return the packets with ``field & mask == value``, of a field that has every value as an atom."""
+        field = self.fields[name]
+        if value & ~mask:
+            return self.none
+        found = self.all
+        for at in range(field.width - 1, -1, -1):
+            bit = 1 << (field.width - 1 - at)
+            if mask & bit:
+                found = (self._vars if value & bit else self._not)[field.first + at] & found
+        return found
+
+    def coded(self, name: str, codes: Spans) -> Set:
+        """Return the packets whose field has one of these codes."""
+        key = (name, codes)
+        if key not in self._known:
+            field = self.fields[name]
+            self._known[key] = self._spans(field, codes, 0, 0, 0, len(codes))
+        return self._known[key]
+
+    def _spans(self, field: Field, codes: Spans, at: int, low: int, first: int, last: int) -> Set:  # noqa: PLR0913, PLR0917
+        """Build the set of ``codes[first:last]`` within the block of ``2 ** (width - at)`` codes from ``low``."""
+        if first == last:
+            return self.none
+        size = 1 << (field.width - at)
+        if last - first == 1 and codes[first][0] <= low and codes[first][1] >= low + size - 1:
+            return self.all
+        middle = low + size // 2
+        split = bisect_left(codes, (middle, 0), first, last)
+        right = split - 1 if split > first and codes[split - 1][1] >= middle else split
+        above = self._spans(field, codes, at + 1, middle, right, last)
+        below = self._spans(field, codes, at + 1, low, first, split)
+        return self._vars[field.first + at].ite(above, below)
+
+    def oracle(self, key: str, label: str) -> Set:
+        """Return the packets for which the answer to a question is yes; equal keys are one question."""
+        if key not in self.oracles:
+            self.oracles[key] = self.header + len(self.labels)
+            self.labels.append(label)
+            self.manager.add_vars(1)
+        return self.manager.var(self.oracles[key])
+
+    def cube(self, variables: Iterable[int]) -> Set:
+        """Return the conjunction of variables, which is how oxidd names a set of them."""
+        found = self.all
+        for variable in sorted(variables, reverse=True):
+            found = self.manager.var(variable) & found
+        return found
+
+    def _oracle_cube(self) -> Set:
+        return self.cube(range(self.header, self.header + len(self.labels)))
+
+    def may(self, some: Set) -> Set:
+        """Return the headers that are in a set for some answer of the oracles."""
+        return some.exists(self._oracle_cube()) if self.labels else some
+
+    def must(self, some: Set) -> Set:
+        """Return the headers that are in a set whatever the oracles say."""
+        return some.forall(self._oracle_cube()) if self.labels else some
+
+    def only(self, some: Set, names: Iterable[str]) -> Set:
+        """Forget every field but some, and the oracles: the values that occur."""
+        keep = set(names)
+        gone = [v for f in self.fields.values() if f.name not in keep for v in range(f.first, f.first + f.width)]
+        return some.exists(self.cube([*gone, *range(self.header, self.header + len(self.labels))]))
+
+    def asked(self, some: Set) -> tuple[str, ...]:
+        """Return the labels of the questions that a set depends on, in the order in which they were first asked."""
+        seen: set[Set] = set()
+        found: set[int] = set()
+        pending = [some]
+        while pending:
+            node = pending.pop()
+            variable = node.node_var()
+            if variable is None or node in seen:
+                continue
+            seen.add(node)
+            seen.add(~node)
+            if variable >= self.header:
+                found.add(variable - self.header)
+            children = node.cofactors()
+            assert children is not None
+            pending += children
+        return tuple(dict.fromkeys(self.labels[at] for at in sorted(found)))
+
+    def union(self, parts: Sequence[Set]) -> Set:
+        """Return the union, taken in pairs so that the intermediate sets stay small."""
+        level = list(parts)
+        while len(level) > 1:
+            level = [a | b for a, b in zip(level[::2], [*level[1::2], self.none], strict=False)]
+        return level[0] if level else self.none
+
+    def pieces(self, some: Set, name: str) -> list[tuple[Spans, Set]]:
+        """Divide a set by a field: its values, each with what is left to say of the fields below.
+
+        The set must not depend on a field above. The parts are disjoint, and no two have the same rest. The
+        values are spans; of a field without atoms they are (value, mask) pairs.
+        """
+        field = self.fields[name]
+        found: dict[Set, list[tuple[int, int]]] = {}
+        for low, high, rest in self._parts(some, field):
+            found.setdefault(rest, []).append((low, high))
+        if field.raw:
+            return [(tuple(masks), rest) for rest, masks in found.items()]
+        return [(field.values(_merged(spans)), rest) for rest, spans in found.items()]
+
+    def _parts(self, some: Set, field: Field) -> Iterator[tuple[int, int, Set]]:
+        """Yield (first code, last code, rest), or (value, mask, rest) of a field without atoms."""
+        bottom = field.first + field.width
+        pending = [(some, 0, 0, 0)]
+        while pending:
+            node, at, low, mask = pending.pop()
+            if node == self.none:
+                continue
+            variable = node.node_var()
+            if variable is None or variable >= bottom:
+                size = 1 << (field.width - at)
+                yield (low, mask, node) if field.raw else (low, low + size - 1, node)
+                continue
+            half = 1 << (field.width - at - 1)
+            if variable > field.first + at:
+                pending += [(node, at + 1, low, mask)] if field.raw else [
+                    (node, at + 1, low + half, 0), (node, at + 1, low, 0)]  # fmt: skip
+            else:
+                children = node.cofactors()
+                assert children is not None
+                pending += [(children[0], at + 1, low + half, mask | half), (children[1], at + 1, low, mask | half)]
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """Do ``work``; what is too large for memory or the stack becomes SpaceTooLarge."""
+    try:
+        return work()
+    except MemoryError as error:
+        raise SpaceTooLarge("the tables are too entangled to be looked at as a whole: out of nodes") from error
+    except RecursionError as error:
+        raise SpaceTooLarge("the chains call one another too deeply to be looked at as a whole") from error

@@ -1,0 +1,272 @@
+"""Chains as sets: where every packet leaves a chain, put together from halves.
+
+A part of a chain is summed up once for each :class:`~fwproof.semantics.bdd_tests.Config` that matters to it, and
+two parts are composed; a called chain is its own summary. That is exact, and much quicker than rule by rule
+where rules overlap. What is in no exit of a summary is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from fwproof.ruleset.asks import Recent
+from fwproof.ruleset.model import Act, Chain, Rule, Table
+from fwproof.semantics.bdd import Set
+from fwproof.semantics.bdd_calls import call_sites, rings
+from fwproof.semantics.bdd_tests import (
+    NOTHING,
+    VISITS,
+    Asker,
+    Config,
+    Touches,
+    asking_rule,
+    changed,
+    project,
+    restore,
+    touches_of,
+)  # fmt: skip
+from fwproof.semantics.context import Context
+from fwproof.semantics.space import SpaceTooLarge
+
+MOST_CONFIGS = 2000
+"""Combinations of marks, lists and visits that one part of a chain is summed up for."""
+
+
+class Way(StrEnum):
+    """How packets leave a part of a chain; what leaves in no way is dropped."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    UNKNOWN = "unknown"
+    NEXT = "next"
+    RETURN = "return"
+
+
+class Exit(NamedTuple):
+    """A way out; ``detail`` is the answer of REJECT, or why a rule is unknown; ``config`` what is known then."""
+
+    way: Way
+    detail: str
+    config: Config | None
+
+
+Exits = Mapping[Exit, Set]
+_GOES_ON = frozenset({Act.NOTHING, Act.LOG})
+_QUIET = _GOES_ON | {Act.CHANGE}
+
+
+class Part:
+    """A run of rules of a chain, as a balanced tree; a leaf is one rule."""
+
+    __slots__ = ("halves", "high", "known", "low", "touches")
+
+    def __init__(self, low: int, high: int, touches: Touches, halves: tuple[Part, Part] | None) -> None:
+        self.low, self.high, self.touches, self.halves = low, high, touches, halves
+        self.known: dict[tuple[tuple[bool, ...], Config], Exits] = {}
+
+
+class Grown:
+    """A chain with its tree; ``counted``: visits are told apart; ``nth`` tells apart equal rates of a chain."""
+
+    __slots__ = ("chain", "counted", "nth", "root")
+
+    def __init__(self, chain: Chain, root: Part, *, counted: bool, nth: Mapping[tuple[int, int], int]) -> None:
+        self.chain, self.root, self.counted, self.nth = chain, root, counted, nth
+
+
+class Program:
+    """One table of one host, ready to be walked by sets."""
+
+    def __init__(self, table: Table, asker: Asker, changes: frozenset[str]) -> None:
+        self.table = table
+        self.asker = asker
+        self.sets = asker.sets
+        self.rings = rings(table)
+        self._changes = changes
+        self._sites = call_sites(table)
+        self._grown: dict[str, Grown] = {}
+
+    def grown(self, name: str) -> Grown:
+        """Return a chain with its tree."""
+        if name not in self._grown:
+            chain = self.table.chains[name]
+            nth: dict[tuple[int, int], int] = {}
+            seen: Counter[str] = Counter()
+            counted = self._sites[name] > 1
+            leaves = []
+            for at, rule in enumerate(chain.rules):
+                for index, match in enumerate(rule.matches):
+                    asked = getattr(match.test, "name", "")
+                    nth[at, index] = seen[asked]
+                    seen[asked] += 1
+                touches = touches_of(rule, visited=counted, changed=self._changes) | self._called(name, rule)
+                leaves.append(Part(at, at + 1, touches, None))
+            root = _balanced(leaves) if leaves else Part(0, 0, NOTHING, None)
+            self._grown[name] = Grown(chain, root, counted=counted, nth=nth)
+        return self._grown[name]
+
+    def _called(self, name: str, rule: Rule) -> Touches:
+        if rule.target.act not in {Act.JUMP, Act.GOTO} or self.misled(name, rule):
+            return NOTHING
+        called = self.grown(rule.target.chain)
+        own = frozenset({VISITS}) if called.counted and VISITS in called.root.touches else NOTHING
+        return called.root.touches | own
+
+    def misled(self, name: str, rule: Rule) -> str:
+        """Return why a rule cannot call the chain that it names, empty where it can."""
+        called = self.table.chains[rule.target.chain]
+        if called.default is not None:
+            return f"chain {called.name} is a base chain, which no rule can jump to"
+        if self.rings[called.name] == self.rings[name]:
+            return f"chain {called.name} calls itself"
+        return ""
+
+    def summary(self, grown: Grown, part: Part, context: Context, config: Config) -> Exits:
+        """Return where packets that come to a part with a config leave it; the exits are disjoint."""
+        known = project(config, part.touches)
+        key = (view(context), known)
+        if key not in part.known:
+            if len(part.known) >= MOST_CONFIGS:
+                raise SpaceTooLarge(f"more than {MOST_CONFIGS} combinations of marks and lists")
+            part.known[key] = self._summed(grown, part, context, known)
+        found = part.known[key]
+        if config == known:
+            return found
+        touches = part.touches
+        return {
+            exit_ if exit_.config is None else exit_._replace(config=restore(exit_.config, config, touches)): some
+            for exit_, some in found.items()
+        }
+
+    def _summed(self, grown: Grown, part: Part, context: Context, config: Config) -> Exits:
+        self.sets.tick()
+        if part.low == part.high:
+            return {Exit(Way.NEXT, "", config): self.sets.all}
+        if part.halves is None:
+            return self.rule(grown, part.low, context, config)
+        first, second = part.halves
+        found: dict[Exit, Set] = {}
+        for exit_, some in self.summary(grown, first, context, config).items():
+            if exit_.way is not Way.NEXT:
+                _add(found, exit_, some)
+                continue
+            assert exit_.config is not None
+            for later, rest in self.summary(grown, second, context, exit_.config).items():
+                both = some & rest
+                if both != self.sets.none:
+                    _add(found, later, both)
+        return found
+
+    def rule(self, grown: Grown, at: int, context: Context, config: Config) -> Exits:
+        """Return where packets that come to one rule leave it."""
+        rule = grown.chain.rules[at]
+        found: dict[Exit, Set] = {}
+        held, after, missed = self.matched(grown, at, context, config)
+        for left, some in missed:
+            if some != self.sets.none:
+                _add(found, Exit(Way.NEXT, "", left), some)
+        if held != self.sets.none:
+            for exit_, some in self.applied(grown, rule, context, after):
+                both = some & held
+                if both != self.sets.none:
+                    _add(found, exit_, both)
+        return found
+
+    def matched(
+        self, grown: Grown, at: int, context: Context, config: Config
+    ) -> tuple[Set, Config, list[tuple[Config, Set]]]:
+        """Return the packets that a rule takes, what is known of them then, and those that it leaves, likewise."""
+        sets, rule = self.sets, grown.chain.rules[at]
+        held, missed, pending = sets.all, [], list[Set]()
+        visit = max(0, dict(config.visits).get(grown.chain.name, 0) - 1)
+        for index in range(_worth_asking(rule)):
+            match = rule.matches[index]
+            if isinstance(match.test, Recent) and match.test.action == "set":
+                before, held = held, self._product(held, pending)
+                missed.append((config, before & ~held))
+                config, pending = config._replace(listed=config.listed | {(match.test.list, match.test.side)}), []
+                if match.negated:
+                    missed.append((config, held))
+                    return sets.none, config, missed
+                continue
+            name = getattr(match.test, "name", "")
+            key = asking_rule(rule.ref, name, grown.nth[at, index], visit)
+            pending.append(self.asker.holds(match, context, config, key))
+        before, held = held, self._product(held, pending)
+        missed.append((config, before & ~held))
+        return held, config, missed
+
+    def _product(self, held: Set, factors: list[Set]) -> Set:
+        """Intersect, the lowest fields first, which keeps the intermediate diagrams small."""
+        if len(factors) > 1:
+            factors.sort(key=lambda some: -(some.node_level() or 0))
+        for some in factors:
+            held = some & held
+        return held
+
+    def applied(self, grown: Grown, rule: Rule, context: Context, config: Config) -> Iterable[tuple[Exit, Set]]:
+        """Yield where packets that a rule has taken go, as sets of all packets."""
+        target, every = rule.target, self.sets.all
+        act = target.act
+        if act in {Act.JUMP, Act.GOTO}:
+            yield from self._call(grown, rule, context, config)
+        elif act in {Act.ACCEPT, Act.SOURCE_NAT}:
+            yield Exit(Way.ACCEPT, "", config), every
+        elif act is Act.REJECT:
+            yield Exit(Way.REJECT, target.reject_with or "", None), every
+        elif act is Act.RETURN:
+            yield Exit(Way.RETURN, "", config), every
+        elif act in {Act.MARK, Act.CONNMARK, Act.NOTRACK, Act.CHANGE}:
+            yield Exit(Way.NEXT, "", changed(config, target, context)), every
+        elif act in _GOES_ON:
+            yield Exit(Way.NEXT, "", config), every
+        elif act is not Act.DROP:
+            yield Exit(Way.UNKNOWN, target.reason or str(act), None), every
+
+    def _call(self, grown: Grown, rule: Rule, context: Context, config: Config) -> Iterable[tuple[Exit, Set]]:
+        why = self.misled(grown.chain.name, rule)
+        if why:
+            yield Exit(Way.UNKNOWN, why, None), self.sets.all
+            return
+        called = self.grown(rule.target.chain)
+        back = Way.NEXT if rule.target.act is Act.JUMP else Way.RETURN
+        for exit_, some in self.summary(called, called.root, context, entering(called, config)).items():
+            yield (exit_._replace(way=back) if exit_.way in {Way.NEXT, Way.RETURN} else exit_), some
+
+
+def entering(called: Grown, config: Config) -> Config:
+    """Return what is known inside a chain that is called: its visits are counted where that matters."""
+    if not called.counted or VISITS not in called.root.touches:
+        return config
+    visits = dict(config.visits)
+    visits[called.chain.name] = visits.get(called.chain.name, 0) + 1
+    return config._replace(visits=frozenset(visits.items()))
+
+
+def view(context: Context) -> tuple[bool, ...]:
+    """Return what of a context tests can see."""
+    return context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet
+
+
+def _balanced(parts: list[Part]) -> Part:
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        joined = [Part(a.low, b.high, a.touches | b.touches, (a, b)) for a, b in pairs]
+        parts = joined + parts[len(joined) * 2 :]
+    return parts[0]
+
+
+def _worth_asking(rule: Rule) -> int:
+    """Return how many matches of a rule matter: of one that only counts or logs, those up to a list it fills."""
+    target = rule.target
+    if target.act not in _QUIET or (target.act is Act.CHANGE and target.changes):
+        return len(rule.matches)
+    sets = [at for at, match in enumerate(rule.matches) if isinstance(match.test, Recent)]
+    return sets[-1] + 1 if sets else 0
+
+
+def _add(found: dict[Exit, Set], exit_: Exit, some: Set) -> None:
+    found[exit_] = found[exit_] | some if exit_ in found else some

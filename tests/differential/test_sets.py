@@ -1,0 +1,144 @@
+"""The engine over all packets against the walk of single packets, on random tables.
+
+The walk of single packets is compared with the kernel in test_tables.py. ``FWPROOF_SET_TABLES`` makes a larger run.
+"""
+
+import os
+import random
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from fwproof.decision import Decision
+from fwproof.flow import CtState, Family, Hook
+from fwproof.semantics.bdd_tests import Config
+from fwproof.semantics.bdd_walk import Engine
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.witness import PATHS, dressed, follow, pick, point
+
+from .random_tables import MACS, OWN, PORTS, Tables, new_flow
+
+TABLES = int(os.environ.get("FWPROOF_SET_TABLES", "60"))
+PACKETS = 40
+ADDRESSES = (
+    '[{"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},'
+    ' {"ifname": "eth0", "addr_info": [{"family": "inet", "local": "10.0.0.10", "prefixlen": 16,'
+    ' "broadcast": "10.0.255.255"}, {"family": "inet6", "local": "fd00:0:0:1::10", "prefixlen": 64}]}]'
+)
+CONFIGS = [
+    Config(CtState.NEW), Config(CtState.ESTABLISHED), Config(CtState.ESTABLISHED, "reply", 0, 1),
+    Config(CtState.RELATED, "reply"), Config(CtState.INVALID), Config(CtState.UNTRACKED),
+]  # fmt: skip
+
+
+def build(rng, serial):
+    version = rng.choice([4, 6])
+    family = Family.IPV4 if version == 4 else Family.IPV6
+    tables = Tables(rng, version, serial, outward=rng.random() < 0.3)
+    save = {"iptables_save" if version == 4 else "ip6tables_save": tables.text}
+    addresses = ADDRESSES if rng.random() < 0.7 else None
+    return HostModel.build(**save, addresses=addresses), family, tables
+
+
+def whole(engine, config):
+    return {config: engine.hosts[0].packets()}
+
+
+def a_packet(rng, version, hook):
+    way = {Hook.INPUT: "input", Hook.FORWARD: "forward", Hook.OUTPUT: "output"}[hook]
+    flow = new_flow(rng, version, way, rng.choice([*PORTS, 1023, 1024, 20001, 40000]))
+    names = rng.choice(["eth0", "eth1", "lo", "wlan0"]), rng.choice(["eth0", "eth1", "lo", "eno1"])
+    mac, kind = rng.choice([*MACS, "02:99:99:99:99:99"]), rng.choice(["host", "multicast"])
+    flow = replace(flow, iif=names[0], oif=names[1], mac_src=mac, pkttype=kind)
+    if rng.random() < 0.2:
+        flow = replace(flow, dst=ip_address(rng.choice(["127.0.0.5", "224.0.0.1", "10.0.255.255"] if version == 4 else
+                                                        ["::1", "ff02::1", "fe80::1"])))  # fmt: skip
+    if rng.random() < 0.1:
+        flow = replace(flow, proto=47, sport=None, dport=None, flags=frozenset(), icmp_type=None, icmp_code=None)
+    return flow
+
+
+def said_by_sets(engine, ends, flow):
+    """Return every decision that some answer of the oracles leads to."""
+    sets = engine.sets
+    here = point(sets, flow)
+    parts = {
+        Decision.ACCEPT: ends.accepted,
+        Decision.REJECT: sets.union(list(ends.rejected.values())),
+        Decision.UNKNOWN: sets.union(list(ends.unknown.values())),
+    }
+    parts[Decision.DROP] = ~sets.union(list(parts.values()))
+    return {decision for decision, some in parts.items() if some & here != sets.none}
+
+
+def disagreements(rng, serial, tamper=None):
+    model, family, tables = build(rng, serial)
+    engine = Engine([tamper(model) if tamper else model], family)
+    found = []
+    for hook in PATHS:
+        path = engine.hosts[0].route(PATHS[hook])
+        for config in CONFIGS:
+            _, ends = path.flow(whole(engine, config))
+            for _ in range(PACKETS):
+                flow = dressed(a_packet(rng, tables.version, hook), config)
+                if flow.ttl <= 1:
+                    continue
+                expected = {leaf.decision for leaf in follow(model, flow, hook)}
+                said = said_by_sets(engine, ends, flow)
+                if said != expected:
+                    found.append(f"{hook} {flow} {config}: walk {expected}, sets {said}\n{tables.text}")
+    return found
+
+
+def test_sets_decide_as_the_walk_of_every_packet():
+    rng = random.Random(int(os.environ.get("FWPROOF_SEED", "1")))
+    for serial in range(TABLES):
+        found = disagreements(rng, serial)
+        assert not found, found[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(" -g ", " -j "), ("! ", ""), ("RETURN", "ACCEPT")],
+)
+def test_the_comparison_can_fail(old, new):
+    rng = random.Random(2)
+
+    def tamper(model):
+        texts = {r.family: "\n".join(_lines(r)).replace(old, new) for v in model.rulesets.values() for r in v}
+        saves = {"iptables_save" if f is Family.IPV4 else "ip6tables_save": t for f, t in texts.items()}
+        return replace(HostModel.build(**saves), addresses=model.addresses)
+
+    assert any(disagreements(rng, serial, tamper) for serial in range(150)), f"{old!r} read as {new!r} is not noticed"
+
+
+def test_tables_written_out_again_are_the_same():
+    assert disagreements(random.Random(5), 0, lambda model: model) == []
+
+
+def _lines(ruleset):
+    """Write a ruleset out again from the text of its rules."""
+    for table in ruleset.tables.values():
+        yield f"*{table.name}"
+        yield from (f":{chain.name} {chain.default or '-'} [0:0]" for chain in table.chains.values())
+        yield from (rule.ref.text for chain in table.chains.values() for rule in chain.rules)
+        yield "COMMIT"
+
+
+def test_every_witness_is_in_its_set():
+    rng = random.Random(3)
+    for serial in range(TABLES):
+        model, family, tables = build(rng, serial)
+        engine = Engine([model], family)
+        own = tuple(ip_address(a) for a in (OWN[tables.version],)) if rng.random() < 0.5 else ()
+        for hook in PATHS:
+            config = rng.choice(CONFIGS)
+            _, ends = engine.hosts[0].route(PATHS[hook]).flow(whole(engine, config))
+            parts = {Decision.ACCEPT: ends.accepted, Decision.REJECT: engine.sets.union(list(ends.rejected.values()))}
+            parts[Decision.DROP] = engine.hosts[0].packets() & ~engine.sets.union(
+                [*parts.values(), *ends.unknown.values(), engine.sets.within("ttl", ((0, 1),))])  # fmt: skip
+            for decision, some in parts.items():
+                if some != engine.sets.none:
+                    flow = dressed(pick(engine.sets, some, family, own, sent=hook is Hook.OUTPUT), config)
+                    assert decision in {leaf.decision for leaf in follow(model, flow, hook)}, (flow, tables.text)
