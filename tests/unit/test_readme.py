@@ -1,0 +1,88 @@
+"""The README by itself: its examples load, its rules are the ones that are printed, its commands and files exist."""
+
+import re
+import shlex
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fwproof.cli.agent import agent
+from fwproof.cli.main import cli
+from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.load import load_policy
+from fwproof.probing.start import agent_sha256
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+YAML = [text for kind, text in BLOCKS if kind == "yaml"]
+PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+INDENTED = [line[4:] for line in PROSE.splitlines() if line.startswith("    ")]
+COMMANDS = [line.partition("   #")[0].strip() for line in INDENTED if not line.startswith("checks/")]
+OTHERS = [line for line in COMMANDS if not line.startswith("fwproof")]
+INLINE = re.findall(r"`(fwproof [^`]+)`", README)
+
+
+def test_no_block_has_escaped_these_tests():
+    assert sorted(kind for kind, _ in BLOCKS) == ["sudoers", "yaml", "yaml", "yaml"]
+    assert README.count("```") == 2 * len(BLOCKS)
+    assert len(COMMANDS) > 8
+    assert len(INLINE) > 3
+
+
+def test_the_policy_of_the_lab_loads_with_the_lab_s_inventory(tmp_path):
+    (policy := tmp_path / "readme.policy.yaml").write_text(YAML[0])
+    loaded = load_policy(policy, load_inventory(ROOT / "fixtures" / "inventory.yaml"))
+    assert loaded.hosts == ("ai-server", "ai-server-published")
+
+
+def test_the_example_for_one_s_own_hosts_loads(tmp_path):
+    (inventory := tmp_path / "inventory.yaml").write_text(YAML[1].replace("sha256: …", f"sha256: {agent_sha256()}"))
+    (policy := tmp_path / "web.policy.yaml").write_text(YAML[2])
+    assert load_policy(policy, load_inventory(inventory)).hosts == ("web1",)
+
+
+def test_the_sudo_rules_are_what_the_command_prints():
+    printing = next(words for words in map(shlex.split, INLINE) if words[:3] == ["fwproof", "agent", "sudoers"])
+    printed = CliRunner().invoke(agent, printing[2:], catch_exceptions=False).stdout
+    assert printed == next(text for kind, text in BLOCKS if kind == "sudoers")
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS, *INLINE} - set(OTHERS)))
+def test_commands_parse(command):
+    """Each is taken apart as far as the verb that would do it, with the options and arguments that verb knows."""
+    words = shlex.split(command)[1:]
+    verb, context = cli, click.Context(cli, info_name="fwproof")
+    while isinstance(verb, click.Group) and words[0] != "--help":
+        name = words.pop(0)
+        verb = verb.get_command(context, name)
+        assert verb is not None, f"{name!r} in {command!r}"
+        context = click.Context(verb, parent=context, info_name=name)
+    if words != ["--help"]:
+        verb.make_context(verb.name, words, resilient_parsing=isinstance(verb, click.Group))
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [line.split()[1] for line in COMMANDS if line.startswith("make ")]
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_every_other_command_is_a_known_one():
+    known = ("make ", "pytest checks --inventory ", ". .venv/bin/activate")
+    assert [line for line in OTHERS if not line.startswith(known)] == []
+    assert "fwproof" in {script.name for script in entry_points(group="console_scripts")}
+
+
+def test_ids_and_links_lead_somewhere():
+    plan = (ROOT / "tests" / "golden" / "plan-ai-server.txt").read_text(encoding="utf-8")
+    ids = [line.partition("::")[2] for line in INDENTED if line.startswith("checks/")]
+    assert ids
+    assert all(name in plan for name in ids)
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
