@@ -38,7 +38,7 @@ def lab() -> None:
     Examples:
       fwproof lab up
       fwproof lab exec ai-server -- iptables-save -c
-      fwproof lab as workstation -- curl http://ai-server:11434/
+      fwproof lab as workstation -- bash -c 'echo < /dev/tcp/ai-server/11434 && echo it answers'
       fwproof lab down
     """
 
@@ -164,12 +164,14 @@ def doctor(form: str) -> None:
     from fwproof.lab.doctor import examine
 
     findings = examine()
+    stops = any(finding.stops for finding in findings)
     if form == "json":
         click.echo(json.dumps([finding.as_json() for finding in findings]))
     else:
         for finding in findings:
             click.echo(str(finding))
-    sys.exit(1 if any(finding.stops for finding in findings) else 0)
+        click.echo("\nthe lab cannot run here: see MISSING above" if stops else "\nthe lab can run here")
+    sys.exit(1 if stops else 0)
 
 
 if __name__ == "__main__":
