@@ -14,7 +14,7 @@ from fwproof.results import Results, Verdict
 
 
 def test_each_cause_once_with_what_it_takes_to_act(run):
-    lines = render_summary(run, Path("reports/r1"))
+    lines = render_summary(run, Path("reports/r1"), verbose=True)
     text = "\n".join(lines)
     assert sum(line.startswith("✖ FAIL") for line in lines) == 10
     assert sum(line.startswith("? INCONCLUSIVE") for line in lines) == 1
@@ -22,6 +22,29 @@ def test_each_cause_once_with_what_it_takes_to_act(run):
     for label in ("expected", "proved", "observed", "attributed", "deciding rule", "evidence", "how to mend", "repeat"):
         assert re.search(rf"^  {label}  ", block, re.MULTILINE), label
     assert "reports/r1/evidence/ai-server-published/iptables-save.txt" in block
+
+
+def test_six_lines_a_cause_unless_verbose(run):
+    blocks = "\n".join(render_summary(run)).split("\n\n")[:-1]
+    assert len(blocks) == 11
+    for block in blocks:
+        labels = re.findall(r"^  (\w+)  ", block, re.MULTILINE)
+        assert labels[0] == "where"
+        assert labels[-1] == "repeat"
+        assert set(labels) <= {"where", "observed", "proved", "reason", "rule", "mend", "repeat"}
+        assert "severity" in block
+        assert "; expected: " in block
+        assert len(block.splitlines()) <= 9, block
+    assert len(render_summary(run)) < 0.6 * len(render_summary(run, verbose=True))
+
+
+def test_a_long_rule_is_cut_with_a_sign_and_whole_in_verbose(run):
+    check = next(check for check in run.checks if check.verdict is Verdict.FAIL)
+    long = Results(run=run.run, checks=(replace(check, rule="-A INPUT " + "-m comment " * 30 + "-j DROP"),))
+    brief = "\n".join(render_summary(long))
+    assert "…" in brief
+    assert "-j DROP" not in brief.split("  mend")[0].split("  rule")[1]
+    assert "-j DROP" in "\n".join(render_summary(long, verbose=True)).split("deciding rule")[1]
 
 
 def test_the_repeat_command_is_the_node_id(run):
@@ -46,7 +69,7 @@ def test_the_last_lines(run):
 @pytest.mark.parametrize("width", [40, 72, 100, 200])
 def test_width_is_kept_where_text_can_break(run, width):
     for line in render_summary(run, width=width)[:-1]:
-        unbreakable = line.startswith(("  repeat", "not tested")) or " " not in line[17:].strip()
+        unbreakable = line.startswith(("  repeat", "not tested")) or " " not in line[12:].strip()
         assert len(line) <= width or unbreakable, line
 
 

@@ -42,12 +42,12 @@ def judge_drop_log(check: Check, facts: Facts) -> Outcome:
     return Outcome(
         verdict=verdict, reason=reason, fix=fix, proved=words["proved"], observed=known.observed,
         cause="" if verdict is Verdict.PASS else "dropped packets are not logged", attributed=words["attributed"],
-        rule=logs[0] if logs else known.decided, evidence=(words["attributed"], *logs),
+        rule=logs[0] if logs else known.decided, evidence=tuple(line for line in (words["attributed"], *logs) if line),
     )  # fmt: skip
 
 
 def _no_line(known: LogFacts) -> str:
-    return "" if known.untried else f"no line for it among {known.lines_read} in {known.log_file}"
+    return "" if known.untried or not known.refused else f"no line for it among {known.lines_read} in {known.log_file}"
 
 
 def _by_tables(known: LogFacts, logs: tuple[str, ...], prefix: str | None) -> Outcome:

@@ -71,10 +71,14 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     first = (certain or leaks)[0]
     return Outcome(
         verdict=Verdict.FAIL if certain else Verdict.INCONCLUSIVE,
-        reason=f"packets pass that no expectation allows ({len(leaks)} kinds): {first}",
+        reason=f"packets pass that no expectation allows: {first}{_more(len(leaks) - 1)}",
         proved="; ".join(str(leak) for leak in leaks[:3]), rule=str(first.by or ""),
         cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks),
     )  # fmt: skip
+
+
+def _more(number: int) -> str:
+    return f"; and {number} more kind{'s' if number > 1 else ''} of packets" if number else ""
 
 
 def leak_cause(by: RuleRef | None, what: str) -> str:

@@ -16,12 +16,17 @@ def _text(text: str) -> bytes:
     return text.encode("utf-8")
 
 
+def _lines(lines: list[str]) -> bytes:
+    return _text("\n".join(lines) + "\n")
+
+
 FORMATS: Mapping[str, Callable[[Results], bytes]] = {
     "html": lambda results: _text(render_html(results)),
     "json": render_json,
     "junit": render_junit,
     "junit-rich": lambda results: render_junit(results, Dialect.RICH),
     "markdown": lambda results: _text(render_markdown(results)),
-    "text": lambda results: _text("\n".join(render_summary(results)) + "\n"),
+    "text": lambda results: _lines(render_summary(results)),
+    "text-full": lambda results: _lines(render_summary(results, verbose=True)),
 }
 """Every report format; each function returns the whole file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -32,6 +33,7 @@ _PAST = {
 _FULL_UP_TO = 2000
 """Checks of a run up to which each is shown in full; it keeps the page of a fleet small enough to open."""
 _FULL_PER_CAUSE = 20
+_OPTION = re.compile(r"(?<!\S)(-{1,2}[A-Za-z][\w-]*)")
 _DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
@@ -65,6 +67,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "clip": lambda text: clip(str(text), FIELD_LIMIT),
+        "prose": _prose,
         "display": lambda text: _DISPLAY.get(str(text), str(text)),
         "moment": _moment,
         "clock": _clock,
@@ -81,6 +84,14 @@ def _environment() -> Environment:
 
 def _inert(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _prose(text: str) -> Markup:
+    """Return text in which a line never ends after the hyphen of an option, as in ``-A OUTPUT``."""
+    parts = _OPTION.split(clip(text, FIELD_LIMIT))
+    return Markup("").join(
+        Markup('<span class="w">{}</span>').format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
 
 
 def _run_mark(run: str) -> str:
@@ -110,7 +121,7 @@ def _context(results: Results) -> dict[str, Any]:
         "hosts": view.hosts(results),
         "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
         "legend": [mark for mark in matrix.Mark if mark in marks],
-        "others": matrix.other_checks(results),
+        "others": _by_title(matrix.other_checks(results)),
         "controls": view.controls(results),
         "addresses": {record.name: ", ".join(record.addresses) for record in results.run.hosts},
         "linkable": _linkable(results),
@@ -119,6 +130,13 @@ def _context(results: Results) -> dict[str, Any]:
         "where": _where,
         "unasked": UNASKED,
     }
+
+
+def _by_title(checks: Iterable[CheckResult]) -> list[tuple[str, list[CheckResult]]]:
+    groups: dict[tuple[str, str], list[CheckResult]] = {}
+    for check in checks:
+        groups.setdefault((check.expectation, check.title), []).append(check)
+    return [(title, group) for (_, title), group in groups.items()]
 
 
 def _in_full(results: Results, findings: tuple[view.Finding, ...]) -> frozenset[int]:

@@ -1,7 +1,8 @@
 """The reachability matrix: who may reach what on one host, expected against seen.
 
 One matrix for each host and direction. Rows are the far ends (where packets come from or, outbound, go to),
-columns the services, each with one cell an address family.
+columns the services, each with one cell an address family; families that agree are shown as one. Where most pairs of
+far end and service are not asked about, as is usual outbound, the pairs that are make a shorter list.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 
 from fwproof.report.view import WORST_FIRST
 from fwproof.results import CheckResult, Results, Verdict
@@ -73,12 +75,33 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Neighbouring cells of one service that say the same: their mark, and each family with the check behind it."""
+
+    mark: Mark
+    width: int
+    sides: tuple[tuple[str, CheckResult], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One far end and one service, as a line of a list."""
+
+    peer: str
+    service: str
+    sample: bool
+    expected: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
     """One direction of one host, and of every other host whose matrix looks the same, mark for mark."""
 
     hosts: tuple[str, ...]
     direction: str
     services: tuple[str, ...]
+    samples: frozenset[str]
     families: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -90,7 +113,41 @@ class Matrix:
     @property
     def marks(self) -> frozenset[Mark]:
         """The marks that occur, for the legend."""
-        return frozenset(cell.mark for row in self.rows for cell in row.cells)
+        cells = (cell for row in self.rows for cell in row.cells if cell.checks or not self.sparse)
+        return frozenset(cell.mark for cell in cells)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether fewer than half of the pairs of far end and service were asked about."""
+        return 2 * len(self.pairs()) < len(self.rows) * len(self.services)
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the pairs that were asked about, those of named services first."""
+        pairs = [pair for row in self.rows for service in self.services if (pair := self._pair(row, service))]
+        return tuple(sorted(pairs, key=lambda pair: pair.sample))
+
+    def _pair(self, row: Row, service: str) -> Pair | None:
+        cells = self._cells(row, service)
+        checks = [check for cell in cells for check in cell.checks]
+        if not checks:
+            return None
+        expected = " or ".join(dict.fromkeys(check.expected for check in checks))
+        sample, spans = all(map(_is_sample, checks)), self.spans(row, service)
+        return Pair(peer=row.peer, service=service, sample=sample, expected=expected, spans=spans)
+
+    def _cells(self, row: Row, service: str) -> tuple[Cell, ...]:
+        start = self.services.index(service) * len(self.families)
+        return row.cells[start : start + len(self.families)]
+
+    def spans(self, row: Row, service: str) -> tuple[Span, ...]:
+        """Return the cells of a row and service, with equal neighbours as one."""
+        cells = zip(self.families, self._cells(row, service), strict=True)
+        spans = []
+        for mark, alike in groupby(cells, key=lambda pair: pair[1].mark):
+            found = tuple(alike)
+            sides = tuple((family, cell.checks[0]) for family, cell in found if cell.checks)
+            spans.append(Span(mark=mark, width=len(found), sides=sides))
+        return tuple(spans)
 
 
 def in_matrix(check: CheckResult) -> bool:
@@ -121,8 +178,15 @@ def _cell(checks: list[CheckResult]) -> Cell:
     return Cell(mark=mark_of(ordered[0]), checks=tuple(ordered))
 
 
+def _is_sample(check: CheckResult) -> bool:
+    """Whether a check is one of the samples that show what the default does, rather than a listed expectation."""
+    return check.kind.endswith("-default")
+
+
 def _matrix(host: str, direction: str, checks: list[CheckResult]) -> Matrix:
-    services = tuple(dict.fromkeys(str(check.service) for check in checks))
+    named = dict.fromkeys(str(check.service) for check in checks if not _is_sample(check))
+    samples = dict.fromkeys(service for check in checks if (service := str(check.service)) not in named)
+    services = (*named, *samples)
     peers = tuple(dict.fromkeys(str(check.vantage) for check in checks))
     families = tuple(sorted({str(check.family) for check in checks}))
     cells: dict[tuple[str, str, str], list[CheckResult]] = {}
@@ -135,7 +199,9 @@ def _matrix(host: str, direction: str, checks: list[CheckResult]) -> Matrix:
         )
         for peer in peers
     )
-    return Matrix(hosts=(host,), direction=direction, services=services, families=families, rows=rows)
+    return Matrix(
+        hosts=(host,), direction=direction, services=services, samples=frozenset(samples), families=families, rows=rows
+    )
 
 
 def matrices(results: Results) -> tuple[Matrix, ...]:
