@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 
-.PHONY: demo audit test lint types pytest unit sample pins clean
+.PHONY: demo audit test lint types pytest unit sample sample-from-latest picture pins clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.stamp
@@ -34,8 +34,16 @@ pytest: $(VENV)/dev.stamp
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"
 
+# reports/sample: rendered again from its results.json after a change of a format; recorded anew from reports/latest
 sample: $(VENV)/dev.stamp
-	@FWPROOF_UPDATE_SAMPLE=1 $(BIN)/pytest -q tests/report
+	@FWPROOF_UPDATE_SAMPLE=1 $(BIN)/pytest -q tests/report/test_sample.py
+
+sample-from-latest: $(VENV)/run.stamp
+	@$(BIN)/python tools/record_sample.py
+
+# docs/report.png, drawn from reports/sample; needs chromium and pngquant
+picture:
+	@tools/screenshot
 
 # the newest releases that pyproject.toml allows; run it with the oldest Python that is supported
 pins: $(VENV)/run.stamp

@@ -1,4 +1,4 @@
-"""Runs to render: one that looks like the real thing, and hostile ones."""
+"""Runs to render: the recorded audit of reports/sample, an invented one to vary, and hostile ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from fwproof.report.document import read_results
 from fwproof.results import Results
 
 
@@ -26,13 +27,19 @@ _SAMPLE, _HOSTILE = _load("sample_run"), _load("hostile_run")
 
 @pytest.fixture(scope="session")
 def run() -> Results:
-    """The sample run: two servers, all vantages and services, both families."""
+    """An invented run: two servers, all vantages and services, both families."""
     return _SAMPLE.results()
 
 
 @pytest.fixture(scope="session")
+def recorded() -> Results:
+    """The real audit of the lab's two servers that reports/sample keeps."""
+    return read_results(Path(__file__).parents[2] / "reports/sample")
+
+
+@pytest.fixture(scope="session")
 def evidence() -> dict[str, bytes]:
-    """The raw evidence of the sample run, by path."""
+    """The raw evidence of the invented run, by path."""
     return _SAMPLE.evidence()
 
 

@@ -21,8 +21,10 @@ def schema(folder, name) -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(folder / name))
 
 
-@pytest.fixture(params=["sample", "every verdict", "hostile", "no checks"])
-def any_run(request, run, hostile_of) -> Results:
+@pytest.fixture(params=["recorded", "invented", "every verdict", "hostile", "no checks"])
+def any_run(request, run, recorded, hostile_of) -> Results:
+    if request.param == "recorded":
+        return recorded
     if request.param == "every verdict":
         return every_verdict(run)
     if request.param == "hostile":
@@ -86,6 +88,17 @@ def test_an_independent_reader_counts_the_same(run, dialect):
     problems = [len(case.result) for suite in suites for case in suite]
     assert problems.count(0) == counts["pass"]
     assert set(problems) == {0, 1}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_the_real_audit_keeps_every_check_with_a_name_of_its_own(recorded, dialect):
+    root = etree.fromstring(render_junit(recorded, dialect))
+    cases = list(root.iter("testcase"))
+    assert len({(case.get("classname"), case.get("name")) for case in cases}) == len(cases) == len(recorded.checks)
+    assert {case.get("name") for case in cases} == {check.id for check in recorded.checks}
+    failed = [case.get("name") for case in cases if case.find("failure") is not None]
+    assert failed == [check.id for check in recorded.checks if check.verdict is Verdict.FAIL]
+    assert sum(int(suite.get("failures")) for suite in root) == len(failed) == recorded.counts()["fail"]
 
 
 def test_one_suite_for_each_policy_and_host(run):
