@@ -78,5 +78,11 @@ def test_nothing_tells_where_it_was_recorded(recorded):
             assert f"{place}/".encode() not in content, name
 
 
+def test_its_links_lead_to_its_files(page):
+    links = [attrs["href"] for attrs in page((SAMPLE / "report.html").read_text("utf-8")).all("a")]
+    away = {link for link in links if not link.startswith("#")}
+    assert away == {name for name in files(SAMPLE) if name.startswith("evidence/")}
+
+
 def test_it_is_small():
     assert sum(map(len, files(SAMPLE).values())) < 3_000_000
