@@ -1,7 +1,7 @@
 """The pytest plugin: ``*.policy.yaml`` files are collected, every check is an item, gathering comes first.
 
-Raising in ``setup`` is an error (could not look, or could not tell), raising in ``runtest`` a failure (the host
-is not as expected); both carry the outcome, from which the reports are made. State lives in the config's stash.
+Failing in ``setup`` is an error (could not look, or could not tell), failing in ``runtest`` a failure (the host
+is not as expected); the reports are made from the outcomes that the run keeps. State lives in the config's stash.
 """
 
 from __future__ import annotations
@@ -90,19 +90,8 @@ class PolicyFile(pytest.File):
             self.config.stash[_FAULTS].extend(error.faults)
             return
         for check in checks:
-            yield CheckItem.from_parent(self, name=check.id, check=check)
-
-
-class CheckFailed(Exception):
-    """The host is not as expected; carries the outcome."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        super().__init__(outcome.reason)
-
-
-class CheckUndetermined(CheckFailed):
-    """The check could not be looked at, or its answer could not be told."""
+            # pytest 9.2 would take the brackets of a bare name for no parameters, and --lf would not know it again
+            yield CheckItem.from_parent(self, name=check.id, nodeid=f"{self.nodeid}::{check.id}", check=check)
 
 
 class CheckItem(pytest.Item):
@@ -129,7 +118,7 @@ class CheckItem(pytest.Item):
         outcome = _run_of(self.config).judge(self.check)
         self.user_properties.append(("verdict", outcome.verdict.value))
         if outcome.verdict in {Verdict.ERROR, Verdict.INCONCLUSIVE}:
-            raise CheckUndetermined(outcome)
+            pytest.fail(_in_words(outcome), pytrace=False)
         if outcome.verdict in {Verdict.NOT_APPLICABLE, Verdict.WAIVED}:
             pytest.skip(outcome.reason)
 
@@ -137,13 +126,7 @@ class CheckItem(pytest.Item):
         """Fail when the outcome is not as expected."""
         outcome = _run_of(self.config).judge(self.check)
         if outcome.verdict is Verdict.FAIL:
-            raise CheckFailed(outcome)
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Show the outcome in words, never a traceback of the engine."""
-        if isinstance(excinfo.value, CheckFailed):
-            return _in_words(excinfo.value.outcome)
-        return super().repr_failure(excinfo, style)
+            pytest.fail(_in_words(outcome), pytrace=False)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Point at the expectation in the policy; pytest counts lines from 0."""
@@ -151,27 +134,34 @@ class CheckItem(pytest.Item):
 
 
 def _in_words(outcome: Outcome) -> str:
-    labels = ("reason", "proved", "observed", "attributed", "rule", "fix")
-    return "\n".join(f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))
+    labels = ("proved", "observed", "attributed", "rule", "fix")
+    return "\n".join(
+        [outcome.reason, *(f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))]
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to start when a policy or the inventory has faults; otherwise note what was planned and selected."""
+    """Refuse to start when a policy or the inventory has faults."""
     faults = config.stash[_FAULTS]
     if faults:
         raise pytest.UsageError(str(InputError(faults)))
+    if getattr(config.option, "numprocesses", None) and any(isinstance(item, CheckItem) for item in items):
+        raise pytest.UsageError(_ONE_PROCESS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what was selected; here, because --lf and others deselect after everybody else."""
+    config, items = session.config, session.items
     checks = [item.check for item in items if isinstance(item, CheckItem)]
     if not checks:
         return
-    if getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError(_ONE_PROCESS)
     _run_of(config).select(checks)
     if len(checks) == len(items) and getattr(config.option, "tbstyle", "") == "auto":
         config.option.tbstyle = "no"  # the summary below tells failures once, grouped by cause
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None and reporter.reportchars == "fE":
-            reporter.reportchars = ""
+        if reporter is not None and config.option.reportchars == "fE":  # pytest's default: nobody asked for it
+            reporter.reportchars = reporter.reportchars.translate({ord("f"): None, ord("E"): None})
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -222,6 +212,7 @@ class Progress:
         elif self.reporter.verbosity >= 0:
             self.reporter.ensure_newline()
             self.reporter.write_line(line)
+            self.reporter.flush()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -231,9 +222,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if run is not None and run.gathered:
         try:
             run.finish()
+            _settle(session, run)
         except FwproofError as error:
-            _tell_trouble(session, str(error))
-        _settle(session, run)
+            _tell_trouble(session, str(error), pytest.ExitCode.INTERNAL_ERROR)
+        except KeyboardInterrupt:
+            _tell_trouble(session, "interrupted: the reports were not written", pytest.ExitCode.INTERRUPTED)
     if run is not None:
         run.close()
     yield
@@ -246,9 +239,9 @@ def _settle(session: pytest.Session, run: AuditRun) -> None:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def _tell_trouble(session: pytest.Session, message: str) -> None:
+def _tell_trouble(session: pytest.Session, message: str, status: pytest.ExitCode) -> None:
     """Say at the end that there are no reports, which no exit status of a good audit may hide."""
-    session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    session.exitstatus = status
     session.config.stash[_TROUBLE] = message
     if not session.config.pluginmanager.has_plugin("terminalreporter"):
         print(message, file=sys.stderr, flush=True)  # noqa: T201 - without pytest's terminal there is no other

@@ -83,10 +83,6 @@ class AuditRun:
             except UsageError as error:
                 raise InputError([Fault(str(path), 0, 0, str(error))]) from error
             faults = list(self._clashes(checks))
-            if not checks:
-                faults.append(
-                    Fault(str(path), 0, 0, "this policy means no check: none of its hosts has such addresses")
-                )
             if faults:
                 raise InputError(faults)
             self.policies[path], self.checks[path] = policy, checks
