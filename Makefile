@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# where Debian keeps ip, iptables and nft, which an ordinary user's search path leaves out
+export PATH := $(PATH):/usr/sbin:/sbin
 SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 
 .PHONY: demo audit test lint types pytest unit sample sample-from-latest picture pins clean
