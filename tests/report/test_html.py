@@ -8,9 +8,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
 from fwproof.report.html import render_html
-from fwproof.report.matrix import Mark
+from fwproof.report.matrix import Mark, other_checks
+from fwproof.report.view import findings
 from fwproof.report.write import with_evidence, write_run
 from fwproof.results import Results, Verdict
 
@@ -78,6 +80,25 @@ def test_every_cell_leads_to_its_check(run, html, parsed):
         check = run.checks[int(anchor[1:]) - 1]
         assert title.startswith(f"{check.id}: expected {check.expected}; ")
         assert title.endswith(Mark(mark).meaning)
+
+
+def test_the_causes_are_listed_first_and_lead_to_their_findings(run, html):
+    table = html.split('<table class="list causes">')[1].split("</table>")[0]
+    rows = re.findall(r'<a href="#(f\d+)">(.*?)</a>.*?<td class="n">([\d,]+)</td></tr>', table)
+    shown = findings(run, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
+    assert [(anchor, cause, int(number)) for anchor, cause, number in rows] == [
+        (f"f{finding.number}", str(escape(finding.cause)), len(finding.checks)) for finding in shown
+    ]
+
+
+def test_every_check_without_a_cell_has_a_row(run, html):
+    section = html.split('<section id="other">')[1].split("</section>")[0]
+    anchors = re.findall(r'<a href="#c(\d+)">', section)
+    assert sorted(run.checks[int(number) - 1].id for number in anchors) == sorted(c.id for c in other_checks(run))
+
+
+def test_an_option_is_not_torn_from_its_hyphen(html):
+    assert '<span class="w">-A</span> OUTPUT <span class="w">-j</span> DROP' in html
 
 
 def test_readable_without_css(run, parsed):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwproof.report.terminal import render_summary
+from fwproof.report.view import findings
 from fwproof.results import Results, Verdict
 
 
@@ -27,9 +28,11 @@ def test_each_cause_once_with_what_it_takes_to_act(run):
 def test_six_lines_a_cause_unless_verbose(run):
     blocks = "\n".join(render_summary(run)).split("\n\n")[:-1]
     assert len(blocks) == 11
-    for block in blocks:
+    shown = findings(run, Verdict.FAIL, Verdict.INCONCLUSIVE)
+    for block, finding in zip(blocks, shown, strict=True):
         labels = re.findall(r"^  (\w+)  ", block, re.MULTILINE)
         assert labels[0] == "where"
+        assert [label in labels for label in ("rule", "mend")] == [bool(finding.lead.rule), bool(finding.lead.fix)]
         assert labels[-1] == "repeat"
         assert set(labels) <= {"where", "observed", "proved", "reason", "rule", "mend", "repeat"}
         assert "severity" in block
