@@ -27,7 +27,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleRef:
-    """Where a rule stands: ``rule`` counts from 1 within its chain and is None for the chain's policy."""
+    """Where a rule stands: ``rule`` counts from 1 within its chain and is None for the chain's policy.
+
+    The table ``routing`` is no table of rules: the kernel's routing dropped the packet, and ``text`` says why.
+    """
 
     family: str
     table: str
@@ -36,6 +39,8 @@ class RuleRef:
     text: str
 
     def __str__(self) -> str:
+        if self.table == "routing":
+            return f"{self.family} routing: {self.text}"
         place = f"{self.family} {self.table} {self.chain}"
         return f"{place} policy: {self.text}" if self.rule is None else f"{place} rule {self.rule}: {self.text}"
 

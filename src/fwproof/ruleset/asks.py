@@ -8,6 +8,7 @@ The meaning of each test against a packet is in :mod:`fwproof.semantics.packet`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,6 +92,20 @@ class Conntrack:
     states_negated: bool
     direction: str | None
     rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnTuple:
+    """A part of ``-m conntrack`` about the connection's own addresses and ports (``--ctorigdst`` …).
+
+    ``field`` is ``orig_`` (as the connection began) or ``repl_`` (as its answers look) and src, dst, sport or
+    dport. ``stateful``: the same match asks for a state as well, which alone decides where conntrack has no entry.
+    """
+
+    field: str
+    ranges: Ranges
+    stateful: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +218,40 @@ class Opaque:
         return f"unread match {self.text}"
 
 
-Exact = Constant | Within | Bits | EitherPort | Interface | OneOf | Fragment | Conntrack | AddressType
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of the products holds; a product is tests, each with its negation, that all have to hold.
+
+    nftables' sets of concatenations, masked values and interface names. Where a test finds that the packet lacks
+    what it looks at, the whole does not hold, negated or not. ``text`` is what the rule said.
+    """
+
+    products: tuple[tuple[Literal, ...], ...]
+    text: str
+
+
+Exact = Constant | Within | Bits | EitherPort | Interface | OneOf | Fragment | Conntrack | ConnTuple | AddressType
 Rate = Recent | Limit | HashLimit | ConnLimit
-Test = Exact | Rate | Oracle | Opaque
+Test = Exact | Rate | Oracle | Opaque | AnyOf
+Literal = tuple[Test, bool]
+"""A test, and whether it is negated."""
+
+
+def atoms(test: Test) -> Iterator[Test]:
+    """Yield a test, or the tests that it is made of."""
+    if isinstance(test, AnyOf):
+        for product in test.products:
+            for part, _ in product:
+                yield from atoms(part)
+    else:
+        yield test
 
 
 def sort_of(test: Test) -> Sort:
     """Return how much of a test is understood."""
+    if isinstance(test, AnyOf):
+        sorts = {sort_of(atom) for atom in atoms(test)}
+        return next((sort for sort in (Sort.OPAQUE, Sort.ORACLE) if sort in sorts), Sort.EXACT)
     if isinstance(test, Opaque):
         return Sort.OPAQUE
     if isinstance(test, Oracle | Rate) or (isinstance(test, Conntrack) and test.rest):

@@ -14,6 +14,7 @@ from fwproof.ruleset.asks import (
     AddressType,
     Bits,
     Conntrack,
+    ConnTuple,
     Constant,
     EitherPort,
     Fragment,
@@ -124,10 +125,16 @@ def _state(option: Option, _family: Family) -> Test:
     return OneOf("ctstate", words)
 
 
-def _conntrack(options: Sequence[Option], _family: Family) -> list[Asked]:
+_TUPLES = {
+    f"--ct{way}{end}{port}": (f"{way}_{'s' if end == 'src' else 'd'}port" if port else f"{way}_{end}")
+    for way in ("orig", "repl") for end in ("src", "dst") for port in ("", "port")
+}  # fmt: skip
+
+
+def _conntrack(options: Sequence[Option], family: Family) -> list[Asked]:
     states: frozenset[str] | None = None
     direction: str | None = None
-    negated, rest = False, []
+    negated, rest, tuples, texts = False, [], [], []
     for option in options:
         if option.name == "--ctstate" and states is None:
             states, negated = frozenset(option.arguments[0].split(",")), option.negated
@@ -139,10 +146,29 @@ def _conntrack(options: Sequence[Option], _family: Family) -> list[Asked]:
                 raise ValueError(option.text)
             if option.negated:
                 direction = "reply" if direction == "original" else "original"
+        elif option.name in _TUPLES:
+            tuples.append(option)
+            continue
         else:
             rest.append(option.full)
-    text = " ".join(option.full for option in options)
-    return [(Conntrack(states, negated, direction, " ".join(rest)), False, text)]
+        texts.append(option.full)
+    stateful = states is not None
+    asked: list[Asked] = []
+    if texts or not tuples:
+        asked.append((Conntrack(states, negated, direction, " ".join(rest)), False, " ".join(texts)))
+    return asked + [(_tuple(option, family, stateful=stateful), option.negated, option.full) for option in tuples]
+
+
+def _tuple(option: Option, family: Family, *, stateful: bool) -> Test:
+    field, value = _TUPLES[option.name], option.arguments[0]
+    if field.endswith("port"):
+        ranges = numbers.ports(_single(value))
+    else:
+        test = numbers.address_test(field, value, family)
+        if not isinstance(test, Within):
+            raise ValueError(option.text)
+        ranges = test.ranges
+    return ConnTuple(field, ranges, stateful, option.text)
 
 
 def _mark(field: str) -> Builder:

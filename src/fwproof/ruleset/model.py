@@ -13,6 +13,7 @@ from enum import StrEnum
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.ruleset.asks import Sort, Test, sort_of
+from fwproof.ruleset.translation import Translation
 
 
 class Act(StrEnum):
@@ -30,6 +31,7 @@ class Act(StrEnum):
     CONNMARK = "connmark"
     NOTRACK = "notrack"
     SOURCE_NAT = "source-nat"
+    DESTINATION_NAT = "destination-nat"
     CHANGE = "change"
     ELSEWHERE = "elsewhere"
     UNKNOWN = "unknown"
@@ -41,7 +43,8 @@ class Target:
 
     ``chain`` is the chain jumped to; ``reject_with`` the answer of REJECT; ``prefix`` and ``group`` belong to
     LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names
-    header fields that are not known any more afterwards; ``reason`` says why an act is unknown.
+    header fields that are not known any more afterwards; ``nat`` is what a nat target writes; ``reason`` says
+    why an act is unknown.
     """
 
     act: Act
@@ -53,6 +56,7 @@ class Target:
     group: int | None = None
     mark: tuple[str, int, int, int] | None = None
     changes: tuple[str, ...] = ()
+    nat: Translation | None = None
     reason: str = ""
 
 
@@ -100,20 +104,31 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A chain; ``default`` (ACCEPT, DROP) is None for a user chain, which returns at its end."""
+    """A chain; ``default`` (ACCEPT, DROP) is None for a user chain, which returns at its end.
+
+    ``hook``, ``priority`` and ``kind`` (filter, nat, route) are those of a base chain of nftables; the base
+    chains of iptables go by their names.
+    """
 
     name: str
     rules: tuple[Rule, ...]
     default: str | None = None
     counters: Counters | None = None
+    hook: str = ""
+    priority: int | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table: filter, nat, mangle, raw or security; any other name is kept, and weakens its answers."""
+    """One table of iptables: filter, nat, mangle, raw or security; any other is kept, and weakens its answers.
+
+    A table of nftables has a ``family`` (ip, ip6, inet, netdev) and any name.
+    """
 
     name: str
     chains: Mapping[str, Chain]
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)

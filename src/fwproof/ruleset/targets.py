@@ -7,11 +7,15 @@ from collections.abc import Collection
 from fwproof.flow import Family
 from fwproof.ruleset import numbers
 from fwproof.ruleset.model import NO_TARGET, Act, Target
+from fwproof.ruleset.translation import translation_of
 from fwproof.ruleset.words import Instance, Option
 
 _PLAIN = {
     "ACCEPT": Act.ACCEPT, "DROP": Act.DROP, "RETURN": Act.RETURN, "NOTRACK": Act.NOTRACK,
-    "SNAT": Act.SOURCE_NAT, "MASQUERADE": Act.SOURCE_NAT,
+}  # fmt: skip
+_NAT = {
+    "SNAT": Act.SOURCE_NAT, "MASQUERADE": Act.SOURCE_NAT, "DNAT": Act.DESTINATION_NAT,
+    "REDIRECT": Act.DESTINATION_NAT, "NETMAP": Act.DESTINATION_NAT,
 }  # fmt: skip
 _CHANGES = {
     "TOS": ("tos",), "DSCP": ("tos",), "ECN": ("tos",), "TTL": ("ttl",), "HL": ("ttl",), "HMARK": ("mark",),
@@ -19,8 +23,7 @@ _CHANGES = {
     "CONNSECMARK": (), "RATEEST": (), "LED": (), "CHECKSUM": (), "IDLETIMER": (), "TEE": (),
 }  # fmt: skip
 _ELSEWHERE = {
-    "DNAT": "rewrites the destination", "REDIRECT": "sends the packet to the host itself",
-    "NETMAP": "rewrites the address", "DNPT": "rewrites the destination", "SNPT": "rewrites the source",
+    "DNPT": "rewrites the destination", "SNPT": "rewrites the source",
     "NFQUEUE": "asks a program on the host", "QUEUE": "asks a program on the host",
     "TPROXY": "hands the packet to a local proxy", "SYNPROXY": "answers for the server",
     "CLUSTERIP": "shares the address with other hosts", "MIRROR": "sends the packet back",
@@ -50,9 +53,13 @@ def _extension(  # noqa: C901, PLR0911 - one return for each kind of target
         raise ValueError(text)
     found = {option.name: (option.arguments[0] if option.arguments else "") for option in options}
     if name in _PLAIN:
-        if options and name not in {"SNAT", "MASQUERADE"}:
+        if options:
             raise ValueError(text)
         return Target(act=_PLAIN[name], name=name, text=text)
+    if name in _NAT:
+        if len(found) != len(options):
+            raise ValueError(text)
+        return Target(act=_NAT[name], name=name, text=text, nat=translation_of(name, found, family))
     if name == "REJECT":
         default = "icmp-port-unreachable" if family is Family.IPV4 else "icmp6-port-unreachable"
         return Target(act=Act.REJECT, name=name, text=text, reject_with=found.get("--reject-with", default))

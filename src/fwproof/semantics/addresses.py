@@ -106,28 +106,36 @@ def parse_addresses(text: str, source: str) -> Addresses:
 
 def parse_routes(text: str, source: str, family: Family | None = None) -> tuple[Route, ...]:
     """Return the routes of ``ip -j route``; ``family`` is what ``default`` means where nothing else tells."""
-    routes = []
+    routes: list[Route] = []
     for entry in _entries(text, source, "ip -j route"):
         try:
-            route = _route(entry, family)
+            routes += _routes(entry, family)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _fault(source, f"not what `ip -j route` prints ({type(error).__name__}: {error})") from error
-        if route is not None:
-            routes.append(route)
     return tuple(routes)
 
 
-def _route(entry: Mapping[str, Any], family: Family | None) -> Route | None:
+def _routes(entry: Mapping[str, Any], family: Family | None) -> list[Route]:
+    """Return a route for each next hop; none for blackhole, unreachable and prohibit, by which no packet leaves."""
     hops = entry.get("nexthops") or [{}]
-    device = entry.get("dev") or hops[0].get("dev")
-    if device is None:
-        return None  # blackhole, unreachable, prohibit: no packet leaves, and no interface is known
+    devices = [str(entry["dev"])] if entry.get("dev") else [str(hop["dev"]) for hop in hops if hop.get("dev")]
     destination = str(entry["dst"])
     if destination == "default":
         hint = str(entry.get("gateway") or entry.get("prefsrc") or "")
         six = ":" in hint if hint else family is Family.IPV6
         destination = "::/0" if six else "0.0.0.0/0"
-    return Route(ip_network(destination, strict=False), str(device), int(entry.get("metric", 0)))
+    network = ip_network(destination, strict=False)
+    return [Route(network, device, int(entry.get("metric", 0))) for device in devices]
+
+
+def special_rules(text: str, source: str) -> bool:
+    """Whether ``ip -j rule`` shows more than the kernel's own three tables; raises InputError naming ``source``."""
+    usual = {"local", "main", "default"}
+    plain = {"priority", "src", "table", "protocol"}
+    return any(
+        entry.get("table") not in usual or entry.get("src") != "all" or not set(entry) <= plain
+        for entry in _entries(text, source, "ip -j rule")
+    )
 
 
 def interface_to(routes: Sequence[Route], address: Address) -> str | None:

@@ -7,15 +7,16 @@ every test. A set of atoms is a bit mask; a box is a tuple of masks. Splitting a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.decision import RuleRef
-from fwproof.flow import ICMP, ICMPV6, TCP, Address, CtState, Family, Flow
+from fwproof.flow import ICMP, ICMPV6, CtState, Family, Hook
 from fwproof.ruleset.asks import (
     AddressType,
     Bits,
+    ConnTuple,
     Constant,
     EitherPort,
     Fragment,
@@ -30,9 +31,12 @@ from fwproof.ruleset.asks import (
     Within,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Rule, Target
-from fwproof.ruleset.numbers import FLAGS, bits
+from fwproof.ruleset.numbers import bits
+from fwproof.semantics import boxes_nat, kinds, nat
 from fwproof.semantics.context import Context, Question, question_of, settle
 from fwproof.semantics.packet import PORTED
+from fwproof.semantics.routing import Router
+from fwproof.semantics.stages import Way
 
 NUMBERS = {"proto": 255, "sport": 65535, "dport": 65535, "icmp": 65535, "flags": 255, "length": 65575, "ttl": 255,
            "tos": 255}  # fmt: skip
@@ -52,13 +56,15 @@ class Space:
     """The fields of a packet space, each cut into atoms.
 
     ``cuts`` holds the first value of each atom of a number field; ``names`` the interface names that occur, and
-    one more for any other; a name that ends in ``*`` stands for the others with that beginning.
+    one more for any other; a name that ends in ``*`` stands for the others with that beginning. ``router`` is what
+    is known of the host's addresses and routes.
     """
 
     family: Family
     fields: tuple[str, ...]
     cuts: dict[str, tuple[int, ...]]
     names: dict[str, tuple[str, ...]]
+    router: Router | None = None
 
     def largest(self, field: str) -> int:
         """Return the largest value of a number field."""
@@ -99,13 +105,13 @@ class Space:
 
 
 def space_of(
-    family: Family, rules: Iterable[Rule], extra: Iterable[tuple[str, Ranges]], interfaces: Iterable[str]
-) -> Space:
+    family: Family, rules: Iterable[Rule], extra: Iterable[tuple[str, Ranges]], interfaces: Iterable[str],
+    router: Router | None = None,
+) -> Space:  # fmt: skip
     """Return the space that is cut by all tests of the rules and by ``extra`` (field, ranges) of a question."""
     ends: dict[str, set[int]] = {field: {0} for field in ("src", "dst", *NUMBERS)}
     names = {"iif": dict.fromkeys(interfaces), "oif": dict.fromkeys(interfaces)}
-    wanted = [match.test for rule in rules for match in rule.matches]
-    for test in [*wanted, *(Within(field, ranges) for field, ranges in extra)]:
+    for test in _cutting(family, tuple(rules), extra, router):
         if isinstance(test, Within) and test.field in ends:
             for low, high in test.ranges:
                 ends[test.field] |= {low, high + 1}
@@ -123,15 +129,33 @@ def space_of(
         ends["proto"] |= {proto, proto + 1}
     largest = {**NUMBERS, "src": (1 << bits(family)) - 1, "dst": (1 << bits(family)) - 1}
     cuts = {field: tuple(sorted(v for v in values if v <= largest[field])) for field, values in ends.items()}
-    known = {field: (*(name for name in found if name), "") for field, found in names.items()}
-    return Space(family, (*cuts, *known), cuts, known)
+    called = {field: (*(name for name in found if name), "") for field, found in names.items()}
+    return Space(family, (*cuts, *called), cuts, called, router)
+
+
+def _cutting(
+    family: Family, rules: Sequence[Rule], extra: Iterable[tuple[str, Ranges]], router: Router | None
+) -> Iterator[Test]:
+    """Yield everything that tells packets apart: tests, the question, kinds of address, and what nat writes."""
+    tests = [match.test for rule in rules for match in rule.matches]
+    for test in tests:
+        yield Within(nat.BASE[test.field], test.ranges) if isinstance(test, ConnTuple) else test
+    changes = [rule.target.nat for rule in rules if rule.target.nat is not None]
+    ranges = [*extra, *(cut for change in changes for cut in nat.cuts(change))]
+    if router is not None and router.addresses is not None:
+        ranges += kinds.cuts(tests, router.addresses, family)
+        ranges += [("dst", kinds.own(router.addresses, family))] if changes else []
+    for field, values in ranges:
+        yield Within(field, values)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """A set of packets of one conntrack state on its way through the tables.
 
-    ``mark`` and ``connmark`` start as 0; None is "not known any more". ``listed`` as for a single packet.
+    ``masks`` are the packets as they came in. ``mark`` and ``connmark`` start as 0; None is "not known any more".
+    ``moved`` are the values that nat has written; ``listed``, ``settled``, ``translated`` and ``own_dst`` as for a
+    single packet.
     """
 
     space: Space
@@ -142,6 +166,15 @@ class Box:
     connmark: int | None = 0
     listed: frozenset[tuple[str, str]] = frozenset()
     unknown: frozenset[str] = frozenset()
+    moved: tuple[tuple[str, int], ...] = ()
+    settled: frozenset[str] = frozenset()
+    translated: frozenset[str] = frozenset()
+    own_dst: bool = False
+
+    def meets_nat(self, context: Context) -> bool:
+        """Whether a nat chain sees these packets: first packets whose side no other nat chain has dealt with."""
+        side = "dst" if context.hook in {Hook.PREROUTING, Hook.OUTPUT} else "src"
+        return self.first and side not in self.settled
 
     @property
     def first(self) -> bool:
@@ -160,7 +193,9 @@ class Box:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[bool | Question, Box]]:
         """Divide the box by a match; an oracle is a question for the whole box."""
-        test, negated = settle(match, self.state, self.direction, context)
+        test, negated = settle(match, self.state, self.direction, context, self.translated)
+        if isinstance(test, AddressType):
+            test = kinds.plain(test, self.space.router)
         if isinstance(test, Constant):
             return ((test.value != negated, self),)
         if isinstance(test, Bits) and test.field in {"mark", "connmark"}:
@@ -168,21 +203,34 @@ class Box:
             if value is not None:
                 return (((value & test.mask == test.value) != negated, self),)
         if isinstance(test, EitherPort):
-            return self._either(test, negated=negated)
-        mask = self._mask(test)
-        if mask is None:
-            return (self._ask(test, negated, rule, visit),)
-        return self._divide(*mask, negated=negated)
+            return self._either(test, rule, visit, negated=negated)
+        if isinstance(test, Within) and test.field in nat.PORTS:
+            return self._tuple_port(test, rule, visit, negated=negated)
+        return self.number(test, rule, visit, negated=negated)
 
-    def _mask(self, test: Test) -> tuple[str, int] | None:
-        """Return the field and the atoms in which a test holds; None where a question has to be asked."""
-        if isinstance(test, Within) and test.field in self.space.cuts and test.field not in self.unknown:
-            return test.field, self.space.mask(test.field, test.ranges)
-        if isinstance(test, Bits) and test.field in {"flags", "tos"} and test.field not in self.unknown:
-            return test.field, self.space.bits_mask(test)
+    def number(self, test: Test, rule: RuleRef, visit: int, *, negated: bool) -> Sequence[tuple[bool | Question, Box]]:
+        """Divide the box by a test of one field, as nat has left it."""
+        field = getattr(test, "field", "")
+        base = nat.BASE.get(field, field)
+        fixed = None if field.startswith("orig_") else dict(self.moved).get(base)
+        if fixed is not None and isinstance(test, Within):
+            return ((any(low <= fixed <= high for low, high in test.ranges) != negated, self),)
+        if fixed is not None and isinstance(test, Bits):
+            return (((fixed & test.mask == test.value) != negated, self),)
+        mask = None if base in self.unknown and not field.startswith("orig_") else self._mask(test, base)
+        if mask is None:
+            return (self.ask(test, negated, rule, visit),)
+        return self._divide(base, mask, negated=negated)
+
+    def _mask(self, test: Test, base: str) -> int | None:
+        """Return the atoms of a field in which a test holds; None where a question has to be asked."""
+        if isinstance(test, Within) and base in self.space.cuts:
+            return self.space.mask(base, test.ranges)
+        if isinstance(test, Bits) and base in {"flags", "tos"}:
+            return self.space.bits_mask(test)
         if isinstance(test, Interface):
             names = self.space.names[test.field]
-            return test.field, sum(1 << at for at, name in enumerate(names) if test.covers(name))
+            return sum(1 << at for at, name in enumerate(names) if test.covers(name))
         return None
 
     def _divide(self, field: str, mask: int, *, negated: bool) -> list[tuple[bool | Question, Box]]:
@@ -194,17 +242,31 @@ class Box:
             parts.append((negated, outside))
         return parts
 
-    def _either(self, test: EitherPort, *, negated: bool) -> list[tuple[bool | Question, Box]]:
-        parts = []
-        rest: Box | None = self
-        for field in ("sport", "dport"):
-            if rest is not None:
-                mask = self.space.mask(field, test.ranges)
-                inside, rest = rest.only(field, mask), rest.only(field, ~mask)
-                parts += [] if inside is None else [(not negated, inside)]
-        return [*parts, *([] if rest is None else [(negated, rest)])]
+    def _either(
+        self, test: EitherPort, rule: RuleRef, visit: int, *, negated: bool
+    ) -> list[tuple[bool | Question, Box]]:
+        """Divide by "one of the two ports": what the source port does not settle, the destination port does."""
+        if self.unknown & {"sport", "dport"}:
+            return [self.ask(test, negated, rule, visit)]
+        parts: list[tuple[bool | Question, Box]] = []
+        for held, part in self.number(Within("sport", test.ranges), rule, visit, negated=False):
+            if held is True:
+                parts.append((not negated, part))
+            else:
+                parts += part.number(Within("dport", test.ranges), rule, visit, negated=negated)
+        return parts
 
-    def _ask(self, test: Test, negated: bool, rule: RuleRef, visit: int) -> tuple[bool | Question, Box]:  # noqa: FBT001
+    def _tuple_port(
+        self, test: Within, rule: RuleRef, visit: int, *, negated: bool
+    ) -> list[tuple[bool | Question, Box]]:
+        """Divide by a port of the conntrack tuple, which other protocols fill with something else."""
+        ported = self.space.mask("proto", tuple((p, p) for p in PORTED))
+        inside, outside = self.only("proto", ported), self.only("proto", ~ported)
+        parts = [] if inside is None else list(inside.number(test, rule, visit, negated=negated))
+        return parts + ([] if outside is None else [outside.ask(test, negated, rule, visit)])
+
+    def ask(self, test: Test, negated: bool, rule: RuleRef, visit: int) -> tuple[bool | Question, Box]:  # noqa: FBT001
+        """Return the box with the question that it answers; the lists that the rule itself fills are known."""
         if isinstance(test, Recent):
             spot = (test.list, test.side)
             if test.action == "set":
@@ -214,7 +276,7 @@ class Box:
         if isinstance(test, Rate | Oracle | Opaque):
             question = question_of(test, rule, visit)
         else:
-            assert isinstance(test, Within | Bits | AddressType | OneOf | Fragment)
+            assert isinstance(test, Within | Bits | AddressType | OneOf | Fragment | Interface | EitherPort)
             question = Question(str(test), f"{getattr(test, 'field', 'fragment')} of the packet", None)
         return replace(question, turned=negated), self
 
@@ -249,43 +311,9 @@ class Box:
             inside = (*inside[:at], inside[at] & theirs, *inside[at + 1 :])
         return parts
 
-    def witness(self, own: Sequence[Address], *, sent: bool) -> Flow:
-        """Return one packet of the box, an ordinary one where there is a choice.
-
-        ``own`` are the host's addresses, ``sent`` whether it is the sender.
-        """
-        ordinary = ORDINARY[self.space.family]
-        ends = (tuple(map(int, own)), ordinary)
-        make = IPv4Address if self.space.family is Family.IPV4 else IPv6Address
-        nice = {"proto": (6, 17, 1, 58), "sport": (40000,), "dport": (9,), "ttl": (64,), "length": (60,), "tos": (0,),
-                "flags": (2,), "icmp": (8 * 256, 128 * 256), "src": ends[not sent], "dst": ends[sent]}  # fmt: skip
-        value = {field: self._pick(field, nice[field]) for field in nice}
-        names = {f: next((n for at, n in enumerate(self.space.names[f]) if self.get(f) >> at & 1), "") for f in
-                 ("iif", "oif")}  # fmt: skip
-        proto, ported = value["proto"], value["proto"] in PORTED
-        icmp = value["icmp"] if proto in {ICMP, ICMPV6} else None
-        flags = frozenset(n for n, bit in FLAGS.items() if n not in {"ALL", "NONE"} and value["flags"] & bit)
-        return Flow(
-            src=make(value["src"]), dst=make(value["dst"]), proto=proto, sport=value["sport"] if ported else None,
-            dport=value["dport"] if ported else None, flags=flags if proto == TCP else frozenset(),
-            icmp_type=None if icmp is None else icmp >> 8, icmp_code=None if icmp is None else icmp & 255,
-            iif=_real(names["iif"]), oif=_real(names["oif"]), ctstate=self.state, ctdir=self.direction,
-            ttl=value["ttl"], length=value["length"], tos=value["tos"],
-        )  # fmt: skip
-
-    def _pick(self, field: str, nice: Sequence[int]) -> int:
-        spans = self.space.spans(field, self.get(field))
-        found = next((v for v in nice if any(low <= v <= high for low, high in spans)), None)
-        if found is not None:
-            return found
-        if field in {"src", "dst"}:  # the first address of a network is no ordinary one
-            return next((low + 1 for low, high in spans if low < high), spans[0][0])
-        return next((low for low, _ in spans if low), spans[0][0])
-
-
-def _real(name: str) -> str:
-    """Return an interface name that stands for a group of names: ``eth*`` and, empty, any other."""
-    return name.replace("*", "99") or "other0"
+    def translate(self, target: Target, context: Context, rule: RuleRef) -> Sequence[Way[Box]] | None:
+        """Return what a nat target may make of the packets, as disjoint parts and choices of the kernel."""
+        return boxes_nat.translate(self, target, context, rule)
 
 
 def _mix(old: int | None, mask: int, new: int | None, keep: int) -> int | None:

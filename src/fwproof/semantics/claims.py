@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fwproof.decision import Decision
 from fwproof.flow import TCP, CtState, Family, Hook
 from fwproof.ruleset.asks import Ranges, Rate
-from fwproof.semantics.boxes import Box, Space, space_of
+from fwproof.semantics.boxes import Box, Space
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.ruling import REFUSED
 from fwproof.semantics.space import (
@@ -19,6 +19,7 @@ from fwproof.semantics.space import (
     leaks_of,
     outside,
     product_of,
+    space_for,
     start_of,
     walk_boxes,
 )
@@ -33,7 +34,7 @@ def accepted_for_others(
 ) -> list[Leak]:
     """Return which new connections to ``service`` pass that are in none of ``peers``; raises SpaceTooLarge."""
     claims = [service.ranges(family), *(claim.ranges(family) for claim in peers)]
-    space = _space(model, family, claims)
+    space = space_for(model, family, claims)
     products = [product_of(space, claim) for claim in claims[1:]]
     found: Group = []
     for leaf, part in _within(model, hook, family, space, claims[0]):
@@ -53,19 +54,13 @@ def refused_to_peers(model: HostModel, hook: Hook, family: Family, claim: Claim)
     ranges = claim.ranges(family)
     if claim.proto == TCP:
         ranges["flags"] = _SYN
-    space = _space(model, family, [ranges])
+    space = space_for(model, family, [ranges])
     found: Group = []
     for leaf, part in _within(model, hook, family, space, ranges):
         limited = any(isinstance(question.test, Rate) for question, _ in leaf.choices)
         if leaf.decision is Decision.UNKNOWN or (leaf.decision in REFUSED and not limited):
             found.append((leaf, [part]))
     return [leak for group in by_rule(found) for leak in leaks_of(model, hook, group)]
-
-
-def _space(model: HostModel, family: Family, claims: Sequence[dict[str, Ranges]]) -> Space:
-    known = model.addresses.interfaces if model.addresses else ()
-    extra = [item for claim in claims for item in claim.items()]
-    return space_of(family, model.rules(family), extra, (*(n for n in known if n != "lo"), "lo"))
 
 
 def _within(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Hook
-from fwproof.ruleset.asks import Conntrack, Constant, Interface, OneOf, Opaque, Oracle, Rate, Test, Within
+from fwproof.ruleset.asks import Conntrack, ConnTuple, Constant, Interface, OneOf, Opaque, Oracle, Rate, Test, Within
 from fwproof.ruleset.model import Match
 
 FALSE = Constant(value=False)
@@ -65,8 +65,13 @@ class Question:
     turned: bool = field(default=False, compare=False)
 
 
-def settle(match: Match, ctstate: CtState, ctdir: str, context: Context) -> tuple[Test, bool]:
-    """Return the test that a match amounts to in a context for a packet of a given state, and its negation."""
+def settle(  # noqa: PLR0911 - one return for each kind of test
+    match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset()
+) -> tuple[Test, bool]:
+    """Return the test that a match amounts to in a context for a packet of a given state, and its negation.
+
+    ``translated`` are the sides (src, dst) that nat has changed on this very walk.
+    """
     test, negated = match.test, match.negated
     state = CtState.INVALID if context.untracked_yet else ctstate
     if isinstance(test, Interface):
@@ -75,7 +80,9 @@ def settle(match: Match, ctstate: CtState, ctdir: str, context: Context) -> tupl
     if isinstance(test, OneOf) and test.field == "ctstate":
         return Constant(state.value in test.words), negated
     if isinstance(test, Conntrack):
-        return _conntrack(test, state, ctdir), negated
+        return _conntrack(test, state, ctdir, translated), negated
+    if isinstance(test, ConnTuple):
+        return _tuple(test, state, ctdir, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
         return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
     if getattr(test, "field", "") == "connmark" and state in {CtState.INVALID, CtState.UNTRACKED}:
@@ -83,13 +90,27 @@ def settle(match: Match, ctstate: CtState, ctdir: str, context: Context) -> tupl
     return test, negated
 
 
-def _conntrack(test: Conntrack, state: CtState, ctdir: str) -> Test:
-    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that no header shows."""
+def _tuple(test: ConnTuple, state: CtState, ctdir: str, *, negated: bool) -> tuple[Test, bool]:
+    """Follow conntrack_mt(): without an entry the state alone decides, and without a state test nothing matches.
+
+    Of a connection's first packet both tuples are known; later ones do not show how it began.
+    """
+    if state in {CtState.INVALID, CtState.UNTRACKED}:
+        return Constant(test.stateful), False
+    if state is CtState.NEW and ctdir.lower() == "original":
+        return Within(test.field, test.ranges), negated
+    return Oracle("conntrack", f"conntrack {test.text}"), negated
+
+
+def _conntrack(test: Conntrack, state: CtState, ctdir: str, translated: frozenset[str]) -> Test:
+    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that only a first packet shows."""
     tracked = state not in {CtState.INVALID, CtState.UNTRACKED}
     hidden = ""
     if test.states is not None:
         known = state.value in test.states
         nat = test.states & {"SNAT", "DNAT"}
+        if state is CtState.NEW:
+            known, nat = known or bool(nat & {f"{side[0].upper()}NAT" for side in translated}), frozenset()
         if not known and nat and tracked:
             hidden = f"conntrack state {','.join(sorted(nat))}"
         elif known == test.states_negated:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.decision import Decision, RuleRef, Ruling
@@ -11,11 +12,20 @@ from fwproof.flow import Address, CtState, Family, Flow, Hook
 from fwproof.ruleset import iptables
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
 from fwproof.ruleset.model import Act, Rule, Ruleset
-from fwproof.semantics import native, route
-from fwproof.semantics.addresses import Addresses, Route, interface_to, parse_addresses, parse_routes
+from fwproof.semantics import native, route, turns
+from fwproof.semantics.addresses import (
+    Addresses,
+    interface_to,
+    parse_addresses,
+    parse_routes,
+    special_rules,
+)  # fmt: skip
+from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
 from fwproof.semantics.packet import Packet, Simulate
+from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
+from fwproof.semantics.stages import Route, Stage
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 
 Sources = Mapping[str, str]
@@ -63,15 +73,18 @@ class LogAct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostModel:
-    """The rule tables of a host with its addresses and routes.
+    """The rule tables of a host with its addresses, routes and sysctls.
 
-    ``rulesets``: the nft and the legacy view of each family; a family without any was not read. ``blind``: why
-    a family's answers are all unknown.
+    ``rulesets``: the nft and the legacy view of each family; a family without any was not read. ``settings``: the
+    sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
+    answers are all unknown.
     """
 
     rulesets: Mapping[Family, tuple[Ruleset, ...]]
     addresses: Addresses | None = None
-    routes: Mapping[Family, tuple[Route, ...]] = field(default_factory=dict)
+    routes: Mapping[Family, tuple[Road, ...]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
+    special: frozenset[Family] = frozenset()
     blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -79,7 +92,8 @@ class HostModel:
         cls, *, iptables_save: str | None = None, ip6tables_save: str | None = None,
         iptables_legacy_save: str | None = None, ip6tables_legacy_save: str | None = None,
         nft_json: str | None = None, addresses: str | None = None, routes: str | None = None,
-        routes6: str | None = None, sources: Sources | None = None,
+        routes6: str | None = None, sysctls: str | None = None, routing_rules: str | None = None,
+        routing_rules6: str | None = None, sources: Sources | None = None,
     ) -> HostModel:  # fmt: skip
         """Return the model of raw command outputs; None means that it was not read.
 
@@ -107,6 +121,15 @@ class HostModel:
                 Family.IPV6: _routes(routes, names.get("routes", "routes"), Family.IPV6)
                 + _routes(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
+            settings={} if sysctls is None else parse_sysctls(sysctls),
+            special=frozenset(
+                family
+                for family, key, text in (
+                    (Family.IPV4, "routing_rules", routing_rules),
+                    (Family.IPV6, "routing_rules6", routing_rules6),
+                )
+                if text is not None and special_rules(text, names.get(key, key))
+            ),
             blind={f: (*_unread(f, rulesets[f]), *native_tables.get(f, ())) for f in Family},
         )
 
@@ -127,20 +150,55 @@ class HostModel:
 
     def leaves(self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
         """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
-        family, at = flow.family, None if hook is None else Hook(hook)
+        router, at = self.router(flow.family), None if hook is None else Hook(hook)
         found: list[Leaf[Packet]] = []
-        rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
         for path in route.paths(flow, at, self.addresses):
-            iif, oif, not_loopback = route.interfaces(flow, path, self.addresses, self.routes)
-            packet = Packet(
-                replace(flow, iif=iif, oif=oif), self._local(family), not_loopback=not_loopback, simulate=simulate
-            )
-            stages = route.stages(path.until_routed(flow), family, rulesets, blind, conntrack=self.conntrack(family))
-            if self.conntrack(family) and flow.fragment:
-                packet = replace(packet, flow=replace(packet.flow, fragment=False))  # reassembled, priority -400
-            ends = Walker[Packet](stages).walk(packet, path.given)
-            found += (_expired(leaf) for leaf in ends) if path.expires(flow) else ends
+            packet = self._packet(flow, path, simulate)
+            early = router.early(flow.src, flow.dst, packet.flow.iif) if path.hooks == route.THROUGH else ""
+            if early:
+                found.append(turns.dropped(packet, router, early, path.given))
+            else:
+                found += Walker[Packet](self._route(path, router)).walk(packet, path.given)
         return found
+
+    def router(self, family: Family) -> Router:
+        """Return what of the host decides where a packet of a family goes."""
+        return Router(
+            family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
+            special=family in self.special,
+        )  # fmt: skip
+
+    def forwards(self, family: Family) -> bool | None:
+        """Whether the host passes packets of a family on at the moment, None when its sysctls were not read."""
+        return self.router(family).forwards()
+
+    def _packet(self, flow: Flow, path: route.Path, simulate: Simulate | None) -> Packet:
+        router = self.router(flow.family)
+        iif, oif, not_loopback = route.interfaces(flow, path, router)
+        # with conntrack, fragments are put together before the rules (priority -400)
+        whole = flow.fragment and not self.conntrack(flow.family)
+        return Packet(
+            replace(flow, iif=iif, oif=oif, fragment=whole), self._local(flow.family), not_loopback=not_loopback,
+            simulate=simulate, router=router,
+        )  # fmt: skip
+
+    def chains(self, family: Family, hooks: Sequence[Hook]) -> route.Make:
+        """Return what makes base chains of hooks, for a route that begins with the first of ``hooks``."""
+        rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
+
+        def make(part: route.Path) -> tuple[Stage, ...]:
+            reasons = blind if part.hooks[0] is hooks[0] else ()
+            return route.stages(part, family, rulesets, reasons, conntrack=self.conntrack(family))
+
+        return make
+
+    def _route(self, path: route.Path, router: Router) -> Route:
+        make = self.chains(router.family, path.hooks)
+        if path.hooks == route.THROUGH:
+            return route.arriving(make, partial(turns.arrived, router))
+        if path.hooks in {route.OUTBOUND, route.LOOPED}:
+            return route.sending(make, partial(turns.sent, router))
+        return make(path)
 
     def interface_for(self, address: Address) -> str | None:
         """Return the interface that has an own address, or that leads to another one; None when not known."""
@@ -227,13 +285,6 @@ class HostModel:
         return tuple(_log_act(rules[ref], certain=len(seen) == len(dropped) and all(seen)) for ref, seen in met.items())
 
 
-def _expired(leaf: Leaf[Packet]) -> Leaf[Packet]:
-    """Turn what would be routed on into a drop: ip_forward() answers "time exceeded" before the forward hook."""
-    if leaf.decision is not Decision.ACCEPT:
-        return leaf
-    return replace(leaf, decision=Decision.DROP, by=None, reason="the packet has no hops left")
-
-
 def _only_limited(rule: Rule) -> bool:
     return all(sort_of(m.test) is Sort.EXACT or isinstance(m.test, Limit | HashLimit) for m in rule.matches)
 
@@ -266,7 +317,7 @@ def _limiter(test: Rate, ref: RuleRef, admits: int | None) -> Limiter:
     )
 
 
-def _routes(text: str | None, source: str, family: Family) -> tuple[Route, ...]:
+def _routes(text: str | None, source: str, family: Family) -> tuple[Road, ...]:
     parsed = () if text is None else parse_routes(text, source, family if text and ":" in text else None)
     return tuple(each for each in parsed if Family.of(each.network) is family)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from fwproof.decision import RuleRef
-from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow
+from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow, Hook
 from fwproof.ruleset.asks import (
     AddressType,
     Bits,
@@ -25,7 +25,10 @@ from fwproof.ruleset.asks import (
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.numbers import FLAGS
+from fwproof.semantics import nat
 from fwproof.semantics.context import Context, Question, question_of, settle
+from fwproof.semantics.routing import Router, own_for
+from fwproof.semantics.stages import Way
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose header starts with two ports."""
@@ -46,9 +49,12 @@ class Subject(Protocol):
         """Return the subject as a target such as MARK leaves it."""
         ...
 
-    @property
-    def first(self) -> bool:
-        """Whether this is a connection's first packet, the only one that the nat table sees."""
+    def translate(self, target: Target, context: Context, rule: RuleRef) -> Sequence[Way[Self]] | None:
+        """Return what a nat target makes of the subject; None where the target means nothing here."""
+        ...
+
+    def meets_nat(self, context: Context) -> bool:
+        """Whether a nat chain sees the subject: first packets only, and each side is translated once."""
         ...
 
 
@@ -56,7 +62,10 @@ class Subject(Protocol):
 class Packet:
     """One flow on its way. ``iif`` and ``oif`` None are not known; ``unknown`` are fields a target has changed.
 
-    ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk.
+    ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk. ``router`` is
+    what the host knows of addresses and routes, ``original`` the flow as it was before nat, ``settled`` the sides
+    that a nat target has dealt with and ``translated`` those it has changed. ``own_dst``: nat has sent the packet
+    to the host itself.
     """
 
     flow: Flow
@@ -65,6 +74,16 @@ class Packet:
     unknown: frozenset[str] = frozenset()
     listed: frozenset[tuple[str, str]] = frozenset()
     simulate: Simulate | None = None
+    router: Router | None = None
+    original: Flow | None = None
+    settled: frozenset[str] = frozenset()
+    translated: frozenset[str] = frozenset()
+    own_dst: bool = False
+
+    def meets_nat(self, context: Context) -> bool:
+        """Whether a nat chain sees the packet: a first packet whose side no other nat chain has dealt with."""
+        side = "dst" if context.hook in {Hook.PREROUTING, Hook.OUTPUT} else "src"
+        return self.first and side not in self.settled
 
     @property
     def first(self) -> bool:
@@ -74,7 +93,7 @@ class Packet:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
         """Return the one answer that a packet gives to a match, which may be a question back."""
-        test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context)
+        test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context, self.translated)
         if isinstance(test, Rate | Oracle | Opaque):
             return (self._ask(test, rule, visit, negated=negated),)
         if isinstance(test, Fragment) or not self.flow.fragment:
@@ -131,7 +150,7 @@ class Packet:
         return Question(f"{side} {test.name}", f"{side} interface {test.name} (not given)")
 
     def _number(self, test: Within | Bits) -> Answer | None:
-        if test.field in self.unknown:
+        if nat.BASE.get(test.field, test.field) in self.unknown and not test.field.startswith("orig_"):
             return Question(f"{test} changed", f"{test.field} after a target changed it")
         value = self._value(test.field)
         if isinstance(value, Question) or value is None:
@@ -142,6 +161,11 @@ class Packet:
 
     def _value(self, field: str) -> int | Question | None:  # noqa: PLR0911 - one return for each field
         flow = self.flow
+        if field.startswith("orig_") and self.original is not None:
+            flow = self.original
+        if field in nat.PORTS and flow.proto not in PORTED:
+            return Question(f"conntrack {field}", f"conntrack's {field} of a protocol without ports")
+        field = nat.BASE.get(field, field)
         if field in {"src", "dst"}:
             return int(flow.src if field == "src" else flow.dst)
         if field in {"sport", "dport"}:
@@ -169,9 +193,48 @@ class Packet:
         return next((answer for answer in answers if isinstance(answer, Question)), False)
 
     def _kind(self, test: AddressType) -> Answer:
+        if test.field in self.unknown:
+            return Question(f"addrtype {test.text} changed", f"addrtype {test.text} after a target changed it")
         address = int(self.flow.src if test.field == "src" else self.flow.dst)
         answer = self.local(address, test.kinds)
         return Question(f"addrtype {test.text} {address}", f"addrtype {test.text}") if answer is None else answer
+
+    def translate(self, target: Target, context: Context, rule: RuleRef) -> Sequence[Way[Packet]] | None:
+        """Return what a nat target may make of the packet: one way for each choice that the kernel has."""
+        side = nat.side_of(target, context.hook)
+        if side is None or target.nat is None:
+            return None
+        flow, port_field = self.flow, "sport" if side == "src" else "dport"
+        address = nat.UNKNOWN if side in self.unknown else int(flow.src if side == "src" else flow.dst)
+        port = (flow.sport if side == "src" else flow.dport) if flow.proto in PORTED else None
+        if port_field in self.unknown or (port is None and flow.proto in PORTED):
+            port = nat.UNKNOWN
+        found = nat.outcomes(target.nat, side, address, port, lambda end: self._own(end, context))
+        return nat.ways(found, target, rule, flow.family, lambda outcome: self._written(side, outcome))
+
+    def _own(self, side: str, context: Context) -> Sequence[int] | None:
+        if self.router is None or (side == "dst" and context.hook is Hook.PREROUTING and self.flow.iif is None):
+            return None
+        iif = self.flow.iif if context.hook is Hook.PREROUTING else None
+        return own_for(self.router, side, iif, self.flow.oif, self.flow.src if side == "dst" else self.flow.dst)
+
+    def _written(self, side: str, outcome: nat.Outcome) -> Packet:
+        flow, unknown = self.flow, set(self.unknown) - {side, f"{side[0]}port"}
+        if outcome.address == nat.UNKNOWN:
+            unknown.add(side)
+        else:
+            address = type(flow.dst)(outcome.address)
+            flow = replace(flow, src=address) if side == "src" else replace(flow, dst=address)
+        if outcome.port == nat.UNKNOWN:
+            unknown.add(f"{side[0]}port")
+        elif outcome.port is not None:
+            flow = replace(flow, sport=outcome.port) if side == "src" else replace(flow, dport=outcome.port)
+        changed = flow != self.flow or not unknown <= self.unknown
+        return replace(
+            self, flow=flow, unknown=frozenset(unknown), original=self.original or self.flow,
+            settled=self.settled | {side}, translated=self.translated | ({side} if changed else set()),
+            own_dst=outcome.own if side == "dst" else self.own_dst,
+        )  # fmt: skip
 
     def change(self, target: Target, context: Context) -> Packet:
         """Return the packet as a target leaves it: marks, notrack, header fields that are not known any more."""

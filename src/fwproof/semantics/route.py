@@ -6,27 +6,25 @@ host sends, and all four for what it sends to itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Flow, Hook
 from fwproof.ruleset.asks import Conntrack, OneOf
 from fwproof.ruleset.iptables import BUILT_IN
 from fwproof.ruleset.model import Act, Chain, Ruleset, Table
-from fwproof.semantics.addresses import Addresses, Route, interface_to
+from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.native import NAT_PRIORITY, PRIORITY
-from fwproof.semantics.walk import Stage
+from fwproof.semantics.routing import Router
+from fwproof.semantics.stages import Exit, Route, Stage, Turn
 
 _NAT_TARGETS = {"DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE"}
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One way through the host; ``given`` are the answers that make a packet take it.
-
-    ``forwarded`` packets with no hops left are dropped by the routing itself.
-    """
+    """One way through the host; ``given`` are the answers that make a packet take it."""
 
     hooks: tuple[Hook, ...]
     given: tuple[tuple[Question, bool], ...] = ()
@@ -36,46 +34,71 @@ class Path:
         """Whether the packet is neither from nor for the host."""
         return Hook.FORWARD in self.hooks
 
-    def expires(self, flow: Flow) -> bool:
-        """Whether the routing drops the flow because it has no hops left."""
-        return self.hooks == THROUGH and flow.ttl <= 1
-
-    def until_routed(self, flow: Flow) -> Path:
-        """Return the part of the path that a flow really takes."""
-        return Path((Hook.PREROUTING,), self.given) if self.expires(flow) else self
-
 
 INBOUND = (Hook.PREROUTING, Hook.INPUT)
 THROUGH = (Hook.PREROUTING, Hook.FORWARD, Hook.POSTROUTING)
 OUTBOUND = (Hook.OUTPUT, Hook.POSTROUTING)
+LOOPED = (*OUTBOUND, *INBOUND)
+
+Make = Callable[[Path], Sequence[Stage]]
+"""Returns the base chains of a sequence of hooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the ways on from a routing decision begin in a route: for the host itself, and away from it."""
+
+    here: int
+    away: int
+
+
+def arriving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+    """Return the route of packets that come in: prerouting, the routing decision, input or forward."""
+    first, here, away = (make(Path(hooks)) for hooks in (THROUGH[:1], INBOUND[1:], THROUGH[1:]))
+    at = len(first) + 1
+    return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
+
+
+def leaving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+    """Return the route of packets that leave the host which sends them: output, routing anew, postrouting."""
+    first, away = make(Path(OUTBOUND[:1])), make(Path(OUTBOUND[1:]))
+    at = len(first) + 1
+    return (*first, decide(Places(at, at)), *away, Exit())
+
+
+def sending(make: Make, decide: Callable[[Places], Turn]) -> Route:
+    """Return the route of packets that the host sends: output, routing anew, postrouting, and back in over loopback."""
+    whole = make(Path(LOOPED))
+    first = [stage for stage in whole if stage.context.hook is Hook.OUTPUT]
+    here = [stage for stage in whole if stage.context.hook is not Hook.OUTPUT]
+    away = [stage for stage in here if stage.context.hook is Hook.POSTROUTING]
+    at = len(first) + 1
+    return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
 
 
 def paths(flow: Flow, hook: Hook | None, addresses: Addresses | None) -> tuple[Path, ...]:
-    """Return the ways that a packet may take; more than one where the host's addresses are not known."""
+    """Return the ways on which a packet may set out; more than one where the host's addresses are not known.
+
+    Where a packet that came in goes is for the routing decision to say, after nat.
+    """
     if hook is not None:
         return (Path((hook,)),)
     if addresses is None:
         return _guesses(flow)
-    local = addresses.is_local(flow.dst) or flow.dst.is_multicast or addresses.is_broadcast(flow.dst)
     if flow.iif is None and (addresses.is_local(flow.src) or flow.src.is_unspecified):
-        return (Path((*OUTBOUND, *INBOUND) if addresses.is_local(flow.dst) else OUTBOUND),)
-    return (Path(INBOUND if local else THROUGH),)
+        return (Path(LOOPED if addresses.is_local(flow.dst) else OUTBOUND),)
+    return (Path(THROUGH),)
 
 
 def _guesses(flow: Flow) -> tuple[Path, ...]:
     if flow.iif is None and flow.oif is not None:
         return (Path(OUTBOUND),)
-    own_src, own_dst = (Question(f"own {side}", f"whether the {side} address is the host's own (not given)")
-                        for side in ("source", "destination"))  # fmt: skip
-    arrivals: tuple[Path, ...] = (Path(INBOUND, ((own_dst, True),)), Path(THROUGH, ((own_dst, False),)))
-    if flow.dst.is_loopback or flow.dst.is_multicast:
-        arrivals = (Path(INBOUND),)
-    if flow.iif is not None:
-        return arrivals
+    if flow.iif is not None or flow.src.is_multicast:
+        return (Path(THROUGH),)
     if flow.src.is_loopback:
-        return (Path((*OUTBOUND, *INBOUND)),)
-    sent = (Path(OUTBOUND, ((own_src, True),)),)
-    return (*sent, *(Path(path.hooks, ((own_src, False), *path.given)) for path in arrivals))
+        return (Path(LOOPED),)
+    own_src = Question("own source", "whether the source address is the host's own (not given)")
+    return (Path(OUTBOUND, ((own_src, True),)), Path(THROUGH, ((own_src, False),)))
 
 
 def stages(
@@ -102,8 +125,17 @@ def stages(
                 priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)
                 stage = Stage(context, family.table_family, table, chain, nat, "; ".join(reasons))
                 base.append((priority, stage))
-        found += [stage for _, stage in sorted(base, key=lambda item: item[0])]
+        found += _settled([stage for _, stage in sorted(base, key=lambda item: item[0])])
     return tuple(found) if not blind else (_nothing_known(family, path, blind), *found)
+
+
+def _settled(base: list[Stage]) -> list[Stage]:
+    """Blind the second of two nat chains that translate at one hook: which comes first, no listing shows."""
+    writers = [s for s in base if s.nat and any(r.target.nat for c in s.table.chains.values() for r in c.rules)]
+    if len(writers) < 2:
+        return base
+    why = "two nat tables translate at this hook, and no listing shows which one the kernel asks first"
+    return [replace(stage, blind=stage.blind or why) if stage is writers[0] else stage for stage in base]
 
 
 def _nothing_known(family: Family, path: Path, blind: Sequence[str]) -> Stage:
@@ -132,30 +164,22 @@ def _asks_conntrack(test: object, module: str) -> bool:
     }  # fmt: skip
 
 
-def interfaces(
-    flow: Flow, path: Path, addresses: Addresses | None, routes: Mapping[Family, tuple[Route, ...]]
-) -> tuple[str | None, str | None, frozenset[str]]:
+def interfaces(flow: Flow, path: Path, router: Router) -> tuple[str | None, str | None, frozenset[str]]:
     """Return the input and output interface, as far as they follow, and which of the two cannot be loopback."""
     iif, oif, not_loopback = flow.iif, flow.oif, set()
-    if Hook.OUTPUT in path.hooks and Hook.INPUT in path.hooks:
+    addresses = router.addresses
+    if path.hooks == LOOPED:
         return "lo", "lo", frozenset()
     if addresses is None:
         return iif, oif, frozenset()
-    known = routes.get(flow.family, ())
     if addresses.is_local(flow.src) and Hook.INPUT in path.hooks and iif is None:
         iif = "lo"  # a packet with an own source address comes from nowhere else (martian source)
     elif iif is None:
-        iif = addresses.on_link(flow.src) or interface_to(known, flow.src) or _only(addresses)
+        iif = router.out(flow.src)
         not_loopback.add("iif")
     if addresses.is_local(flow.dst) and oif is None:
         oif = "lo"
     elif oif is None:
-        oif = addresses.on_link(flow.dst) or interface_to(known, flow.dst) or _only(addresses)
+        oif = router.out(flow.dst)
         not_loopback.add("oif")
     return iif, oif, frozenset(not_loopback)
-
-
-def _only(addresses: Addresses) -> str | None:
-    """Return the only interface besides loopback, None where there are several."""
-    others = [name for name in addresses.interfaces if name != "lo"]
-    return others[0] if len(others) == 1 else None

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from fwproof.decision import Decision, RuleRef
-from fwproof.flow import ICMP, ICMPV6, Address, CtState, Family, Flow, Hook, Network, protocol_name
+from fwproof.flow import ICMP, ICMPV6, CtState, Family, Flow, Hook, Network, protocol_name
 from fwproof.ruleset.asks import Ranges
-from fwproof.semantics import route
+from fwproof.semantics import route, spaces_turn
 from fwproof.semantics.boxes import Box, Space, Span, space_of
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.packet import PORTED
+from fwproof.semantics.plausible import Chooser
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 
 MOST_BOXES = 100_000
@@ -64,7 +66,7 @@ class Leak:
     """Packets that are let in although nobody claims them, by one rule.
 
     ``certainty``: ``accept``, ``depends`` (on the oracles of ``depends_on``) or ``unknown`` (a rule on the way
-    could not be read). ``witness`` is one such packet.
+    could not be read). ``witness`` is one such packet. ``translated``: where nat sends them, empty where it does not.
     """
 
     by: RuleRef | None
@@ -75,11 +77,13 @@ class Leak:
     interface: str
     witness: Flow
     depends_on: tuple[str, ...] = ()
+    translated: str = ""
 
     def __str__(self) -> str:
         parts = [f"{self.service} from {self.source}"]
         parts += [f"to {self.destination}"] if self.destination != "anywhere" else []
         parts += [f"through {self.interface}"] if self.interface else []
+        parts += [f"(sent on to {self.translated} by nat)"] if self.translated else []
         parts += [f"({self.certainty}: {', '.join(self.depends_on)})"] if self.certainty != "accept" else []
         return f"{' '.join(parts)}, let in by {self.by or 'no rule at all'}; for example {self.witness}"
 
@@ -94,9 +98,7 @@ def accepted_outside(  # noqa: PLR0913 - a question has these parts, all but thr
     Marks start as 0. Raises SpaceTooLarge.
     """
     claims = [claim.ranges(family) for claim in claimed]
-    known = model.addresses.interfaces if model.addresses else ()
-    extra = [item for claim in claims for item in claim.items()]
-    space = space_of(family, model.rules(family), extra, (*(n for n in known if n != "lo"), "lo"))
+    space = space_for(model, family, claims)
     products = [product_of(space, claim) for claim in claims]
     found: list[tuple[Leaf[Box], list[Box]]] = []
     for state in states:
@@ -109,12 +111,24 @@ def accepted_outside(  # noqa: PLR0913 - a question has these parts, all but thr
     return [leak for group in by_rule(found) for leak in leaks_of(model, Hook(hook), group)]
 
 
+def space_for(model: HostModel, family: Family, claims: Iterable[dict[str, Ranges]]) -> Space:
+    """Return the packet space of a host's tables, cut by the claims of a question as well."""
+    known = model.addresses.interfaces if model.addresses else ()
+    extra = [item for claim in claims for item in claim.items()]
+    interfaces = (*(n for n in known if n != "lo"), "lo")
+    return space_of(family, model.rules(family), extra, interfaces, model.router(family))
+
+
 def walk_boxes(model: HostModel, hook: Hook, family: Family, start: Box) -> Iterator[Leaf[Box]]:
-    """Yield every end of a box's walk on the path that leads through a hook; raises SpaceTooLarge."""
-    blind = model.blind.get(family, ("its rules were not read",))
-    path = route.Path(_PATHS[hook])
-    rulesets = model.rulesets.get(family, ())
-    stages = route.stages(path, family, rulesets, blind, conntrack=model.conntrack(family))
+    """Yield every end of a box's walk on the path that leads through a hook; raises SpaceTooLarge.
+
+    What nat sends elsewhere is followed: the path of ``input`` is that of everything that is addressed to the host,
+    also where nat sends it on, and that of ``forward`` leads through forward, whatever the packets were addressed to.
+    """
+    make = model.chains(family, _PATHS[hook])
+    decide = partial(spaces_turn.of, model.router(family), hook)
+    away = hook is Hook.OUTPUT
+    stages = route.leaving(make, decide) if away else route.arriving(make, decide)
     try:
         yield from Walker[Box](stages, traced=False, leaves=MOST_BOXES, steps=MOST_STEPS).walk(start)
     except TooLarge as limit:
@@ -155,9 +169,9 @@ Group = list[tuple[Leaf[Box], list[Box]]]
 
 def by_rule(found: Group) -> list[Group]:
     """Group the ends of walks by the rule that decides, its decision, and whether an oracle has a part in it."""
-    groups: dict[tuple[RuleRef | None, Decision, bool], Group] = {}
+    groups: dict[tuple[RuleRef | None, Decision, bool, str], Group] = {}
     for leaf, rest in found:
-        groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices)), []).append((leaf, rest))
+        groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices), _onto(leaf.subject)), []).append((leaf, rest))
     return list(groups.values())
 
 
@@ -170,16 +184,26 @@ def leaks_of(model: HostModel, hook: Hook, group: Group) -> Iterator[Leak]:
     certainty = "unknown" if unknown else "depends" if asked else "accept"
     space = boxes[0].space
     field = "oif" if hook is Hook.OUTPUT else "iif"
-    own: tuple[Address, ...] = ()
-    if model.addresses is not None and hook is not Hook.FORWARD:
-        own = tuple(a for a in model.addresses.of(space.family) if not (a.is_loopback or a.is_link_local))
+    chooser = Chooser(model.router(space.family), hook)
     for reach, cells, sample in _same_reach(boxes, field):
         yield Leak(
             by=leaf.by, certainty=certainty, source=_addresses(space, "src", reach[0]),
             destination=_addresses(space, "dst", reach[1]), service=_services(space, cells),
-            interface=_interfaces(space, field, reach[2]), witness=sample.witness(own, sent=hook is Hook.OUTPUT),
-            depends_on=(leaf.reason,) if unknown else asked,
+            interface=_interfaces(space, field, reach[2]), witness=chooser.flow(sample),
+            depends_on=(leaf.reason,) if unknown else asked, translated=_onto(leaf.subject),
         )  # fmt: skip
+
+
+def _onto(box: Box) -> str:
+    """Return where nat sends the packets of a box, in words; empty where it leaves them alone."""
+    if "dst" not in box.translated:
+        return ""
+    new, make = dict(box.moved), IPv4Address if box.space.family is Family.IPV4 else IPv6Address
+    where = "the host itself" if box.own_dst else "an address that it picks" if "dst" in box.unknown else ""
+    if "dst" in new:
+        where = str(make(new["dst"]))
+    port = f"port {new['dport']}" if "dport" in new else "a port that it picks" if "dport" in box.unknown else ""
+    return ", ".join(filter(None, [where, port]))
 
 
 _Reach = tuple[int, int, int]

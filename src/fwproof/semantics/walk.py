@@ -12,9 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.asks import Recent
-from fwproof.ruleset.model import Act, Chain, Rule, Table
-from fwproof.semantics.context import Context, Question
+from fwproof.ruleset.model import Act, Chain, Rule
+from fwproof.semantics.context import Question
 from fwproof.semantics.packet import Subject
+from fwproof.semantics.stages import Exit, Route, Stage, Turn, Way
+
+__all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarge", "Walker"]
 
 S = TypeVar("S", bound=Subject)
 
@@ -25,21 +28,6 @@ MAX_LEAVES = 500
 
 Well below Python's recursion limit, since the tree of the questions can be as deep as it has ends.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One base chain of a route. ``blind`` is the reason why it cannot be read, where it cannot.
-
-    ``nat``: the chain sees only the first packet of a connection.
-    """
-
-    context: Context
-    family: str
-    table: Table
-    chain: Chain
-    nat: bool = False
-    blind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +85,13 @@ class TooLarge(Exception):
 class Walker(Generic[S]):
     """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without."""
 
-    def __init__(
-        self, route: Sequence[Stage], *, traced: bool = True, leaves: int = MAX_LEAVES, steps: int = MAX_STEPS
-    ) -> None:
+    def __init__(self, route: Route, *, traced: bool = True, leaves: int = MAX_LEAVES, steps: int = MAX_STEPS) -> None:
         self.route = route
         self.traced = traced
         self.max_leaves = leaves
         self.max_steps = steps
         self.steps = 0
-        self._pending: list[_State[S]] = []
+        self._pending: list[_State[S] | Leaf[S]] = []
 
     def walk(self, subject: S, choices: Sequence[tuple[Question, bool]] = ()) -> Iterator[Leaf[S]]:
         """Yield every end of the walk; ``choices`` are answers given beforehand. Raises TooLarge."""
@@ -120,34 +106,60 @@ class Walker(Generic[S]):
                 if self.steps > self.max_steps:
                     raise TooLarge(f"more than {self.max_steps} rules were looked at")
                 found = self._step(found)
-            leaves += 1
-            if leaves > self.max_leaves:
-                raise TooLarge(f"more than {self.max_leaves} combinations decide it")
-            yield found
+            if found is not None:
+                leaves += 1
+                if leaves > self.max_leaves:
+                    raise TooLarge(f"more than {self.max_leaves} combinations decide it")
+                yield found
             if not self._pending:
                 return
             found = self._pending.pop()
 
     def _enter(
-        self, stage: int, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
-    ) -> _State[S] | Leaf[S]:
-        """Go to the next base chain that sees the packet, or to the end of the route."""
-        while stage < len(self.route) and self.route[stage].nat and not subject.first:
-            stage += 1
-        if stage == len(self.route):
+        self, at: int, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
+    ) -> _State[S] | Leaf[S] | None:
+        """Go to the next base chain that sees the packet, to a routing decision, or to the end of the way."""
+        while at < len(self.route):
+            here = self.route[at]
+            if not isinstance(here, Stage) or not here.nat or subject.meets_nat(here.context):
+                break
+            at += 1
+        if at == len(self.route) or isinstance(here, Exit):
             return Leaf(Decision.ACCEPT, accepted, subject, _items(choices), _items(trace))
-        here = self.route[stage]
+        if isinstance(here, Turn):
+            return self._turn(here, subject, choices, trace, accepted)
         if here.blind:
             return Leaf(Decision.UNKNOWN, None, subject, _items(choices), _items(trace), reason=here.blind)
         frame = Frame(here.chain, 0, None, frozenset([here.chain.name]))
-        return _State(stage, frame, 0, subject, choices, trace, accepted)
+        return _State(at, frame, 0, subject, choices, trace, accepted)
 
-    def _step(self, state: _State[S]) -> _State[S] | Leaf[S]:
+    def _turn(
+        self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
+    ) -> _State[S] | Leaf[S] | None:
+        found: list[_State[S] | Leaf[S] | None] = []
+        for way in turn.decide(subject):
+            given, possible = _agree(choices, way)
+            if possible and way.dropped:
+                ref = RuleRef(family=turn.family, table="routing", chain="routing", rule=None, text=way.dropped)
+                step = Link(trace, Step(rule=ref, matched="yes", action="DROP", note="the kernel's routing"))
+                steps = _items(step) if self.traced else ()
+                found.append(Leaf(Decision.DROP, ref, way.subject, _items(given), steps, reason=way.dropped))
+            elif possible:
+                found.append(self._enter(way.to, way.subject, given, trace, accepted))
+        return self._first(found)
+
+    def _first(self, found: list[_State[S] | Leaf[S] | None]) -> _State[S] | Leaf[S] | None:
+        """Go on with the first of several ways, and keep the others for later."""
+        real = [each for each in found if each is not None]
+        self._pending.extend(real[:0:-1])
+        return real[0] if real else None
+
+    def _step(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
         frame = state.frame
         if frame.index >= len(frame.chain.rules):
             return self._return(state)
         rule = frame.chain.rules[frame.index]
-        context = self.route[state.stage].context
+        context = self._stage(state).context
         subject = state.subject
         for index in range(state.match, len(rule.matches)):
             parts = tuple(subject.split(rule.matches[index], context, rule.ref, frame.visit))
@@ -200,9 +212,9 @@ class Walker(Generic[S]):
         action = rule.target.text or "continue"
         return Link(state.trace, Step(rule=rule.ref, matched=matched, action=action, note=note))
 
-    def _apply(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S]:
+    def _apply(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S] | None:
         target = rule.target
-        stage = self.route[state.stage]
+        stage = self._stage(state)
         unclear = target.act is Act.UNKNOWN or target.act is Act.ELSEWHERE
         matched = "unknown" if unclear else "depends" if state.asked else "yes"
         trace = self._note(state, rule, matched, target.reason or state.asked)
@@ -210,8 +222,10 @@ class Walker(Generic[S]):
         if target.act in {Act.DROP, Act.REJECT} or unclear:
             decision = {Act.DROP: Decision.DROP, Act.REJECT: Decision.REJECT}.get(target.act, Decision.UNKNOWN)
             return self._leaf(done, decision, rule.ref, target.reject_with, target.reason)
-        if target.act in {Act.ACCEPT, Act.SOURCE_NAT}:
+        if target.act is Act.ACCEPT:
             return self._accept(done, rule.ref)
+        if target.act in {Act.SOURCE_NAT, Act.DESTINATION_NAT}:
+            return self._translate(state, rule, matched)
         if target.act in {Act.JUMP, Act.GOTO}:
             return self._call(done, rule)
         if target.act is Act.RETURN:
@@ -221,8 +235,30 @@ class Walker(Generic[S]):
             subject = subject.change(target, stage.context)
         return self._next(done, subject, trace)
 
+    def _stage(self, state: _State[S]) -> Stage:
+        stage = self.route[state.stage]
+        assert isinstance(stage, Stage)
+        return stage
+
+    def _translate(self, state: _State[S], rule: Rule, matched: str) -> _State[S] | Leaf[S] | None:
+        """Let a nat target write the packet; it ends the chain like ACCEPT (nf_nat_setup_info)."""
+        stage, found = self._stage(state), list[_State[S] | Leaf[S] | None]()
+        ways = state.subject.translate(rule.target, stage.context, rule.ref) if stage.nat else None
+        if ways is None:
+            reason = f"{rule.target.name} does nothing known in {stage.table.name} {stage.chain.name}"
+            return self._leaf(state, Decision.UNKNOWN, rule.ref, None, reason)
+        for way in ways:
+            given, possible = _agree(state.choices, way)
+            trace = self._note(state, rule, matched, way.dropped or way.note)
+            done = replace(state, subject=way.subject, choices=given, trace=trace)
+            if possible and way.dropped:
+                found.append(self._leaf(done, Decision.DROP, rule.ref, None, way.dropped))
+            elif possible:
+                found.append(self._accept(done, rule.ref))
+        return self._first(found)
+
     def _call(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S]:
-        frame, stage = state.frame, self.route[state.stage]
+        frame, stage = state.frame, self._stage(state)
         called = stage.table.chains[rule.target.chain]
         if called.name in frame.path or called.default is not None:
             kind = "calls itself" if called.default is None else "is a base chain, which no rule can jump to"
@@ -234,20 +270,20 @@ class Walker(Generic[S]):
         inside = Frame(called, 0, back, frame.path | {called.name}, visit)
         return replace(state, frame=inside, match=0, asked="", calls=Link(state.calls, called.name))
 
-    def _return(self, state: _State[S]) -> _State[S] | Leaf[S]:
+    def _return(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
         if state.frame.back is not None:
             return replace(state, frame=state.frame.back, match=0)
         return self._default(state)
 
-    def _default(self, state: _State[S]) -> _State[S] | Leaf[S]:
-        stage = self.route[state.stage]
+    def _default(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
+        stage = self._stage(state)
         default = stage.chain.default or "ACCEPT"
         ref = RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
         step = Step(rule=ref, matched="yes", action=default, note="default of the chain")
         done = replace(state, trace=Link(state.trace, step) if self.traced else None)
         return self._accept(done, ref) if default == "ACCEPT" else self._leaf(done, Decision.DROP, ref, None, "")
 
-    def _accept(self, state: _State[S], ref: RuleRef) -> _State[S] | Leaf[S]:
+    def _accept(self, state: _State[S], ref: RuleRef) -> _State[S] | Leaf[S] | None:
         accepted = _decisive(state.accepted, ref)
         return self._enter(state.stage + 1, state.subject, state.choices, state.trace, accepted)
 
@@ -263,6 +299,17 @@ def _items(link: Link | None) -> tuple[Any, ...]:
         items.append(link.item)
         link = link.before
     return tuple(reversed(items))
+
+
+def _agree(choices: Link | None, way: Way[Any]) -> tuple[Link | None, bool]:
+    """Return the answers with those of a way, and whether they agree."""
+    for question, value in way.given:
+        known = _given(choices, question)
+        if known is None:
+            choices = Link(choices, (question, value))
+        elif known != value:
+            return choices, False
+    return choices, True
 
 
 def _given(choices: Link | None, question: Question) -> bool | None:

@@ -95,7 +95,7 @@ TARGETS = {
     "": Act.NOTHING, "-j ACCEPT": Act.ACCEPT, "-j USER": Act.JUMP, "-g USER": Act.GOTO, "-j RETURN": Act.RETURN,
     '-j LOG --log-prefix "a b"': Act.LOG, "-j MARK --set-xmark 0x1/0xff": Act.MARK, "-j CT --notrack": Act.NOTRACK,
     "-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff": Act.CONNMARK, "-j MASQUERADE": Act.SOURCE_NAT,
-    "-j DNAT --to-destination 10.0.0.1:80": Act.ELSEWHERE, "-j NFQUEUE --queue-num 1": Act.ELSEWHERE,
+    "-j DNAT --to-destination 10.0.0.1:80": Act.DESTINATION_NAT, "-j NFQUEUE --queue-num 1": Act.ELSEWHERE,
     "-j NOWHERE": Act.UNKNOWN, "-g ACCEPT": Act.UNKNOWN, "-j": Act.UNKNOWN, "stray words": Act.UNKNOWN,
     '-j DROP -m comment --comment "open': Act.UNKNOWN,
 }  # fmt: skip

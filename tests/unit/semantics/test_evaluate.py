@@ -38,7 +38,7 @@ CASES = {
     "others": (REPAIRED, tcp("10.0.0.2", 22), "drop", "DROP_IN", 2),
     "loopback": (REPAIRED, tcp("127.0.0.1", 80, "127.0.0.1"), "accept", "INPUT", 1),
     "own address": (REPAIRED, tcp("10.0.0.10", 80), "accept", "INPUT", 1),
-    "no hops left": (PUBLISHED, tcp("10.0.5.7", 80, "10.9.0.1", ttl=1), "drop", None, None),
+    "no hops left": (PUBLISHED, tcp("10.0.5.7", 80, "10.9.0.1", ttl=1), "drop", "routing", None),
     "return leads to the default": (
         filter_table("-A INPUT -p tcp -j RETURN", "-A INPUT -j DROP"), tcp("10.0.5.7", 80), "accept", "INPUT", None),
     "goto returns to the caller's caller": (
@@ -64,10 +64,10 @@ CASES = {
         filter_table("-A INPUT -m mark --mark 0x6 -j DROP") + "*mangle\n:PREROUTING ACCEPT [0:0]\n"
         "-A PREROUTING -j MARK --set-xmark 0x5/0xffffffff\n-A PREROUTING -j MARK --set-xmark 0x3/0x0\nCOMMIT\n",
         tcp("10.0.5.7", 80), "drop", "INPUT", 1),
-    "DNAT goes elsewhere": (
+    "DNAT bypasses INPUT": (
         filter_table("-A INPUT -j DROP") + "*nat\n:PREROUTING ACCEPT [0:0]\n"
         "-A PREROUTING -p tcp -j DNAT --to-destination 10.9.0.1\nCOMMIT\n",
-        tcp("10.0.5.7", 80), "unknown", "PREROUTING", 1),
+        tcp("10.0.5.7", 80), "accept", "FORWARD", None),
     "cycle": ((HOSTILE / "cycle.v4").read_text(), tcp("10.0.5.7", 80), "unknown", "B", 1),
 }  # fmt: skip
 
