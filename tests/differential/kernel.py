@@ -69,6 +69,10 @@ sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4
 sysctl -qw net.ipv6.conf.outer.disable_ipv6=1 net.ipv6.conf.far.disable_ipv6=1
 """
 
+SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# one after the other: the legacy tables' files in /proc belong to whoever is root when the network is made
+OWN = ("unshare", "--user", "--map-root-user", "unshare", "--net")
+
 WATCH = """
 table inet watch {
   counter arrived { }
@@ -86,7 +90,8 @@ table inet watch {
 def available():
     """Return why no scratch kernel can be had here, or an empty text."""
     tried = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--net", "nft", "list", "ruleset"],
+        [*OWN, "nft", "list", "ruleset"],
+        env=os.environ | {"PATH": SEARCH},
         capture_output=True,
         text=True,
         check=False,
@@ -109,9 +114,9 @@ class Kernel:
     """Namespaces of our own with an agent inside that runs commands and sends packets."""
 
     def __init__(self, lock):
-        environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": SEARCH}
         self.process = subprocess.Popen(
-            ["unshare", "--user", "--map-root-user", "--net", "--kill-child", sys.executable, "-IS", "-c", AGENT],
+            [*OWN, "--kill-child", sys.executable, "-IS", "-c", AGENT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
