@@ -7,9 +7,10 @@ judging; a HostError in place of facts says why it could not be done.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fwproof.audit.counting import moved, read_counters
 from fwproof.decision import Decision
@@ -25,12 +26,14 @@ from fwproof.judging.wire import observed_words
 from fwproof.observation import PortState, Probe
 from fwproof.plan import Check, burst_size
 from fwproof.policy.model import Allow, DropLog, Peers, Service
-from fwproof.semantics.model import HostModel
+from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.walk import TooLarge
 
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
     from fwproof.probing.observe import Prober
 
+_T = TypeVar("_T")
 _GAP = 0.01
 """Seconds between two packets of a burst: far below any rate that a policy would name."""
 _CUT = 0.5
@@ -83,14 +86,24 @@ def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exerc
     assert check.service is not None
     own, peer = _own(field, check), check.peer or one_of(check.expectation.peers, check.family)
     count, flow = burst_size(check.expectation.rate), request(check.service, peer, own)
+    limiters = _asked(check, lambda: model.limiters(flow))
     found = BurstFacts(
         sent=count, arrived=0, admitted=0, answered=0, first_refused=None,
-        predicted=tuple(d is Decision.ACCEPT for d in model.simulate_burst(flow, count, _GAP)),
-        limiter="; ".join(str(limiter.rule) for limiter in model.limiters(flow)),
+        predicted=tuple(d is Decision.ACCEPT for d in _asked(check, lambda: model.simulate_burst(flow, count, _GAP))),
+        limiter="; ".join(str(limiter.rule) for limiter in limiters),
         untried=Untried.NO_VANTAGE if check.vantage is None else None if exercise else Untried.OFF,
         watched=watched(field, check.host),
     )  # fmt: skip
     return found if found.untried else _sent(field, prober, check, flow, found)
+
+
+def _asked(check: Check, ask: Callable[[], _T]) -> _T:
+    """Return what the model says; where it cannot tell, that is an error of the check and not "there is none"."""
+    try:
+        return ask()
+    except (NotSettled, TooLarge) as reason:
+        raise HostError(check.host, f"what the tables do with these packets cannot be told: {reason}",
+                        "see `fwproof explain` for the rules that are not understood") from reason  # fmt: skip
 
 
 def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: BurstFacts) -> BurstFacts:
@@ -191,9 +204,9 @@ def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, ex
     own, peer, service = _own(field, check), check.peer or ANYBODY[check.family], check.service or DISCARD
     outbound = check.direction == "outbound"
     flow = request(service, own, peer) if outbound else request(service, peer, own)
-    ruling = model.evaluate(flow)
+    ruling, rules = model.evaluate(flow), _asked(check, lambda: model.logs(flow))
     found = LogFacts(
-        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=model.logs(flow), observed="",
+        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules, observed="",
         line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
         untried=_untried(field, check, exercise=exercise),
     )  # fmt: skip

@@ -112,7 +112,8 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
     names = {
         "iptables_save": "iptables-save", "ip6tables_save": "ip6tables-save", "nft_json": "nft",
         "iptables_legacy_save": "iptables-legacy-save", "ip6tables_legacy_save": "ip6tables-legacy-save",
-        "addresses": "ip-addr", "routes": "ip-route", "routes6": "ip6-route",
+        "addresses": "ip-addr", "routes": "ip-route", "routes6": "ip6-route", "sysctls": "sysctl",
+        "routing_rules": "ip-rule", "routing_rules6": "ip6-rule",
     }  # fmt: skip
     for needed in (*(_SAVES[family] for family in sorted(families)), "ip-addr"):
         if needed in snapshot.faults:

@@ -35,6 +35,10 @@ _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
 
 
+class NotSettled(Exception):
+    """What becomes of a flow cannot be told, so neither can the rates and logs on its way; the message says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limiter:
     """A rate that decides about a flow.
@@ -251,31 +255,39 @@ class HostModel:
             return self.evaluate(flow, hook)
 
     def limiters(self, flow: Flow, hook: str | None = None) -> tuple[Limiter, ...]:
-        """Return the rates on which the decision about a flow depends, in the order in which it meets them."""
-        try:
-            leaves = self.leaves(flow, hook)
-        except TooLarge:
-            return ()
-        if any(leaf.decision is Decision.UNKNOWN for leaf in leaves):
-            return ()
+        """Return the rates on which the decision about a flow depends, in the order in which it meets them.
+
+        Raises NotSettled where they cannot be told: none found is not the same as none looked for.
+        """
+        leaves = self._settled(flow, hook)
         tests = {q.test: q for q in questions(outcome(leaves)) if q.test is not None and isinstance(q.test, Rate)}
         refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
         return tuple(_limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
 
+    def _settled(self, flow: Flow, hook: str | None) -> list[Leaf[Packet]]:
+        try:
+            leaves = self.leaves(flow, hook)
+        except TooLarge as limit:
+            raise NotSettled(str(limit)) from limit
+        unknown = next((leaf for leaf in leaves if leaf.decision is Decision.UNKNOWN), None)
+        if unknown is not None:
+            raise NotSettled(unknown.reason or "a rule on the way could not be read")
+        return leaves
+
     def _admits(self, flow: Flow, test: Rate, hook: str | None) -> int | None:
         most = max(getattr(test, name, 0) for name in ("hitcount", "burst", "limit"))
         count = min(_MOST_PACKETS, most + 2)
-        decisions = self.simulate_burst(replace(flow, ctstate=CtState.NEW), count, 0.0, hook)
+        try:
+            decisions = self.simulate_burst(replace(flow, ctstate=CtState.NEW), count, 0.0, hook)
+        except TooLarge:
+            return None
         if not set(decisions) <= REFUSED | {Decision.ACCEPT} or decisions[-1] is Decision.ACCEPT:
             return None
         return decisions.count(Decision.ACCEPT)
 
     def logs(self, flow: Flow, hook: str | None = None) -> tuple[LogAct, ...]:
-        """Return the rules that log a flow which is dropped or rejected, before that happens."""
-        try:
-            dropped = [leaf for leaf in self.leaves(flow, hook) if leaf.decision in REFUSED]
-        except TooLarge:
-            return ()
+        """Return the rules that log a flow which is dropped or rejected, before that happens; raises NotSettled."""
+        dropped = [leaf for leaf in self._settled(flow, hook) if leaf.decision in REFUSED]
         rules = {rule.ref: rule for rule in self.rules(flow.family) if rule.target.act is Act.LOG}
         met: dict[RuleRef, list[bool]] = {}
         for leaf in dropped:
