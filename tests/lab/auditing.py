@@ -1,0 +1,47 @@
+"""Runs `pytest` on policies against a lab, as a user would, and reads what it wrote. Not a test itself."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+POLICY = ROOT / "checks" / "ai-server.policy.yaml"
+INVENTORY = ROOT / "fixtures" / "inventory.yaml"
+
+
+class Run:
+    """One finished audit: exit status, what it printed, and its folder of reports (None where it wrote none)."""
+
+    def __init__(self, lab, reports, *words, inventory=INVENTORY, policy=POLICY, timeout=180):
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", str(policy)]
+        command += ["--inventory", str(inventory), "--reports", str(reports), *words]
+        begun = time.monotonic()
+        done = subprocess.run(
+            command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+            check=False, env={**os.environ, "FWPROOF_LAB_NAME": lab.name, "NO_COLOR": "1"},
+        )  # fmt: skip
+        self.seconds = time.monotonic() - begun
+        self.status, self.out = done.returncode, done.stdout
+        latest = reports / "latest"
+        self.folder = latest.resolve() if latest.exists() else None
+        self.results = json.loads((latest / "results.json").read_text(encoding="utf-8")) if self.folder else {}
+        self.checks = {check["id"]: check for check in self.results.get("checks", ())}
+
+    def of(self, host, kind=None):
+        """Return the checks of a host, of one kind or of all."""
+        found = (check for check in self.checks.values() if check["host"] == host)
+        return [check for check in found if kind is None or check["kind"] == kind]
+
+    def verdicts(self, host):
+        """Return the verdicts of a host's checks, by check id."""
+        return {check["id"]: check["verdict"] for check in self.of(host)}
+
+
+def on(lab, host, script, status=0):
+    """Run a shell script as root inside a host and return what it printed."""
+    done = lab.run(host, ["/bin/sh", "-c", script])
+    assert done.returncode == status, done.stderr
+    return done.stdout

@@ -1,0 +1,294 @@
+"""The audit of the lab's two servers: what must be seen of each, with packet or line and rule."""
+
+import hashlib
+import os
+import subprocess
+import time
+
+import pytest
+from junitparser import Error, Failure, JUnitXml
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.utils import rdpcap
+
+from fwproof.lab import Lab
+
+from .auditing import Run, on
+
+pytestmark = pytest.mark.lab
+
+GOOD, BAD = "ai-server", "ai-server-published"
+EATEN = "ip filter OUTPUT rule 5: -A OUTPUT -j DROP"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(f"audit{os.getpid()}") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def before(lab):
+    return {host: processes(lab, host) for host in (GOOD, BAD, "workstation")}
+
+
+@pytest.fixture(scope="module")
+def audit(lab, before, tmp_path_factory):
+    return Run(lab, tmp_path_factory.mktemp("reports"))
+
+
+def processes(lab, host):
+    """The programs that run in a host, without those of a look like this one."""
+    lines = on(lab, host, "ps -eo args=").splitlines()
+    return sorted(line for line in lines if not line.startswith(("ps ", "/bin/sh -c ps")))
+
+
+def one(audit, id_):
+    return audit.checks[id_]
+
+
+# ---- the whole
+
+
+def test_the_repaired_server_passes_everything_and_the_published_one_does_not(audit):
+    assert audit.status == 1, audit.out
+    assert set(audit.verdicts(GOOD).values()) == {"pass"}
+    verdicts = list(audit.verdicts(BAD).values())
+    assert verdicts.count("fail") == 90
+    assert set(verdicts) == {"pass", "fail"}
+    counts = audit.results["counts"]
+    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (312, 312, 0, 0)
+
+
+def test_it_takes_no_longer_than_it_must(audit):
+    assert audit.results["run"]["seconds"] < 60
+
+
+# ---- what must be seen of the published server: one test a defect, each by its packet or line, and its rule
+
+
+def test_outbound_drop_without_established_eats_the_replies_of_every_service(audit):
+    for service, port in (("ollama-internal", 11434), ("webui-proxy", 8080), ("ssh-admin", 22)):
+        vantage = "admin" if service == "ssh-admin" else "proxy"
+        check = one(audit, f"{service}[{BAD}-{vantage}-ipv4]")
+        assert check["verdict"] == "fail"
+        assert check["cause"] == f"replies are dropped by {EATEN}"
+        assert check["rule"] == EATEN
+        assert f":{port}: arrived and was let in (conntrack confirmed it); no answer left the host" in check["observed"]
+        packets = [line for line in check["evidence"] if f":{port} TCP SYN" in line]
+        assert [line.split()[:2] for line in packets] == [[vantage, "out"], [BAD, "in"]]
+        assert "-m conntrack --ctstate RELATED,ESTABLISHED" in check["fix"]
+    established = one(audit, f"established[{BAD}-ipv4]")
+    assert (established["verdict"], established["rule"]) == ("fail", EATEN)
+    assert established["observed"].startswith("0 of ")
+
+
+def test_loopback_is_cut(audit):
+    check = one(audit, f"loopback[{BAD}-ipv4]")
+    assert (check["verdict"], check["cause"], check["rule"]) == ("fail", "loopback is cut", EATEN)
+    assert "127.0.0.1" in check["observed"]
+    assert "timeout" in check["observed"]
+
+
+def test_input_has_no_default_deny_although_the_wire_is_silent(audit):
+    check = one(audit, f"inbound-default[{BAD}-ipv4]")
+    assert check["cause"] == "ip INPUT has no default deny: its policy is ACCEPT"
+    assert "for example " in check["proved"], "a witness packet"
+    sample = one(audit, f"inbound-default[{BAD}-outside-ipv4-tcp-9]")
+    assert sample["verdict"] == "fail"
+    assert sample["rule"] == "ip filter INPUT policy: ACCEPT"
+    assert "only its reply was lost" in sample["reason"]
+    assert one(audit, f"ollama-internal[{BAD}-outside-ipv4]")["cause"] == check["cause"]
+
+
+def test_the_8080_rule_restricts_nobody(audit):
+    check = one(audit, f"webui-proxy[{BAD}-ipv4]")
+    assert "the rule for tcp/8080 restricts nobody" in check["cause"]
+    assert "--dport 8080 -j ACCEPT" in check["rule"]
+    assert "anywhere except 10.0.0.100" in check["proved"]
+    assert one(audit, f"webui-proxy[{BAD}-outside-ipv4]")["verdict"] == "fail"
+
+
+def test_11434_has_no_accept_of_its_own(audit):
+    check = one(audit, f"ollama-internal[{BAD}-ipv4]")
+    assert "tcp/11434 has no ACCEPT of its own" in check["cause"]
+    assert check["rule"] == "ip filter INPUT policy: ACCEPT"
+    assert "anywhere except 10.0.0.0/16" in check["proved"]
+
+
+def test_sources_outside_the_network_are_not_limited_at_all(audit):
+    check = one(audit, f"ollama-internal:rate[{BAD}-outside-ipv4]")
+    assert "not limited at all" in check["cause"]
+    assert check["observed"].startswith("25 sent, 25 arrived, 25 let in")
+    assert check["rule"] == "ip filter INPUT policy: ACCEPT"
+
+
+@pytest.mark.parametrize("vantage", ["proxy", "workstation"])
+def test_the_limiter_admits_19_not_20(audit, vantage):
+    check = one(audit, f"ollama-internal:rate[{BAD}-{vantage}-ipv4]")
+    assert "the limiter admits 19, not 20" in check["reason"]
+    assert "the tables admit 19" in check["proved"]
+    assert check["observed"].startswith("25 sent, 25 arrived, 19 let in")
+    assert "the first refused was number 20" in check["observed"]
+    assert "--update --seconds 60 --hitcount 20 --name OLLAMA" in check["rule"]
+    assert "counted 25" in check["attributed"]
+
+
+def test_no_drop_is_logged(audit):
+    check = one(audit, f"drop-log[{BAD}-outbound-ipv4]")
+    assert (check["verdict"], check["cause"]) == ("fail", "dropped packets are not logged")
+    assert check["rule"] == EATEN
+    assert "no rule logs" in check["proved"]
+    assert "no line for it among 0 in /var/log/ulogd/drops.log" in check["attributed"]
+
+
+def test_ipv6_is_dead_because_neighbour_discovery_is_dropped(audit):
+    check = one(audit, f"icmpv6-nd[{BAD}-proxy-ipv6]")
+    assert check["cause"] == "IPv6 is dead: neighbour discovery is dropped"
+    assert check["rule"] == "ip6 filter INPUT policy: DROP"
+    assert "a solicitation from proxy" in check["observed"]
+    assert "no advertisement left the host" in check["observed"]
+
+
+def test_forward_is_open(audit):
+    for family, word in (("ipv4", "ip"), ("ipv6", "ip6")):
+        check = one(audit, f"forward-default[{BAD}-{family}]")
+        assert check["cause"] == f"{word} FORWARD has no default deny: its policy is ACCEPT"
+        assert "for example " in check["proved"]
+
+
+def test_nothing_survives_a_reboot(audit):
+    check = one(audit, f"persistence[{BAD}-ipv4]")
+    assert check["cause"] == "nothing survives a reboot"
+    assert "/etc/iptables/rules.v4 does not exist" in check["reason"]
+    assert "no rule loader" in check["observed"]
+
+
+def test_the_second_failregex_has_no_host_so_fail2ban_watches_no_file(audit):
+    check = one(audit, f"bans-ollama-api[{BAD}]")
+    assert "failregex 2 has no <HOST>" in check["reason"]
+    assert "reported as up, but its file list is empty" in check["reason"]
+    assert "files watched: none" in check["observed"]
+    assert check["rule"] == "failregex 2: ^.*Authentication failed for.*$"
+    assert "No failure-id group" in check["attributed"]
+    exercise = next(c for c in audit.of(BAD, "ban-exercise") if c["family"] == "ipv4")
+    assert exercise["verdict"] == "fail"
+    assert "no attempt can be seen" in exercise["observed"]
+
+
+# ---- the three answers
+
+
+def test_single_flows_have_all_three_answers(audit):
+    flows = [c for c in audit.of(GOOD) if c["kind"] in {"inbound", "outbound"} and c["vantage"]]
+    assert len(flows) > 30
+    for check in flows:
+        assert check["proved"], check["id"]
+        assert "->" in check["observed"], check["id"]
+    watched = [c for c in flows if c["vantage"] != "store-elastic"]
+    unsure = [c["id"] for c in watched if not check_attributed(c)]
+    assert not unsure
+
+
+def check_attributed(check):
+    return "confirms it: +" in check["attributed"] and "NOT" not in check["attributed"]
+
+
+def test_a_drop_is_attributed_to_its_rule_by_the_counter(audit):
+    check = one(audit, f"ollama-internal[{GOOD}-outside-ipv4]")
+    assert "arrived at the host and was dropped there" in check["observed"]
+    assert f"the counter of {check['rule']} confirms it: +" in check["attributed"]
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("vantage", ["proxy", "workstation"])
+def test_the_repaired_limit_lets_in_exactly_20_per_source(audit, vantage, family):
+    check = one(audit, f"ollama-internal:rate[{GOOD}-{vantage}-{family}]")
+    assert check["observed"].startswith("25 sent, 25 arrived, 20 let in, 20 answered")
+    assert "number 21" in check["observed"]
+    assert "counted 25" in check["attributed"]
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_ban_is_provoked_seen_and_taken_back(audit, lab, family):
+    check = next(c for c in audit.of(GOOD, "ban-exercise") if c["family"] == family)
+    for words in ("5 bad attempts", "401", "in the jail's ban list after", "is now rejected", "still let in",
+                  "gone from the ban list", "let in again after the unban"):  # fmt: skip
+        assert words in check["observed"]
+    assert "f2b-ollama-api" in check["attributed"]
+
+
+def test_nothing_of_a_ban_is_left(audit, lab):
+    status = on(lab, GOOD, "fail2ban-client status ollama-api")
+    assert "Total banned:\t2" in status
+    assert status.rstrip().endswith("Banned IP list:")
+    for tool in ("iptables", "ip6tables"):
+        rules = on(lab, GOOD, f"{tool} -S | grep f2b || true")
+        assert "REJECT" not in rules, rules
+
+
+@pytest.mark.parametrize(("direction", "prefix"), [("inbound", "fw drop in:"), ("outbound", "fw drop out:")])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_dropped_packet_left_its_line(audit, lab, direction, prefix, family):
+    check = one(audit, f"drop-log[{GOOD}-{direction}-{family}]")
+    assert prefix in check["attributed"]
+    assert check["attributed"] in on(lab, GOOD, "cat /var/log/ulogd/drops.log").splitlines()
+    port = check["observed"].split(" ->")[0].rpartition(":")[2]
+    assert f"SPT={port} " in check["attributed"], "the line is of this very probe"
+
+
+# ---- the reports
+
+
+def test_the_observed_packets_are_in_the_capture(audit):
+    packets = rdpcap(str(audit.folder / "evidence" / "probes" / f"{BAD}.pcap"))
+    check = one(audit, f"ollama-internal[{BAD}-proxy-ipv4]")
+    sport = int(check["observed"].split(" -> ")[0].rpartition(":")[2])
+    mine = [p for p in packets if TCP in p and sport in (p[TCP].sport, p[TCP].dport)]
+    requests = [p for p in mine if p[TCP].flags == "S"]
+    assert len(requests) == 2, "seen leaving the vantage, and arriving"
+    assert {(p[IP].src, p[IP].dst) for p in mine} == {("10.0.0.100", "10.0.0.11")}, "no answer was seen"
+    good = rdpcap(str(audit.folder / "evidence" / "probes" / f"{GOOD}.pcap"))
+    assert any(IPv6 in p and TCP in p and p[TCP].flags == "SA" for p in good)
+
+
+def test_junit_has_the_same_checks(audit):
+    cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
+    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 312
+    assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 90
+    assert not any(isinstance(r, Error) for case in cases for r in case.result)
+
+
+def test_the_sums_hold(audit):
+    lines = (audit.folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {line[66:]: line[:64] for line in lines}
+    found = {str(p.relative_to(audit.folder)): p for p in audit.folder.rglob("*") if p.is_file()}
+    assert set(found) - {"SHA256SUMS"} == set(listed)
+    for name, digest in listed.items():
+        assert hashlib.sha256(found[name].read_bytes()).hexdigest() == digest
+    checked = subprocess.run(["/usr/bin/sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=audit.folder, check=False)
+    assert checked.returncode == 0
+    assert f"evidence/{BAD}/iptables-save.txt" in listed
+
+
+# ---- what is left behind
+
+
+def test_nothing_is_left_on_the_hosts(audit, lab, before):
+    deadline = time.monotonic() + 10
+    for host, old in before.items():
+        while (new := [p for p in processes(lab, host) if p not in old]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not new, host
+        assert not on(lab, host, "find /tmp /home /var/tmp -newer /proc/1/cmdline -type f ! -name '.*history' | head")
+
+
+def test_a_second_audit_waits_for_the_window_and_then_says_the_same(audit, lab, tmp_path):
+    again = Run(lab, tmp_path, "-k", "ollama-internal and ipv4")
+    assert {id_: check["verdict"] for id_, check in again.checks.items()} == {
+        id_: audit.checks[id_]["verdict"] for id_ in again.checks
+    }
+    waited = [line for line in again.out.splitlines() if "an earlier burst still counts" in line]
+    left = 60 - again.results["run"]["seconds"]
+    assert waited or left < 0
+    assert again.seconds < 100
