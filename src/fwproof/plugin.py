@@ -256,7 +256,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     terminalreporter.ensure_newline()
     width = shutil.get_terminal_size((100, 24)).columns
-    for line in render_summary(run.results, run.folder, width=width, color=bool(terminalreporter.hasmarkup)):
+    color, verbose = bool(terminalreporter.hasmarkup), config.get_verbosity() > 0
+    for line in render_summary(run.results, run.folder, width=width, color=color, verbose=verbose):
         terminalreporter.write_line(line)
     if _TROUBLE in config.stash:
         terminalreporter.write_line(config.stash[_TROUBLE], red=True)

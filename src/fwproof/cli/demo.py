@@ -17,6 +17,7 @@ from fwproof.errors import LabError, UsageError
 from fwproof.lab import Lab
 from fwproof.report.clean import one_line
 from fwproof.report.document import read_results
+from fwproof.report.view import counts_line
 from fwproof.results import CheckResult, Results, Verdict
 
 _BAD = {Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE}
@@ -76,18 +77,18 @@ def _screen(results: Results, reports: Path, seconds: float) -> None:
         click.echo(f"{host}: {len(of_host) - len(bad)} of {len(of_host)} checks as expected")
         for line in _causes(bad):
             click.echo(f"  {line}")
-    counts = results.counts()
-    click.echo()
-    click.echo("fwproof: " + " · ".join(f"{name.replace('_', '-')} {number}" for name, number in counts.items()))
-    folder = (reports / "latest").resolve()
-    click.echo(f"report:  {folder / 'report.html'}   ({seconds:.0f} s)")
+    click.echo(f"\nreport: {reports / 'latest' / 'report.html'}   ({seconds:.0f} s)")
+    click.echo(counts_line(results))
 
 
 def _causes(bad: Iterable[CheckResult]) -> list[str]:
     """Return one line a cause, the most frequent first, short enough for a terminal."""
     number = Counter(check.cause or check.reason for check in bad)
     width = max(shutil.get_terminal_size((100, 24)).columns, 60) - 16
-    return [f"✖ {count:3d} checks: {one_line(cause, width)}" for cause, count in number.most_common()]
+    return [
+        f"✖ {count:3d} {'checks' if count > 1 else 'check '}  {one_line(cause, width)}"
+        for cause, count in number.most_common()
+    ]
 
 
 def _as_intended(results: Results) -> bool:
