@@ -71,8 +71,7 @@ class Exercise:
             self._provoke()
             banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
             if banned:
-                in_kernel = self._in_kernel()
-                refused, unharmed = self._refused(), self._others()
+                refused, in_kernel, unharmed = self._refused(), self._in_kernel(), self._others()
         finally:
             unbanned = self._lift(banned=banned)
         if unbanned:
@@ -146,7 +145,12 @@ class Exercise:
         return self._probe(sender, address).state in _OPEN
 
     def _refused(self) -> bool:
-        seen = self._probe(self.vantage, self.peer)
+        begun = time.monotonic()
+        # fail2ban lists an address first and then runs the action that bans it
+        while (seen := self._probe(self.vantage, self.peer)).let_in is not False:
+            if time.monotonic() - begun > _PATIENCE:
+                break
+            time.sleep(0.2)
         self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
         return seen.let_in is False
 
