@@ -36,9 +36,30 @@ AGENT = textwrap.dedent(
                 except PermissionError:
                     pass  # its own output rules refused it
         return {}
+    def heard(interfaces):
+        # the frames that came in by interfaces since the last time; the first time, none
+        frames = []
+        for name in interfaces:
+            if ("heard", name) not in raw:
+                raw["heard", name] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+                raw["heard", name].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+                raw["heard", name].bind((name, 3))
+                raw["heard", name].setblocking(False)
+                continue
+            try:
+                while True:
+                    data, where = raw["heard", name].recvfrom(2048)
+                    if where[2] != socket.PACKET_OUTGOING:
+                        frames.append((name, data.hex()))
+            except BlockingIOError:
+                pass
+        return frames
     for line in sys.stdin:
         order = json.loads(line)
-        answer = run(order["argv"], order["stdin"]) if "argv" in order else send(order["packets"])
+        if "argv" in order:
+            answer = run(order["argv"], order["stdin"])
+        else:
+            answer = heard(order["heard"]) if "heard" in order else send(order["packets"])
         print(json.dumps(answer), flush=True)
     """
 )
@@ -168,6 +189,10 @@ class Kernel:
 
     def send(self, packets):
         self._ask({"packets": packets})
+
+    def heard(self, *interfaces):
+        """Return the Ethernet frames that reached the far ends since the last call, each with its interface."""
+        return [(name, bytes.fromhex(data)) for name, data in self._ask({"heard": interfaces})]
 
     def close(self):
         self.process.stdin.close()

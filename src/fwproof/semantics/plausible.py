@@ -6,6 +6,7 @@ loopback, not multicast, and it comes in by the interface that leads back to it,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -48,7 +49,7 @@ class Chooser:
         """Return one packet of the box, an ordinary one where there is a choice."""
         family = box.space.family
         value = {field: _number(box, field) for field in _NICE}
-        src, dst = self._ends(box)
+        src, dst = self._address(box, "src"), self._address(box, "dst")
         make: Callable[[int], Address] = IPv4Address if family is Family.IPV4 else IPv6Address
         iif, oif = self._interfaces(box, make(src), make(dst))
         proto, ported = value["proto"], value["proto"] in PORTED
@@ -62,6 +63,34 @@ class Chooser:
             tos=value["tos"],
         )  # fmt: skip
 
+    def rank(self, box: Box) -> int:
+        """Return how ordinary the packets of a box can be: at how many ends an address that is liked best, and how they come in."""
+        near, found = self._near(box), 0
+        for field in ("src", "dst"):
+            atoms = (bisect_right(box.space.cuts[field], value) - 1 for value in self._tries(box, field, near))
+            found += any(box.get(field) >> atom & 1 for atom in atoms)
+        names, usual = box.space.names["iif"], self._usual(box.space.family)
+        return 2 * found + (box.get("iif") >> names.index(usual) & 1 if usual in names else 0)
+
+    def _usual(self, family: Family) -> str:
+        """Return the interface that most packets come in by: the one that leads to anywhere."""
+        anywhere = IPv4Address(ORDINARY[family][0]) if family is Family.IPV4 else IPv6Address(ORDINARY[family][0])
+        return self.router.out(anywhere) or ""
+
+    def _near(self, box: Box) -> dict[str, Sequence[int]]:
+        """Return the host's own addresses for the end that the hook means, and none for the other."""
+        own, field = self._own(box.space.family), ""
+        if self.hook is Hook.OUTPUT:
+            field = "src"
+        elif self.hook is Hook.INPUT or "dst" in box.translated:
+            field = "dst"
+        return {each: own if each == field else () for each in ("src", "dst")}
+
+    def _tries(self, box: Box, field: str, near: dict[str, Sequence[int]]) -> Sequence[int]:
+        far = _BEYOND if field == "dst" and self.hook is Hook.FORWARD else ORDINARY
+        own = self._own(box.space.family)
+        return near[field] or [value for value in far[box.space.family] if value not in own]
+
     def _own(self, family: Family) -> tuple[int, ...]:
         if self.router.addresses is None:
             return ()
@@ -69,21 +98,10 @@ class Chooser:
         # an address of its own network card is what people know a host by
         return tuple(int(a) for a in sorted(own, key=lambda a: (a.is_loopback, a.is_link_local)))
 
-    def _ends(self, box: Box) -> tuple[int, int]:
-        """Return source and destination; the host's own are at the end that the hook means, and nowhere else."""
-        own = self._own(box.space.family)
-        near: dict[str, Sequence[int]] = {"src": (), "dst": ()}
-        if self.hook is Hook.OUTPUT:
-            near["src"] = own
-        elif self.hook is Hook.INPUT or "dst" in box.translated:
-            near["dst"] = own
-        return tuple(self._address(box, field, near[field], own) for field in ("src", "dst"))  # type: ignore[return-value]
-
-    def _address(self, box: Box, field: str, near: Sequence[int], own: Sequence[int]) -> int:
+    def _address(self, box: Box, field: str) -> int:
         family, spans = box.space.family, box.space.spans(field, box.get(field))
-        far = ORDINARY[family] if field == "src" or self.hook is not Hook.FORWARD else _BEYOND[family]
-        tries = near or [value for value in far if value not in own]
-        found = next((value for value in tries if _inside(spans, value)), None)
+        own = self._own(family)
+        found = next((value for value in self._tries(box, field, self._near(box)) if _inside(spans, value)), None)
         if found is not None:
             return found
         odd = [_span(text) for text in _ODD[family]] + [(v, v) for v in own]

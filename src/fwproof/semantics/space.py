@@ -185,7 +185,7 @@ def leaks_of(model: HostModel, hook: Hook, group: Group) -> Iterator[Leak]:
     space = boxes[0].space
     field = "oif" if hook is Hook.OUTPUT else "iif"
     chooser = Chooser(model.router(space.family), hook)
-    for reach, cells, sample in _same_reach(boxes, field):
+    for reach, cells, sample in _same_reach(boxes, field, chooser):
         yield Leak(
             by=leaf.by, certainty=certainty, source=_addresses(space, "src", reach[0]),
             destination=_addresses(space, "dst", reach[1]), service=_services(space, cells),
@@ -211,11 +211,12 @@ _Cells = dict[int, int]
 """Atoms of the protocol, each with the atoms of its destination ports or ICMP types."""
 
 
-def _same_reach(boxes: Sequence[Box], field: str) -> list[tuple[_Reach, _Cells, Box]]:
+def _same_reach(boxes: Sequence[Box], field: str, chooser: Chooser) -> list[tuple[_Reach, _Cells, Box]]:
     space = boxes[0].space
     reach: dict[tuple[int, int], list[int]] = {}
-    sample: dict[tuple[int, int], Box] = {}
+    sample: dict[tuple[int, int], tuple[int, Box]] = {}
     for box in boxes:
+        rank = chooser.rank(box)
         proto_mask = box.get("proto")
         here = (box.get("src"), box.get("dst"), box.get(field))
         for proto in _atoms(proto_mask):
@@ -223,16 +224,16 @@ def _same_reach(boxes: Sequence[Box], field: str) -> list[tuple[_Reach, _Cells, 
             for atom in _atoms(box.get(detail)) if detail else (0,):
                 known = reach.setdefault((proto, atom), [0, 0, 0])
                 known[:] = [old | new for old, new in zip(known, here, strict=True)]
-                if (proto, atom) not in sample:
+                if (proto, atom) not in sample or sample[proto, atom][0] < rank:
                     part = box.only("proto", 1 << proto)
                     part = part.only(detail, 1 << atom) if part and detail else part
                     assert part is not None
-                    sample[proto, atom] = part
+                    sample[proto, atom] = (rank, part)
     groups: dict[_Reach, _Cells] = {}
     for (proto, atom), (src, dst, name) in reach.items():
         cells = groups.setdefault((src, dst, name), {})
         cells[proto] = cells.get(proto, 0) | 1 << atom
-    return [(key, cells, sample[_showcase(space, cells)]) for key, cells in groups.items()]
+    return [(key, cells, sample[_showcase(space, cells)][1]) for key, cells in groups.items()]
 
 
 def _showcase(space: Space, cells: _Cells) -> tuple[int, int]:
