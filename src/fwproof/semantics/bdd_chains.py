@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from fwproof.ruleset.asks import Recent
@@ -69,19 +70,27 @@ class Part:
 
 
 class Grown:
-    """A chain with its tree; ``counted``: visits are told apart; ``nth`` tells apart equal rates of a chain."""
+    """A chain with its tree; ``counted``: visits are told apart; ``nth`` tells apart equal rates of a chain.
 
-    __slots__ = ("chain", "counted", "nth", "root")
+    ``marks`` is free for a caller's notes about the rules.
+    """
+
+    __slots__ = ("chain", "counted", "marks", "nth", "root")
 
     def __init__(self, chain: Chain, root: Part, *, counted: bool, nth: Mapping[tuple[int, int], int]) -> None:
         self.chain, self.root, self.counted, self.nth = chain, root, counted, nth
+        self.marks: list[int] = []
 
 
 class Program:
-    """One table of one host, ready to be walked by sets."""
+    """One table of one host, ready to be walked by sets.
 
-    def __init__(self, table: Table, asker: Asker, changes: frozenset[str]) -> None:
+    ``lenient``: a target that is not understood may as well do nothing, so that no later rule seems unreachable.
+    """
+
+    def __init__(self, table: Table, asker: Asker, changes: frozenset[str], *, lenient: bool = False) -> None:
         self.table = table
+        self.lenient = lenient
         self.asker = asker
         self.sets = asker.sets
         self.rings = rings(table)
@@ -164,7 +173,7 @@ class Program:
         """Return where packets that come to one rule leave it."""
         rule = grown.chain.rules[at]
         found: dict[Exit, Set] = {}
-        held, after, missed = self.matched(grown, at, context, config)
+        held, after, missed = self.matched(grown, at, context, config, _worth_asking(rule))
         for left, some in missed:
             if some != self.sets.none:
                 _add(found, Exit(Way.NEXT, "", left), some)
@@ -176,14 +185,16 @@ class Program:
         return found
 
     def matched(
-        self, grown: Grown, at: int, context: Context, config: Config
+        self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None
     ) -> tuple[Set, Config, list[tuple[Config, Set]]]:
-        """Return the packets that a rule takes, what is known of them then, and those that it leaves, likewise."""
+        """Return the packets that a rule takes, what is known of them then, and those that it leaves, likewise.
+
+        ``most`` is how many of its matches are asked.
+        """
         sets, rule = self.sets, grown.chain.rules[at]
         held, missed, pending = sets.all, [], list[Set]()
         visit = max(0, dict(config.visits).get(grown.chain.name, 0) - 1)
-        for index in range(_worth_asking(rule)):
-            match = rule.matches[index]
+        for index, match in enumerate(rule.matches[:most]):
             if isinstance(match.test, Recent) and match.test.action == "set":
                 before, held = held, self._product(held, pending)
                 missed.append((config, before & ~held))
@@ -224,12 +235,20 @@ class Program:
         elif act in _GOES_ON:
             yield Exit(Way.NEXT, "", config), every
         elif act is not Act.DROP:
-            yield Exit(Way.UNKNOWN, target.reason or str(act), None), every
+            yield from self._unclear(rule, target.reason or str(act), config)
+
+    def _unclear(self, rule: Rule, reason: str, config: Config) -> Iterable[tuple[Exit, Set]]:
+        if not self.lenient:
+            yield Exit(Way.UNKNOWN, reason, None), self.sets.all
+            return
+        there = self.sets.oracle(f"what {rule.ref.table} {rule.ref.chain} {rule.ref.rule} does", reason)
+        yield Exit(Way.UNKNOWN, reason, None), there
+        yield Exit(Way.NEXT, "", config), ~there
 
     def _call(self, grown: Grown, rule: Rule, context: Context, config: Config) -> Iterable[tuple[Exit, Set]]:
         why = self.misled(grown.chain.name, rule)
         if why:
-            yield Exit(Way.UNKNOWN, why, None), self.sets.all
+            yield from self._unclear(rule, why, config)
             return
         called = self.grown(rule.target.chain)
         back = Way.NEXT if rule.target.act is Act.JUMP else Way.RETURN
@@ -246,6 +265,7 @@ def entering(called: Grown, config: Config) -> Config:
     return config._replace(visits=frozenset(visits.items()))
 
 
+@lru_cache(maxsize=256)
 def view(context: Context) -> tuple[bool, ...]:
     """Return what of a context tests can see."""
     return context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet

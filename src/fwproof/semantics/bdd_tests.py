@@ -192,6 +192,8 @@ class Asker:
 
     def _mark(self, test: Bits | Within, config: Config, *, negated: bool) -> Set:
         value = config.mark if test.field == MARK else config.connmark
+        if isinstance(test, Bits) and test.value & ~test.mask:
+            return self._turn(self.sets.none, negated)
         if isinstance(value, str):
             asked = self.sets.oracle(f"{test} of {value}", f"{test.field} of the packet")
             return self._turn(asked, negated)

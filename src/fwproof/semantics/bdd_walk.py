@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Hook
 from fwproof.ruleset.asks import Ranges
-from fwproof.ruleset.model import Act, Chain, Rule, Table
+from fwproof.ruleset.model import Act, Table
 from fwproof.semantics import route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
-from fwproof.semantics.bdd_calls import CALLS, callers_first
-from fwproof.semantics.bdd_chains import Exits, Grown, Part, Program, Way, entering
-from fwproof.semantics.bdd_tests import BASE, Asker, Config, Touches, fields_for, project
-from fwproof.semantics.context import Context
+from fwproof.semantics.bdd_chains import Exits, Program, Way
+from fwproof.semantics.bdd_tests import Asker, Config, Touches, fields_for
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import Stage
 
 Incoming = dict[Config, Set]
 """Packets on their way, by what is known of them beside their header."""
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """A rule and packets that it takes: all of them come to it with one config, and are exactly those."""
-
-    context: Context
-    grown: Grown
-    at: int
-    before: Config
-    after: Config
-    taken: Set
-
-    @property
-    def rule(self) -> Rule:
-        """The rule."""
-        return self.grown.chain.rules[self.at]
 
 
 @dataclass(slots=True)
@@ -51,8 +32,8 @@ class Ends:
 class Host:
     """One host's tables of one family in an engine."""
 
-    def __init__(self, model: HostModel, family: Family, sets: Sets) -> None:
-        self.model, self.family, self.sets = model, family, sets
+    def __init__(self, model: HostModel, family: Family, sets: Sets, *, lenient: bool = False) -> None:
+        self.model, self.family, self.sets, self.lenient = model, family, sets, lenient
         self.asker = Asker(sets, family, model.addresses)
         self._programs: dict[int, Program] = {}
         acts = (rule.target for rule in model.rules(family) if rule.target.act is Act.CHANGE)
@@ -61,7 +42,7 @@ class Host:
     def program(self, table: Table) -> Program:
         """Return a table ready to be walked by sets."""
         if id(table) not in self._programs:
-            self._programs[id(table)] = Program(table, self.asker, self._changes)
+            self._programs[id(table)] = Program(table, self.asker, self._changes, lenient=self.lenient)
         return self._programs[id(table)]
 
     def packets(self) -> Set:
@@ -180,126 +161,28 @@ def _gather(found: dict[str, Set], key: str, some: Set) -> None:
     found[key] = found[key] | some if key in found else some
 
 
-class Taking:
-    """Finds what each rule of a base chain, and of the chains that it calls, takes of what comes in.
-
-    ``wanted`` leaves out parts of chains: it gets the exits of a part and what may come to it. ``keep`` names
-    what is told apart of configs although the chain does not look at it.
-    """
-
-    def __init__(
-        self, program: Program, context: Context, hit: Callable[[Met], None],
-        *, keep: Touches = frozenset(), wanted: Callable[[Exits, Set], bool] | None = None,
-    ) -> None:  # fmt: skip
-        self.program, self.context, self.hit = program, context, hit
-        self.sets, self.keep, self.wanted = program.sets, keep, wanted
-        self._calls: dict[str, dict[Config, list[Set]]] = {}
-
-    def run(self, name: str, incoming: Mapping[Config, Set]) -> None:
-        """Report every rule that takes something of what comes to a base chain."""
-        self._calls = {name: {config: [some] for config, some in incoming.items()}}
-        for each in callers_first(self.program.table):
-            arrived = self._calls.pop(each, {})
-            if arrived:
-                grown = self.program.grown(each)
-                parts = {config: self.sets.union(some) for config, some in arrived.items()}
-                if grown.chain.rules:
-                    self._down(grown, grown.root, parts)
-
-    def _down(self, grown: Grown, part: Part, incoming: Incoming) -> None:
-        """Go down to the rules; packets that are alike to a part are taken together."""
-        merged: dict[Config, list[Set]] = {}
-        for config, some in incoming.items():
-            merged.setdefault(project(config, part.touches | self.keep), []).append(some)
-        here = {config: self.sets.union(some) for config, some in merged.items()}
-        here = {config: some for config, some in here.items() if self._worth(grown, part, config, some)}
-        if not here:
-            return
-        if part.halves is None:
-            for config, some in here.items():
-                self._leaf(grown, part.low, config, some)
-        elif not part.touches:
-            for config, some in here.items():
-                self._flat(grown, part, config, some, [])
-        else:
-            first, second = part.halves
-            self._down(grown, first, here)
-            after: dict[Config, list[Set]] = {}
-            for config, some in here.items():
-                for exit_, left in self.program.summary(grown, first, self.context, config).items():
-                    if exit_.way is Way.NEXT and exit_.config is not None:
-                        after.setdefault(exit_.config, []).append(some & left)
-            self._down(grown, second, {config: self.sets.union(some) for config, some in after.items()})
-
-    def _worth(self, grown: Grown, part: Part, config: Config, some: Set) -> bool:
-        if some == self.sets.none:
-            return False
-        return self.wanted is None or self.wanted(self.program.summary(grown, part, self.context, config), some)
-
-    def _flat(self, grown: Grown, part: Part, config: Config, some: Set, before: list[Set]) -> None:
-        """Go down where nothing but the header matters: what is left of a rule's match by those before it.
-
-        That starts with the rule, which is small, and not with all packets that are left, which are not.
-        """
-        if not self._worth(grown, part, config, some):
-            return
-        if part.halves is None:
-            self._left(grown, part.low, config, some, before)
-            return
-        first, second = part.halves
-        self._flat(grown, first, config, some, before)
-        left = [f for e, f in self.program.summary(grown, first, self.context, config).items() if e.way is Way.NEXT]
-        if left:
-            self._flat(grown, second, config, some, [*before, left[0]])
-
-    def _left(self, grown: Grown, at: int, config: Config, some: Set, before: list[Set]) -> None:
-        self.sets.tick()
-        held, after, _ = self.program.matched(grown, at, self.context, config)
-        for each in reversed(before):
-            held &= each
-            if held == self.sets.none:
-                return
-        self._report(grown, at, config, after, held & some)
-
-    def _leaf(self, grown: Grown, at: int, config: Config, some: Set) -> None:
-        self.sets.tick()
-        held, after, _ = self.program.matched(grown, at, self.context, config)
-        self._report(grown, at, config, after, held & some)
-
-    def _report(self, grown: Grown, at: int, before: Config, after: Config, taken: Set) -> None:
-        if taken == self.sets.none:
-            return
-        rule = grown.chain.rules[at]
-        self.hit(Met(self.context, grown, at, before, after, taken))
-        if rule.target.act in CALLS and not self.program.misled(grown.chain.name, rule):
-            called = self.program.grown(rule.target.chain)
-            inside = project(entering(called, after), called.root.touches | self.keep)
-            self._calls.setdefault(rule.target.chain, {}).setdefault(inside, []).append(taken)
-
-
 class Engine:
     """The tables of one or more hosts over one packet space, of one family.
 
-    ``extra`` are the constants of a question. Raises SpaceTooLarge from any of its parts.
+    ``extra`` are the constants of a question; ``lenient`` as for :class:`Program`. Raises SpaceTooLarge from any of
+    its parts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of, most of it by name
         self, models: Sequence[HostModel], family: Family, extra: Iterable[tuple[str, Ranges]] = (),
-        *, seconds: float = SECONDS, nodes: int = 0,
+        *, lenient: bool = False, seconds: float = SECONDS, nodes: int = 0,
     ) -> None:  # fmt: skip
         rules = [rule for model in models for rule in model.rules(family)]
         known = [name for model in models if model.addresses for name in model.addresses.interfaces]
         interfaces = (*(name for name in dict.fromkeys(known) if name != "lo"), "lo")
         local = [model.addresses for model in models if model.addresses is not None]
         self.family = family
-        self.sets = Sets(fields_for(family, rules, extra, interfaces, local), len(rules), seconds=seconds, nodes=nodes)
-        self.hosts = [Host(model, family, self.sets) for model in models]
+        fields = fields_for(family, rules, extra, interfaces, local)
+        self.sets = Sets(fields, len(rules), seconds=seconds, nodes=nodes)
+        self.hosts = [Host(model, family, self.sets, lenient=lenient) for model in models]
 
 
 def default_ref(stage: Stage) -> RuleRef:
     """Return the reference of a base chain's default."""
     default = stage.chain.default or "ACCEPT"
     return RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
-
-
-__all__ = ["BASE", "Chain", "Ends", "Engine", "Host", "Incoming", "Met", "Route", "Taking", "default_ref"]

@@ -94,7 +94,8 @@ def _name(field: Field, word: str) -> str:
     """Return an interface name that stands for a group of names: ``eth*`` and, empty, any other."""
     if field.name not in {"iif", "oif"} or (word and not word.endswith("*")):
         return word
-    tries = (f"{word[:-1] or 'other'}{number}" for number in (99, 0, "x0", "zz9", 1234567))
+    stem = word[:-1] or "other"
+    tries = (f"{stem}{number}" for number in ((99, "x0", "zz9", 1234567) if word else (0, 99, "x0", 1234567)))
     at = field.words.index(word)
     return next((name for name in tries if atom_of(field, name) == at), word)
 
@@ -150,7 +151,10 @@ def _kinds(model: HostModel, family: Family) -> Callable[[int, frozenset[str]], 
     return lambda address, kinds: None if known is None else known.is_kind(make(address), kinds)
 
 
-def dressed(flow: Flow, config: Config) -> Flow:
-    """Give a packet the state and the marks of a walk."""
+def dressed(flow: Flow, config: Config, hook: Hook | None = None) -> Flow:
+    """Give a packet the state and the marks of a walk, and only the interfaces that it has at a hook."""
     mark, connmark = (value if isinstance(value, int) else 0 for value in (config.mark, config.connmark))
-    return replace(flow, ctstate=config.state, ctdir=config.direction, mark=mark, connmark=connmark)
+    flow = replace(flow, ctstate=config.state, ctdir=config.direction, mark=mark, connmark=connmark)
+    if hook is Hook.INPUT:
+        return replace(flow, oif=None)
+    return replace(flow, iif=None) if hook is Hook.OUTPUT else flow

@@ -1,0 +1,168 @@
+"""What became reachable and what stopped being, from one set of tables to another: all packets, on every path.
+
+Both sets of tables are in one engine, so that equal means equal: for every packet, in every conntrack state, with any
+mark, and for every answer of what no header decides. A rate with other parameters is another rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fwproof.decision import Decision, RuleRef
+from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.semantics.bdd import Set, guarded
+from fwproof.semantics.bdd_tests import CONNMARK, MARK, Config
+from fwproof.semantics.bdd_walk import Ends, Engine, Host
+from fwproof.semantics.diff_effects import effects
+from fwproof.semantics.lint_space import CONFIGS
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.reach import confirm, deciders, own_of
+from fwproof.semantics.reach_text import Room, rooms
+from fwproof.semantics.walk import TooLarge
+from fwproof.semantics.witness import PATHS, dressed, follow, pick
+
+
+class Kind(StrEnum):
+    """What changed. ``answer``: refused before and after, but the sender is told something else."""
+
+    REACHABLE = "became-reachable"
+    UNREACHABLE = "stopped-being-reachable"
+    ANSWER = "refused-otherwise"
+    UNKNOWN = "not-known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Packets that are decided otherwise than before: disjoint rooms, and one packet.
+
+    ``states`` are the conntrack states for which it is so (a direction is named where it is not the original).
+    ``before`` and ``after`` say what happens to the witness and by which rule; ``depends_on`` names what else has
+    a part in it.
+    """
+
+    kind: Kind
+    family: Family
+    hook: Hook
+    states: tuple[str, ...]
+    rooms: tuple[Room, ...]
+    more: bool
+    witness: Flow
+    before: tuple[str, RuleRef | None]
+    after: tuple[str, RuleRef | None]
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Everything that differs in one family; ``effects`` are rules that mark, log or translate, in words."""
+
+    family: Family
+    changes: tuple[Change, ...]
+    unlisted: int = 0
+    effects: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether both sets of tables mean the same, as far as rule tables tell."""
+        return not (self.changes or self.unlisted or self.effects or self.blind)
+
+
+def compare(old: HostModel, new: HostModel, family: Family, *, most: int = 50) -> Comparison:
+    """Return how two sets of tables differ in a family, at most ``most`` changes of them in full.
+
+    Raises SpaceTooLarge, and Disagreement when a witness does not stand up to the single-packet walk.
+    """
+    blind = [reason for model in (old, new) for reason in model.blind.get(family, ("its rules were not read",))]
+    if blind:
+        return Comparison(family=family, changes=(), blind=tuple(dict.fromkeys(blind)))
+
+    def work() -> Comparison:
+        engine = Engine([old, new], family)
+        found = [each for hook in PATHS for each in _at(engine, hook)]
+        changes = tuple(_change(engine, *each) for each in found[:most])
+        unlisted = max(0, len(found) - most)
+        return Comparison(family=family, changes=changes, unlisted=unlisted, effects=tuple(effects(old, new, family)))
+
+    return guarded(work)
+
+
+_Found = tuple[Kind, Hook, tuple[Config, ...], Set]
+
+
+def _at(engine: Engine, hook: Hook) -> Iterator[_Found]:
+    """Yield what differs on a path, by the rule that lets it in; states that differ alike are one."""
+    alike: dict[tuple[Kind, RuleRef | None, Set], list[Config]] = {}
+    for config in CONFIGS:
+        ends = [host.route(PATHS[hook]).flow({config: host.packets()})[1] for host in engine.hosts]
+        for kind, some in _kinds(engine, *ends):
+            side = engine.hosts[kind is not Kind.UNREACHABLE]
+            for ref, part in _by_rule(side, hook, config, some, kind):
+                alike.setdefault((kind, ref, part), []).append(config)
+    for (kind, _, part), configs in alike.items():
+        yield kind, hook, tuple(configs), part
+
+
+def _kinds(engine: Engine, old: Ends, new: Ends) -> Iterator[tuple[Kind, Set]]:
+    sets = engine.sets
+    unclear = sets.none
+    for detail in {*old.unknown, *new.unknown}:
+        unclear |= old.unknown.get(detail, sets.none) ^ new.unknown.get(detail, sets.none)
+    known = ~unclear
+    answers = sets.none
+    for detail in {*old.rejected, *new.rejected}:
+        answers |= old.rejected.get(detail, sets.none) ^ new.rejected.get(detail, sets.none)
+    found = (
+        (Kind.REACHABLE, new.accepted & ~old.accepted & known),
+        (Kind.UNREACHABLE, old.accepted & ~new.accepted & known),
+        (Kind.ANSWER, answers & ~old.accepted & ~new.accepted & known), (Kind.UNKNOWN, unclear),
+    )  # fmt: skip
+    yield from ((kind, some) for kind, some in found if some != sets.none)
+
+
+def _by_rule(
+    host: Host, hook: Hook, config: Config, some: Set, kind: Kind
+) -> Iterator[tuple[RuleRef | None, Set]]:  # fmt: skip
+    if kind not in {Kind.REACHABLE, Kind.UNREACHABLE}:
+        yield None, some
+        return
+    way = host.route(PATHS[hook])
+    arrivals, _ = way.flow({config: some})
+    yield from deciders(way, arrivals)[0].items()
+
+
+def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], some: Set) -> Change:
+    sets, family = engine.sets, engine.family
+    old, new = (host.model for host in engine.hosts)
+    own = () if hook is Hook.FORWARD else own_of(new, family)
+    flow = dressed(pick(sets, some, family, own, sent=hook is Hook.OUTPUT), configs[0], hook)
+    asked = sets.asked(some)
+    marked = any(label in {f"{MARK} of the packet", f"{CONNMARK} of the packet"} for label in asked)
+    if not marked and kind in {Kind.REACHABLE, Kind.UNREACHABLE}:
+        confirm(new if kind is Kind.REACHABLE else old, flow, hook, Decision.ACCEPT)
+    listed, more, _ = rooms(sets, some, family, hook)
+    return Change(
+        kind=kind, family=family, hook=hook, states=tuple(map(_state, configs)), rooms=listed, more=more, witness=flow,
+        before=_fate(old, flow, hook, kind, Kind.UNREACHABLE), after=_fate(new, flow, hook, kind, Kind.REACHABLE),
+        depends_on=asked,
+    )  # fmt: skip
+
+
+def _state(config: Config) -> str:
+    plain = config.direction == "original" or config.state is CtState.INVALID
+    return config.state.value if plain else f"{config.state.value} ({config.direction})"
+
+
+def _fate(model: HostModel, flow: Flow, hook: Hook, kind: Kind, accepting: Kind) -> tuple[str, RuleRef | None]:
+    """Return what happens to a witness in one set of tables; where that depends, what makes the difference."""
+    try:
+        leaves = follow(model, flow, hook)
+    except TooLarge:
+        return "not known", None
+    wanted = {Kind.UNKNOWN: {Decision.UNKNOWN}, Kind.ANSWER: {Decision.DROP, Decision.REJECT}}.get(
+        kind, {Decision.ACCEPT} if kind is accepting else set(Decision) - {Decision.ACCEPT})  # fmt: skip
+    leaf = next((leaf for leaf in leaves if leaf.decision in wanted), leaves[0])
+    answer = f" with {leaf.reject_with}" if leaf.reject_with else ""
+    return f"{leaf.decision.value}{answer}", leaf.by

@@ -1,0 +1,244 @@
+"""What comes to each rule of a host's tables, by any way and in any state, and what would happen without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fwproof.flow import CtState, Family
+from fwproof.ruleset.asks import Oracle, Rate, Recent
+from fwproof.ruleset.model import Act, Rule, Table
+from fwproof.semantics import route
+from fwproof.semantics.bdd import Set
+from fwproof.semantics.bdd_calls import CALLS
+from fwproof.semantics.bdd_chains import Exit, Grown, Part, Program, Way, view
+from fwproof.semantics.bdd_taking import Met, Taking
+from fwproof.semantics.bdd_tests import Config
+from fwproof.semantics.bdd_walk import Engine, Host, Incoming, Route
+from fwproof.semantics.context import Context
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.walk import Stage
+
+PATHS = (
+    route.Path(route.INBOUND), route.Path(route.THROUGH), route.Path(route.OUTBOUND),
+    route.Path((*route.OUTBOUND, *route.INBOUND)),
+)  # fmt: skip
+"""Every way that a packet can take: in, through, out, and from the host to itself."""
+CONFIGS = tuple(
+    Config(state, direction, "given", 0 if state is CtState.NEW else "given")
+    for state, direction in (
+        (CtState.NEW, "original"), (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"),
+        (CtState.RELATED, "original"), (CtState.RELATED, "reply"), (CtState.INVALID, "original"),
+        (CtState.UNTRACKED, "original"),
+    )
+)  # fmt: skip
+"""Every state that conntrack gives, with any mark: programs on the host set marks too."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """A base chain in one context, what comes to it, and what comes to each chain that it leads to."""
+
+    stage: Stage
+    program: Program
+    incoming: dict[Config, list[Set]] = field(default_factory=dict)
+    reached: Mapping[str, Incoming] = field(default_factory=dict)
+
+
+class Space:
+    """Everything that the rules of a family meet. Raises SpaceTooLarge."""
+
+    def __init__(self, model: HostModel, family: Family) -> None:
+        self.engine = Engine([model], family, lenient=True)
+        self.host: Host = self.engine.hosts[0]
+        self.sets = self.engine.sets
+        self.visits: dict[tuple[int, str, tuple[bool, ...]], Visit] = {}
+        self.met: dict[tuple[int, str, int], list[tuple[Visit, Met]]] = {}
+        self.tables: dict[int, Table] = {}
+        for path in PATHS:
+            self._arrive(self.host.route(path))
+        for visit in self.visits.values():
+            self._take(visit)
+
+    def _arrive(self, way: Route) -> None:
+        every = self.host.packets()
+        for config in CONFIGS:
+            arrivals, _ = way.flow({config: every})
+            unclear = False
+            for at, stage in enumerate(way.stages):
+                program = self.host.program(stage.table)
+                self.tables[id(stage.table)] = stage.table
+                key = (id(stage.table), stage.chain.name, view(stage.context))
+                visit = self.visits.setdefault(key, Visit(stage, program))
+                # what a target that is not followed makes of a packet may be anything
+                came = dict.fromkeys(CONFIGS, every) if unclear else arrivals[at]
+                for each, some in came.items():
+                    visit.incoming.setdefault(each, []).append(some)
+                unclear = unclear or any(e.way is Way.UNKNOWN for e in way.exits(at, config))
+
+    def _take(self, visit: Visit) -> None:
+        def hit(met: Met) -> None:
+            key = (id(visit.stage.table), met.grown.chain.name, met.at)
+            self.met.setdefault(key, []).append((visit, met))
+
+        taking = Taking(visit.program, visit.stage.context, hit, afterwards=True)
+        taking.run(visit.stage.chain.name, {c: self.sets.union(some) for c, some in visit.incoming.items()})
+        visit.reached = taking.reached
+
+
+@dataclass(slots=True)
+class Passage:
+    """What becomes of packets on a stretch of a chain; ``takers`` are the rules that have a part in it.
+
+    ``counted``: some of them meet a rule that keeps count, so that they have a part in what happens to others.
+    """
+
+    exits: dict[Exit, Set] = field(default_factory=dict)
+    takers: list[int] = field(default_factory=list)
+    counted: bool = False
+
+
+class Stretch:
+    """Follows packets from one rule of a chain to another, as far as can be in whole parts."""
+
+    def __init__(self, program: Program, grown: Grown, context: Context, first: int, last: int) -> None:
+        self.program, self.grown, self.context = program, grown, context
+        self.first, self.last = first, last
+        self.none = program.sets.none
+
+    def run(self, some: Mapping[Config, Set], *, takers: int = 0) -> Passage:
+        """Follow packets; those that leave at the end of the stretch are in the exit ``next``.
+
+        The first ``takers`` rules that have a part in it are found, and no others.
+        """
+        passage = Passage()
+        left = self._part(self.grown.root, dict(some), passage, takers)
+        for config, rest in left.items():
+            _add(passage.exits, Exit(Way.NEXT, "", config), rest)
+        return passage
+
+    def _part(self, part: Part, some: Incoming, passage: Passage, most: int) -> Incoming:
+        if part.high <= self.first or part.low >= self.last or not some or part.low == part.high:
+            return some
+        whole = self.first <= part.low and part.high <= self.last
+        if part.halves is None:
+            return self._rule(part, some, passage, most)
+        if whole and not self._counts(part) and (len(passage.takers) >= most or self._untouched(part, some)):
+            return self._through(part, some, passage)
+        middle = self._part(part.halves[0], some, passage, most)
+        return self._part(part.halves[1], middle, passage, most)
+
+    def _through(self, part: Part, some: Incoming, passage: Passage) -> Incoming:
+        left: Incoming = {}
+        for config, packets in some.items():
+            for exit_, passed in self.program.summary(self.grown, part, self.context, config).items():
+                here = packets & passed
+                if here == self.none:
+                    continue
+                if exit_.way is Way.NEXT and exit_.config is not None:
+                    left[exit_.config] = left.get(exit_.config, self.none) | here
+                else:
+                    _add(passage.exits, exit_, here)
+        return left
+
+    def _untouched(self, part: Part, some: Incoming) -> bool:
+        if part.touches:
+            return False
+        for config, packets in some.items():
+            exits = self.program.summary(self.grown, part, self.context, config)
+            passed = exits.get(Exit(Way.NEXT, "", config), self.none)
+            if packets & passed != packets:
+                return False
+        return True
+
+    def _counts(self, part: Part) -> bool:
+        marks = self.grown.marks
+        if not marks:
+            marks.append(0)
+            for rule in self.grown.chain.rules:
+                marks.append(marks[-1] + counting(self.program, rule))
+        return marks[part.high] > marks[part.low]
+
+    def _rule(self, part: Part, some: Incoming, passage: Passage, most: int) -> Incoming:
+        rule = self.grown.chain.rules[part.low]
+        if not passage.counted and counting(self.program, rule):
+            fitting = (self.program.matched(self.grown, part.low, self.context, c)[0] & p for c, p in some.items())
+            passage.counted = any(each != self.none for each in fitting)
+        left = self._through(part, some, passage)
+        if len(passage.takers) < most and left != some:
+            passage.takers.append(part.low)
+        return left
+
+
+def counting(program: Program, rule: Rule, depth: int = 0) -> bool:
+    """Whether meeting a rule changes what happens to other packets: it counts, lists, or calls one that does."""
+    if rule.target.act in {Act.NOTHING, Act.LOG}:
+        return any(isinstance(match.test, Recent) for match in rule.matches)
+    if any(isinstance(m.test, Rate) or (isinstance(m.test, Oracle) and m.test.each) for m in rule.matches):
+        return True
+    if rule.target.act not in CALLS or depth > 30:
+        return rule.target.act in CALLS
+    called = program.table.chains[rule.target.chain]
+    return any(counting(program, each, depth + 1) for each in called.rules)
+
+
+def plain(program: Program, rule: Rule, depth: int = 0) -> bool:
+    """Whether a rule does nothing but decide, so that leaving it out can be judged by decisions alone."""
+    if any(isinstance(m.test, Rate) or (isinstance(m.test, Oracle) and m.test.each) for m in rule.matches):
+        return False
+    if rule.target.act in CALLS:
+        called = program.table.chains[rule.target.chain]
+        return depth <= 30 and called.default is None and all(plain(program, r, depth + 1) for r in called.rules)
+    return rule.target.act in {Act.ACCEPT, Act.DROP, Act.REJECT, Act.RETURN}
+
+
+def settled(exits: Mapping[Exit, Set], default: str | None) -> dict[Exit, Set]:
+    """Return exits of a chain as what they amount to: a base chain's end is its default, a return is its end."""
+    found: dict[Exit, Set] = {}
+    for exit_, some in exits.items():
+        if exit_.way not in {Way.NEXT, Way.RETURN}:
+            _add(found, exit_, some)
+        elif default is None:
+            _add(found, exit_._replace(way=Way.RETURN), some)
+        elif default == "ACCEPT":
+            _add(found, exit_._replace(way=Way.ACCEPT), some)
+    return found
+
+
+def same_without(visit: Visit, met: Met) -> bool:
+    """Whether the packets that a rule takes fare the same without it."""
+    program, grown = visit.program, met.grown
+    after = Stretch(program, grown, met.context, met.at + 1, len(grown.chain.rules))
+    without = after.run({met.before: met.taken})
+    with_: dict[Exit, Set] = {}
+    for exit_, some in program.applied(grown, met.rule, met.context, met.after):
+        here = some & met.taken
+        if here == program.sets.none:
+            continue
+        if exit_.way is Way.NEXT and exit_.config is not None:
+            for later, rest in after.run({exit_.config: here}).exits.items():
+                _add(with_, later, rest)
+        else:
+            _add(with_, exit_, here)
+    default = grown.chain.default
+    ours, theirs = settled(with_, default), settled(without.exits, default)
+    none = program.sets.none
+    same = all(ours.get(key, none) == theirs.get(key, none) for key in {*ours, *theirs})
+    return same and not without.counted
+
+
+def next_takers(visit: Visit, met: Met, most: int) -> Passage:
+    """Return how the packets that a rule takes fare without it, with the rules that have a part in that."""
+    after = Stretch(visit.program, met.grown, met.context, met.at + 1, len(met.grown.chain.rules))
+    return after.run({met.before: met.taken}, takers=most)
+
+
+def _add(found: dict[Exit, Set], exit_: Exit, some: Set) -> None:
+    found[exit_] = found[exit_] | some if exit_ in found else some
+
+
+def chains_of(space: Space) -> Iterator[tuple[int, Table, str]]:
+    """Yield every chain of every table that some way leads through."""
+    for number, table in space.tables.items():
+        for name in table.chains:
+            yield number, table, name

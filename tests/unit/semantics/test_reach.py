@@ -1,0 +1,102 @@
+"""Who reaches what, in boxes, by rule, with a packet; and the same from the walk of boxes."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from fwproof.decision import Decision
+from fwproof.flow import Family, Hook
+from fwproof.semantics import reach
+from fwproof.semantics.bdd import Sets
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.reach import Disagreement, openings
+from fwproof.semantics.reach_text import address_text, networks, service_text
+from fwproof.semantics.space import Claim, accepted_outside
+from fwproof.semantics.witness import follow
+
+from .tables import ADDRESSES, PUBLISHED, REPAIRED, filter_table
+
+OLLAMA = Claim(proto=6, ports=((11434, 11434),))
+
+
+def model(text):
+    return HostModel.build(iptables_save=text, ip6tables_save="", addresses=ADDRESSES)
+
+
+def told(text, hook=Hook.INPUT, **question):
+    answer = openings(model(text), hook, Family.IPV4, **question)
+    return [(o.by.rule if o.by else None, o.certainty, [str(room) for room in o.rooms]) for o in answer.openings]
+
+
+def test_the_repaired_tables():
+    assert told(REPAIRED) == [
+        (3, "accept", ["tcp 22 from 10.0.0.1"]),
+        (2, "depends", ["tcp 11434 from 10.0.0.0/16"]),
+    ]
+    (opening,) = openings(model(REPAIRED), Hook.INPUT, Family.IPV4, claim=OLLAMA).openings
+    assert opening.depends_on == ("recent OLLAMA hitcount 20/60s",)
+    assert opening.narrowed == ("flags",)
+    assert str(opening.witness) == "tcp 10.0.0.1:40000 -> 10.0.0.10:11434"
+
+
+def test_a_rule_decides_some_and_the_default_the_rest():
+    assert told(PUBLISHED, claim=Claim(proto=6, ports=((8080, 8080),))) == [
+        (3, "accept", ["tcp 8080 from 10.0.0.100"]),
+        (None, "accept", ["tcp 8080 from anywhere except 10.0.0.100"]),
+    ]
+
+
+def test_what_is_not_understood_is_not_known():
+    (opening,) = openings(model(filter_table("-A INPUT -j NFQUEUE", default="DROP")), Hook.INPUT, Family.IPV4).openings
+    assert (opening.certainty, opening.by.rule) == ("unknown", 1)
+    (blind,) = openings(HostModel.build(iptables_save=PUBLISHED), Hook.INPUT, Family.IPV6).openings
+    assert (blind.certainty, blind.depends_on) == ("unknown", ("the rules of ip6tables were not read",))
+
+
+def test_later_tables_count_and_the_filter_tables_rule_is_named():
+    text = "*security\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.1.0.0/16 -j DROP\nCOMMIT\n"
+    text += filter_table("-A INPUT -s 10.0.0.0/15 -p tcp -m tcp --dport 22 -j ACCEPT", default="DROP")
+    assert told(text) == [(1, "accept", ["tcp 22 from 10.0.0.0/16"])]
+
+
+def test_two_destinations_with_two_sources_are_no_product():
+    rules = ["-A FORWARD -s 10.0.0.1 -d 192.0.2.1 -j A", "-A FORWARD -s 10.0.0.2 -d 192.0.2.2 -j A", "-A A -j ACCEPT",
+             "-A FORWARD -j DROP"]  # fmt: skip
+    ((_, _, rooms),) = told(filter_table(*rules, chains=("A",)), Hook.FORWARD)
+    assert rooms == ["every service from 10.0.0.1 to 192.0.2.1", "every service from 10.0.0.2 to 192.0.2.2"]
+
+
+def test_only_so_many_are_listed_and_the_rest_is_counted():
+    rules = [f"-A INPUT -s 10.0.0.{n} -j ACCEPT" for n in range(9)]
+    answer = openings(model(filter_table(*rules, default="DROP")), Hook.INPUT, Family.IPV4, most=4)
+    assert (len(answer.openings), answer.unlisted) == (4, 5)
+
+
+@pytest.mark.parametrize("text", [PUBLISHED, REPAIRED])
+@pytest.mark.parametrize("hook", list(reach.PATHS))
+def test_the_walk_of_boxes_finds_the_same_rules(text, hook):
+    host = model(text)
+    boxes = accepted_outside(host, hook.value, Family.IPV4)
+    sets = openings(host, hook, Family.IPV4).openings
+    assert {(leak.by, leak.certainty) for leak in boxes} == {(opening.by, opening.certainty) for opening in sets}
+    for opening in sets:
+        assert Decision.ACCEPT in {leaf.decision for leaf in follow(host, opening.witness, hook)}
+
+
+def test_an_engine_that_is_wrong_is_not_believed(monkeypatch):
+    """A broken engine is caught by the walk of the witness, and nothing is answered."""
+    right = Sets.within
+    monkeypatch.setattr(Sets, "within", lambda self, name, spans: ~right(self, name, spans) if name == "dport" else
+                        right(self, name, spans))  # fmt: skip
+    with pytest.raises(Disagreement, match="contradicts itself"):
+        openings(model(REPAIRED), Hook.INPUT, Family.IPV4)
+
+
+def test_words():
+    v4 = Family.IPV4
+    net = ip_network("10.0.0.0/16")
+    low, high = int(net[0]), int(net[-1])
+    assert address_text((((low, low + 99), (low + 101, high)), False), v4) == "10.0.0.0/16 except 10.0.0.100"
+    assert networks((((0x0A000500, 0xFF00FF00), (5, 0xFFFFFFFF)), True), v4) == ["10.0.5.0/255.0.255.0", "0.0.0.5"]
+    services = ((((6, 6), (17, 17)), ((53, 53), (80, 90))), (((1, 1),), ((2048, 2303), (771, 771))))
+    assert service_text(services, v4) == "tcp/udp 53,80-90, icmp type 8,3/3"
