@@ -15,6 +15,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, CtState, Family, Hook
 from fwproof.ruleset.asks import (
     AddressType,
+    AnyOf,
     Bits,
     ConnTuple,
     Constant,
@@ -29,10 +30,11 @@ from fwproof.ruleset.asks import (
     Recent,
     Test,
     Within,
+    atoms,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Rule, Target
 from fwproof.ruleset.numbers import bits
-from fwproof.semantics import boxes_nat, kinds, nat
+from fwproof.semantics import any_of, boxes_nat, kinds, nat
 from fwproof.semantics.context import Context, Question, question_of, settle
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.routing import Router
@@ -137,7 +139,7 @@ def _cutting(
     family: Family, rules: Sequence[Rule], extra: Iterable[tuple[str, Ranges]], router: Router | None
 ) -> Iterator[Test]:
     """Yield everything that tells packets apart: tests, the question, kinds of address, and what nat writes."""
-    tests = [match.test for rule in rules for match in rule.matches]
+    tests = [atom for rule in rules for match in rule.matches for atom in atoms(match.test)]
     for test in tests:
         yield Within(nat.BASE[test.field], test.ranges) if isinstance(test, ConnTuple) else test
     changes = [rule.target.nat for rule in rules if rule.target.nat is not None]
@@ -194,14 +196,20 @@ class Box:
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[bool | Question, Box]]:
         """Divide the box by a match; an oracle is a question for the whole box."""
         test, negated = settle(match, self.state, self.direction, context, self.translated)
+        return self.parts(test, rule, visit, negated=negated)
+
+    def parts(self, test: Test, rule: RuleRef, visit: int, *, negated: bool) -> Sequence[tuple[bool | Question, Box]]:
+        """Divide the box by a test that the context has settled."""
+        if isinstance(test, AnyOf):
+            return any_of.divide(self, test, rule, visit, negated=negated)
         if isinstance(test, AddressType):
             test = kinds.plain(test, self.space.router)
         if isinstance(test, Constant):
             return ((test.value != negated, self),)
-        if isinstance(test, Bits) and test.field in {"mark", "connmark"}:
+        if isinstance(test, Bits | Within) and test.field in {"mark", "connmark"}:
             value = self.mark if test.field == "mark" else self.connmark
             if value is not None:
-                return (((value & test.mask == test.value) != negated, self),)
+                return ((_inside(value, test) != negated, self),)
         if isinstance(test, EitherPort):
             return self._either(test, rule, visit, negated=negated)
         if isinstance(test, Within) and test.field in nat.PORTS:
@@ -285,7 +293,8 @@ class Box:
         if target.act is Act.NOTRACK:
             return replace(self, state=CtState.UNTRACKED) if context.untracked_yet else self
         if target.act is Act.CHANGE:
-            return replace(self, unknown=self.unknown | set(target.changes)) if target.changes else self
+            mark = None if "mark" in target.changes else self.mark
+            return replace(self, unknown=self.unknown | set(target.changes), mark=mark) if target.changes else self
         tracked = not context.untracked_yet and self.state not in {CtState.INVALID, CtState.UNTRACKED}
         if target.act is Act.CONNMARK and not tracked:
             return self
@@ -314,6 +323,12 @@ class Box:
     def translate(self, target: Target, context: Context, rule: RuleRef) -> Sequence[Way[Box]] | None:
         """Return what a nat target may make of the packets, as disjoint parts and choices of the kernel."""
         return boxes_nat.translate(self, target, context, rule)
+
+
+def _inside(value: int, test: Bits | Within) -> bool:
+    if isinstance(test, Bits):
+        return value & test.mask == test.value
+    return any(low <= value <= high for low, high in test.ranges)
 
 
 def _mix(old: int | None, mask: int, new: int | None, keep: int) -> int | None:

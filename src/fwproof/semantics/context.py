@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Hook
-from fwproof.ruleset.asks import Conntrack, ConnTuple, Constant, Interface, OneOf, Opaque, Oracle, Rate, Test, Within
+from fwproof.ruleset.asks import (
+    AnyOf,
+    Conntrack,
+    ConnTuple,
+    Constant,
+    Interface,
+    OneOf,
+    Opaque,
+    Oracle,
+    Rate,
+    Test,
+    Within,
+)
 from fwproof.ruleset.model import Match
 
 FALSE = Constant(value=False)
@@ -22,18 +34,20 @@ class Context:
     """A hook and a table on the way of a packet.
 
     ``forwarded``: the packet is not for this host and not from it. ``again``: it already went through output
-    on this host and comes back over the loopback interface, with its conntrack entry attached.
+    on this host and comes back over the loopback interface, with its conntrack entry attached. ``early``: the
+    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200).
     """
 
     hook: Hook
     table: str
     forwarded: bool = False
     again: bool = False
+    early: bool | None = None
 
     @property
     def untracked_yet(self) -> bool:
         """Whether conntrack (priority -200) has not seen the packet yet."""
-        return self.table == "raw" and not self.again
+        return (self.table == "raw" if self.early is None else self.early) and not self.again
 
     @property
     def has_iif(self) -> bool:
@@ -65,6 +79,9 @@ class Question:
     turned: bool = field(default=False, compare=False)
 
 
+Answer = bool | Question
+
+
 def settle(  # noqa: PLR0911 - one return for each kind of test
     match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset()
 ) -> tuple[Test, bool]:
@@ -79,6 +96,8 @@ def settle(  # noqa: PLR0911 - one return for each kind of test
         return (test if present else Constant(test.covers(""))), negated
     if isinstance(test, OneOf) and test.field == "ctstate":
         return Constant(state.value in test.words), negated
+    if isinstance(test, AnyOf):
+        return _any_of(test, ctstate, ctdir, context, translated), negated
     if isinstance(test, Conntrack):
         return _conntrack(test, state, ctdir, translated), negated
     if isinstance(test, ConnTuple):
@@ -88,6 +107,21 @@ def settle(  # noqa: PLR0911 - one return for each kind of test
     if getattr(test, "field", "") == "connmark" and state in {CtState.INVALID, CtState.UNTRACKED}:
         return FALSE, False  # xt_connmark.c: without a conntrack entry the match fails, negated or not
     return test, negated
+
+
+def _any_of(test: AnyOf, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str]) -> Test:
+    """Settle every part; products that cannot hold are left out, and parts that always hold."""
+    products = []
+    for product in test.products:
+        parts = [
+            settle(Match(module="", text="", test=part, negated=negated), ctstate, ctdir, context, translated)
+            for part, negated in product
+        ]
+        if not any(isinstance(part, Constant) and part.value == negated for part, negated in parts):
+            products.append(tuple(each for each in parts if not isinstance(each[0], Constant)))
+    if () in products:
+        return TRUE
+    return AnyOf(tuple(products), test.text) if products else FALSE
 
 
 def _tuple(test: ConnTuple, state: CtState, ctdir: str, *, negated: bool) -> tuple[Test, bool]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
-from fwproof.ruleset import iptables
+from fwproof.ruleset import ipset, iptables
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
 from fwproof.ruleset.model import Act, Rule, Ruleset
-from fwproof.semantics import native, route, turns
+from fwproof.semantics import native, order, route, turns
 from fwproof.semantics.addresses import (
     Addresses,
     interface_to,
@@ -79,7 +80,8 @@ class LogAct:
 class HostModel:
     """The rule tables of a host with its addresses, routes and sysctls.
 
-    ``rulesets``: the nft and the legacy view of each family; a family without any was not read. ``settings``: the
+    ``rulesets``: of each family the view of iptables, that of its legacy variant, and nftables' own; a family without
+    any was not read. ``settings``: the
     sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
     answers are all unknown.
     """
@@ -90,6 +92,7 @@ class HostModel:
     settings: Settings = field(default_factory=dict)
     special: frozenset[Family] = frozenset()
     blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
+    _known: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def build(  # noqa: PLR0913 - one parameter for each thing that is read from a host, all by name
@@ -97,7 +100,7 @@ class HostModel:
         iptables_legacy_save: str | None = None, ip6tables_legacy_save: str | None = None,
         nft_json: str | None = None, addresses: str | None = None, routes: str | None = None,
         routes6: str | None = None, sysctls: str | None = None, routing_rules: str | None = None,
-        routing_rules6: str | None = None, sources: Sources | None = None,
+        routing_rules6: str | None = None, ipset_save: str | None = None, sources: Sources | None = None,
     ) -> HostModel:  # fmt: skip
         """Return the model of raw command outputs; None means that it was not read.
 
@@ -113,10 +116,11 @@ class HostModel:
             family: tuple(iptables.parse(text, family, names.get(key, key)) for key, text in texts if text is not None)
             for family, texts in views.items()
         }
-        native_tables: dict[Family, tuple[str, ...]] = {}
         if nft_json is not None:
-            everything = [ruleset for parsed in rulesets.values() for ruleset in parsed]
-            native_tables = native.blind_spots(nft_json, names.get("nft_json", "nft_json"), everything)
+            rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
+        if ipset_save is not None:
+            members = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
+            rulesets = {f: tuple(ipset.resolved(each, members) for each in found) for f, found in rulesets.items()}
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
@@ -134,7 +138,7 @@ class HostModel:
                 )
                 if text is not None and special_rules(text, names.get(key, key))
             ),
-            blind={f: (*_unread(f, rulesets[f]), *native_tables.get(f, ())) for f in Family},
+            blind={f: _unread(f, rulesets[f]) for f in Family},
         )
 
     def rules(self, family: Family) -> tuple[Rule, ...]:
@@ -162,7 +166,29 @@ class HostModel:
             if early:
                 found.append(turns.dropped(packet, router, early, path.given))
             else:
-                found += Walker[Packet](self._route(path, router)).walk(packet, path.given)
+                found += self._walks(packet, path, router)
+        return found
+
+    def _walks(self, packet: Packet, path: route.Path, router: Router) -> list[Leaf[Packet]]:
+        """Walk a packet in every order that base chains of equal priority may have; one stands for equal answers."""
+        tried = self.orders(router.family, path.hooks)
+        found = []
+        for number, chosen in enumerate(tried):
+            choices = (*path.given, *order.given(number, len(tried)))
+            found.append(list(Walker[Packet](self._route(path, router, chosen)).walk(packet, choices)))
+        if len({leaf.decision for leaves in found for leaf in leaves}) == 1:
+            return found[0]
+        return [leaf for leaves in found for leaf in leaves]
+
+    def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
+        """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""
+        key = ("orders", family, tuple(hooks))
+        if key not in self._known:
+            rulesets = self.rulesets.get(family, ())
+            wanted = (*hooks, Hook.INPUT) if Hook.FORWARD in hooks else tuple(hooks)
+            counts = {hook: route.count(hook, rulesets, conntrack=self.conntrack(family)) for hook in wanted}
+            self._known[key] = order.combined(counts)
+        found: list[order.Chosen | None] = self._known[key]
         return found
 
     def router(self, family: Family) -> Router:
@@ -186,18 +212,22 @@ class HostModel:
             simulate=simulate, router=router,
         )  # fmt: skip
 
-    def chains(self, family: Family, hooks: Sequence[Hook]) -> route.Make:
-        """Return what makes base chains of hooks, for a route that begins with the first of ``hooks``."""
+    def chains(self, family: Family, hooks: Sequence[Hook], chosen: order.Chosen | None = None) -> route.Make:
+        """Return what makes base chains of hooks, for a route that begins with the first of ``hooks``.
+
+        ``chosen`` is one of the :meth:`orders` of base chains; without it those of an unknown order are blind.
+        """
+        conntrack = self.conntrack(family)
         rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
 
         def make(part: route.Path) -> tuple[Stage, ...]:
             reasons = blind if part.hooks[0] is hooks[0] else ()
-            return route.stages(part, family, rulesets, reasons, conntrack=self.conntrack(family))
+            return route.stages(part, family, rulesets, reasons, conntrack=conntrack, chosen=chosen)
 
         return make
 
-    def _route(self, path: route.Path, router: Router) -> Route:
-        make = self.chains(router.family, path.hooks)
+    def _route(self, path: route.Path, router: Router, chosen: order.Chosen | None) -> Route:
+        make = self.chains(router.family, path.hooks, chosen)
         if path.hooks == route.THROUGH:
             return route.arriving(make, partial(turns.arrived, router))
         if path.hooks in {route.OUTBOUND, route.LOOPED}:
@@ -214,7 +244,9 @@ class HostModel:
 
     def conntrack(self, family: Family) -> bool:
         """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
-        return route.tracks(self.rulesets.get(family, ()))
+        if ("conntrack", family) not in self._known:
+            self._known["conntrack", family] = route.tracks(self.rulesets.get(family, ()))
+        return bool(self._known["conntrack", family])
 
     def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
         known = self.addresses

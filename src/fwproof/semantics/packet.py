@@ -10,6 +10,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow, Hook
 from fwproof.ruleset.asks import (
     AddressType,
+    AnyOf,
     Bits,
     Constant,
     EitherPort,
@@ -22,18 +23,18 @@ from fwproof.ruleset.asks import (
     Recent,
     Test,
     Within,
+    atoms,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics import nat
-from fwproof.semantics.context import Context, Question, question_of, settle
+from fwproof.semantics import any_of, nat
+from fwproof.semantics.context import Answer, Context, Question, question_of, settle
 from fwproof.semantics.routing import Router, own_for
 from fwproof.semantics.stages import Way
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose header starts with two ports."""
 
-Answer = bool | Question
 Simulate = Callable[[Test, "Packet", RuleRef], bool | None]
 """Answers an oracle from simulated state, None where it cannot; the text is the rule that asks."""
 
@@ -96,13 +97,22 @@ class Packet:
         test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context, self.translated)
         if isinstance(test, Rate | Oracle | Opaque):
             return (self._ask(test, rule, visit, negated=negated),)
-        if isinstance(test, Fragment) or not self.flow.fragment:
-            answer = self._exact(test)
-        else:
-            answer = None if _transport(test) else self._exact(test)
-        if answer is None:
-            return ((False, self),)
-        return ((_turn(answer, negated=negated), self),)
+        answer = self._answer(test, rule, visit)
+        return ((False if answer is None else _turn(answer, negated=negated), self),)
+
+    def _answer(self, test: Test, rule: RuleRef, visit: int) -> Answer | None:
+        if self.flow.fragment and _transport(test):
+            return None
+        if not isinstance(test, AnyOf):
+            return self._exact(test)
+
+        def ask(part: Test, negated: bool) -> Answer | None:  # noqa: FBT001 - a literal of the product
+            if isinstance(part, Rate | Oracle | Opaque):
+                return self._ask(part, rule, visit, negated=negated)[0]
+            said = self._answer(part, rule, visit)
+            return None if said is None else _turn(said, negated=negated)
+
+        return any_of.answer(test, ask)
 
     def _ask(self, test: Rate | Oracle | Opaque, rule: RuleRef, visit: int, *, negated: bool) -> tuple[Answer, Packet]:
         after, certain = self, None
@@ -112,6 +122,8 @@ class Packet:
                 after, certain = replace(self, listed=self.listed | {spot}), True
             elif test.action in {"rcheck", "update"} and spot in self.listed and test.hitcount <= 1:
                 certain = True
+        if isinstance(test, Oracle) and test.kind == "extension":
+            certain = False  # a flow is a packet whose transport header comes first
         if self.simulate is not None:
             simulated = self.simulate(test, self, rule)
             certain = certain if simulated is None else simulated
@@ -266,7 +278,10 @@ class Packet:
 
 def _transport(test: Test) -> bool:
     """Whether a test looks at the transport header, which a later fragment does not have."""
-    return isinstance(test, EitherPort) or getattr(test, "field", "") in {"sport", "dport", "icmp", "flags"}
+    return any(
+        isinstance(atom, EitherPort) or getattr(atom, "field", "") in {"sport", "dport", "icmp", "flags"}
+        for atom in atoms(test)
+    )
 
 
 def _turn(answer: Answer, *, negated: bool) -> Answer:

@@ -6,18 +6,19 @@ host sends, and all four for what it sends to itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Flow, Hook
-from fwproof.ruleset.asks import Conntrack, OneOf
+from fwproof.ruleset.asks import Conntrack, OneOf, atoms
 from fwproof.ruleset.iptables import BUILT_IN
 from fwproof.ruleset.model import Act, Chain, Ruleset, Table
 from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.context import Context, Question
-from fwproof.semantics.native import NAT_PRIORITY, PRIORITY
+from fwproof.semantics.order import UNORDERED, Chosen
+from fwproof.semantics.order import orders as orders_of
 from fwproof.semantics.routing import Router
-from fwproof.semantics.stages import Exit, Route, Stage, Turn
+from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Exit, Route, Stage, Turn
 
 _NAT_TARGETS = {"DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE"}
 
@@ -101,41 +102,75 @@ def _guesses(flow: Flow) -> tuple[Path, ...]:
     return (Path(OUTBOUND, ((own_src, True),)), Path(THROUGH, ((own_src, False),)))
 
 
-def stages(
-    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, conntrack: bool
-) -> tuple[Stage, ...]:
+def stages(  # noqa: PLR0913 - what base chains depend on
+    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, conntrack: bool,
+    chosen: Chosen | None = None,
+) -> tuple[Stage, ...]:  # fmt: skip
     """Return the base chains of a path; ``conntrack`` says whether any rule makes the kernel track connections.
 
-    At equal priority the kernel runs the chains in an order that no listing shows; here nft comes first.
+    ``chosen`` is one of the orders of chains of equal priority. Without it, chains whose order matters are blind.
     """
-    found: list[Stage] = []
+    whole: list[Stage] = []
     for at, hook in enumerate(path.hooks):
         again = Hook.OUTPUT in path.hooks[:at] and hook in INBOUND
-        base = []
-        for ruleset in rulesets:
-            for table in ruleset.tables.values():
-                nat = table.name == "nat"
-                reasons = [u.reason for u in ruleset.unparsed if u.table == table.name]
-                chain = table.chains.get(hook.value.upper())
-                if chain is None and reasons and hook.value.upper() in BUILT_IN.get(table.name, ()):
-                    chain = Chain(name=hook.value.upper(), rules=(), default="ACCEPT")
-                if chain is None or (nat and (again or not conntrack)):
-                    continue
-                context = Context(hook, table.name, forwarded=path.forwarded, again=again)
-                priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)
-                stage = Stage(context, family.table_family, table, chain, nat, "; ".join(reasons))
-                base.append((priority, stage))
-        found += _settled([stage for _, stage in sorted(base, key=lambda item: item[0])])
-    return tuple(found) if not blind else (_nothing_known(family, path, blind), *found)
+        found = _at(hook, rulesets, conntrack=conntrack, forwarded=path.forwarded, again=again)
+        if chosen is not None:
+            whole += found[chosen.get(hook, 0) % len(found)]
+        else:
+            whole += found[0] if len(found) == 1 else [replace(s, blind=s.blind or UNORDERED) for s in found[0]]
+    return tuple(whole) if not blind else (_nothing_known(family, path, blind), *whole)
 
 
-def _settled(base: list[Stage]) -> list[Stage]:
-    """Blind the second of two nat chains that translate at one hook: which comes first, no listing shows."""
-    writers = [s for s in base if s.nat and any(r.target.nat for c in s.table.chains.values() for r in c.rules)]
-    if len(writers) < 2:
-        return base
-    why = "two nat tables translate at this hook, and no listing shows which one the kernel asks first"
-    return [replace(stage, blind=stage.blind or why) if stage is writers[0] else stage for stage in base]
+def count(hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool) -> int:
+    """Return how many orders of the base chains of a hook have to be tried."""
+    return len(_at(hook, rulesets, conntrack=conntrack, forwarded=False, again=False))
+
+
+def _at(
+    hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool, forwarded: bool, again: bool
+) -> list[tuple[Stage, ...]]:
+    """Return the orders of the base chains of a hook."""
+    base = [
+        stage
+        for ruleset in rulesets
+        for table in ruleset.tables.values()
+        for stage in _of_table(table, ruleset, hook, forwarded=forwarded, again=again)
+        if not stage.nat or (conntrack and not again)
+    ]
+    return orders_of(base)
+
+
+def _of_table(table: Table, ruleset: Ruleset, hook: Hook, *, forwarded: bool, again: bool) -> Iterator[Stage]:
+    """Yield the base chains of a table at a hook: iptables' by their name, nft's by what they say."""
+    if table.family:
+        for chain in table.chains.values():
+            if chain.hook == hook.value and chain.priority is not None:
+                yield _native(table, chain, hook, forwarded=forwarded, again=again)
+        return
+    name = hook.value.upper()
+    reasons = [u.reason for u in ruleset.unparsed if u.table == table.name]
+    chain_ = table.chains.get(name)
+    if chain_ is None and reasons and name in BUILT_IN.get(table.name, ()):
+        chain_ = Chain(name=name, rules=(), default="ACCEPT")
+    if chain_ is None:
+        return
+    nat = table.name == "nat"
+    priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)
+    context = Context(hook, table.name, forwarded=forwarded, again=again)
+    place = (priority, priority if nat else 0)
+    yield Stage(context, ruleset.family.table_family, table, chain_, nat, "; ".join(reasons), place)
+
+
+def _native(table: Table, chain: Chain, hook: Hook, *, forwarded: bool, again: bool) -> Stage:
+    """Return a base chain of nft. All nat chains run where nat does, by their own priorities (nf_nat_core.c)."""
+    assert chain.priority is not None
+    nat = chain.kind == "nat"
+    place = (NAT_PRIORITY[hook.value] if nat and hook.value in NAT_PRIORITY else chain.priority, chain.priority)
+    context = Context(hook, table.name, forwarded=forwarded, again=again, early=not nat and chain.priority < CONNTRACK)
+    blind = ""
+    if not nat and chain.priority == CONNTRACK and hook in {Hook.PREROUTING, Hook.OUTPUT} and not again:
+        blind = f"chain {chain.name} has conntrack's own priority, and no listing shows which of the two comes first"
+    return Stage(context, table.family, table, chain, nat, blind, place if nat else (place[0], 0))
 
 
 def _nothing_known(family: Family, path: Path, blind: Sequence[str]) -> Stage:
@@ -150,7 +185,7 @@ def tracks(rulesets: Sequence[Ruleset]) -> bool:
     return any(
         rule.target.act in {Act.CONNMARK, Act.NOTRACK}
         or rule.target.name in _NAT_TARGETS | {"CT", "CONNSECMARK", "SYNPROXY"}
-        or any(_asks_conntrack(match.test, match.module) for match in rule.matches)
+        or any(_asks_conntrack(test, match.module) for match in rule.matches for test in atoms(match.test))
         for ruleset in rulesets
         for rule in ruleset.rules()
     )

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import ICMP, ICMPV6, CtState, Family, Flow, Hook, Network, protocol_name
 from fwproof.ruleset.asks import Ranges
-from fwproof.semantics import route, spaces_turn
+from fwproof.semantics import order, route, spaces_turn
 from fwproof.semantics.boxes import Box, Space, Span, space_of
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.packet import PORTED
@@ -125,12 +125,15 @@ def walk_boxes(model: HostModel, hook: Hook, family: Family, start: Box) -> Iter
     What nat sends elsewhere is followed: the path of ``input`` is that of everything that is addressed to the host,
     also where nat sends it on, and that of ``forward`` leads through forward, whatever the packets were addressed to.
     """
-    make = model.chains(family, _PATHS[hook])
     decide = partial(spaces_turn.of, model.router(family), hook)
     away = hook is Hook.OUTPUT
-    stages = route.leaving(make, decide) if away else route.arriving(make, decide)
+    tried = model.orders(family, _PATHS[hook])
     try:
-        yield from Walker[Box](stages, traced=False, leaves=MOST_BOXES, steps=MOST_STEPS).walk(start)
+        for number, chosen in enumerate(tried):
+            make = model.chains(family, _PATHS[hook], chosen)
+            stages = route.leaving(make, decide) if away else route.arriving(make, decide)
+            walker = Walker[Box](stages, traced=False, leaves=MOST_BOXES, steps=MOST_STEPS)
+            yield from walker.walk(start, order.given(number, len(tried)))
     except TooLarge as limit:
         raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole: {limit}") from limit
 

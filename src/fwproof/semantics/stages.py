@@ -11,12 +11,19 @@ from fwproof.semantics.context import Context, Question
 
 S = TypeVar("S")
 
+PRIORITY = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+"""Priorities of the tables (netfilter_ipv4.h); nat differs by hook."""
+NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+CONNTRACK = -200
+"""The priority at which conntrack looks at a packet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One base chain of a route. ``blind`` is the reason why it cannot be read, where it cannot.
 
-    ``nat``: the chain sees only the first packet of a connection.
+    ``nat``: the chain sees only the first packet of a connection. ``priority`` is its place at the hook; nat
+    chains have one of their own among themselves behind it.
     """
 
     context: Context
@@ -25,6 +32,14 @@ class Stage:
     chain: Chain
     nat: bool = False
     blind: str = ""
+    priority: tuple[int, int] = (0, 0)
+
+    @property
+    def main(self) -> bool:
+        """Whether this is where a host's rules usually decide: iptables' filter table, or a chain at its place."""
+        if not self.chain.hook:
+            return self.table.name == "filter"
+        return self.chain.kind == "filter" and PRIORITY["mangle"] < self.priority[0] < PRIORITY["security"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,14 @@ class Leaf(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
+class _Accepted:
+    """The rule or default that let the subject pass, and whether it stands in the main chain."""
+
+    by: RuleRef
+    main: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _State(Generic[S]):
     stage: int
     frame: Frame
@@ -73,7 +81,7 @@ class _State(Generic[S]):
     subject: S
     choices: Link | None
     trace: Link | None
-    accepted: RuleRef | None
+    accepted: _Accepted | None
     calls: Link | None = None
     asked: str = ""
 
@@ -116,7 +124,7 @@ class Walker(Generic[S]):
             found = self._pending.pop()
 
     def _enter(
-        self, at: int, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
+        self, at: int, subject: S, choices: Link | None, trace: Link | None, accepted: _Accepted | None
     ) -> _State[S] | Leaf[S] | None:
         """Go to the next base chain that sees the packet, to a routing decision, or to the end of the way."""
         while at < len(self.route):
@@ -125,7 +133,7 @@ class Walker(Generic[S]):
                 break
             at += 1
         if at == len(self.route) or isinstance(here, Exit):
-            return Leaf(Decision.ACCEPT, accepted, subject, _items(choices), _items(trace))
+            return Leaf(Decision.ACCEPT, accepted.by if accepted else None, subject, _items(choices), _items(trace))
         if isinstance(here, Turn):
             return self._turn(here, subject, choices, trace, accepted)
         if here.blind:
@@ -134,7 +142,7 @@ class Walker(Generic[S]):
         return _State(at, frame, 0, subject, choices, trace, accepted)
 
     def _turn(
-        self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: RuleRef | None
+        self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: _Accepted | None
     ) -> _State[S] | Leaf[S] | None:
         found: list[_State[S] | Leaf[S] | None] = []
         for way in turn.decide(subject):
@@ -284,7 +292,7 @@ class Walker(Generic[S]):
         return self._accept(done, ref) if default == "ACCEPT" else self._leaf(done, Decision.DROP, ref, None, "")
 
     def _accept(self, state: _State[S], ref: RuleRef) -> _State[S] | Leaf[S] | None:
-        accepted = _decisive(state.accepted, ref)
+        accepted = _decisive(state.accepted, _Accepted(ref, self._stage(state).main))
         return self._enter(state.stage + 1, state.subject, state.choices, state.trace, accepted)
 
     def _leaf(
@@ -328,9 +336,9 @@ def _harmless(rule: Rule, index: int) -> bool:
     return quiet and not any(isinstance(match.test, Recent) for match in rule.matches[index + 1 :])
 
 
-def _decisive(before: RuleRef | None, now: RuleRef) -> RuleRef:
-    """Of several base chains that accept, name the filter table's, then a rule rather than a default."""
+def _decisive(before: _Accepted | None, now: _Accepted) -> _Accepted:
+    """Of several base chains that accept, name the main one, then a rule rather than a default."""
     if before is None:
         return now
-    old, new = ((ref.table == "filter", ref.rule is not None) for ref in (before, now))
+    old, new = ((each.main, each.by.rule is not None) for each in (before, now))
     return now if new >= old else before

@@ -106,25 +106,31 @@ def test_a_family_that_was_not_read_is_unknown():
 
 
 NATIVE = """{"nftables": [{"table": {"family": "inet", "name": "mine"}},
- {"chain": {"family": "inet", "table": "mine", "name": "in", "type": "filter", "hook": "input", "prio": 0}}]}"""
+ {"chain": {"family": "inet", "table": "mine", "name": "in", "type": "filter", "hook": "input", "prio": 1}},
+ {"rule": {"family": "inet", "table": "mine", "chain": "in", "expr": [{"match": {"op": "==",
+  "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}, {"drop": null}]}}]}"""
 MADE_BY_IPTABLES = """{"nftables": [{"table": {"family": "ip", "name": "filter"}},
  {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", "hook": "input", "prio": 0}},
- {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": []}}]}"""
+ {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": [{"xt": {"type": "match", "name": "x"}}]}}]}"""
 
 
-def test_native_nft_tables_make_every_answer_unknown():
-    for family, flow in ((Family.IPV4, tcp("10.0.5.7", 80)), (Family.IPV6, tcp("fd00::7", 80, "fd00:0:0:1::10"))):
-        seen = model(REPAIRED, nft_json=NATIVE)
-        assert seen.evaluate(flow).decision is Decision.UNKNOWN
-        assert "inet mine" in seen.blind[family][0]
+def test_native_nft_tables_decide_beside_those_of_iptables():
+    seen = model(REPAIRED, nft_json=NATIVE)
+    ruling = seen.evaluate(tcp("10.0.0.1", 22))
+    assert (ruling.decision, str(ruling.by)) == (Decision.DROP, "inet mine in rule 1: tcp dport 22 drop")
+    assert seen.evaluate(tcp("fd00::7", 22, "fd00:0:0:1::10")).by == ruling.by
+    assert model(REPAIRED).evaluate(tcp("10.0.0.1", 22)).decision is Decision.ACCEPT
 
 
 def test_tables_that_iptables_made_are_recognised_by_their_rules():
     flow = tcp("10.0.5.7", 80)
     one = filter_table("-A INPUT -j DROP")
-    assert model(one, nft_json=MADE_BY_IPTABLES).evaluate(flow).decision is Decision.DROP
-    two = filter_table("-A INPUT -p udp", "-A INPUT -j DROP")
-    assert model(two, nft_json=MADE_BY_IPTABLES).evaluate(flow).decision is Decision.UNKNOWN
+    seen = model(one, nft_json=MADE_BY_IPTABLES.replace('"prio": 0', '"prio": 0, "policy": "accept"'))
+    assert seen.evaluate(flow).by.text == "-A INPUT -j DROP"
+    assert len(seen.rules(Family.IPV4)) == 1
+    two = model(filter_table("-A INPUT -p udp", "-A INPUT -j DROP"), nft_json=MADE_BY_IPTABLES)
+    assert two.evaluate(flow).decision is Decision.ACCEPT  # as nft shows it, whatever iptables printed before
+    assert [rule.sort.value for rule in two.rules(Family.IPV4)] == ["oracle"]
 
 
 def test_legacy_and_nft_tables_both_count():

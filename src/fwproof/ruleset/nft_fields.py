@@ -1,0 +1,249 @@
+"""From the JSON of what nft loads (``payload``, ``meta``, ``ct``, ``fib`` …) to keys.
+
+A ValueError, KeyError or TypeError means "not understood", and makes the match opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family
+from fwproof.ruleset import nft_words as words
+from fwproof.ruleset.asks import Constant, Literal, Ranges, Within
+from fwproof.ruleset.nft import Json
+from fwproof.ruleset.nft_keys import (
+    TRACKED,
+    AddressKey,
+    Device,
+    Direction,
+    Fixed,
+    FlagKey,
+    Hidden,
+    Joined,
+    Key,
+    Kind,
+    Masked,
+    NextHeader,
+    Number,
+    Port,
+    Status,
+    Tuple,
+    Words,
+    bits_of,
+)  # fmt: skip
+from fwproof.ruleset.nft_text import expression
+from fwproof.ruleset.numbers import SERVICES, bits
+
+_STATES: Mapping[str | int, str] = {name.lower(): name for name in
+                                    ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")}  # fmt: skip
+_HIDDEN = {
+    "skuid": "owner", "skgid": "owner", "cpu": "cpu", "time": "time", "day": "time", "hour": "time",
+    "cgroup": "cgroup", "rtclassid": "routing", "iifgroup": "interface", "oifgroup": "interface",
+    "iiftype": "interface", "oiftype": "interface", "iifkind": "interface", "oifkind": "interface",
+    "sdif": "interface", "sdifname": "interface", "ibrname": "interface", "obrname": "interface",
+    "ibriport": "interface", "obriport": "interface", "priority": "priority", "secpath": "ipsec", "ipsec": "ipsec",
+    "nftrace": "trace", "random": "random", "prandom": "random",
+}  # fmt: skip
+"""Keys of ``meta`` that no header shows, by the kind of oracle that they are."""
+_PORTS = {"tcp": TCP, "udp": UDP, "sctp": 132, "dccp": 33, "udplite": 136}
+_TRANSPORTS = {**_PORTS, "icmp": ICMP, "icmpv6": ICMPV6, "igmp": 2, "ah": 51, "esp": 50, "comp": 108, "gre": 47}
+_PORTED: Ranges = tuple((number, number) for number in sorted(_PORTS.values()))
+NEVER: Literal = (Constant(value=False), False)
+ALWAYS: Literal = (Constant(value=True), False)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a rule stands: the packets' family that it is read for, and the family of its table."""
+
+    family: Family
+    table: str
+
+    def only(self, family: Family) -> Literal:
+        """Return the test that nft adds where a table sees both families."""
+        return ALWAYS if family is self.family else NEVER
+
+    def only_four(self) -> Literal:
+        """Return the test that a packet is IPv4."""
+        return self.only(Family.IPV4)
+
+
+def key_of(left: Json, scope: Scope) -> Key:
+    """Return the key of an expression."""
+    if not isinstance(left, dict) or len(left) != 1:
+        raise ValueError(left)
+    ((kind, body),) = left.items()
+    if kind == "concat":
+        return Joined(tuple(key_of(part, scope) for part in body))
+    if kind == "&":
+        return _masked(body, scope)
+    if kind in _HIDDEN_KINDS:
+        name, each = _HIDDEN_KINDS[kind]
+        return Hidden(name, expression(left), each or (kind == "numgen"))
+    return _KINDS[kind](body, scope)
+
+
+def _masked(body: Json, scope: Scope) -> Key:
+    first, mask = body
+    key = key_of(first, scope)
+    if isinstance(key, FlagKey):
+        return Masked(key.number, bits_of(key.number, mask), key.needs)
+    if isinstance(key, Number):
+        if key.field not in {"src", "dst", "mark", "connmark"}:
+            raise ValueError(body)
+        return Masked(key, bits_of(key, mask), key.needs)
+    if isinstance(key, Masked):
+        return Masked(key.number, key.mask & bits_of(key.number, mask), key.needs)
+    if isinstance(key, Hidden):
+        return replace(key, text=expression({"&": body}))
+    raise ValueError(body)
+
+
+def _payload(body: Json, scope: Scope) -> Key:
+    if "protocol" not in body:
+        return _raw(body)
+    protocol, name = body["protocol"], body["field"]
+    if protocol in {"ip", "ip6"}:
+        return _network(protocol, name, scope)
+    if protocol == "th":
+        return _any_port(name)
+    if protocol == "ether" and name == "saddr":
+        return Words("mac_src")
+    if protocol in {"ether", "vlan", "arp"}:
+        return Hidden("link", f"{protocol} {name}")
+    return _transport(protocol, name, scope)
+
+
+def _raw(body: Json) -> Key:
+    """Read ``@th,16,16`` as the port that it is; other bytes are an oracle."""
+    place = (body["base"], body["offset"], body["len"])
+    ports = {("th", 0, 16): "sport", ("th", 16, 16): "dport"}
+    return _any_port(ports[place]) if place in ports else Hidden("packet", expression({"payload": body}))
+
+
+def _any_port(name: str) -> Key:
+    if name not in {"sport", "dport"}:
+        raise ValueError(name)
+    return Port(name, Number(name, 16, SERVICES), Within("proto", _PORTED))
+
+
+def _every(offset: int, step: int, size: int) -> Callable[[int, int], Ranges]:
+    def spread(low: int, high: int) -> Ranges:
+        return ((low * step + offset, min(high, size) * step + step - 1 + offset),)
+
+    return spread
+
+
+def _low_bits(low: int, high: int) -> Ranges:
+    """Return the values of type * 256 + code for codes."""
+    return tuple((kind * 256 + low, kind * 256 + high) for kind in range(256))
+
+
+def _network(protocol: str, name: str, scope: Scope) -> Key:  # noqa: PLR0911 - one return for each field
+    four = protocol == "ip"
+    family = Family.IPV4 if four else Family.IPV6
+    needs = (scope.only(family),)
+    if name in {"saddr", "daddr"}:
+        return AddressKey("src" if name == "saddr" else "dst", bits(family), needs=needs)
+    if name == ("protocol" if four else "nexthdr"):
+        number = Number("proto", 8, words.PROTOCOL, needs)
+        return number if four else NextHeader(number, needs)
+    if name == ("ttl" if four else "hoplimit"):
+        return Number("ttl", 8, needs=needs)
+    if name == "length":
+        return Number("length", 16, needs=needs, spread=_every(0 if four else 40, 1, 65535))
+    if name == "dscp":
+        return Number("tos", 6, words.DSCP, needs, _every(0, 4, 63))
+    if name == "ecn":
+        return Masked(Number("tos", 8, words.ECN), 3, needs)
+    if name == "version":
+        return Fixed(frozenset({4 if family is scope.family else -1}))
+    return Hidden("packet", f"{protocol} {name}", needs=needs)
+
+
+def _transport(protocol: str, name: str, scope: Scope) -> Key:
+    number = _TRANSPORTS[protocol]
+    needs: tuple[Literal, ...] = ((Within("proto", ((number, number),)), False),)
+    if protocol in {"icmp", "icmpv6"} and scope.table not in {"ip", "ip6"}:
+        needs = (scope.only(Family.IPV4 if protocol == "icmp" else Family.IPV6), *needs)
+    if protocol in _PORTS and name in {"sport", "dport"}:
+        return Number(name, 16, SERVICES, needs)
+    if (protocol, name) == ("tcp", "flags"):
+        return FlagKey(Number("flags", 8, words.FLAGS), 0xFF, needs)
+    if protocol in {"icmp", "icmpv6"} and name in {"type", "code"}:
+        six = protocol == "icmpv6"
+        if name == "type":
+            return Number("icmp", 8, words.ICMPV6_TYPE if six else words.ICMP_TYPE, needs, _every(0, 256, 255))
+        return Number("icmp", 8, words.ICMPV6_CODE if six else words.ICMP_CODE, needs, _low_bits)
+    return Hidden("packet", f"{protocol} {name}", needs=needs)
+
+
+def _meta(body: Json, scope: Scope) -> Key:  # noqa: PLR0911 - one return for each key
+    name = body["key"]
+    four = scope.family is Family.IPV4
+    if name == "l4proto":
+        return Number("proto", 8, words.PROTOCOL)
+    if name == "nfproto":
+        return Fixed(frozenset({"ipv4", 2} if four else {"ipv6", 10}))
+    if name == "protocol":
+        return Fixed(frozenset({"ip", 0x0800} if four else {"ip6", 0x86DD}))
+    if name in {"iif", "iifname", "oif", "oifname"}:
+        return Device(name[:3])
+    if name in {"mark", "length"}:
+        return Number(name, 32)
+    if name == "pkttype":
+        return Words("pkttype", words.PKTTYPE)
+    return Hidden(_HIDDEN[name], expression({"meta": body}), each=name in {"random", "prandom"})
+
+
+def _ct(body: Json, scope: Scope) -> Key:
+    name, way = body["key"], body.get("dir")
+    if way is not None:
+        return _tuple(name, {"original": "orig", "reply": "repl"}[way], body, scope)
+    if name == "state":
+        return Words("ctstate", _STATES)
+    if name == "direction":
+        return Direction()
+    if name == "status":
+        return Status()
+    if name == "mark":
+        return Number("connmark", 32, needs=(TRACKED,))
+    if name not in {"expiration", "helper", "zone", "label", "bytes", "packets", "avgpkt", "id", "l3proto", "event",
+                    "secmark", "count"}:  # fmt: skip
+        raise ValueError(name)
+    return Hidden("conntrack", expression({"ct": body}), needs=(TRACKED,))
+
+
+def _tuple(name: str, way: str, body: Mapping[str, Json], scope: Scope) -> Key:
+    four = scope.family is Family.IPV4
+    head, _, tail = name.partition(" ")
+    if tail and head in {"ip", "ip6"}:
+        name = tail
+        if (head == "ip") is not four:
+            # nft asks conntrack for the other family's address, and the rule breaks off (nft_ct_get_eval)
+            return Hidden("conntrack", expression({"ct": body}), needs=(NEVER,))
+    if name in {"saddr", "daddr"}:
+        return Tuple(f"{way}_{'src' if name == 'saddr' else 'dst'}", AddressKey("", bits(scope.family)))
+    if name in {"proto-src", "proto-dst"}:
+        return Tuple(f"{way}_{'sport' if name == 'proto-src' else 'dport'}", Number("", 16, SERVICES))
+    return Hidden("conntrack", expression({"ct": body}), needs=(TRACKED,))
+
+
+def _fib(body: Json, scope: Scope) -> Key:
+    flags = body["flags"] if isinstance(body["flags"], list) else [body["flags"]]
+    if body["result"] == "type" and flags in (["saddr"], ["daddr"]):
+        return Kind("src" if flags == ["saddr"] else "dst", scope.family)
+    return Hidden("fib", expression({"fib": body}))
+
+
+_HIDDEN_KINDS = {
+    "exthdr": ("packet", False), "tcp option": ("packet", False), "ip option": ("packet", False),
+    "sctp chunk": ("packet", False), "dccp option": ("packet", False), "socket": ("socket", False),
+    "rt": ("routing", False), "osf": ("packet", False), "ipsec": ("ipsec", False), "numgen": ("numgen", True),
+    "jhash": ("hash", False), "symhash": ("hash", False),
+}  # fmt: skip
+"""Expressions that are oracles as a whole, with whether each visit has a value of its own."""
+_KINDS: dict[str, Callable[[Json, Scope], Key]] = {"payload": _payload, "meta": _meta, "ct": _ct, "fib": _fib}
+
+__all__ = ["ALWAYS", "NEVER", "Scope", "key_of"]

@@ -1,0 +1,280 @@
+"""From the statements of a rule to what they do, in order: conditions, deeds, and choices between deeds.
+
+A statement that is not understood becomes a deed that is unknown, with the reason: nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fwproof.flow import TCP, Family
+from fwproof.ruleset import nft_words as words
+from fwproof.ruleset.asks import ConnLimit, Literal, Oracle, Test, Within
+from fwproof.ruleset.model import Act, Match, Target
+from fwproof.ruleset.nft import Json
+from fwproof.ruleset.nft_fields import key_of
+from fwproof.ruleset.nft_keys import TRACKED
+from fwproof.ruleset.nft_marks import mark_deeds
+from fwproof.ruleset.nft_match import MISREAD, Surroundings, as_matches, is_rest, match_of
+from fwproof.ruleset.nft_meters import limit_test, meter_conditions
+from fwproof.ruleset.nft_nat import nat_target
+from fwproof.ruleset.nft_text import expression, statement_text
+from fwproof.ruleset.targets import target_of
+from fwproof.ruleset.words import Instance, Option
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Conditions: where one of them does not hold, the rule is over for the packet."""
+
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Something that is done, or a verdict."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """The first of several options whose conditions hold; where none does, the rule is over."""
+
+    options: tuple[tuple[tuple[Match, ...], Target], ...]
+
+
+Item = When | Do | Choose
+ENDING = frozenset({Act.ACCEPT, Act.DROP, Act.REJECT, Act.RETURN, Act.GOTO, Act.ELSEWHERE, Act.UNKNOWN, Act.SOURCE_NAT,
+                    Act.DESTINATION_NAT})  # fmt: skip
+"""Acts after which the packet does not come back to the chain."""
+
+_QUIET = frozenset({
+    "counter", "last", "dup", "ct helper", "ct timeout", "ct expectation", "secmark", "comment", "objref", "reset",
+})  # fmt: skip
+"""Statements that change nothing that a table looks at."""
+_UNSEEN = {"priority", "nftrace", "cgroup", "secmark", "label", "event", "zone", "helper"}
+_REWRITTEN = {
+    ("ip", "ttl"): "ttl", ("ip6", "hoplimit"): "ttl", ("ip", "dscp"): "tos", ("ip6", "dscp"): "tos",
+    ("ip", "ecn"): "tos", ("ip6", "ecn"): "tos", ("tcp", "sport"): "sport", ("tcp", "dport"): "dport",
+    ("udp", "sport"): "sport",
+    ("udp", "dport"): "dport", ("th", "sport"): "sport", ("th", "dport"): "dport",
+}  # fmt: skip
+
+
+def items_of(statements: Sequence[Json], around: Surroundings, chains: Collection[str]) -> list[Item]:
+    """Return what the statements of a rule do, in order."""
+    return [item for statement in statements for item in _items(statement, around, chains)]
+
+
+def _items(statement: Json, around: Surroundings, chains: Collection[str]) -> list[Item]:
+    text = statement_text(statement)
+    try:
+        ((kind, body),) = statement.items()
+        return _read(kind, body, around, chains)
+    except MISREAD:
+        return [unknown(text)]
+
+
+def unknown(text: str) -> Do:
+    """Return a deed that is not understood."""
+    reason = f"{text} is not understood"
+    return Do(Target(act=Act.UNKNOWN, name="nft", text=text, reason=reason))
+
+
+def _read(  # noqa: PLR0911 - one return for each kind of statement
+    kind: str, body: Json, around: Surroundings, chains: Collection[str]
+) -> list[Item]:
+    text = statement_text({kind: body})
+    if kind in _QUIET:
+        return []
+    if kind == "match":
+        return [When(tuple(match_of(body, around)))]
+    if kind == "xt" and body["type"] == "match":
+        # nft does not print what it asks, so no two of them are known to be one question
+        return [When((_as_match(Oracle("xt", f"{text} (nft does not print the rest)", each=True), text),))]
+    if kind == "vmap":
+        return _choice(body, around, text, lambda verdict: verdict_target(verdict, chains))
+    if kind in _CONDITIONS:
+        return [When(tuple(_CONDITIONS[kind](body, text, around)))]
+    if kind == "mangle":
+        return _mangle(body, around, text)
+    if kind in {"snat", "dnat", "masquerade", "redirect"}:
+        return _nat(kind, body or {}, around, text)
+    if kind == "reject":
+        return _reject(body or {}, around, text)
+    return [Do(verdict_target({kind: body}, chains))]
+
+
+def verdict_target(verdict: Json, chains: Collection[str]) -> Target:  # noqa: PLR0911 - one return for each kind
+    """Return the target of a verdict, a log or whatever ends or accompanies a rule; ValueError if it is no such."""
+    ((kind, body),) = verdict.items()
+    text = statement_text(verdict)
+    if kind in {"jump", "goto"}:
+        name = body["target"]
+        if name not in chains:
+            reason = f"{text}: its table has no such chain"
+            return Target(act=Act.UNKNOWN, name="nft", text=text, reason=reason)
+        return Target(act=Act.JUMP if kind == "jump" else Act.GOTO, name=name, text=text, chain=name)
+    plain = {"accept": Act.ACCEPT, "drop": Act.DROP, "return": Act.RETURN, "continue": Act.NOTHING,
+             "notrack": Act.NOTRACK}  # fmt: skip
+    if kind in plain:
+        return Target(act=plain[kind], name=kind, text=text)
+    if kind == "log":
+        return _log(body or {}, text)
+    if kind == "flow":
+        return Target(act=Act.CHANGE, name="flow", text=text)
+    if kind == "xt":
+        return _compat(body or {}, text)
+    elsewhere = {
+        "queue": ("NFQUEUE", "asks a program on the host"), "tproxy": ("TPROXY", "hands the packet to a local proxy"),
+        "synproxy": ("SYNPROXY", "answers for the server"), "fwd": ("fwd", "sends the packet out without routing"),
+    }  # fmt: skip
+    name, words_ = elsewhere[kind]
+    return Target(act=Act.ELSEWHERE, name=name, text=text, reason=f"{kind} {words_}")
+
+
+def _log(body: Mapping[str, Json], text: str) -> Target:
+    prefix, group = body.get("prefix", ""), body.get("group")
+    if group is None:
+        found = target_of(_instance("LOG", {"--log-prefix": prefix}), goto=False, chains=(), family=Family.IPV4)
+    else:
+        options = {"--nflog-prefix": prefix, "--nflog-group": str(group)}
+        found = target_of(_instance("NFLOG", options), goto=False, chains=(), family=Family.IPV4)
+    return replace(found, text=text)
+
+
+def _compat(body: Mapping[str, Json], text: str) -> Target:
+    """Read a target of iptables by its name only: nft does not print its options (xt compat expressions)."""
+    name = body["name"]
+    if body.get("type") != "target" or name in {"DNAT", "SNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT"}:
+        raise ValueError(text)
+    found = target_of(_instance(name, {}), goto=False, chains=(), family=Family.IPV4)
+    return replace(found, text=text)
+
+
+def _instance(name: str, options: Mapping[str, str]) -> Instance:
+    return Instance(name, [Option(option, (value,)) for option, value in options.items()])
+
+
+def _choice(body: Mapping[str, Json], around: Surroundings, text: str, target: Callable[[Json], Target]) -> list[Item]:
+    """Read a map: one option for each distinct value, and the catch-all element last."""
+    data, left = body["data"], body["key"]
+    if isinstance(data, str) and data.startswith("@"):
+        named = around.stable(data[1:])
+        if named is None:
+            return [unknown(f"{text}, whose elements are not known")]
+        elements: Sequence[Json] = named.elements
+    else:
+        elements = data["set"] if isinstance(data["set"], list) else [data["set"]]
+    key = key_of(left, around.scope)
+    groups: dict[str, list[tuple[Json, Json]]] = {}
+    for name, value in elements:
+        groups.setdefault("*" if is_rest(name) else repr(value), []).append((name, value))
+    rest = groups.pop("*", None)
+    options = []
+    for pairs in groups.values():
+        test = key.among([name for name, _ in pairs])
+        asked = f"{expression(left)} {expression({'set': [name for name, _ in pairs]})}"
+        options.append((tuple(as_matches([(test, False)], asked, left)), target(pairs[0][1])))
+    if rest is not None:
+        options.append(((), target(rest[0][1])))
+    return [*_needs(key.needs, text, left), Choose(tuple(options))]
+
+
+def _needs(needs: Sequence[Literal], text: str, left: Json) -> list[Item]:
+    return [When(tuple(as_matches(needs, f"what {text} needs", left)))] if needs else []
+
+
+def _mangle(body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
+    ((kind, what),) = body["key"].items()
+    value = body["value"]
+    if kind in {"meta", "ct"} and what["key"] == "mark":
+        if isinstance(value, dict) and set(value) == {"map"}:
+            return _choice(value["map"], around, text, lambda each: _one(mark_deeds(kind, each, text)))
+        found = mark_deeds(kind, value, text)
+        loads = [match for target in found if target.mark and target.mark[0] == "restore" for match in _tracked(text)]
+        return [*([When(tuple(loads))] if loads else []), *(Do(target) for target in found)]
+    if kind == "payload" and "protocol" in what:
+        field = _REWRITTEN.get((what["protocol"], what["field"]))
+        needs = key_of(body["key"], around.scope).needs
+        if field is not None:
+            return [*_needs(needs, text, body["key"]), Do(_change(text, field))]
+        if what["protocol"] in {"ether", "vlan"}:
+            return []
+    if kind == "tcp option" or (kind in {"meta", "ct"} and what["key"] in _UNSEEN):
+        return []
+    raise ValueError(text)
+
+
+def _one(targets: Sequence[Target]) -> Target:
+    (target,) = targets
+    return target
+
+
+def _tracked(text: str) -> list[Match]:
+    return as_matches([TRACKED], f"what {text} needs", {"ct": {}})
+
+
+def _change(text: str, field: str) -> Target:
+    return Target(act=Act.CHANGE, name="nft", text=text, changes=(field,))
+
+
+def _nat(kind: str, body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
+    family = around.scope.family
+    head: list[Item] = []
+    if "family" in body and body["family"] != family.table_family:
+        head = _needs([around.scope.only(Family.IPV4 if body["family"] == "ip" else Family.IPV6)], text, {"ct": {}})
+    for part in ("addr", "port"):
+        value = body.get(part)
+        if isinstance(value, dict) and set(value) == {"map"}:
+            return head + _choice(
+                value["map"], around, text,
+                lambda each, part=part: nat_target(kind, {**body, part: each}, family, text),  # type: ignore[misc]
+            )  # fmt: skip
+    return head or [Do(nat_target(kind, body, family, text))]
+
+
+def _reject(body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
+    family = around.scope.family
+    kind, name = body.get("type"), body.get("expr", "port-unreachable")
+    four = family is Family.IPV4
+    head: list[Item] = []
+    if kind == "tcp reset":
+        head, answer = _needs([(Within("proto", ((TCP, TCP),)), False)], text, ""), "tcp-reset"
+    else:
+        if kind in {None, "icmpx"}:
+            kind, name = ("icmp" if four else "icmpv6"), words.ICMPX[name][not four]
+        head = _needs([around.scope.only(Family.IPV4 if kind == "icmp" else Family.IPV6)], text, "")
+        answer = words.REJECT[kind][name]
+    return [*head, Do(Target(act=Act.REJECT, name="reject", text=text, reject_with=answer))]
+
+
+def _as_match(test: Test, text: str, *, negated: bool = False, module: str = "nft") -> Match:
+    return Match(module=module, text=text, test=test, negated=negated)
+
+
+def _limit(body: Json, text: str, _around: Surroundings) -> list[Match]:
+    if not isinstance(body, Mapping):
+        return [_as_match(Oracle("limit", f"limit object {body}", each=True), text)]
+    return [_as_match(limit_test(body), text, negated=bool(body.get("inv")))]
+
+
+def _quota(body: Json, text: str, _around: Surroundings) -> list[Match]:
+    name = f"quota object {body}" if not isinstance(body, Mapping) else text
+    return [_as_match(Oracle("quota", name, each=True), text)]
+
+
+def _count(body: Json, text: str, _around: Surroundings) -> list[Match]:
+    test = ConnLimit(above=bool(body.get("inv")), limit=int(body["val"]), mask=0, side="src")
+    return [_as_match(test, text, module="connlimit")]
+
+
+def _dynamic(body: Json, text: str, around: Surroundings) -> list[Match]:
+    return meter_conditions(body, text, around)
+
+
+_CONDITIONS: dict[str, Callable[[Json, str, Surroundings], list[Match]]] = {
+    "limit": _limit, "quota": _quota, "ct count": _count, "set": _dynamic, "map": _dynamic, "meter": _dynamic,
+}  # fmt: skip

@@ -1,0 +1,150 @@
+"""The tables of an :class:`~fwproof.ruleset.nft.NftDocument` as a Ruleset of one address family.
+
+Tables of ``inet`` are in both families' rulesets. A netdev chain sees packets before every other (ingress) or after
+(egress), and is read as a chain of those hooks. Tables of ``arp`` and ``bridge`` see frames, not routed packets:
+they are named in the comments and not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from fwproof.decision import RuleRef
+from fwproof.flow import Family
+from fwproof.ruleset.asks import AnyOf, Conntrack, Interface, Oracle, Sort
+from fwproof.ruleset.model import Act, Chain, Honesty, Match, Rule, Ruleset, Table, Target, Unparsed
+from fwproof.ruleset.nft import Json, Key, NftChain, NftDocument, NftTable
+from fwproof.ruleset.nft_chains import counters_of, lower
+from fwproof.ruleset.nft_fields import Scope
+from fwproof.ruleset.nft_match import Surroundings
+
+HOOKS = frozenset({"prerouting", "input", "forward", "output", "postrouting"})
+FIRST, LAST = -(1 << 40), 1 << 40
+"""Priorities before and after every other: those of netdev chains among the hooks of routed packets."""
+_FRAMES = frozenset({"arp", "bridge"})
+
+
+def ruleset_of(document: NftDocument, family: Family, source: str, leave: Collection[Key] = ()) -> Ruleset:
+    """Return the tables that packets of a family meet, without those of ``leave``."""
+    unparsed = list(document.unparsed)
+    comments = [_comment(table) for table in document.tables.values() if table.family in _FRAMES]
+    tables = {}
+    for key, table in document.tables.items():
+        if key in leave or table.family not in {family.table_family, "inet", "netdev"} or table.dormant:
+            continue
+        name = f"{table.family} {table.name}"
+        if table.doubt and any(chain.hook for chain in table.chains.values()):
+            unparsed.append(Unparsed(0, name, f"nft table {name}: {table.doubt}"))
+        tables[name], odd = _table(table, family)
+        unparsed += odd
+    ruleset = Ruleset(
+        family=family, source=source, tables=tables, unparsed=tuple(unparsed), comments=tuple(comments), backend="nft",
+        lines=document.objects,
+    )  # fmt: skip
+    return replace(ruleset, honesty=_honesty(ruleset))
+
+
+def _comment(table: NftTable) -> str:
+    rules = sum(len(chain.rules) for chain in table.chains.values())
+    return f"nft table {table.family} {table.name} ({rules} rules) sees frames, not routed packets: it is not asked"
+
+
+def _honesty(ruleset: Ruleset) -> Honesty:
+    """Count the rules of nft, each by the least understood of the rules that it became."""
+    worst: dict[object, Sort] = {}
+    order = [Sort.EXACT, Sort.ORACLE, Sort.OPAQUE]
+    for rule in ruleset.rules():
+        key = (rule.ref.family, rule.ref.table, rule.ref.chain, rule.ref.rule)
+        worst[key] = max(worst.get(key, Sort.EXACT), rule.sort, key=order.index)
+    sorts = list(worst.values())
+    return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(ruleset.unparsed))
+
+
+def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:
+    around = Surroundings(Scope(family, table.family), table.sets, filled_by(table))
+    chains: dict[str, Chain] = {}
+    odd: list[Unparsed] = []
+    for chain in table.chains.values():
+        found = lower(chain, (table.family, table.name), around, table.chains)
+        found = _counted(chain, found)
+        if table.family == "netdev":
+            found[chain.name] = [_on_device(chain, rule) for rule in found[chain.name]]
+        chains[chain.name] = _base(chain, found.pop(chain.name), table)
+        chains |= {name: Chain(name=name, rules=tuple(rules)) for name, rules in found.items()}
+        if chain.hook and not chains[chain.name].hook:
+            reason = f"nft chain {table.family} {table.name} {chain.name}: its hook {chain.hook} is not known"
+            odd.append(Unparsed(0, chain.name, reason))
+    chains |= _offloaded(table, chains.values())
+    return Table(name=table.name, chains=chains, family=table.family), odd
+
+
+def _base(chain: NftChain, rules: Iterable[Rule], table: NftTable) -> Chain:
+    """Return a chain with its hook; a netdev chain passes by default what other devices bring."""
+    places = {"ingress": ("prerouting", FIRST), "egress": ("postrouting", LAST)}
+    hook, priority = (chain.hook, chain.priority) if chain.hook in HOOKS else places.get(chain.hook, ("", 0))
+    default, kept = chain.default, tuple(rules)
+    if table.family == "netdev" and default == "DROP":
+        default, kept = "ACCEPT", (*kept, _device_default(chain, table))
+    return Chain(name=chain.name, rules=kept, default=default, hook=hook, priority=priority, kind=chain.kind)
+
+
+def _device_default(chain: NftChain, table: NftTable) -> Rule:
+    ref = RuleRef(family=table.family, table=table.name, chain=chain.name, rule=None, text="DROP")
+    rule = Rule(ref=ref, matches=(), target=Target(act=Act.DROP, name="drop", text="drop"), line=0)
+    return _on_device(chain, rule)
+
+
+def _on_device(chain: NftChain, rule: Rule) -> Rule:
+    field = "iif" if chain.hook == "ingress" else "oif"
+    if chain.devices is None:
+        test = Oracle("netdev", f"the packet passes the device of netdev chain {chain.name} (not listed)")
+        match = Match(module="nft", text="the chain's device", test=test)
+    else:
+        names = tuple(((Interface(field, name), False),) for name in chain.devices)
+        match = Match(module="nft", text=f"device {', '.join(chain.devices)}", test=AnyOf(names, field))
+    return replace(rule, matches=(match, *rule.matches))
+
+
+def _counted(chain: NftChain, found: Mapping[str, list[Rule]]) -> dict[str, list[Rule]]:
+    counters = {number: counters_of(rule) for number, rule in enumerate(chain.rules, 1)}
+    return {
+        name: [replace(rule, counters=counters.get(rule.ref.rule or 0)) for rule in rules]
+        for name, rules in found.items()
+    }
+
+
+def filled_by(table: NftTable) -> frozenset[str]:
+    """Return the sets and maps whose elements rules of the table add or remove."""
+    names = set()
+    for chain in table.chains.values():
+        for rule in chain.rules:
+            for statement in rule.statements:
+                names |= _filled(statement)
+    return frozenset(names)
+
+
+def _filled(statement: Json) -> set[str]:
+    if not isinstance(statement, dict):
+        return set()
+    found = set()
+    for kind in ("set", "map"):
+        body = statement.get(kind)
+        if isinstance(body, dict):
+            found |= {str(body[each]).removeprefix("@") for each in ("set", "map") if each in body}
+    return found
+
+
+def _offloaded(table: NftTable, chains: Iterable[Chain]) -> dict[str, Chain]:
+    """Return a chain for what a flowtable carries past every other chain: established, forwarded connections."""
+    rule = next((r for c in chains for r in c.rules if r.target.name == "flow" and r.target.act is Act.CHANGE), None)
+    if rule is None:
+        return {}
+    reason = "a flowtable may carry the connection past the rules"
+    asked = Match(module="nft", text="the flowtable has it", test=Oracle("flowtable", f"{reason}: {rule.target.text}"))
+    state = Conntrack(frozenset({"ESTABLISHED"}), states_negated=False, direction=None, rest="")
+    matches = (Match(module="conntrack", text="established", test=state), asked)
+    target = Target(act=Act.ELSEWHERE, name="flowtable", text=rule.target.text, reason=reason)
+    beginning = Rule(ref=rule.ref, matches=matches, target=target, line=rule.line)
+    name = f"flowtable of {table.name}"
+    return {name: Chain(name=name, rules=(beginning,), default="ACCEPT", hook="forward", priority=FIRST, kind="filter")}
