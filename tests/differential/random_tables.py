@@ -179,11 +179,31 @@ class Tables:
     def _tables(self):
         hooks = ["OUTPUT"] if self.outward else ["PREROUTING", "INPUT", "FORWARD"]
         lines = self._table("raw", hooks[:1], 2)
-        lines += self._table("mangle", hooks, 3)
+        marks, matches = self._marks(hooks)
+        lines += _first(self._table("mangle", hooks, 3), marks)
         # makes the kernel track connections whatever else is drawn
         lines = [*lines[:-1], "-A POSTROUTING -m conntrack --ctstate NEW", "COMMIT"]
-        lines += self._table("filter", hooks[-2:], 7)
+        lines += _first(self._table("filter", hooks[-2:], 7), matches)
         return "\n".join(lines) + "\n"
+
+    def _marks(self, hooks):
+        """Return rules that write parts of a mark over one another, and rules that see what has come of it."""
+        rng = self.rng
+        if rng.random() < 0.4:
+            return [], []
+        before, (value, mask) = rng.choice([1, 4, 5, 9]), rng.choice([(2, 2), (2, 6), (0, 1), (3, 0), (8, 9)])
+        after = (before & ~mask) ^ value
+        marks = [f"-A {hooks[0]} -j MARK --set-xmark {before:#x}/0xffffffff",
+                 f"-A {hooks[0]} {rng.choice(['', '-p tcp'])} -j MARK --set-xmark {value:#x}/{mask:#x}"]  # fmt: skip
+        seen = [f"{after:#x}", f"{before:#x}", f"{after:#x}/{mask:#x}", f"{value:#x}"]
+        return marks, [f"-A {hook} -m mark --mark {rng.choice(seen)} {rng.choice(['', '', '-j ACCEPT', '-j DROP'])}"
+                       for hook in hooks[-2:] for _ in range(2)]  # fmt: skip
+
+
+def _first(lines, rules):
+    """Put rules before all others of a table."""
+    at = next((at for at, line in enumerate(lines) if line.startswith(("-A", "COMMIT"))), len(lines))
+    return [*lines[:at], *rules, *lines[at:]]
 
 
 def new_flow(rng, version, way, port):

@@ -64,7 +64,7 @@ class Chooser:
         )  # fmt: skip
 
     def rank(self, box: Box) -> int:
-        """Return how ordinary the packets of a box can be: at how many ends an address that is liked best, and how they come in."""
+        """Return how ordinary a box can be: at how many ends is an address that is liked, and how packets come in."""
         near, found = self._near(box), 0
         for field in ("src", "dst"):
             atoms = (bisect_right(box.space.cuts[field], value) - 1 for value in self._tries(box, field, near))
