@@ -15,8 +15,10 @@ from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Family
 from fwproof.ruleset.asks import (
     AddressType,
+    AnyOf,
     Bits,
     Conntrack,
+    ConnTuple,
     Constant,
     EitherPort,
     Fragment,
@@ -29,6 +31,7 @@ from fwproof.ruleset.asks import (
     Recent,
     Test,
     Within,
+    atoms,
 )  # fmt: skip
 from fwproof.ruleset.model import Act, Match, Rule, Target
 from fwproof.ruleset.numbers import bits
@@ -90,7 +93,7 @@ def fields_for(
     local: Iterable[Addresses],
 ) -> dict[str, Field]:
     """Return the fields that the rules, the question and the host's addresses cut."""
-    tests = [match.test for rule in rules for match in rule.matches]
+    tests = [atom for rule in rules for match in rule.matches for atom in atoms(match.test)]
     kinds = any(isinstance(test, AddressType) for test in tests)
     cuts = [cut for each in local for cut in special(each, family)] if kinds else []
     known = [(field, ((cut, cut),)) for field in ("src", "dst") for cut in cuts]
@@ -129,10 +132,9 @@ def special(addresses: Addresses, family: Family) -> list[int]:
 def touches_of(rule: Rule, *, visited: bool, changed: frozenset[str]) -> Touches:
     """Return what a rule reads or writes beside the header; ``changed`` are the fields that some target changes."""
     found: set[str] = set()
-    for match in rule.matches:
-        test = match.test
+    for test in (atom for match in rule.matches for atom in atoms(match.test)):
         field = getattr(test, "field", "")
-        if isinstance(test, Conntrack) or field == "ctstate":
+        if isinstance(test, Conntrack | ConnTuple) or field == "ctstate":
             found.add(CT)
         if field in MARKS:
             found |= {field, CT} if field == CONNMARK else {field}
@@ -170,6 +172,11 @@ class Asker:
     def holds(self, match: Match, context: Context, config: Config, key: str) -> Set:
         """Return the packets for which a match holds; ``key`` names the question of a rule and a visit of it."""
         test, negated = settle(match, config.state, config.direction, context)
+        return self._settled(test, config, key, negated=negated)
+
+    def _settled(self, test: Test, config: Config, key: str, *, negated: bool) -> Set:
+        if isinstance(test, AnyOf):
+            return self._any_of(test, config, key, negated=negated)
         field = getattr(test, "field", "")
         if field in MARKS and isinstance(test, Bits | Within):
             return self._mark(test, config, negated=negated)
@@ -186,6 +193,28 @@ class Asker:
         if known not in self._known:
             self._known[known] = self._exact(test, negated=negated)
         return self._known[known]
+
+    def _any_of(self, test: AnyOf, config: Config, key: str, *, negated: bool) -> Set:
+        """Unite the products; what the packet lacks is lacking to the whole."""
+        fields = {getattr(atom, "field", "") for atom in atoms(test)}
+        plain = not fields & {*MARKS, *dict(config.unknown)} and not any(
+            isinstance(atom, Rate) or (isinstance(atom, Oracle) and atom.each) for atom in atoms(test))  # fmt: skip
+        known = (test, negated)
+        if plain and known in self._known:
+            return self._known[known]
+        products = []
+        for product in test.products:
+            held = self.sets.all
+            for part, turned in product:
+                held = self._settled(part, config, f"{key} {part}", negated=turned) & held
+            products.append(held)
+        has = self.sets.all
+        if "fragment" in self.sets.fields and fields & {"sport", "dport", "icmp", "flags"}:
+            has = self.sets.words("fragment", lambda word: word == "no")
+        found = has & self._turn(self.sets.union(products), negated)
+        if plain:
+            self._known[known] = found
+        return found
 
     def _turn(self, some: Set, negated: bool) -> Set:  # noqa: FBT001 - the negation of a match
         return ~some if negated else some
