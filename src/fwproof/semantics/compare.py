@@ -11,10 +11,13 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 
 from fwproof.ruleset.asks import Constant
-from fwproof.ruleset.model import Chain, Rule, Ruleset
+from fwproof.ruleset.model import Act, Chain, Rule, Ruleset
 
 FAIL2BAN = ("f2b-*",)
 """Chains that fail2ban makes and fills while it runs; they are not part of what is saved."""
+
+_BY_TEXT = frozenset({Act.CHANGE, Act.ELSEWHERE, Act.UNKNOWN})
+"""Acts whose options are nowhere but in the text of the target."""
 
 _Meaning = tuple[object, ...]
 
@@ -71,7 +74,8 @@ def _meaning(rule: Rule) -> _Meaning:
     target = rule.target
     return (
         asked, target.act, target.name if target.act.value not in {"jump", "goto"} else "", target.chain,
-        target.reject_with, target.prefix, target.group, target.mark, target.changes, target.reason,
+        target.reject_with, target.prefix, target.group, target.mark, target.changes, target.nat, target.reason,
+        target.text if target.act in _BY_TEXT else "",
     )  # fmt: skip
 
 

@@ -38,6 +38,10 @@ _BEYOND = {
 """Destinations that a witness takes where it has the choice and the packet is not for the host."""
 
 
+_FEW = 8
+"""Atoms of sources that are looked at one by one, to see whether there is an ordinary one among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chooser:
     """Chooses values for the packets of one hook of a host."""
@@ -69,8 +73,16 @@ class Chooser:
         for field in ("src", "dst"):
             atoms = (bisect_right(box.space.cuts[field], value) - 1 for value in self._tries(box, field, near))
             found += any(box.get(field) >> atom & 1 for atom in atoms)
+        found += not (box.get("src").bit_count() <= _FEW and self._strange(box))
         names, usual = box.space.names["iif"], self._usual(box.space.family)
         return 2 * found + (box.get("iif") >> names.index(usual) & 1 if usual in names else 0)
+
+    def _strange(self, box: Box) -> bool:
+        """Whether the source can be nothing but odd, or the host's own where it comes from elsewhere."""
+        family = box.space.family
+        own = () if self.hook is Hook.OUTPUT else self._own(family)
+        odd = [_span(text) for text in _ODD[family]] + [(value, value) for value in own]
+        return not _minus(box.space.spans("src", box.get("src")), odd)
 
     def _usual(self, family: Family) -> str:
         """Return the interface that most packets come in by: the one that leads to anywhere."""

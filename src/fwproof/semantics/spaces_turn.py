@@ -29,13 +29,13 @@ def of(router: Router, hook: Hook, places: Places) -> Turn:
         if hook is Hook.OUTPUT:
             yield Way(replace(box, unknown=box.unknown | {"oif"}), places.away)
             return
-        own = _own(box, router)
         question = Question(f"own {box.moved}", "whether the address that nat writes is the host's own")
-        if own is not False and hook is Hook.INPUT:
-            yield Way(box, places.here, given=((question, True),) if own is None else ())
-        asked = box if hook is Hook.FORWARD else _to_host(box, router)
-        if own is not True and asked is not None:
-            yield Way(_leaving(asked, router), places.away, given=((question, False),) if own is None else ())
+        for part, own in _parts(box, router):
+            if own is not False and hook is Hook.INPUT:
+                yield Way(part, places.here, given=((question, True),) if own is None else ())
+            asked = part if hook is Hook.FORWARD else _to_host(part, router)
+            if own is not True and asked is not None:
+                yield Way(_leaving(asked, router), places.away, given=((question, False),) if own is None else ())
 
     return Turn(router.family.table_family, decide)
 
@@ -45,18 +45,19 @@ def _new(box: Box) -> IPv4Address | IPv6Address | None:
     return None if value is None else (IPv4Address if box.space.family is Family.IPV4 else IPv6Address)(value)
 
 
-def _own(box: Box, router: Router) -> bool | None:
-    """Return whether nat sends the packets to the host itself, None where that is not known."""
+def _parts(box: Box, router: Router) -> Iterator[tuple[Box, bool | None]]:
+    """Divide packets by whether they are for the host itself now, None where that is not known."""
     new = _new(box)
-    if box.own_dst:
-        return True
-    if new is not None:
-        return router.is_own(new)
-    if "dst" in box.unknown or router.addresses is None:
-        return None
-    # only the port is written: the destination is the one that the packets came with
-    mine = box.space.mask("dst", kinds.own(router.addresses, router.family))
-    return True if box.get("dst") & mine == box.get("dst") else False if not box.get("dst") & mine else None
+    if box.own_dst or new is not None:
+        yield box, True if box.own_dst or new is None else router.is_own(new)
+    elif "dst" in box.unknown or router.addresses is None:
+        yield box, None
+    else:  # only the port is written: the destination is the one that the packets came with
+        mine = box.space.mask("dst", kinds.own(router.addresses, router.family))
+        for mask, own in ((mine, True), (~mine, False)):
+            part = box.only("dst", mask)
+            if part is not None:
+                yield part, own
 
 
 def _to_host(box: Box, router: Router) -> Box | None:

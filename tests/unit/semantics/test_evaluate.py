@@ -8,7 +8,7 @@ import pytest
 
 from fwproof.decision import Decision
 from fwproof.flow import CtState, Family, Flow
-from fwproof.semantics.model import HostModel
+from fwproof.semantics.model import HostModel, NotSettled
 
 from .tables import ADDRESSES, PUBLISHED, REPAIRED, filter_table
 
@@ -176,3 +176,12 @@ def test_limiters_logs_and_bursts():
         "limit 10/sec burst 20",
     )
     assert published.logs(tcp("10.0.0.10", 443, "192.0.2.1")) == ()
+
+
+def test_limits_and_logs_that_cannot_be_told_are_not_none():
+    flow = tcp("10.0.5.7", 80)
+    entangled = filter_table(*(f"-A INPUT -m odd{n} --x -j MARK --set-xmark {n}/0xff" for n in range(40)))
+    for text, why in ((entangled, "combinations"), (filter_table("-A INPUT -j ODD"), "ODD")):
+        for ask in (model(text).limiters, model(text).logs):
+            with pytest.raises(NotSettled, match=why):
+                ask(flow)
