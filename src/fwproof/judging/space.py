@@ -94,6 +94,8 @@ def refusal_cause(by: RuleRef | None) -> str:
     """Return the root cause of packets that should pass and are refused."""
     if by is None:
         return "refused, and no rule says why"
+    if by.table == "routing":
+        return f"the host's own routing refuses what the policy allows: {by.text}"
     if by.rule is None:
         return f"{by.family} {by.chain} refuses what the policy allows: no rule accepts it, and its policy is {by.text}"
     return f"{by.family} {by.chain} refuses what the policy allows, by {by}"
@@ -144,7 +146,8 @@ def _own_rules(check: Check, facts: Facts, model: HostModel, hook: Hook) -> tupl
         return ()
     peer = one_of(check.expectation.peers, check.family)
     ends = (peer, own) if check.direction == "inbound" else (own, peer)
-    leaves = model.leaves(request(check.expectation.service, *ends), hook)
+    flow = request(check.expectation.service, *ends)
+    leaves = [*model.leaves(flow, hook), *model.leaves(flow)]  # nat may lead it past the hook
     found = dict.fromkeys(leaf.by for leaf in leaves if leaf.decision is Decision.ACCEPT)
     return tuple(by for by in found if by is not None and by.rule is not None)
 
