@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 from fwproof.errors import AgentRefused
@@ -16,13 +17,23 @@ from fwproof.probing.verdict import Finding
 from fwproof.probing.volley import Timing
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
+_TRIES = 3
+"""As the kernel's own resolution does (neigh/default/mcast_solicit)."""
 
 
 def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing) -> Observation:
-    """Send one neighbour solicitation and return what became of it.
+    """Send a neighbour solicitation and return what became of it; one that was lost on the way is sent again.
 
     AgentRefused when the target is not on a link of the sender: solicitations do not pass routers.
     """
+    for sent in range(1, _TRIES + 1):
+        seen = replace(_solicit_once(sender, receiver, target, timing), sent=sent)
+        if seen.state not in {PortState.REPLY_LOST, PortState.NEVER_ARRIVED}:
+            break
+    return seen
+
+
+def _solicit_once(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing) -> Observation:
     link, source = _link(sender, target)
     flow = Flow(src=source, dst=target, proto=ICMPV6, icmp_type=_SOLICITATION, icmp_code=0, length=72, ttl=255)
     agents = tuple(dict.fromkeys(agent for agent in (sender, receiver) if agent))
