@@ -10,7 +10,7 @@ from fwproof.facts import Connected, Facts, FlowFacts, NeighbourFacts
 from fwproof.farends import one_of
 from fwproof.flow import Family, Flow, Hook
 from fwproof.flows import loopback, neighbour_packets, reply, request
-from fwproof.judging.flow import past
+from fwproof.judging.flow import by_whom, past
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Service
@@ -38,7 +38,7 @@ def _outcome(rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *,
     if refused is not None:
         verdict, reason = (
             Verdict.FAIL,
-            f"{refused[0]} is {past(refused[1].decision)} by {rule}",
+            f"{refused[0]} is {past(refused[1].decision)}{by_whom(refused[1].by)}",
         )
     elif seen is False:
         verdict, reason, cause = (

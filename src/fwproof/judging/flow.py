@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fwproof.decision import Decision, Ruling
+from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Facts, FlowFacts
 from fwproof.judging.space import leak_cause, refusal_cause
@@ -99,7 +99,7 @@ def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
     if ruling.refused:
         return (
             Verdict.FAIL,
-            f"should be let through, but is {past(ruling.decision)} by {ruling.by}",
+            f"should be let through, but is {past(ruling.decision)}{by_whom(ruling.by)}",
             refusal_cause(ruling.by),
             f"Accept {check.service} for {check.peer} before this rule, in {_family(check)}.",
         )
@@ -109,7 +109,7 @@ def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
     fix = f"-I {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
     return (
         Verdict.FAIL,
-        f"the request is let through, but its reply is {past(answer.decision)} by {answer.by}",
+        f"the request is let through, but its reply is {past(answer.decision)}{by_whom(answer.by)}",
         f"replies are dropped by {answer.by}",
         f"Accept RELATED,ESTABLISHED first in {chain}: {fix}",
     )
@@ -132,7 +132,7 @@ def _leak(check: Check, known: FlowFacts, more: str) -> _Answer:
     way = "out" if check.direction == "outbound" else "in"
     return (
         Verdict.FAIL,
-        f"should be refused, but is let {way} by {by}{more}",
+        f"should be refused, but is let {way}{by_whom(by)}{more}",
         leak_cause(by, "the host"),
         f"Refuse it by default, and accept {check.service} for the named peers only.",
     )
@@ -206,6 +206,11 @@ def _hidden(seen: Observation) -> str:
     if seen.state is PortState.ACCEPTED_SILENT:
         return "was let in too, and only its reply was lost"
     return f"did not show ({seen.state.value})"
+
+
+def by_whom(by: RuleRef | None) -> str:
+    """Return who decided, to follow a decision in a sentence; no rule does on a host that has none."""
+    return f" by {by}" if by else ", as no rule says otherwise"
 
 
 def past(decision: Decision) -> str:
