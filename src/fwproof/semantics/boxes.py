@@ -156,8 +156,8 @@ class Box:
     """A set of packets of one conntrack state on its way through the tables.
 
     ``masks`` are the packets as they came in. ``mark`` and ``connmark`` start as 0; None is "not known any more".
-    ``moved`` are the values that nat has written; ``listed``, ``settled``, ``translated`` and ``own_dst`` as for a
-    single packet.
+    ``moved`` are the values that nat has written; ``listed``, ``settled``, ``translated``, ``own_dst`` and ``notrack``
+    as for a single packet.
     """
 
     space: Space
@@ -172,6 +172,7 @@ class Box:
     settled: frozenset[str] = frozenset()
     translated: frozenset[str] = frozenset()
     own_dst: bool = False
+    notrack: bool = False
 
     def meets_nat(self, context: Context) -> bool:
         """Whether a nat chain sees these packets: first packets whose side no other nat chain has dealt with."""
@@ -195,7 +196,7 @@ class Box:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[bool | Question, Box]]:
         """Divide the box by a match; an oracle is a question for the whole box."""
-        test, negated = settle(match, self.state, self.direction, context, self.translated)
+        test, negated = settle(match, self.state, self.direction, context.after(notrack=self.notrack), self.translated)
         return self.parts(test, rule, visit, negated=negated)
 
     def parts(self, test: Test, rule: RuleRef, visit: int, *, negated: bool) -> Sequence[tuple[bool | Question, Box]]:
@@ -291,7 +292,7 @@ class Box:
     def change(self, target: Target, context: Context) -> Box:  # noqa: PLR0911 - one return for each target
         """Return the box as a target leaves it."""
         if target.act is Act.NOTRACK:
-            return replace(self, state=CtState.UNTRACKED) if context.untracked_yet else self
+            return replace(self, state=CtState.UNTRACKED, notrack=True) if context.untracked_yet else self
         if target.act is Act.CHANGE:
             mark = None if "mark" in target.changes else self.mark
             return replace(self, unknown=self.unknown | set(target.changes), mark=mark) if target.changes else self

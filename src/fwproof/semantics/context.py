@@ -6,7 +6,7 @@ forwarded one has lost a hop, and before conntrack (raw, priority -300) no packe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Hook
@@ -48,6 +48,10 @@ class Context:
     def untracked_yet(self) -> bool:
         """Whether conntrack (priority -200) has not seen the packet yet."""
         return (self.table == "raw" if self.early is None else self.early) and not self.again
+
+    def after(self, *, notrack: bool) -> Context:
+        """Return the context for a packet that a rule before conntrack has made untracked: that is its state now."""
+        return replace(self, again=True) if notrack and self.untracked_yet else self
 
     @property
     def has_iif(self) -> bool:

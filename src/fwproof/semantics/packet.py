@@ -66,7 +66,7 @@ class Packet:
     ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk. ``router`` is
     what the host knows of addresses and routes, ``original`` the flow as it was before nat, ``settled`` the sides
     that a nat target has dealt with and ``translated`` those it has changed. ``own_dst``: nat has sent the packet
-    to the host itself.
+    to the host itself; ``notrack``: a rule has kept it from conntrack.
     """
 
     flow: Flow
@@ -80,6 +80,7 @@ class Packet:
     settled: frozenset[str] = frozenset()
     translated: frozenset[str] = frozenset()
     own_dst: bool = False
+    notrack: bool = False
 
     def meets_nat(self, context: Context) -> bool:
         """Whether a nat chain sees the packet: a first packet whose side no other nat chain has dealt with."""
@@ -94,7 +95,9 @@ class Packet:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
         """Return the one answer that a packet gives to a match, which may be a question back."""
-        test, negated = settle(match, self.flow.ctstate, self.flow.ctdir, context, self.translated)
+        test, negated = settle(
+            match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated
+        )
         if isinstance(test, Rate | Oracle | Opaque):
             return (self._ask(test, rule, visit, negated=negated),)
         answer = self._answer(test, rule, visit)
@@ -251,8 +254,9 @@ class Packet:
     def change(self, target: Target, context: Context) -> Packet:
         """Return the packet as a target leaves it: marks, notrack, header fields that are not known any more."""
         if target.act is Act.NOTRACK:
-            tracked = not context.untracked_yet
-            return self if tracked else replace(self, flow=replace(self.flow, ctstate=CtState.UNTRACKED))
+            if not context.untracked_yet:
+                return self
+            return replace(self, flow=replace(self.flow, ctstate=CtState.UNTRACKED), notrack=True)
         if target.act is Act.CHANGE:
             return replace(self, unknown=self.unknown | set(target.changes)) if target.changes else self
         if target.act is Act.CONNMARK and (

@@ -60,6 +60,10 @@ CASES = {
         filter_table("-A INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", default="DROP")
         + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j CT --notrack\nCOMMIT\n",
         tcp("10.0.5.7", 80), "drop", "INPUT", None),
+    "untracked is so from the next rule on": (
+        filter_table() + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m conntrack --ctstate UNTRACKED -j ACCEPT\n"
+        "-A PREROUTING -p tcp -j CT --notrack\n-A PREROUTING -m conntrack --ctstate UNTRACKED -j DROP\nCOMMIT\n",
+        tcp("10.0.5.7", 80), "drop", "PREROUTING", 3),
     "marks are carried": (
         filter_table("-A INPUT -m mark --mark 0x6 -j DROP") + "*mangle\n:PREROUTING ACCEPT [0:0]\n"
         "-A PREROUTING -j MARK --set-xmark 0x5/0xffffffff\n-A PREROUTING -j MARK --set-xmark 0x3/0x0\nCOMMIT\n",
