@@ -10,7 +10,7 @@ from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.errors import FwproofError, HostError
+from fwproof.errors import FwproofError, HostError, NotThere
 from fwproof.facts import Facts, FlowFacts
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
@@ -118,6 +118,9 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
     for needed in (*(_SAVES[family] for family in sorted(families)), "ip-addr"):
         if needed in snapshot.faults:
             return snapshot.faults[needed]
+    unread = snapshot.faults.get("nft")
+    if unread is not None and not isinstance(unread, NotThere):
+        return unread  # tables beside those of iptables decide as well, and nothing else tells of them
     texts = {key: snapshot.text(name) for key, name in names.items() if name not in snapshot.faults}
     for key in ("iptables_legacy_save", "ip6tables_legacy_save"):
         if not texts.get(key, "").strip():

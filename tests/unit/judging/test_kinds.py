@@ -1,0 +1,321 @@
+"""Judging what is not a single flow: limits, bans, drop logs, persistence and essentials, as tables of rows."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from types import SimpleNamespace
+
+import pytest
+
+from fwproof.decision import RuleRef
+from fwproof.errors import AgentRefused, CommandRefused, HostError, NotThere
+from fwproof.evidence.droplog import parse_line
+from fwproof.facts import BanFacts, BurstFacts, Connected, LogFacts, NeighbourFacts, Untried
+from fwproof.flow import Family
+from fwproof.judging import judge
+from fwproof.plan import Check, Kind
+from fwproof.policy.model import Allow, Bans, DropLog, Essential, Peers, Persistence, Policy, Rate, Service
+from fwproof.results import Verdict
+from fwproof.semantics.model import HostModel, LogAct
+from fwproof.snapshot import Capture, Snapshot
+
+PASS, FAIL, UNSURE, NA = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE
+HTTP = Service("tcp", 80, "http")
+ANY = {"id": "x", "title": "x", "file": "p.yaml", "line": 3}
+ALLOW = Allow(service=HTTP, peers=Peers("near", ()), rate=Rate(20, 60.0), **ANY)
+BANS = Bans(jail="web", service=HTTP, maxretry=5, findtime=600, bantime=3600, exercise=True, **ANY)
+RULE = RuleRef(family="ip", table="filter", chain="INPUT", rule=4, text="-A INPUT -j DROP")
+
+
+def check_of(kind, expectation, expected="", family=Family.IPV4, **more):
+    policy = Policy(name="p", path=None, sha256="", hosts=("h",), services={})
+    return Check(
+        id="c", kind=kind, policy=policy, expectation=expectation, host="h", expected=expected, family=family, **more
+    )  # fmt: skip
+
+
+def facts(exercised=None, *, texts=None, faults=None, model=None):
+    captures = {
+        name: Capture(name=name, argv=(), status=0, stdout=text, stderr="", at="", seconds=0.0)
+        for name, text in (texts or {}).items()
+    }
+    shot = Snapshot(host="h", captures=captures, faults=faults or {})
+    own = SimpleNamespace(address=lambda family: ip_address("10.0.0.10" if family == "ipv4" else "fd00:0:0:1::10"))
+    return SimpleNamespace(
+        exercised={} if exercised is None else {"c": exercised}, flows={}, snapshot=lambda _: shot,
+        snapshots={"h": shot}, model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own}),
+    )  # fmt: skip
+
+
+def told(outcome, verdict, words):
+    assert outcome.verdict is verdict, outcome
+    assert words in f"{outcome.reason} | {outcome.cause}"
+    if verdict is FAIL:
+        assert outcome.cause
+        assert outcome.fix
+
+
+# ---- limits
+
+
+def burst(predicted, admitted, *, arrived=25, answered=None, **more):
+    return BurstFacts(
+        sent=25, arrived=arrived, admitted=admitted, answered=admitted if answered is None else answered,
+        first_refused=None, predicted=tuple(n < predicted for n in range(25)), **more,
+    )  # fmt: skip
+
+
+INSIDE = "20 of 25 in 60 s"
+OUTSIDE = "limited or denied"
+LIMITS = [
+    (INSIDE, burst(20, 20), PASS, "exactly 20 of 25"),
+    (INSIDE, burst(19, 19), FAIL, "the limiter admits 19, not 20"),
+    (INSIDE, burst(21, 21), FAIL, "the limiter admits 21, not 20"),
+    (INSIDE, burst(25, 25), FAIL, "no limiter applies to this source"),
+    (INSIDE, burst(0, 0), FAIL, "the tables let in none"),
+    (INSIDE, burst(20, 19), FAIL, "should admit 20, but 19 were let in"),
+    (INSIDE, burst(20, 25), FAIL, "model and wire disagree"),
+    (INSIDE, burst(20, 20, answered=3), FAIL, "only 3 were answered"),
+    (INSIDE, burst(20, 0, arrived=0), UNSURE, "no packet of the burst arrived"),
+    (INSIDE, burst(20, 15, arrived=20), UNSURE, "5 packets of the burst were lost"),
+    (INSIDE, burst(20, 20, watched=False), PASS, "exactly 20 of 25"),
+    (INSIDE, burst(20, 0, watched=False), UNSURE, "nobody watched"),
+    (INSIDE, burst(20, 0, arrived=0, untried=Untried.OFF), NA, "exercises are switched off"),
+    (INSIDE, burst(20, 0, arrived=0, untried=Untried.NO_VANTAGE), UNSURE, "no vantage"),
+    (INSIDE, burst(19, 0, arrived=0, untried=Untried.OFF), FAIL, "the limiter admits 19, not 20"),
+    (OUTSIDE, burst(0, 0), PASS, "limited: 0 of 25"),
+    (OUTSIDE, burst(20, 20), PASS, "limited: 20 of 25"),
+    (OUTSIDE, burst(25, 25), FAIL, "not limited at all"),
+    (OUTSIDE, burst(0, 25), FAIL, "let in 25 times of 25"),
+    (OUTSIDE, burst(25, 0, arrived=0), FAIL, "not limited at all"),
+    (OUTSIDE, burst(0, 0, arrived=0), PASS, "no packet of the burst arrived"),
+    (OUTSIDE, burst(0, 0, arrived=0, untried=Untried.OFF), NA, "exercises are switched off"),
+]
+
+
+@pytest.mark.parametrize(("expected", "seen", "verdict", "words"), LIMITS)
+def test_limits(expected, seen, verdict, words):
+    told(judge(check_of(Kind.RATE, ALLOW, expected, service=HTTP), facts(seen)), verdict, words)
+
+
+# ---- bans
+
+STATUS = """Status for the jail: web
+|- Filter
+|  |- Currently failed:\t0
+|  |- Total failed:\t3
+|  `- File list:\t{files}
+`- Actions
+   |- Currently banned:\t0
+   |- Total banned:\t1
+   `- Banned IP list:\t
+"""
+DUMP = """['add', 'web', 'auto']
+['set', 'web', 'addfailregex', '{regex}']
+['set', 'web', 'maxretry', {retry}]
+['set', 'web', 'findtime', '10m']
+['set', 'web', 'bantime', 3600]
+['set', 'web', 'addlogpath', '/var/log/web.log', 'head']
+"""
+
+
+def jail(listed="web", files="/var/log/web.log", regex="bad key from <HOST>", retry=5):
+    return {
+        "fail2ban-status": f"Status\n|- Number of jail:\t1\n`- Jail list:\t{listed}\n",
+        "fail2ban-status-web": STATUS.format(files=files), "fail2ban-dump": DUMP.format(regex=regex, retry=retry),
+    }  # fmt: skip
+
+
+def refused(words):
+    return {"fail2ban-status": CommandRefused("h", words)}
+
+
+JAILS = [
+    (jail(), {}, PASS, "watches its log"),
+    (jail(files=""), {}, FAIL, "its file list is empty"),
+    (jail(regex="bad key", files=""), {}, FAIL, "failregex 1 has no <HOST>"),
+    (jail(retry=6), {}, FAIL, "maxretry is 6, expected 5"),
+    (jail(listed="sshd"), {}, FAIL, "without a jail named web"),
+    ({}, {"fail2ban-status": NotThere("h", "not installed")}, FAIL, "fail2ban is not installed"),
+    ({}, refused("ended with status 255: Failed to access socket path. Is fail2ban running?"), FAIL, "not running"),
+]
+
+
+@pytest.mark.parametrize(("texts", "faults", "verdict", "words"), JAILS)
+def test_jails(texts, faults, verdict, words):
+    told(judge(check_of(Kind.BANS, BANS, family=None), facts(texts=texts, faults=faults)), verdict, words)
+
+
+@pytest.mark.parametrize(
+    ("texts", "faults"),
+    [({}, refused("sudo does not allow: fail2ban-client")), ({**jail(), "fail2ban-status-web": "rubbish"}, {}),
+     ({**jail(), "fail2ban-dump": "rubbish"}, {})],
+)  # fmt: skip
+def test_jails_that_cannot_be_looked_at(texts, faults):
+    with pytest.raises(HostError):
+        judge(check_of(Kind.BANS, BANS, family=None), facts(texts=texts, faults=faults))
+
+
+WHOLE = BanFacts(
+    attempts=5, banned=True, in_kernel="rule", refused=True, others_unharmed=True, unbanned=True, open_again=True,
+    steps=("a", "b"),
+)  # fmt: skip
+CYCLES = [
+    (WHOLE, PASS, "seen from provocation to unban"),
+    (replace(WHOLE, banned=False), FAIL, "no ban came within the wait after 5 bad attempts"),
+    (replace(WHOLE, in_kernel=""), FAIL, "no rule or set of the kernel"),
+    (replace(WHOLE, refused=False), FAIL, "still gets through"),
+    (replace(WHOLE, others_unharmed=False), FAIL, "another source was refused"),
+    (replace(WHOLE, unbanned=False), FAIL, "could not be taken back"),
+    (replace(WHOLE, open_again=False), FAIL, "stays refused after the unban"),
+    (replace(WHOLE, attempts=0, banned=False, steps=("the file list is empty",)), FAIL, "the file list is empty"),
+    (None, NA, "exercises are switched off"),
+]
+
+
+@pytest.mark.parametrize(("seen", "verdict", "words"), CYCLES)
+def test_a_bans_life(seen, verdict, words):
+    told(judge(check_of(Kind.BAN_EXERCISE, BANS), facts(seen, texts=jail())), verdict, words)
+
+
+# ---- drop log
+
+LINE = parse_line(
+    "Nov 23 21:36:30 h fw drop in:  IN=eth0 OUT= MAC= SRC=10.0.0.100 DST=10.0.0.10 LEN=60 PROTO=TCP SPT=63296 DPT=9"
+)
+ACT = LogAct(kind="NFLOG", prefix="fw drop in: ", group=5, certain=True, limit="", rule=RULE)
+LOGGED = LogFacts(
+    refused=True, decided=str(RULE), rules=(ACT,), observed="dropped", line=LINE, log_file="/var/log/drops",
+    lines_read=7,
+)  # fmt: skip
+ELSE = replace(ACT, prefix="other: ")
+UNTRIED = replace(LOGGED, line=None, untried=Untried.POLICY)
+LOGS = [
+    (None, LOGGED, PASS, "left its line in the log"),
+    ("fw drop", LOGGED, PASS, "left its line in the log"),
+    ("other", LOGGED, FAIL, "expected “other”"),
+    (None, replace(LOGGED, refused=False), FAIL, "not dropped at all"),
+    (None, replace(LOGGED, rules=()), FAIL, "no rule logs before"),
+    (None, replace(LOGGED, line=None), FAIL, "left no line in the log"),
+    (None, UNTRIED, PASS, "no packet was sent: the policy asks for no exercise"),
+    ("fw drop", UNTRIED, PASS, "no packet was sent"),
+    ("fw drop", replace(UNTRIED, rules=(ELSE,)), FAIL, "expected “fw drop”"),
+    (None, replace(UNTRIED, rules=(replace(ACT, certain=False),)), UNSURE, "do not settle whether"),
+    (None, replace(UNTRIED, rules=()), FAIL, "no rule logs before"),
+    (None, replace(UNTRIED, refused=False), FAIL, "not dropped at all"),
+    (None, replace(UNTRIED, untried=Untried.OFF), NA, "exercises are switched off"),
+    (None, replace(UNTRIED, untried=Untried.OFF, rules=()), FAIL, "no rule logs before"),
+    (None, replace(UNTRIED, untried=Untried.TIER), UNSURE, "access is read"),
+    (None, replace(UNTRIED, untried=Untried.NO_VANTAGE), UNSURE, "no vantage"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "seen", "verdict", "words"), LOGS)
+def test_drop_logs(prefix, seen, verdict, words):
+    expectation = DropLog(directions=("inbound",), prefix=prefix, exercise=True, **ANY)
+    told(judge(check_of(Kind.DROP_LOG, expectation, direction="inbound"), facts(seen)), verdict, words)
+
+
+# ---- persistence
+
+TABLE = "*filter\n:INPUT DROP [1:2]\n-A INPUT -s 10.0.0.1/32 -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"
+SAME = "# by hand\n*filter\n:INPUT DROP [0:0]\n[9:9] -A INPUT -s 10.0.0.1 -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"
+LINK = "/etc/systemd/system/multi-user.target.wants/netfilter-persistent.service\n"
+OTHER = "/etc/systemd/system/sysinit.target.wants/nftables.service\n"
+GONE = {"rules.v4": NotThere("h", "/etc/iptables/rules.v4: No such file or directory")}
+BOOTS = [
+    (LINK, SAME, {}, PASS, "netfilter-persistent loads /etc/iptables/rules.v4 at boot"),
+    (LINK, TABLE.replace("22", "23"), {}, FAIL, "saved and running rules differ"),
+    (LINK, TABLE.replace("INPUT DROP", "INPUT ACCEPT"), {}, FAIL, "what is saved differs from what runs"),
+    ("", SAME, {}, FAIL, "no service that loads rules is enabled"),
+    (LINK, None, GONE, FAIL, "/etc/iptables/rules.v4 does not exist"),
+    ("", None, GONE, FAIL, "nothing survives a reboot"),
+    (LINK, "\n", {}, FAIL, "/etc/iptables/rules.v4 does not exist"),
+    (OTHER, SAME, {}, FAIL, "nftables is what is loaded at boot"),
+]
+
+
+@pytest.mark.parametrize(("links", "saved", "faults", "verdict", "words"), BOOTS)
+def test_persistence(links, saved, faults, verdict, words):
+    texts = {"iptables-save": TABLE, "boot-links": links} | ({} if saved is None else {"rules.v4": saved})
+    told(judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), facts(texts=texts, faults=faults)), verdict, words)
+
+
+@pytest.mark.parametrize("name", ["rules.v4", "iptables-save", "boot-links"])
+def test_persistence_that_cannot_be_looked_at(name):
+    texts = {"iptables-save": TABLE, "boot-links": LINK, "rules.v4": SAME}
+    fault = {name: CommandRefused("h", "sudo does not allow: cat")}
+    with pytest.raises(CommandRefused):
+        judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), facts(texts=texts, faults=fault))
+
+
+# ---- essentials
+
+OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+SHUT = "*filter\n:INPUT DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+NO_LO_OUT = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -o lo -j DROP\nCOMMIT\n"
+MAYBE = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -i lo -m strange --what 1 -j DROP\nCOMMIT\n"
+WORKS, CUT = Connected(ok=True, detail="connected"), Connected(ok=False, detail="timeout")
+LOOPBACK = [
+    (OPEN, WORKS, PASS, "and it works"),
+    (OPEN, None, PASS, "nothing on the wire was there to try it"),
+    (OPEN, CUT, FAIL, "model and wire disagree"),
+    (SHUT, CUT, FAIL, "arriving from lo is dropped by ip filter INPUT policy: DROP"),
+    (SHUT, WORKS, FAIL, "loopback is cut"),
+    (NO_LO_OUT, None, FAIL, "leaving through lo is dropped by ip filter OUTPUT rule 1"),
+    (MAYBE, None, UNSURE, "do not settle: arriving from lo"),
+]
+
+
+@pytest.mark.parametrize(("tables", "seen", "verdict", "words"), LOOPBACK)
+def test_loopback(tables, seen, verdict, words):
+    check = check_of(Kind.LOOPBACK, Essential(what="loopback", **ANY))
+    told(judge(check, facts(seen, model=HostModel.build(iptables_save=tables))), verdict, words)
+
+
+ND = """*filter
+:INPUT DROP [0:0]
+:OUTPUT DROP [0:0]
+-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT
+-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT
+-A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT
+-A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT
+COMMIT
+"""
+ANSWERED, MUTE = NeighbourFacts(answered=True, detail="answered"), NeighbourFacts(answered=False, detail="silence")
+NEIGHBOURS = [
+    (ND, ANSWERED, PASS, "and it works"),
+    (ND, None, PASS, "nothing on the wire was there to try it"),
+    (ND, MUTE, FAIL, "model and wire disagree"),
+    (ND.replace("-A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT\n", ""), MUTE, FAIL,
+     "advertisement out is dropped"),
+    (ND.replace("-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT\n", ""), MUTE, FAIL, "IPv6 is dead"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tables", "seen", "verdict", "words"), NEIGHBOURS)
+def test_neighbours(tables, seen, verdict, words):
+    check = check_of(
+        Kind.NEIGHBOUR, Essential(what="icmpv6-nd", **ANY), family=Family.IPV6, peer=ip_address("fd00:0:0:1::100")
+    )
+    told(judge(check, facts(seen, model=HostModel.build(ip6tables_save=tables))), verdict, words)
+
+
+TRIED = [
+    (Kind.RATE, ALLOW), (Kind.BAN_EXERCISE, BANS), (Kind.DROP_LOG, DropLog(directions=("inbound",), **ANY)),
+    (Kind.LOOPBACK, Essential(what="loopback", **ANY)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "expectation"), TRIED)
+def test_what_stood_in_the_way_is_raised_not_judged(kind, expectation):
+    with pytest.raises(AgentRefused):
+        judge(
+            check_of(kind, expectation),
+            facts(AgentRefused("h", "no agent"), model=HostModel.build(iptables_save=OPEN), texts=jail()),
+        )
+
+
+def test_every_kind_has_a_judge():
+    from fwproof.judging.judge import JUDGES
+
+    assert set(JUDGES) == set(Kind)
