@@ -210,7 +210,9 @@ def _ends(items: Sequence[Item]) -> bool:
 def _inside(writer: _Writer, items: Sequence[Item], tail: str | None) -> None:
     """Write statements into a chain of their own, whose end leads behind the rule, or to ``tail``."""
     for at, item in enumerate(items):
-        if isinstance(item, When):
+        if isinstance(item, When) and at + 1 == len(items):
+            writer.put(item.matches, NO_TARGET)
+        elif isinstance(item, When):
             more = writer.fresh()
             writer.put(item.matches, writer.call(Act.GOTO, more))
             _end(writer, tail)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Protocol
 
 from fwproof.flow import Family
@@ -159,12 +159,6 @@ class AddressKey(Number):
         if not isinstance(value, str) or address.max_prefixlen != self.size:
             raise ValueError(value)
         return int(address)
-
-    def _one(self, value: Json) -> tuple[int, int]:
-        if isinstance(value, str) and "/" in value:
-            network = ip_network(value)
-            return self._number(str(network.network_address)), int(network.broadcast_address)
-        return super()._one(value)
 
 
 @dataclass(frozen=True, slots=True)

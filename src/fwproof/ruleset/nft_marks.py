@@ -24,6 +24,11 @@ def mark_deeds(kind: str, value: Json, text: str) -> list[Target]:
     return [*found, _target(own, text, "set", 0, flip, 0)] if flip else found
 
 
+def loads_connection(value: Json) -> bool:
+    """Whether a value is computed of the connection's mark, without which the rule breaks off (nft_ct_get_eval)."""
+    return _linear(value)[0] == "ct"
+
+
 def _target(act: Act, text: str, operation: str, mask: int, value: int, other: int) -> Target:  # noqa: PLR0913, PLR0917
     return Target(act=act, name="nft", text=text, mark=(operation, mask, value, other))
 

@@ -19,11 +19,12 @@ MISREAD = (ValueError, KeyError, TypeError, IndexError, AttributeError, Recursio
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a rule may refer to: the sets of its table, and those that rules fill on the way."""
+    """What a rule may refer to: the sets of its table, those that rules fill, and those whose elements have rates."""
 
     scope: Scope
     sets: Mapping[str, NftSet] = field(default_factory=dict)
     filled: frozenset[str] = frozenset()
+    rated: frozenset[str] = frozenset()
 
     def stable(self, name: str) -> NftSet | None:
         """Return a set whose members are known: no rule fills it, and they have no conditions of their own."""

@@ -41,35 +41,41 @@ def meter_conditions(body: Mapping[str, Json], text: str, around: Surroundings) 
     element = body["elem"] if "elem" in body else body["key"]
     key = key_of(inner(element), around.scope)
     matches = as_matches(key.needs, f"what {text} needs", inner(element)) if key.needs else []
-    stated = body.get("stmt", [])
-    for statement in stated if isinstance(stated, list) else [stated]:
-        ((kind, rate),) = statement.items()
-        if kind in {"counter", "last"}:
-            continue
-        test, negated = _rated(kind, rate, body, key, around)
+    rates = [(kind, rate) for kind, rate in stated(body) if kind not in {"counter", "last"}]
+    for kind, rate in rates:
         module = "connlimit" if kind == "ct count" else "nft"
-        matches.append(Match(module=module, text=text, test=test, negated=negated))
+        matches.append(Match(module=module, text=text, test=_rated(kind, rate, body, key, around)))
+    name = str(body.get("set") or body.get("map")).removeprefix("@")
+    if not rates and (name in around.rated or (name in around.sets and around.sets[name].grows)):
+        # an element that is there already has its own rate asked (nft_dynset_eval), and may end the rule
+        test = Oracle("meter", f"the rate of an element of {name}", each=True)
+        matches.append(Match(module="nft", text=text, test=test))
     return matches
 
 
-def _rated(kind: str, rate: Json, body: Mapping[str, Json], key: Key, around: Surroundings) -> tuple[Test, bool]:
+def stated(body: Mapping[str, Json]) -> list[tuple[str, Json]]:
+    """Return the statements that elements get which a rule adds to a set."""
+    found = body.get("stmt", [])
+    return [pair for each in (found if isinstance(found, list) else [found]) for pair in each.items()]
+
+
+def _rated(kind: str, rate: Json, body: Mapping[str, Json], key: Key, around: Surroundings) -> Test:
     name = str(body.get("name") or body.get("set")).removeprefix("@")
     try:
         modes, mask = _modes(key)
         above = bool(rate.get("inv"))
         if kind == "ct count" and modes in {("srcip",), ("dstip",)}:
             side = "src" if modes == ("srcip",) else "dst"
-            return ConnLimit(above=above, limit=int(rate["val"]), mask=mask, side=side), False
+            return ConnLimit(above=above, limit=int(rate["val"]), mask=mask, side=side)
         limit = limit_test(rate) if kind == "limit" else None
         known = around.sets.get(name)
         lasting = known is None or known.timeout is None
         if isinstance(limit, Limit) and (lasting or body.get("op") == "update"):
             expire = _FOREVER if known is None or known.timeout is None else known.timeout
-            found = HashLimit(name, above, limit.count, limit.seconds, limit.burst, modes, mask, _own(body, expire))
-            return found, False
+            return HashLimit(name, above, limit.count, limit.seconds, limit.burst, modes, mask, _own(body, expire))
     except MISREAD:
         pass
-    return Oracle("meter", f"{kind} of each element of {name}", each=True), False
+    return Oracle("meter", f"{kind} of each element of {name}", each=True)
 
 
 def _own(body: Mapping[str, Json], expire: float) -> float:

@@ -15,7 +15,7 @@ from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.nft import Json
 from fwproof.ruleset.nft_fields import key_of
 from fwproof.ruleset.nft_keys import TRACKED
-from fwproof.ruleset.nft_marks import mark_deeds
+from fwproof.ruleset.nft_marks import loads_connection, mark_deeds
 from fwproof.ruleset.nft_match import MISREAD, Surroundings, as_matches, is_rest, match_of
 from fwproof.ruleset.nft_meters import limit_test, meter_conditions
 from fwproof.ruleset.nft_nat import nat_target
@@ -194,8 +194,8 @@ def _mangle(body: Mapping[str, Json], around: Surroundings, text: str) -> list[I
         if isinstance(value, dict) and set(value) == {"map"}:
             return _choice(value["map"], around, text, lambda each: _one(mark_deeds(kind, each, text)))
         found = mark_deeds(kind, value, text)
-        loads = [match for target in found if target.mark and target.mark[0] == "restore" for match in _tracked(text)]
-        return [*([When(tuple(loads))] if loads else []), *(Do(target) for target in found)]
+        head: list[Item] = [When(tuple(_tracked(text)))] if loads_connection(value) else []
+        return [*head, *(Do(target) for target in found)]
     if kind == "payload" and "protocol" in what:
         field = _REWRITTEN.get((what["protocol"], what["field"]))
         needs = key_of(body["key"], around.scope).needs

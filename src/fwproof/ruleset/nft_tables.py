@@ -17,7 +17,8 @@ from fwproof.ruleset.model import Act, Chain, Honesty, Match, Rule, Ruleset, Tab
 from fwproof.ruleset.nft import Json, Key, NftChain, NftDocument, NftTable
 from fwproof.ruleset.nft_chains import counters_of, lower
 from fwproof.ruleset.nft_fields import Scope
-from fwproof.ruleset.nft_match import Surroundings
+from fwproof.ruleset.nft_match import MISREAD, Surroundings
+from fwproof.ruleset.nft_meters import stated
 
 HOOKS = frozenset({"prerouting", "input", "forward", "output", "postrouting"})
 FIRST, LAST = -(1 << 40), 1 << 40
@@ -62,7 +63,7 @@ def _honesty(ruleset: Ruleset) -> Honesty:
 
 
 def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:
-    around = Surroundings(Scope(family, table.family), table.sets, filled_by(table))
+    around = Surroundings(Scope(family, table.family), table.sets, *filled_by(table))
     chains: dict[str, Chain] = {}
     odd: list[Unparsed] = []
     for chain in table.chains.values():
@@ -114,24 +115,28 @@ def _counted(chain: NftChain, found: Mapping[str, list[Rule]]) -> dict[str, list
     }
 
 
-def filled_by(table: NftTable) -> frozenset[str]:
-    """Return the sets and maps whose elements rules of the table add or remove."""
-    names = set()
+def filled_by(table: NftTable) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the sets and maps whose elements rules of a table add or remove, and those that get rates by that."""
+    filled, rated = set(), set()
     for chain in table.chains.values():
         for rule in chain.rules:
-            for statement in rule.statements:
-                names |= _filled(statement)
-    return frozenset(names)
+            for name, rates in (found for statement in rule.statements for found in _filled(statement)):
+                filled.add(name)
+                rated |= {name} if rates else set()
+    return frozenset(filled), frozenset(rated)
 
 
-def _filled(statement: Json) -> set[str]:
-    if not isinstance(statement, dict):
-        return set()
-    found = set()
+def _filled(statement: Json) -> list[tuple[str, bool]]:
+    """Return the sets that a statement fills, each with whether it gives elements more than a counter."""
+    found = []
     for kind in ("set", "map"):
-        body = statement.get(kind)
+        body = statement.get(kind) if isinstance(statement, dict) else None
         if isinstance(body, dict):
-            found |= {str(body[each]).removeprefix("@") for each in ("set", "map") if each in body}
+            try:
+                rates = any(name not in {"counter", "last"} for name, _ in stated(body))
+            except MISREAD:
+                rates = True
+            found += [(str(body[key]).removeprefix("@"), rates) for key in ("set", "map") if key in body]
     return found
 
 

@@ -166,9 +166,11 @@ def _native(table: Table, chain: Chain, hook: Hook, *, forwarded: bool, again: b
     assert chain.priority is not None
     nat = chain.kind == "nat"
     place = (NAT_PRIORITY[hook.value] if nat and hook.value in NAT_PRIORITY else chain.priority, chain.priority)
-    context = Context(hook, table.name, forwarded=forwarded, again=again, early=not nat and chain.priority < CONNTRACK)
+    begins = not nat and hook in {Hook.PREROUTING, Hook.OUTPUT} and not again
+    early = begins and chain.priority < CONNTRACK
+    context = Context(hook, table.name, forwarded=forwarded, again=again, early=early)
     blind = ""
-    if not nat and chain.priority == CONNTRACK and hook in {Hook.PREROUTING, Hook.OUTPUT} and not again:
+    if begins and chain.priority == CONNTRACK:
         blind = f"chain {chain.name} has conntrack's own priority, and no listing shows which of the two comes first"
     return Stage(context, table.family, table, chain, nat, blind, place if nat else (place[0], 0))
 
