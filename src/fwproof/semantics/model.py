@@ -11,69 +11,32 @@ from typing import Any
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
 from fwproof.ruleset import ipset, iptables
-from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, Sort, sort_of
+from fwproof.ruleset.asks import Rate
 from fwproof.ruleset.model import Act, Rule, Ruleset
 from fwproof.semantics import native, order, route, turns
 from fwproof.semantics.addresses import (
     Addresses,
     interface_to,
     parse_addresses,
-    parse_routes,
     special_rules,
 )  # fmt: skip
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
+from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
 from fwproof.semantics.packet import Packet, Simulate
+from fwproof.semantics.readings import routes_of, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
+
+__all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 
 Sources = Mapping[str, str]
 """Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
 
 _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
-
-
-class NotSettled(Exception):
-    """What becomes of a flow cannot be told, so neither can the rates and logs on its way; the message says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limiter:
-    """A rate that decides about a flow.
-
-    ``limit`` events in ``seconds`` (None where it counts open connections), counted by ``by`` (``source``,
-    ``destination``, ``total`` or the modes of hashlimit); ``mask`` is the network mask that groups addresses.
-    ``admits``: NEW connections let in of many that one source sends at once, None where that depends on more.
-    """
-
-    kind: str
-    list: str
-    limit: int
-    seconds: int | None
-    by: str
-    mask: int | None
-    name: str
-    rule: RuleRef
-    admits: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogAct:
-    """A rule that logs a flow before it is dropped.
-
-    ``limit`` names the rates of the rule itself, which let the first packets through. It is ``certain`` where
-    nothing else than those decides whether the flow is logged.
-    """
-
-    kind: str
-    prefix: str
-    group: int | None
-    certain: bool
-    limit: str
-    rule: RuleRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +88,9 @@ class HostModel:
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
             routes={
-                Family.IPV4: _routes(routes, names.get("routes", "routes"), Family.IPV4),
-                Family.IPV6: _routes(routes, names.get("routes", "routes"), Family.IPV6)
-                + _routes(routes6, names.get("routes6", "routes6"), Family.IPV6),
+                Family.IPV4: routes_of(routes, names.get("routes", "routes"), Family.IPV4),
+                Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
+                + routes_of(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
             settings={} if sysctls is None else parse_sysctls(sysctls),
             special=frozenset(
@@ -138,7 +101,7 @@ class HostModel:
                 )
                 if text is not None and special_rules(text, names.get(key, key))
             ),
-            blind={f: _unread(f, rulesets[f]) for f in Family},
+            blind={f: unread_of(f, rulesets[f]) for f in Family},
         )
 
     def rules(self, family: Family) -> tuple[Rule, ...]:
@@ -294,7 +257,7 @@ class HostModel:
         leaves = self._settled(flow, hook)
         tests = {q.test: q for q in questions(outcome(leaves)) if q.test is not None and isinstance(q.test, Rate)}
         refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
-        return tuple(_limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
+        return tuple(limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
 
     def _settled(self, flow: Flow, hook: str | None) -> list[Leaf[Packet]]:
         try:
@@ -325,59 +288,5 @@ class HostModel:
         for leaf in dropped:
             for step in leaf.trace:
                 if step.rule in rules and step.matched in {"yes", "depends"}:
-                    met.setdefault(step.rule, []).append(step.matched == "yes" or _only_limited(rules[step.rule]))
-        return tuple(_log_act(rules[ref], certain=len(seen) == len(dropped) and all(seen)) for ref, seen in met.items())
-
-
-def _only_limited(rule: Rule) -> bool:
-    return all(sort_of(m.test) is Sort.EXACT or isinstance(m.test, Limit | HashLimit) for m in rule.matches)
-
-
-def _log_act(rule: Rule, *, certain: bool) -> LogAct:
-    limits = [match.test.name for match in rule.matches if isinstance(match.test, Rate)]
-    target = rule.target
-    return LogAct(
-        kind=target.name, prefix=target.prefix, group=target.group, certain=certain, limit=", ".join(limits),
-        rule=rule.ref,
-    )  # fmt: skip
-
-
-def _limiter(test: Rate, ref: RuleRef, admits: int | None) -> Limiter:
-    side = {"src": "source", "dst": "destination"}
-    facts: tuple[str, str, int, int | None, str, int | None]
-    if isinstance(test, Recent):
-        facts = ("recent", test.list, test.hitcount, test.seconds or None, side[test.side], test.mask)
-    elif isinstance(test, Limit):
-        facts = ("limit", "", test.count, test.seconds, "total", None)
-    elif isinstance(test, HashLimit):
-        by = {("srcip",): "source", ("dstip",): "destination", (): "total"}.get(test.mode, ",".join(test.mode))
-        facts = ("hashlimit", test.list, test.count, test.seconds, by, test.srcmask)
-    else:
-        assert isinstance(test, ConnLimit)
-        facts = ("connlimit", "", test.limit, None, side[test.side], test.mask)
-    kind, name, limit, seconds, by, mask = facts
-    return Limiter(
-        kind=kind, list=name, limit=limit, seconds=seconds, by=by, mask=mask, name=test.name, rule=ref, admits=admits
-    )
-
-
-def _routes(text: str | None, source: str, family: Family) -> tuple[Road, ...]:
-    parsed = () if text is None else parse_routes(text, source, family if text and ":" in text else None)
-    return tuple(each for each in parsed if Family.of(each.network) is family)
-
-
-def _unread(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
-    """Return why the rules of a family are not all known."""
-    program = "iptables" if family is Family.IPV4 else "ip6tables"
-    if not rulesets:
-        return (f"the rules of {program} were not read",)
-    reasons = []
-    if any(r.mentions_legacy for r in rulesets) and not any(r.backend == "legacy" for r in rulesets):
-        reasons.append(f"{program}-save says that there are legacy tables as well, and they were not read")
-    reasons += [
-        f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
-        for ruleset in rulesets
-        for unparsed in ruleset.unparsed
-        if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables
-    ]
-    return tuple(reasons)
+                    met.setdefault(step.rule, []).append(step.matched == "yes" or only_limited(rules[step.rule]))
+        return tuple(log_act(rules[ref], certain=len(seen) == len(dropped) and all(seen)) for ref, seen in met.items())

@@ -9,23 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from fwproof.decision import Decision, RuleRef
-from fwproof.flow import ICMP, ICMPV6, CtState, Family, Flow, Hook, Network, protocol_name
+from fwproof.flow import CtState, Family, Flow, Hook, Network
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics import order, route, spaces_turn
-from fwproof.semantics.boxes import Box, Space, Span, space_of
+from fwproof.semantics.boxes import Box, Space, space_of
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.packet import PORTED
 from fwproof.semantics.plausible import Chooser
+from fwproof.semantics.space_words import Cells, addresses, detail, interfaces, onto, services
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 
 MOST_BOXES = 100_000
 MOST_STEPS = 400_000
 _PATHS = {Hook.INPUT: route.INBOUND, Hook.FORWARD: route.THROUGH, Hook.OUTPUT: route.OUTBOUND}
-_SHOWN = 6
-"""Intervals named in one line of a leak; the rest is counted."""
 
 
 class SpaceTooLarge(Exception):
@@ -174,7 +171,7 @@ def by_rule(found: Group) -> list[Group]:
     """Group the ends of walks by the rule that decides, its decision, and whether an oracle has a part in it."""
     groups: dict[tuple[RuleRef | None, Decision, bool, str], Group] = {}
     for leaf, rest in found:
-        groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices), _onto(leaf.subject)), []).append((leaf, rest))
+        groups.setdefault((leaf.by, leaf.decision, bool(leaf.choices), onto(leaf.subject)), []).append((leaf, rest))
     return list(groups.values())
 
 
@@ -190,31 +187,17 @@ def leaks_of(model: HostModel, hook: Hook, group: Group) -> Iterator[Leak]:
     chooser = Chooser(model.router(space.family), hook)
     for reach, cells, sample in _same_reach(boxes, field, chooser):
         yield Leak(
-            by=leaf.by, certainty=certainty, source=_addresses(space, "src", reach[0]),
-            destination=_addresses(space, "dst", reach[1]), service=_services(space, cells),
-            interface=_interfaces(space, field, reach[2]), witness=chooser.flow(sample),
-            depends_on=(leaf.reason,) if unknown else asked, translated=_onto(leaf.subject),
+            by=leaf.by, certainty=certainty, source=addresses(space, "src", reach[0]),
+            destination=addresses(space, "dst", reach[1]), service=services(space, cells),
+            interface=interfaces(space, field, reach[2]), witness=chooser.flow(sample),
+            depends_on=(leaf.reason,) if unknown else asked, translated=onto(leaf.subject),
         )  # fmt: skip
 
 
-def _onto(box: Box) -> str:
-    """Return where nat sends the packets of a box, in words; empty where it leaves them alone."""
-    if "dst" not in box.translated:
-        return ""
-    new, make = dict(box.moved), IPv4Address if box.space.family is Family.IPV4 else IPv6Address
-    where = "the host itself" if box.own_dst else "an address that it picks" if "dst" in box.unknown else ""
-    if "dst" in new:
-        where = str(make(new["dst"]))
-    port = f"port {new['dport']}" if "dport" in new else "a port that it picks" if "dport" in box.unknown else ""
-    return ", ".join(filter(None, [where, port]))
-
-
 _Reach = tuple[int, int, int]
-_Cells = dict[int, int]
-"""Atoms of the protocol, each with the atoms of its destination ports or ICMP types."""
 
 
-def _same_reach(boxes: Sequence[Box], field: str, chooser: Chooser) -> list[tuple[_Reach, _Cells, Box]]:
+def _same_reach(boxes: Sequence[Box], field: str, chooser: Chooser) -> list[tuple[_Reach, Cells, Box]]:
     space = boxes[0].space
     reach: dict[tuple[int, int], list[int]] = {}
     sample: dict[tuple[int, int], tuple[int, Box]] = {}
@@ -223,33 +206,26 @@ def _same_reach(boxes: Sequence[Box], field: str, chooser: Chooser) -> list[tupl
         proto_mask = box.get("proto")
         here = (box.get("src"), box.get("dst"), box.get(field))
         for proto in _atoms(proto_mask):
-            detail = _detail(space, proto)
-            for atom in _atoms(box.get(detail)) if detail else (0,):
+            own = detail(space, proto)
+            for atom in _atoms(box.get(own)) if own else (0,):
                 known = reach.setdefault((proto, atom), [0, 0, 0])
                 known[:] = [old | new for old, new in zip(known, here, strict=True)]
                 if (proto, atom) not in sample or sample[proto, atom][0] < rank:
                     part = box.only("proto", 1 << proto)
-                    part = part.only(detail, 1 << atom) if part and detail else part
+                    part = part.only(own, 1 << atom) if part and own else part
                     assert part is not None
                     sample[proto, atom] = (rank, part)
-    groups: dict[_Reach, _Cells] = {}
+    groups: dict[_Reach, Cells] = {}
     for (proto, atom), (src, dst, name) in reach.items():
         cells = groups.setdefault((src, dst, name), {})
         cells[proto] = cells.get(proto, 0) | 1 << atom
     return [(key, cells, sample[_showcase(space, cells)][1]) for key, cells in groups.items()]
 
 
-def _showcase(space: Space, cells: _Cells) -> tuple[int, int]:
+def _showcase(space: Space, cells: Cells) -> tuple[int, int]:
     """Choose the service that a witness shows: TCP where it can be."""
     proto = min(cells, key=lambda atom: (space.cuts["proto"][atom] != 6, space.cuts["proto"][atom] != 17, atom))
-    return proto, max(_atoms(cells[proto])) if _detail(space, proto) else 0
-
-
-def _detail(space: Space, proto: int) -> str:
-    number = space.cuts["proto"][proto]
-    if number in PORTED:
-        return "dport"
-    return "icmp" if number == (ICMP if space.family is Family.IPV4 else ICMPV6) else ""
+    return proto, max(_atoms(cells[proto])) if detail(space, proto) else 0
 
 
 def _atoms(mask: int) -> Iterator[int]:
@@ -257,70 +233,3 @@ def _atoms(mask: int) -> Iterator[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
-
-
-def _services(space: Space, cells: _Cells) -> str:
-    named: dict[tuple[str, int], list[str]] = {}
-    other = 0
-    for proto, mask in sorted(cells.items()):
-        detail = _detail(space, proto)
-        if detail:
-            named.setdefault((detail, mask), []).append(protocol_name(space.cuts["proto"][proto]))
-        else:
-            other |= 1 << proto
-    texts = []
-    whole = True
-    for (detail, mask), protocols in named.items():
-        full = mask == (1 << space.size(detail)) - 1
-        whole &= full
-        what = "/".join(sorted(protocols, key=lambda n: (n not in {"tcp", "udp"}, n)))
-        texts.append(what if full else f"{what} {_numbers(space, detail, mask)}")
-    everything = sum(len(protocols) for protocols in named.values()) + other.bit_count() == space.size("proto")
-    if everything and whole:
-        return "every service"
-    spans = space.spans("proto", other)
-    plain = all(_detail(space, at) or other >> at & 1 for at in range(space.size("proto")))
-    if other:
-        texts.append("every other protocol" if plain else f"protocol {_join(spans)}")
-    return ", ".join(texts)
-
-
-def _numbers(space: Space, field: str, mask: int) -> str:
-    spans = space.spans(field, mask)
-    if field == "dport":
-        return _join(spans)
-    return "type " + _join([(low >> 8, high >> 8) for low, high in spans])
-
-
-def _join(spans: Sequence[Span]) -> str:
-    texts = [str(low) if low == high else f"{low}-{high}" for low, high in spans[:_SHOWN]]
-    return ",".join(texts) + (f" and {len(spans) - _SHOWN} more" if len(spans) > _SHOWN else "")
-
-
-def _interfaces(space: Space, field: str, mask: int) -> str:
-    names = space.names[field]
-    inside = [name or "any other interface" for at, name in enumerate(names) if mask >> at & 1]
-    outside = [name for at, name in enumerate(names) if name and not mask >> at & 1]
-    if set(outside) <= {"lo"} and "any other interface" in inside:
-        return ""
-    return ", ".join(inside)
-
-
-def _addresses(space: Space, field: str, mask: int) -> str:
-    whole = (1 << space.size(field)) - 1
-    if mask == whole:
-        return "anywhere"
-    inside, outside = _networks(space, field, mask), _networks(space, field, whole & ~mask)
-    if len(outside) < len(inside):
-        return f"anywhere except {_shown(outside)}"
-    return _shown(inside)
-
-
-def _networks(space: Space, field: str, mask: int) -> list[Network]:
-    make = IPv4Address if space.family is Family.IPV4 else IPv6Address
-    return [n for low, high in space.spans(field, mask) for n in summarize_address_range(make(low), make(high))]
-
-
-def _shown(networks: Sequence[Network]) -> str:
-    texts = [str(n.network_address if n.prefixlen == n.max_prefixlen else n) for n in networks[:_SHOWN]]
-    return ", ".join(texts) + (f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else "")

@@ -7,15 +7,15 @@ after goto, RETURN and the end of the chain lead to the caller's caller (ip_tabl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Generic, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Step
-from fwproof.ruleset.asks import Recent
-from fwproof.ruleset.model import Act, Chain, Rule
+from fwproof.ruleset.model import Act, Rule
 from fwproof.semantics.context import Question
 from fwproof.semantics.packet import Subject
-from fwproof.semantics.stages import Exit, Route, Stage, Turn, Way
+from fwproof.semantics.stages import Exit, Route, Stage, Turn
+from fwproof.semantics.trail import Accepted, Frame, Leaf, Link, State, agree, decisive, given, harmless, items
 
 __all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarge", "Walker"]
 
@@ -28,62 +28,6 @@ MAX_LEAVES = 500
 
 Well below Python's recursion limit, since the tree of the questions can be as deep as it has ends.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A position in a chain; ``back`` is where RETURN and the end of the chain lead.
-
-    ``path`` holds the chains that led here, by jump or goto; ``visit`` counts the earlier calls of this chain.
-    """
-
-    chain: Chain
-    index: int
-    back: Frame | None
-    path: frozenset[str]
-    visit: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A list that grows at its end and shares its beginning, so that branches are cheap."""
-
-    before: Link | None
-    item: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf(Generic[S]):
-    """One end of the walk: what happened, to which part of the subject, with which answers given on the way."""
-
-    decision: Decision
-    by: RuleRef | None
-    subject: S
-    choices: tuple[tuple[Question, bool], ...] = ()
-    trace: tuple[Step, ...] = ()
-    reject_with: str | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """The rule or default that let the subject pass, and whether it stands in the main chain."""
-
-    by: RuleRef
-    main: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _State(Generic[S]):
-    stage: int
-    frame: Frame
-    match: int
-    subject: S
-    choices: Link | None
-    trace: Link | None
-    accepted: _Accepted | None
-    calls: Link | None = None
-    asked: str = ""
 
 
 class TooLarge(Exception):
@@ -99,7 +43,7 @@ class Walker(Generic[S]):
         self.max_leaves = leaves
         self.max_steps = steps
         self.steps = 0
-        self._pending: list[_State[S] | Leaf[S]] = []
+        self._pending: list[State[S] | Leaf[S]] = []
 
     def walk(self, subject: S, choices: Sequence[tuple[Question, bool]] = ()) -> Iterator[Leaf[S]]:
         """Yield every end of the walk; ``choices`` are answers given beforehand. Raises TooLarge."""
@@ -109,7 +53,7 @@ class Walker(Generic[S]):
         found = self._enter(0, subject, link, None, None)
         leaves = 0
         while True:
-            while isinstance(found, _State):
+            while isinstance(found, State):
                 self.steps += 1
                 if self.steps > self.max_steps:
                     raise TooLarge(f"more than {self.max_steps} rules were looked at")
@@ -124,8 +68,8 @@ class Walker(Generic[S]):
             found = self._pending.pop()
 
     def _enter(
-        self, at: int, subject: S, choices: Link | None, trace: Link | None, accepted: _Accepted | None
-    ) -> _State[S] | Leaf[S] | None:
+        self, at: int, subject: S, choices: Link | None, trace: Link | None, accepted: Accepted | None
+    ) -> State[S] | Leaf[S] | None:
         """Go to the next base chain that sees the packet, to a routing decision, or to the end of the way."""
         while at < len(self.route):
             here = self.route[at]
@@ -133,36 +77,36 @@ class Walker(Generic[S]):
                 break
             at += 1
         if at == len(self.route) or isinstance(here, Exit):
-            return Leaf(Decision.ACCEPT, accepted.by if accepted else None, subject, _items(choices), _items(trace))
+            return Leaf(Decision.ACCEPT, accepted.by if accepted else None, subject, items(choices), items(trace))
         if isinstance(here, Turn):
             return self._turn(here, subject, choices, trace, accepted)
         if here.blind:
-            return Leaf(Decision.UNKNOWN, None, subject, _items(choices), _items(trace), reason=here.blind)
+            return Leaf(Decision.UNKNOWN, None, subject, items(choices), items(trace), reason=here.blind)
         frame = Frame(here.chain, 0, None, frozenset([here.chain.name]))
-        return _State(at, frame, 0, subject, choices, trace, accepted)
+        return State(at, frame, 0, subject, choices, trace, accepted)
 
     def _turn(
-        self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: _Accepted | None
-    ) -> _State[S] | Leaf[S] | None:
-        found: list[_State[S] | Leaf[S] | None] = []
+        self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: Accepted | None
+    ) -> State[S] | Leaf[S] | None:
+        found: list[State[S] | Leaf[S] | None] = []
         for way in turn.decide(subject):
-            given, possible = _agree(choices, way)
+            given, possible = agree(choices, way)
             if possible and way.dropped:
                 ref = RuleRef(family=turn.family, table="routing", chain="routing", rule=None, text=way.dropped)
                 step = Link(trace, Step(rule=ref, matched="yes", action="DROP", note="the kernel's routing"))
-                steps = _items(step) if self.traced else ()
-                found.append(Leaf(Decision.DROP, ref, way.subject, _items(given), steps, reason=way.dropped))
+                steps = items(step) if self.traced else ()
+                found.append(Leaf(Decision.DROP, ref, way.subject, items(given), steps, reason=way.dropped))
             elif possible:
                 found.append(self._enter(way.to, way.subject, given, trace, accepted))
         return self._first(found)
 
-    def _first(self, found: list[_State[S] | Leaf[S] | None]) -> _State[S] | Leaf[S] | None:
+    def _first(self, found: list[State[S] | Leaf[S] | None]) -> State[S] | Leaf[S] | None:
         """Go on with the first of several ways, and keep the others for later."""
         real = [each for each in found if each is not None]
         self._pending.extend(real[:0:-1])
         return real[0] if real else None
 
-    def _step(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
+    def _step(self, state: State[S]) -> State[S] | Leaf[S] | None:
         frame = state.frame
         if frame.index >= len(frame.chain.rules):
             return self._return(state)
@@ -181,16 +125,16 @@ class Walker(Generic[S]):
                 return found[0]
         return self._apply(state if subject is state.subject else replace(state, subject=subject), rule)
 
-    def _branch(self, state: _State[S], rule: Rule, index: int, part: tuple[bool | Question, S]) -> Iterator[_State[S]]:
+    def _branch(self, state: State[S], rule: Rule, index: int, part: tuple[bool | Question, S]) -> Iterator[State[S]]:
         """Yield the states that one part of the subject goes on in, one for each answer to its question."""
         answer, subject = part
         if isinstance(answer, bool):
             yield self._held(state, rule, index, subject, state.choices, holds=answer)
             return
-        known = _given(state.choices, answer)
+        known = given(state.choices, answer)
         if known is not None:
             yield self._held(state, rule, index, subject, state.choices, holds=known != answer.turned)
-        elif _harmless(rule, index):
+        elif harmless(rule, index):
             yield self._next(state, subject, self._note(state, rule, "depends", answer.name))
         else:
             for value in (not answer.turned, answer.turned):
@@ -198,29 +142,29 @@ class Walker(Generic[S]):
                 yield self._held(state, rule, index, subject, choices, holds=value != answer.turned)
 
     def _held(  # noqa: PLR0913 - what a state is made of
-        self, state: _State[S], rule: Rule, index: int, subject: S, choices: Link | None, *, holds: bool
-    ) -> _State[S]:
+        self, state: State[S], rule: Rule, index: int, subject: S, choices: Link | None, *, holds: bool
+    ) -> State[S]:
         asked = rule.matches[index].text if choices is not None and choices is not state.choices else state.asked
         if holds:
             return replace(state, match=index + 1, subject=subject, choices=choices, asked=asked)
         trace = self._note(state, rule, "depends" if asked else "no", f"not {rule.matches[index].text}")
         return self._next(replace(state, choices=choices), subject, trace)
 
-    def _next(self, state: _State[S], subject: S, trace: Link | None) -> _State[S]:
+    def _next(self, state: State[S], subject: S, trace: Link | None) -> State[S]:
         frame = state.frame
         after = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
-        return _State(state.stage, after, 0, subject, state.choices, trace, state.accepted, state.calls)
+        return State(state.stage, after, 0, subject, state.choices, trace, state.accepted, state.calls)
 
-    def _no(self, state: _State[S], rule: Rule, index: int) -> Link | None:
+    def _no(self, state: State[S], rule: Rule, index: int) -> Link | None:
         return self._note(state, rule, "no", f"not {rule.matches[index].text}") if self.traced else None
 
-    def _note(self, state: _State[S], rule: Rule, matched: str, note: str = "") -> Link | None:
+    def _note(self, state: State[S], rule: Rule, matched: str, note: str = "") -> Link | None:
         if not self.traced:
             return None
         action = rule.target.text or "continue"
         return Link(state.trace, Step(rule=rule.ref, matched=matched, action=action, note=note))
 
-    def _apply(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S] | None:
+    def _apply(self, state: State[S], rule: Rule) -> State[S] | Leaf[S] | None:
         target = rule.target
         stage = self._stage(state)
         unclear = target.act is Act.UNKNOWN or target.act is Act.ELSEWHERE
@@ -243,20 +187,20 @@ class Walker(Generic[S]):
             subject = subject.change(target, stage.context)
         return self._next(done, subject, trace)
 
-    def _stage(self, state: _State[S]) -> Stage:
+    def _stage(self, state: State[S]) -> Stage:
         stage = self.route[state.stage]
         assert isinstance(stage, Stage)
         return stage
 
-    def _translate(self, state: _State[S], rule: Rule, matched: str) -> _State[S] | Leaf[S] | None:
+    def _translate(self, state: State[S], rule: Rule, matched: str) -> State[S] | Leaf[S] | None:
         """Let a nat target write the packet; it ends the chain like ACCEPT (nf_nat_setup_info)."""
-        stage, found = self._stage(state), list[_State[S] | Leaf[S] | None]()
+        stage, found = self._stage(state), list[State[S] | Leaf[S] | None]()
         ways = state.subject.translate(rule.target, stage.context, rule.ref) if stage.nat else None
         if ways is None:
             reason = f"{rule.target.name} does nothing known in {stage.table.name} {stage.chain.name}"
             return self._leaf(state, Decision.UNKNOWN, rule.ref, None, reason)
         for way in ways:
-            given, possible = _agree(state.choices, way)
+            given, possible = agree(state.choices, way)
             trace = self._note(state, rule, matched, way.dropped or way.note)
             done = replace(state, subject=way.subject, choices=given, trace=trace)
             if possible and way.dropped:
@@ -265,7 +209,7 @@ class Walker(Generic[S]):
                 found.append(self._accept(done, rule.ref))
         return self._first(found)
 
-    def _call(self, state: _State[S], rule: Rule) -> _State[S] | Leaf[S]:
+    def _call(self, state: State[S], rule: Rule) -> State[S] | Leaf[S]:
         frame, stage = state.frame, self._stage(state)
         called = stage.table.chains[rule.target.chain]
         if called.name in frame.path or called.default is not None:
@@ -274,16 +218,16 @@ class Walker(Generic[S]):
         back = frame.back
         if rule.target.act is Act.JUMP:
             back = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
-        visit = sum(name == called.name for name in _items(state.calls))
+        visit = sum(name == called.name for name in items(state.calls))
         inside = Frame(called, 0, back, frame.path | {called.name}, visit)
         return replace(state, frame=inside, match=0, asked="", calls=Link(state.calls, called.name))
 
-    def _return(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
+    def _return(self, state: State[S]) -> State[S] | Leaf[S] | None:
         if state.frame.back is not None:
             return replace(state, frame=state.frame.back, match=0)
         return self._default(state)
 
-    def _default(self, state: _State[S]) -> _State[S] | Leaf[S] | None:
+    def _default(self, state: State[S]) -> State[S] | Leaf[S] | None:
         stage = self._stage(state)
         default = stage.chain.default or "ACCEPT"
         ref = RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
@@ -291,54 +235,11 @@ class Walker(Generic[S]):
         done = replace(state, trace=Link(state.trace, step) if self.traced else None)
         return self._accept(done, ref) if default == "ACCEPT" else self._leaf(done, Decision.DROP, ref, None, "")
 
-    def _accept(self, state: _State[S], ref: RuleRef) -> _State[S] | Leaf[S] | None:
-        accepted = _decisive(state.accepted, _Accepted(ref, self._stage(state).main))
+    def _accept(self, state: State[S], ref: RuleRef) -> State[S] | Leaf[S] | None:
+        accepted = decisive(state.accepted, Accepted(ref, self._stage(state).main))
         return self._enter(state.stage + 1, state.subject, state.choices, state.trace, accepted)
 
     def _leaf(
-        self, state: _State[S], decision: Decision, by: RuleRef | None, reject_with: str | None, reason: str
+        self, state: State[S], decision: Decision, by: RuleRef | None, reject_with: str | None, reason: str
     ) -> Leaf[S]:
-        return Leaf(decision, by, state.subject, _items(state.choices), _items(state.trace), reject_with, reason)
-
-
-def _items(link: Link | None) -> tuple[Any, ...]:
-    items = []
-    while link is not None:
-        items.append(link.item)
-        link = link.before
-    return tuple(reversed(items))
-
-
-def _agree(choices: Link | None, way: Way[Any]) -> tuple[Link | None, bool]:
-    """Return the answers with those of a way, and whether they agree."""
-    for question, value in way.given:
-        known = _given(choices, question)
-        if known is None:
-            choices = Link(choices, (question, value))
-        elif known != value:
-            return choices, False
-    return choices, True
-
-
-def _given(choices: Link | None, question: Question) -> bool | None:
-    while choices is not None:
-        asked, value = choices.item
-        if asked == question:
-            return bool(value)
-        choices = choices.before
-    return None
-
-
-def _harmless(rule: Rule, index: int) -> bool:
-    """Whether it is all the same if a rule matches: it only counts or logs, and lists nothing on the way."""
-    target = rule.target
-    quiet = target.act in {Act.NOTHING, Act.LOG} or (target.act is Act.CHANGE and not target.changes)
-    return quiet and not any(isinstance(match.test, Recent) for match in rule.matches[index + 1 :])
-
-
-def _decisive(before: _Accepted | None, now: _Accepted) -> _Accepted:
-    """Of several base chains that accept, name the main one, then a rule rather than a default."""
-    if before is None:
-        return now
-    old, new = ((each.main, each.by.rule is not None) for each in (before, now))
-    return now if new >= old else before
+        return Leaf(decision, by, state.subject, items(state.choices), items(state.trace), reject_with, reason)
