@@ -8,8 +8,10 @@ which no chain of nft has. That is exact: every packet meets the statements in t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from fwproof.decision import RuleRef
 from fwproof.ruleset.asks import Bits, Conntrack, OneOf, Sort, atoms, sort_of
@@ -30,12 +32,13 @@ class Lowered:
 
     name: str
     chains: dict[str, list[Rule]] = field(default_factory=dict)
-    _used: int = 0
+    _used: Counter[str] = field(default_factory=Counter)
 
-    def fresh(self, number: int, word: str = "part") -> str:
-        """Return the name of a new chain for a rule."""
-        self._used += 1
-        name = f"{self.name} rule {number} {word} {self._used}"
+    def fresh(self, text: str, word: str) -> str:
+        """Return the name of a new chain for a rule; rules before it leave its name alone, so that diffs are small."""
+        stem = f"{self.name} {word} {crc32(text.encode('utf-8', 'replace')):08x}"
+        self._used[stem] += 1
+        name = f"{stem} {self._used[stem]}"
         self.chains[name] = []
         return name
 
@@ -58,7 +61,7 @@ class _Writer:
         return _Writer(self.lowered, where, self.ref, self.line, self.comment)
 
     def fresh(self, word: str = "part") -> str:
-        return self.lowered.fresh(self.ref.rule or 0, word)
+        return self.lowered.fresh(self.ref.text, word)
 
     def call(self, act: Act, chain: str) -> Target:
         return Target(act=act, name=chain, text=f"(the rest of rule {self.ref.rule})", chain=chain)

@@ -19,12 +19,16 @@ MISREAD = (ValueError, KeyError, TypeError, IndexError, AttributeError, Recursio
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a rule may refer to: the sets of its table, those that rules fill, and those whose elements have rates."""
+    """What a rule may refer to: the sets of its table, those that rules fill, and those whose elements have rates.
+
+    ``place`` is the family and name of the table, which tell its sets from those of other tables.
+    """
 
     scope: Scope
     sets: Mapping[str, NftSet] = field(default_factory=dict)
     filled: frozenset[str] = frozenset()
     rated: frozenset[str] = frozenset()
+    place: str = ""
 
     def stable(self, name: str) -> NftSet | None:
         """Return a set whose members are known: no rule fills it, and they have no conditions of their own."""
@@ -89,7 +93,7 @@ def membership(key: Key, right: Json, text: str, around: Surroundings) -> Test:
     if isinstance(right, str) and right.startswith("@"):
         named = around.stable(right[1:])
         if named is None:
-            return Oracle("set", f"{text} is in set {right}")
+            return Oracle("set", f"{text} is in set {right} of {around.place}")
         right = {"set": list(named.elements)}
     if isinstance(right, dict) and set(right) == {"set"}:
         elements = right["set"] if isinstance(right["set"], list) else [right["set"]]

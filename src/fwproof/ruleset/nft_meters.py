@@ -72,7 +72,8 @@ def _rated(kind: str, rate: Json, body: Mapping[str, Json], key: Key, around: Su
         lasting = known is None or known.timeout is None
         if isinstance(limit, Limit) and (lasting or body.get("op") == "update"):
             expire = _FOREVER if known is None or known.timeout is None else known.timeout
-            return HashLimit(name, above, limit.count, limit.seconds, limit.burst, modes, mask, _own(body, expire))
+            own = f"{around.place} {name}"
+            return HashLimit(own, above, limit.count, limit.seconds, limit.burst, modes, mask, _own(body, expire))
     except MISREAD:
         pass
     return Oracle("meter", f"{kind} of each element of {name}", each=True)

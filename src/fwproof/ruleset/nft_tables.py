@@ -63,7 +63,7 @@ def _honesty(ruleset: Ruleset) -> Honesty:
 
 
 def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:
-    around = Surroundings(Scope(family, table.family), table.sets, *filled_by(table))
+    around = Surroundings(Scope(family, table.family), table.sets, *filled_by(table), f"{table.family} {table.name}")
     chains: dict[str, Chain] = {}
     odd: list[Unparsed] = []
     for chain in table.chains.values():

@@ -168,12 +168,12 @@ def question_of(test: Test, rule: RuleRef, visit: int) -> Question:
     """Return the question that an oracle asks; a rate asks anew at every rule and every visit of it."""
     if isinstance(test, Oracle):
         return Question(
-            f"{test.name} @ {rule.table} {rule.chain} {rule.rule} # {visit}" if test.each else test.name,
+            f"{test.name} @ {rule.family} {rule.table} {rule.chain} {rule.rule} # {visit}" if test.each else test.name,
             test.name,
             test,
         )
     if isinstance(test, Rate):
-        return Question(f"{test.name} @ {rule.table} {rule.chain} {rule.rule} # {visit}", test.name, test)
+        return Question(f"{test.name} @ {rule.family} {rule.table} {rule.chain} {rule.rule} # {visit}", test.name, test)
     if isinstance(test, Opaque):
         return Question(test.name, test.name, test)
     raise AssertionError(test)
