@@ -67,6 +67,7 @@ TABLE = [
     ("allow", "drop", PortState.OPEN, Verdict.FAIL, "should be let through"),
     ("allow", "reject", PortState.REJECTED, Verdict.FAIL, "rejected by"),
     ("allow", "depends", PortState.OPEN, Verdict.PASS, "observed only"),
+    ("allow", "depends", PortState.SILENT, Verdict.INCONCLUSIVE, "which other traffic may have used up"),
     ("allow", "unknown", PortState.OPEN, Verdict.PASS, "observed only"),
     ("allow", "unknown", PortState.NEVER_ARRIVED, Verdict.INCONCLUSIVE, "could not show it"),
     ("deny", "drop", PortState.SILENT, Verdict.PASS, "by the tables, and on the wire"),
@@ -160,6 +161,22 @@ def test_a_counter_that_does_not_account_for_the_probes_is_a_finding():
     assert judge_flow(check("deny"), facts(good)).verdict is Verdict.PASS
     outcome = judge_flow(check("deny"), facts(bad))
     assert (outcome.verdict, outcome.cause) == (Verdict.FAIL, "model and counters disagree")
+
+
+def test_a_full_connection_that_could_not_be_tried_is_no_pass():
+    known = FlowFacts(
+        flow=FLOW, ruling=ruling("accept"), observation=seen(PortState.OPEN), connected=AgentRefused("ws", "gone")
+    )
+    with pytest.raises(AgentRefused):
+        judge_flow(check("allow"), facts(known))
+
+
+def test_a_flow_passes_while_its_limit_is_unused():
+    known = FlowFacts(
+        flow=FLOW, ruling=ruling("depends"), fresh=ruling("accept"), observation=seen(PortState.OPEN)
+    )  # fmt: skip
+    outcome = judge_flow(check("allow"), facts(known))
+    assert (outcome.verdict, "while their limit is not used up" in outcome.reason) == (Verdict.PASS, True)
 
 
 def test_a_full_connection_that_fails_where_the_probe_was_answered_is_a_finding():

@@ -1,7 +1,7 @@
 """Judging what is not a single flow: limits, bans, drop logs, persistence and essentials, as tables of rows."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +9,11 @@ import pytest
 from fwproof.decision import RuleRef
 from fwproof.errors import AgentRefused, CommandRefused, HostError, NotThere
 from fwproof.evidence.droplog import parse_line
-from fwproof.facts import BanFacts, BurstFacts, Connected, LogFacts, NeighbourFacts, Untried
+from fwproof.facts import BanFacts, BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
 from fwproof.flow import Family
+from fwproof.flows import request
 from fwproof.judging import judge
+from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Bans, DropLog, Essential, Peers, Persistence, Policy, Rate, Service
 from fwproof.results import Verdict
@@ -300,7 +302,57 @@ def test_neighbours(tables, seen, verdict, words):
     told(judge(check, facts(seen, model=HostModel.build(ip6tables_save=tables))), verdict, words)
 
 
+REPLIES = """*filter
+:INPUT ACCEPT [0:0]
+:OUTPUT DROP [0:0]
+-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A OUTPUT -p tcp -m tcp --dport 5432 -j ACCEPT
+COMMIT
+"""
+EATEN = REPLIES.replace("-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", "")
+NONE_BACK = REPLIES.replace("INPUT ACCEPT", "INPUT DROP")
+OWN = (
+    '[{"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},'
+    ' {"ifname": "eth0", "addr_info": [{"family": "inet", "local": "10.0.0.10", "prefixlen": 16}]}]'
+)
+NEAR = Peers("near", (ip_network("10.0.0.0/16"),))
+ESTABLISHED = [
+    # tables, state of the probes that were let in, verdict, words of the answer
+    (REPLIES, [PortState.OPEN], PASS, "and it works"),
+    (REPLIES, [PortState.CLOSED, PortState.ACCEPTED_SILENT], PASS, "and it works"),
+    (REPLIES, [], PASS, "nothing on the wire was there to try it"),
+    (REPLIES, [PortState.SILENT], PASS, "nothing on the wire was there to try it"),
+    (REPLIES, [PortState.ACCEPTED_SILENT], FAIL, "model and wire disagree"),
+    (EATEN, [PortState.ACCEPTED_SILENT], FAIL, "the reply leaving (tcp 10.0.0.10:80 -> 10.0.0.1:50000) is dropped"),
+    (NONE_BACK, [], FAIL, "the reply arriving (tcp 10.0.0.1:5432 -> 10.0.0.10:50000) is dropped"),
+]
+
+
+def probed(state, receiver="h", family=4):
+    ends = ("10.0.0.1", "10.0.0.10") if family == 4 else ("fd00::1", "fd00::10")
+    flow = request(HTTP, *map(ip_address, ends))
+    probe = Probe(ref="p", sender="v", receiver=receiver, flow=flow)
+    seen = Observation(probe=probe, state=state, sent=1, arrived=True, confirmed=None)
+    return FlowFacts(flow=flow, ruling=None, observation=seen)
+
+
+@pytest.mark.parametrize(("tables", "states", "verdict", "words"), ESTABLISHED)
+def test_established(tables, states, verdict, words):
+    allows = (replace(ALLOW, peers=NEAR, rate=None),)
+    out = (Allow(service=Service("tcp", 5432, "db"), peers=NEAR, **ANY),)
+    check = check_of(Kind.ESTABLISHED, Essential(what="established", **ANY))
+    check = replace(check, policy=replace(check.policy, inbound=allows, outbound=out))
+    known = facts(model=HostModel.build(iptables_save=tables, addresses=OWN))
+    others = {
+        "elsewhere": probed(PortState.OPEN, "other"), "other family": probed(PortState.OPEN, family=6),
+        "failed": AgentRefused("v", "gone"), "unseen": replace(probed(PortState.OPEN), observation=None),
+    }  # fmt: skip
+    known.flows = {**others, **{str(n): probed(state) for n, state in enumerate(states)}}
+    told(judge(check, known), verdict, words)
+
+
 TRIED = [
+    (Kind.NEIGHBOUR, Essential(what="icmpv6-nd", **ANY)),
     (Kind.RATE, ALLOW), (Kind.BAN_EXERCISE, BANS), (Kind.DROP_LOG, DropLog(directions=("inbound",), **ANY)),
     (Kind.LOOPBACK, Essential(what="loopback", **ANY)),
 ]  # fmt: skip
@@ -310,7 +362,7 @@ TRIED = [
 def test_what_stood_in_the_way_is_raised_not_judged(kind, expectation):
     with pytest.raises(AgentRefused):
         judge(
-            check_of(kind, expectation),
+            check_of(kind, expectation, family=Family.IPV6 if kind is Kind.NEIGHBOUR else Family.IPV4),
             facts(AgentRefused("h", "no agent"), model=HostModel.build(iptables_save=OPEN), texts=jail()),
         )
 
