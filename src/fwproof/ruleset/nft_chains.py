@@ -17,7 +17,7 @@ from fwproof.decision import RuleRef
 from fwproof.ruleset.asks import Bits, Conntrack, OneOf, Sort, atoms, sort_of
 from fwproof.ruleset.model import NO_TARGET, Act, Counters, Match, Rule, Target
 from fwproof.ruleset.nft import Json, NftChain, NftRule
-from fwproof.ruleset.nft_match import Surroundings
+from fwproof.ruleset.nft_match import Surroundings, simplified
 from fwproof.ruleset.nft_statements import ENDING, Choose, Do, Item, When, items_of
 from fwproof.ruleset.nft_text import rule_text
 
@@ -106,7 +106,7 @@ def _tidied(items: Sequence[Item]) -> list[Item]:
     found: list[Item] = []
     for item in items:
         if isinstance(item, When) and found and isinstance(found[-1], When):
-            found[-1] = When((*found[-1].matches, *item.matches))
+            found[-1] = When(simplified((*found[-1].matches, *item.matches)))
         else:
             found.append(item)
         if isinstance(item, Do) and item.target.act in ENDING:

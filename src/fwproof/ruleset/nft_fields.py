@@ -13,6 +13,7 @@ from fwproof.ruleset import nft_words as words
 from fwproof.ruleset.asks import Constant, Literal, Ranges, Within
 from fwproof.ruleset.nft import Json
 from fwproof.ruleset.nft_keys import (
+    PORTED,
     TRACKED,
     AddressKey,
     Device,
@@ -48,7 +49,7 @@ _HIDDEN = {
 """Keys of ``meta`` that no header shows, by the kind of oracle that they are."""
 _PORTS = {"tcp": TCP, "udp": UDP, "sctp": 132, "dccp": 33, "udplite": 136}
 _TRANSPORTS = {**_PORTS, "icmp": ICMP, "icmpv6": ICMPV6, "igmp": 2, "ah": 51, "esp": 50, "comp": 108, "gre": 47}
-_PORTED: Ranges = tuple((number, number) for number in sorted(_PORTS.values()))
+_PORTED: Ranges = tuple((number, number) for number in sorted(PORTED))
 NEVER: Literal = (Constant(value=False), False)
 ALWAYS: Literal = (Constant(value=True), False)
 

@@ -33,6 +33,8 @@ from fwproof.ruleset.asks import (
 from fwproof.ruleset.nft import Json
 from fwproof.ruleset.nft_text import expression
 
+PORTED = frozenset({6, 17, 33, 132, 136})
+"""The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""
 TRACKED: Literal = (Conntrack(None, states_negated=False, direction=None, rest=""), False)
 """Conntrack has an entry for the packet; without one, what nft loads of it breaks off the rule (nft_ct.c)."""
 
@@ -370,6 +372,20 @@ class Port(_Plain):
         other = Oracle("packet", f"th {self.field} of a protocol without ports {operator} {_shown([value])}")
         products = (((self.ported, False), (test, False)), ((self.ported, True), (other, False)))
         return [(AnyOf(products, f"th {self.field}"), False)]
+
+
+def has_ports(test: Test) -> bool:
+    """Whether a test holds for protocols with ports only."""
+    return isinstance(test, Within) and test.field == "proto" and all(
+        number in PORTED for low, high in test.ranges for number in range(low, high + 1))  # fmt: skip
+
+
+def with_ports(test: Test) -> Test:
+    """Return what :class:`Port` asks of a protocol that has ports; any other test as it is."""
+    if isinstance(test, AnyOf) and test.text in {"th sport", "th dport"}:
+        ((_, (known, _)), _) = test.products
+        return known
+    return test
 
 
 EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fwproof.ruleset.asks import Constant, Fragment, Literal, Opaque, Oracle, Test
+from fwproof.ruleset.asks import Constant, Fragment, Literal, Opaque, Oracle, Test, Within
 from fwproof.ruleset.model import Match
 from fwproof.ruleset.nft import Json, NftSet
 from fwproof.ruleset.nft_fields import ALWAYS, Scope, key_of
-from fwproof.ruleset.nft_keys import Key, inner
+from fwproof.ruleset.nft_keys import Key, has_ports, inner, with_ports
 from fwproof.ruleset.nft_text import expression, statement_text
 
 MISREAD = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)
@@ -101,6 +101,23 @@ def membership(key: Key, right: Json, text: str, around: Surroundings) -> Test:
             return Constant(value=bool(elements))
         return key.among([_key(element) for element in elements])
     return key.among([right])
+
+
+def simplified(matches: Sequence[Match]) -> tuple[Match, ...]:
+    """Leave out what is asked twice, and the bytes of protocols without ports where ``th dport`` cannot meet them."""
+    found: list[Match] = []
+    ported = False
+    for each in matches:
+        match = replace(each, test=with_ports(each.test)) if ported else each
+        if any((old.test, old.negated) == (match.test, match.negated) and _lasting(match.test) for old in found):
+            continue
+        found.append(match)
+        ported |= has_ports(match.test) and not match.negated
+    return tuple(found)
+
+
+def _lasting(test: Test) -> bool:
+    return isinstance(test, Within | Constant)
 
 
 def _key(element: Json) -> Json:
