@@ -111,13 +111,17 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         return snapshot
     names = {
         "iptables_save": "iptables-save", "ip6tables_save": "ip6tables-save", "nft_json": "nft",
+        "ipset_save": "ipset-save",
         "iptables_legacy_save": "iptables-legacy-save", "ip6tables_legacy_save": "ip6tables-legacy-save",
         "addresses": "ip-addr", "routes": "ip-route", "routes6": "ip6-route", "sysctls": "sysctl",
         "routing_rules": "ip-rule", "routing_rules6": "ip6-rule",
     }  # fmt: skip
     for needed in (*(_SAVES[family] for family in sorted(families)), "ip-addr"):
-        if needed in snapshot.faults:
-            return snapshot.faults[needed]
+        fault = snapshot.faults.get(needed)
+        # a host of nftables alone need not have iptables: nft lists what that would show
+        spared = isinstance(fault, NotThere) and needed != "ip-addr" and "nft" in snapshot.captures
+        if fault is not None and not spared:
+            return fault
     unread = snapshot.faults.get("nft")
     if unread is not None and not isinstance(unread, NotThere):
         return unread  # tables beside those of iptables decide as well, and nothing else tells of them

@@ -18,6 +18,7 @@ from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, TCP, Address, CtState, Family,
 from fwproof.ruleset.numbers import FLAGS
 from fwproof.semantics.model import HostModel
 
+_TABLES = ("iptables_save", "ip6tables_save", "iptables_legacy_save", "ip6tables_legacy_save", "nft_json")
 _PKTTYPES = ("host", "broadcast", "multicast")
 
 
@@ -200,7 +201,8 @@ def _existing(*names: str, text: str) -> Callable[[Callable[..., None]], Callabl
 @_existing("--ip6tables-save", text="Output of ip6tables-save.")
 @_existing("--iptables-legacy-save", text="Output of iptables-legacy-save, where both variants are in use.")
 @_existing("--ip6tables-legacy-save", text="Output of ip6tables-legacy-save.")
-@_existing("--nft-json", text="Output of nft -j list ruleset: finds tables that iptables-save does not show.")
+@_existing("--nft-json", text="Output of nft -j list ruleset.")
+@_existing("--ipset-save", text="Output of ipset save.")
 @_existing("--addresses", text="Output of ip -j addr.")
 @_existing("--routes", text="Output of ip -j route (and ip -6 -j route after it).")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
@@ -218,8 +220,8 @@ def _safe_lines(text: str) -> str:
 
 
 def _explain(packets: Path, form: str, files: dict[str, Path | None]) -> None:
-    if all(files[key] is None for key in files if key.endswith("_save")):
-        raise UsageError("no rule tables: give --iptables-save FILE, --ip6tables-save FILE, or both")
+    if all(files[key] is None for key in _TABLES):
+        raise UsageError("no rule tables: give --iptables-save, --ip6tables-save or --nft-json FILE, or several")
     wanted = read_packets(_read(packets) or "", str(packets))
     texts = {key: _read(path) for key, path in files.items()}
     model = HostModel.build(**texts, sources={key: str(path) for key, path in files.items()})

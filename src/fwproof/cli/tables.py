@@ -21,6 +21,7 @@ _FILES = {
     "iptables_legacy_save": "Output of iptables-legacy-save, where both variants are in use.",
     "ip6tables_legacy_save": "Output of ip6tables-legacy-save.",
     "nft_json": "Output of nft -j list ruleset.",
+    "ipset_save": "Output of ipset save.",
     "addresses": "Output of ip -j addr.",
     "routes": "Output of ip -j route (and ip -6 -j route after it).",
 }
