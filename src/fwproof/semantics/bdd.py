@@ -68,6 +68,7 @@ class Field:
                 continue
             if self.starts:
                 low, high = bisect_left(self.starts, low), bisect_left(self.starts, high + 1) - 1  # noqa: PLW2901
+                assert low <= high, f"{self.name}: the ends of an interval are no cuts"
             found.append((low, top if high >= self.size - 1 else high))
         return _merged(found)
 

@@ -17,19 +17,11 @@ from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import call_sites, rings
-from fwproof.semantics.bdd_tests import (
-    NOTHING,
-    VISITS,
-    Asker,
-    Config,
-    Touches,
-    asking_rule,
-    changed,
-    project,
-    restore,
-    touches_of,
-)  # fmt: skip
+from fwproof.semantics.bdd_config import NOTHING, VISITS, Config, Touches, changed, project, restore, touches_of
+from fwproof.semantics.bdd_nat import translated
+from fwproof.semantics.bdd_tests import Asker, asking_rule
 from fwproof.semantics.context import Context
+from fwproof.semantics.nat import side_of
 from fwproof.semantics.space import SpaceTooLarge
 
 MOST_CONFIGS = 2000
@@ -111,7 +103,9 @@ class Program:
                     asked = getattr(match.test, "name", "")
                     nth[at, index] = seen[asked]
                     seen[asked] += 1
-                touches = touches_of(rule, visited=counted, changed=self._changes) | self._called(name, rule)
+                touches = self._called(name, rule) | touches_of(
+                    rule, visited=counted, changes=self._changes, written=self.asker.written
+                )
                 leaves.append(Part(at, at + 1, touches, None))
             root = _balanced(leaves) if leaves else Part(0, 0, NOTHING, None)
             self._grown[name] = Grown(chain, root, counted=counted, nth=nth)
@@ -204,7 +198,7 @@ class Program:
                     return sets.none, config, missed
                 continue
             name = getattr(match.test, "name", "")
-            key = asking_rule(rule.ref, name, grown.nth[at, index], visit)
+            key = asking_rule(rule.ref, grown.chain.name, name, grown.nth[at, index], visit)
             pending.append(self.asker.holds(match, context, config, key))
         before, held = held, self._product(held, pending)
         missed.append((config, before & ~held))
@@ -224,8 +218,10 @@ class Program:
         act = target.act
         if act in {Act.JUMP, Act.GOTO}:
             yield from self._call(grown, rule, context, config)
-        elif act in {Act.ACCEPT, Act.SOURCE_NAT}:
+        elif act is Act.ACCEPT:
             yield Exit(Way.ACCEPT, "", config), every
+        elif act in {Act.SOURCE_NAT, Act.DESTINATION_NAT}:
+            yield from self._translate(rule, context, config)
         elif act is Act.REJECT:
             yield Exit(Way.REJECT, target.reject_with or "", None), every
         elif act is Act.RETURN:
@@ -236,6 +232,17 @@ class Program:
             yield Exit(Way.NEXT, "", config), every
         elif act is not Act.DROP:
             yield from self._unclear(rule, target.reason or str(act), config)
+
+    def _translate(self, rule: Rule, context: Context, config: Config) -> Iterable[tuple[Exit, Set]]:
+        """Let a nat target write the packet; it ends the chain like ACCEPT (nf_nat_setup_info)."""
+        side = side_of(rule.target, context.hook)
+        if side is None:
+            yield from self._unclear(rule, f"{rule.target.name} does nothing known at {context.hook}", config)
+        elif self.lenient and side == "dst":
+            yield Exit(Way.UNKNOWN, f"{rule.target.name} writes the destination", None), self.sets.all
+        else:
+            for after, some in translated(self.asker, rule, context, config):
+                yield Exit(Way.ACCEPT, "", after), some
 
     def _unclear(self, rule: Rule, reason: str, config: Config) -> Iterable[tuple[Exit, Set]]:
         if not self.lenient:

@@ -9,7 +9,7 @@ from fwproof.ruleset.model import Rule
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS, callers_first
 from fwproof.semantics.bdd_chains import Exits, Grown, Part, Program, Way, entering
-from fwproof.semantics.bdd_tests import Config, Touches, project
+from fwproof.semantics.bdd_config import Config, Touches, project
 from fwproof.semantics.bdd_walk import Incoming
 from fwproof.semantics.context import Context
 

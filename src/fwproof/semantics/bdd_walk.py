@@ -1,8 +1,8 @@
-"""Whole routes as sets: what comes to each base chain, what is accepted in the end, and what each rule takes."""
+"""Whole routes as sets: what comes to each base chain, and what is accepted in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
@@ -12,19 +12,32 @@ from fwproof.ruleset.model import Act, Table
 from fwproof.semantics import route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
 from fwproof.semantics.bdd_chains import Exits, Program, Way
-from fwproof.semantics.bdd_tests import Asker, Config, Touches, fields_for
+from fwproof.semantics.bdd_config import CT, NAT, Config, Touches
+from fwproof.semantics.bdd_fields import fields_for
+from fwproof.semantics.bdd_tests import Asker
+from fwproof.semantics.bdd_turn import turn_of
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.walk import Stage
+from fwproof.semantics.stages import Exit, Stage, Turn
 
 Incoming = dict[Config, Set]
 """Packets on their way, by what is known of them beside their header."""
+PATHS = {
+    Hook.INPUT: route.Path(route.THROUGH),
+    Hook.FORWARD: route.Path(route.THROUGH),
+    Hook.OUTPUT: route.Path(route.OUTBOUND),
+}
+"""Where the packets of the three questions set out; where those that came in go is for routing to say, after nat."""
 
 
 @dataclass(slots=True)
 class Ends:
-    """What becomes of packets: the sets are disjoint, and what is in none of them is dropped."""
+    """What becomes of packets: the sets are disjoint, and what is in none of them is dropped.
+
+    ``outside`` are packets that the routing keeps off the way that was asked about.
+    """
 
     accepted: Set
+    outside: Set
     rejected: dict[str, Set] = field(default_factory=dict)
     unknown: dict[str, Set] = field(default_factory=dict)
 
@@ -34,9 +47,11 @@ class Host:
 
     def __init__(self, model: HostModel, family: Family, sets: Sets, *, lenient: bool = False) -> None:
         self.model, self.family, self.sets, self.lenient = model, family, sets, lenient
-        self.asker = Asker(sets, family, model.addresses)
+        self.router = model.router(family)
+        rules = model.rules(family)
+        self.asker = Asker(sets, self.router, frozenset() if lenient else _written(model, family))
         self._programs: dict[int, Program] = {}
-        acts = (rule.target for rule in model.rules(family) if rule.target.act is Act.CHANGE)
+        acts = (rule.target for rule in rules if rule.target.act is Act.CHANGE)
         self._changes = frozenset(name for target in acts for name in target.changes)
 
     def program(self, table: Table) -> Program:
@@ -51,44 +66,59 @@ class Host:
             return self.sets.words("fragment", lambda word: word == "no")
         return self.sets.all
 
+    def asked(self, hook: Hook) -> Route:
+        """Return the route of a question about a hook, as for :func:`~fwproof.semantics.space.accepted_outside`."""
+        make = self.model.chains(self.family, PATHS[hook].hooks)
+
+        def decide(places: route.Places) -> Turn:
+            return turn_of(self.asker, hook, places)
+
+        return Route(self, route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide))
+
     def route(self, path: route.Path) -> Route:
-        """Return the base chains of a path."""
-        blind = self.model.blind.get(self.family, ("its rules were not read",))
-        rulesets = self.model.rulesets.get(self.family, ())
-        stages = route.stages(path, self.family, rulesets, blind, conntrack=self.model.conntrack(self.family))
-        return Route(self, stages)
+        """Return the base chains of a path, without the routing between them."""
+        return Route(self, self.model.chains(self.family, path.hooks)(path))
+
+
+def _written(model: HostModel, family: Family) -> frozenset[str]:
+    """Return the fields that nat writes where a later rule can see it: source nat comes last but for native chains."""
+    acts = {rule.target.act for rule in model.rules(family)}
+    native = any(table.family for ruleset in model.rulesets.get(family, ()) for table in ruleset.tables.values())
+    found = {"dst", "dport", "oif"} if Act.DESTINATION_NAT in acts else set()
+    return frozenset(found | ({"src", "sport"} if native and acts & {Act.SOURCE_NAT, Act.DESTINATION_NAT} else set()))
 
 
 class Route:
-    """A path through a host, walked by sets."""
+    """A way through a host, walked by sets; ``items`` are base chains, routing decisions and ends."""
 
-    def __init__(self, host: Host, stages: Sequence[Stage]) -> None:
-        self.host, self.sets, self.stages = host, host.sets, stages
+    def __init__(self, host: Host, items: Sequence[Stage | Turn | Exit]) -> None:
+        self.host, self.sets, self.items = host, host.sets, items
         self._survive: dict[tuple[int, Config], Set] = {}
 
-    def exits(self, at: int, config: Config) -> Exits:
+    def stages(self) -> Iterator[tuple[int, Stage]]:
+        """Yield the base chains with their places."""
+        for at, item in enumerate(self.items):
+            if isinstance(item, Stage):
+                yield at, item
+
+    def exits(self, stage: Stage, config: Config) -> Exits:
         """Return where packets leave a base chain that come to it with a config."""
-        stage = self.stages[at]
         program = self.host.program(stage.table)
-        grown = program.grown(stage.chain.name) if stage.chain.name in stage.table.chains else None
-        if grown is None:
+        if stage.chain.name not in stage.table.chains:
             return {}
+        grown = program.grown(stage.chain.name)
         return program.summary(grown, grown.root, stage.context, config)
 
-    def seen(self, at: int, config: Config) -> Set:
-        """Return the packets of a config that a base chain sees: nat only the first of a connection."""
-        if not self.stages[at].nat or config.state is CtState.NEW:
+    def seen(self, stage: Stage, config: Config) -> Set:
+        """Return the packets of a config that a base chain sees: nat only a first packet, and each side once."""
+        if not stage.nat:
+            return self.sets.all
+        side = "dst" if stage.context.hook in {Hook.PREROUTING, Hook.OUTPUT} else "src"
+        if side in config.nat.settled:
+            return self.sets.none
+        if config.state is CtState.NEW:
             return self.sets.all
         return self.host.asker.not_icmp if config.state is CtState.RELATED else self.sets.none
-
-    def expired(self, at: int) -> Set | None:
-        """Return the packets that the routing drops before a base chain, None where it drops none."""
-        first = self.stages[at].context.hook is Hook.FORWARD and (
-            at == 0 or self.stages[at - 1].context.hook is not Hook.FORWARD)  # fmt: skip
-        return self.sets.within("ttl", ((0, 1),)) if first and self._routed() else None
-
-    def _routed(self) -> bool:
-        return any(stage.context.forwarded for stage in self.stages)
 
     def passes(self, stage: Stage, exits: Exits) -> Iterable[tuple[Config, Set]]:
         """Yield what a base chain lets through, its default included."""
@@ -98,63 +128,82 @@ class Route:
                 assert exit_.config is not None
                 yield exit_.config, some
 
-    def flow(self, start: Incoming) -> tuple[list[Incoming], Ends]:
-        """Return what comes to each base chain, and what becomes of it."""
-        ends = Ends(self.sets.none)
-        arrivals: list[Incoming] = []
-        moving = start
-        for at, stage in enumerate(self.stages):
-            gone = self.expired(at)
-            if gone is not None:
-                moving = {config: some & ~gone for config, some in moving.items()}
-            arrivals.append({c: some & self.seen(at, c) for c, some in moving.items()})
-            moving = self._through(at, stage, moving, arrivals[-1], ends)
-        ends.accepted = self.sets.union(list(moving.values()))
+    def flow(self, start: Incoming) -> tuple[dict[int, Incoming], Ends]:
+        """Return what comes to each base chain, by its place, and what becomes of it."""
+        ends = Ends(self.sets.none, self.sets.none)
+        arrivals: dict[int, Incoming] = {}
+        pending: dict[int, dict[Config, list[Set]]] = {0: {config: [some] for config, some in start.items()}}
+        for at in range(len(self.items) + 1):
+            united = {config: self.sets.union(some) for config, some in pending.pop(at, {}).items()}
+            moving = {config: some for config, some in united.items() if some != self.sets.none}
+            item = self.items[at] if at < len(self.items) else Exit()
+            if isinstance(item, Exit):
+                ends.accepted |= self.sets.union(list(moving.values()))
+            elif isinstance(item, Turn):
+                for config, some in moving.items():
+                    rest = some
+                    for to, later, part in _ways(item, config):
+                        pending.setdefault(to, {}).setdefault(later, []).append(some & part)
+                        rest &= ~part
+                    ends.outside |= rest
+            else:
+                arrivals[at] = {config: some & self.seen(item, config) for config, some in moving.items()}
+                self._through(item, moving, arrivals[at], pending.setdefault(at + 1, {}), ends)
         return arrivals, ends
 
-    def _through(self, at: int, stage: Stage, moving: Incoming, arrived: Incoming, ends: Ends) -> Incoming:
-        after: dict[Config, list[Set]] = {}
+    def _through(
+        self, stage: Stage, moving: Incoming, arrived: Incoming, after: dict[Config, list[Set]], ends: Ends
+    ) -> None:
         for config, some in arrived.items():
             if stage.blind:
                 _gather(ends.unknown, stage.blind, some)
                 continue
-            rest = moving[config] & ~some
-            if rest != self.sets.none:
-                after.setdefault(config, []).append(rest)
-            exits = self.exits(at, config)
+            after.setdefault(config, []).append(moving[config] & ~some)
+            exits = self.exits(stage, config)
             for later, passed in self.passes(stage, exits):
                 after.setdefault(later, []).append(some & passed)
             for exit_, part in exits.items():
                 if exit_.way in {Way.REJECT, Way.UNKNOWN}:
                     _gather(ends.rejected if exit_.way is Way.REJECT else ends.unknown, exit_.detail, some & part)
-        united = {config: self.sets.union(parts) for config, parts in after.items()}
-        return {config: some for config, some in united.items() if some != self.sets.none}
 
     def survive(self, at: int, config: Config) -> Set:
-        """Return the packets that are accepted in the end when they come to a base chain with a config."""
-        if at == len(self.stages):
+        """Return the packets that are accepted in the end when they come to a place with a config."""
+        item = self.items[at] if at < len(self.items) else Exit()
+        if isinstance(item, Exit):
             return self.sets.all
         key = (at, config)
         if key not in self._survive:
-            stage, seen = self.stages[at], self.seen(at, config)
-            if stage.blind:
-                return self.sets.none
-            parts = [passed & self.survive(at + 1, later) for later, passed in
-                     self.passes(stage, self.exits(at, config))]  # fmt: skip
-            found = seen.ite(self.sets.union(parts), self.survive(at + 1, config))
-            gone = self.expired(at)
-            self._survive[key] = found if gone is None else found & ~gone
+            self._survive[key] = self._surviving(at, item, config)
         return self._survive[key]
 
+    def _surviving(self, at: int, item: Stage | Turn, config: Config) -> Set:
+        if isinstance(item, Turn):
+            return self.sets.union([part & self.survive(to, later) for to, later, part in _ways(item, config)])
+        seen = self.seen(item, config)
+        if item.blind:
+            return self.sets.none
+        passed = self.passes(item, self.exits(item, config))
+        through = self.sets.union([some & self.survive(at + 1, later) for later, some in passed])
+        return through if seen == self.sets.all else seen.ite(through, self.survive(at + 1, config))
+
     def later(self, at: int) -> Touches:
-        """Return what the base chains from one on read or write."""
+        """Return what is read or written from a place on."""
         found: frozenset[str] = frozenset()
-        for stage in self.stages[at:]:
-            program = self.host.program(stage.table)
-            if stage.chain.name in stage.table.chains:
-                found |= program.grown(stage.chain.name).root.touches
-            found |= {"state"} if stage.nat else frozenset()
+        for item in self.items[at:]:
+            if isinstance(item, Turn):
+                found |= {NAT} if self.host.asker.written else frozenset()
+            elif isinstance(item, Stage):
+                program = self.host.program(item.table)
+                if item.chain.name in item.table.chains:
+                    found |= program.grown(item.chain.name).root.touches
+                found |= {CT, NAT} if item.nat else frozenset()
         return found
+
+
+def _ways(turn: Turn, config: Config) -> Iterable[tuple[int, Config, Set]]:
+    for way in turn.decide(config):
+        later, some = way.subject
+        yield way.to, later, some
 
 
 def _gather(found: dict[str, Set], key: str, some: Set) -> None:

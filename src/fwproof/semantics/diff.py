@@ -13,15 +13,15 @@ from enum import StrEnum
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.bdd import Set, guarded
-from fwproof.semantics.bdd_tests import CONNMARK, MARK, Config
-from fwproof.semantics.bdd_walk import Ends, Engine, Host
+from fwproof.semantics.bdd_config import CONNMARK, MARK, Config
+from fwproof.semantics.bdd_walk import PATHS, Ends, Engine, Host
 from fwproof.semantics.diff_effects import effects
 from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import confirm, deciders, own_of
 from fwproof.semantics.reach_text import Room, rooms
 from fwproof.semantics.walk import TooLarge
-from fwproof.semantics.witness import PATHS, dressed, follow, pick
+from fwproof.semantics.witness import dressed, follow, pick
 
 
 class Kind(StrEnum):
@@ -96,7 +96,7 @@ def _at(engine: Engine, hook: Hook) -> Iterator[_Found]:
     """Yield what differs on a path, by the rule that lets it in; states that differ alike are one."""
     alike: dict[tuple[Kind, RuleRef | None, Set], list[Config]] = {}
     for config in CONFIGS:
-        ends = [host.route(PATHS[hook]).flow({config: host.packets()})[1] for host in engine.hosts]
+        ends = [host.asked(hook).flow({config: host.packets()})[1] for host in engine.hosts]
         for kind, some in _kinds(engine, *ends):
             side = engine.hosts[kind is not Kind.UNREACHABLE]
             for ref, part in _by_rule(side, hook, config, some, kind):
@@ -128,7 +128,7 @@ def _by_rule(
     if kind not in {Kind.REACHABLE, Kind.UNREACHABLE}:
         yield None, some
         return
-    way = host.route(PATHS[hook])
+    way = host.asked(hook)
     arrivals, _ = way.flow({config: some})
     yield from deciders(way, arrivals)[0].items()
 

@@ -28,7 +28,9 @@ def cuts(tests: Iterable[Test], addresses: Addresses, family: Family) -> list[tu
     fields = {test.field for test in tests if isinstance(test, AddressType)}
     if not fields:
         return []
-    ranges = _sorted([*own(addresses, family), _span(_MULTICAST[family]), *_broadcast(addresses, family), (0, 0)])
+    # not as one where they touch: :: and ::1 are of different kinds
+    own_ones = ((int(a), int(a)) for a in addresses.of(family))
+    ranges = (_span(_LOOPBACK[family]), *own_ones, _span(_MULTICAST[family]), *_broadcast(addresses, family), (0, 0))
     return [(field, ranges) for field in sorted(fields)]
 
 

@@ -9,7 +9,7 @@ from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Way
-from fwproof.semantics.bdd_tests import Config
+from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.lint_finding import MOST_CAUSES, REFUSES, Finding, Kind
 from fwproof.semantics.lint_space import CONFIGS, Space, Stretch, Visit
 

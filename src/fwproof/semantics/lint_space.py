@@ -12,12 +12,12 @@ from fwproof.semantics import route
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exit, Grown, Part, Program, Way, view
+from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_taking import Met, Taking
-from fwproof.semantics.bdd_tests import Config
 from fwproof.semantics.bdd_walk import Engine, Host, Incoming, Route
 from fwproof.semantics.context import Context
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.walk import Stage
+from fwproof.semantics.stages import Stage
 
 PATHS = (
     route.Path(route.INBOUND), route.Path(route.THROUGH), route.Path(route.OUTBOUND),
@@ -65,16 +65,16 @@ class Space:
         for config in CONFIGS:
             arrivals, _ = way.flow({config: every})
             unclear = False
-            for at, stage in enumerate(way.stages):
+            for at, stage in way.stages():
                 program = self.host.program(stage.table)
                 self.tables[id(stage.table)] = stage.table
                 key = (id(stage.table), stage.chain.name, view(stage.context))
                 visit = self.visits.setdefault(key, Visit(stage, program))
                 # what a target that is not followed makes of a packet may be anything
-                came = dict.fromkeys(CONFIGS, every) if unclear else arrivals[at]
+                came = dict.fromkeys(CONFIGS, every) if unclear else arrivals.get(at, {})
                 for each, some in came.items():
                     visit.incoming.setdefault(each, []).append(some)
-                unclear = unclear or any(e.way is Way.UNKNOWN for e in way.exits(at, config))
+                unclear = unclear or writes(stage.table) or any(e.way is Way.UNKNOWN for e in way.exits(stage, config))
 
     def _take(self, visit: Visit) -> None:
         def hit(met: Met) -> None:
@@ -84,6 +84,12 @@ class Space:
         taking = Taking(visit.program, visit.stage.context, hit, afterwards=True)
         taking.run(visit.stage.chain.name, {c: self.sets.union(some) for c, some in visit.incoming.items()})
         visit.reached = taking.reached
+
+
+def writes(table: Table) -> bool:
+    """Whether a table translates addresses."""
+    acts = {rule.target.act for chain in table.chains.values() for rule in chain.rules}
+    return bool(acts & {Act.SOURCE_NAT, Act.DESTINATION_NAT})
 
 
 @dataclass(slots=True)

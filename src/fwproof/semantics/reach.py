@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from fwproof.decision import Decision, RuleRef
 from fwproof.errors import FwproofError
 from fwproof.flow import Address, CtState, Family, Flow, Hook
-from fwproof.ruleset.model import Act
 from fwproof.semantics.bdd import Set, guarded
+from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exits, Way
+from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_taking import Met, Taking
-from fwproof.semantics.bdd_tests import Config
 from fwproof.semantics.bdd_walk import Engine, Host, Incoming, Route, default_ref
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach_text import Room, rooms
 from fwproof.semantics.space import Claim
+from fwproof.semantics.stages import Stage
 from fwproof.semantics.walk import TooLarge
-from fwproof.semantics.witness import PATHS, dressed, follow, pick
-
-_ACCEPTS = frozenset({Act.ACCEPT, Act.SOURCE_NAT})
+from fwproof.semantics.witness import dressed, follow, pick
 
 
 class Disagreement(FwproofError):
@@ -69,7 +68,7 @@ def openings(  # noqa: PLR0913 - a question has these parts, all but three by na
         ranges = (claim or Claim()).ranges(family)
         engine = Engine([model], family, ranges.items())
         host = engine.hosts[0]
-        route = host.route(PATHS[hook])
+        route = host.asked(hook)
         config = Config(state)
         start = host.packets() & asked_for(engine, ranges.items(), hook, loopback=loopback)
         arrivals, ends = route.flow({config: start})
@@ -102,7 +101,7 @@ class _Found:
     reasons: tuple[str, ...] = ()
 
 
-def _found(route: Route, arrivals: list[Incoming], certain: Set) -> Iterator[_Found]:
+def _found(route: Route, arrivals: dict[int, Incoming], certain: Set) -> Iterator[_Found]:
     """Yield what each rule lets in: for certain, then what depends; and what meets a rule that is not understood."""
     sets = route.sets
     accepted, unknown = deciders(route, arrivals)
@@ -121,46 +120,50 @@ def _found(route: Route, arrivals: list[Incoming], certain: Set) -> Iterator[_Fo
 
 Accepted = dict[RuleRef | None, Set]
 Unknown = dict[tuple[RuleRef | None, str], Set]
+_Ranked = dict[tuple[RuleRef | None, bool], Set]
+"""What is accepted by a rule of a base chain that is, or is not, where a host's rules usually decide."""
 
 
-def deciders(route: Route, arrivals: list[Incoming]) -> tuple[Accepted, Unknown]:
+def deciders(route: Route, arrivals: dict[int, Incoming]) -> tuple[Accepted, Unknown]:
     """Return what is accepted in the end by the rule that decides it, and what meets rules that are unknown.
 
-    Of several base chains that accept, the filter table's decides, then a rule rather than a default, then the
-    last, as for single packets.
+    Of several base chains that accept, the main one's decides, then a rule rather than a default, then the last, as
+    for single packets.
     """
     sets = route.sets
-    accepted: Accepted = {}
+    ranked: _Ranked = {}
     unknown: Unknown = {}
-    for at, stage in enumerate(route.stages):
+    looked_at = False
+    for at, stage in route.stages():
+        looked_at = True
         if stage.blind:
-            unknown[None, stage.blind] = sets.union(list(arrivals[at].values()))
+            unknown[None, stage.blind] = sets.union(list(arrivals.get(at, {}).values()))
             continue
-        new = _stage(route, at, arrivals[at], unknown)
-        accepted = _decisive(route, accepted, new)
-    if not route.stages:
-        accepted = {None: sets.all}
+        ranked = _decisive(route, ranked, _stage(route, at, stage, arrivals.get(at, {}), unknown))
+    accepted: Accepted = {} if looked_at else {None: sets.all}
+    for (ref, _), some in ranked.items():
+        accepted[ref] = accepted.get(ref, sets.none) | some
     return (
         {ref: some for ref, some in accepted.items() if some != sets.none},
         {key: some for key, some in unknown.items() if some != sets.none},
     )
 
 
-def _stage(route: Route, at: int, arrived: Incoming, unknown: Unknown) -> Accepted:
+def _stage(route: Route, at: int, stage: Stage, arrived: Incoming, unknown: Unknown) -> _Ranked:
     """Return what a base chain lets through and all later ones accept, by rule."""
-    stage, sets = route.stages[at], route.sets
+    sets = route.sets
     program = route.host.program(stage.table)
     found: dict[RuleRef | None, list[Set]] = {}
 
     def hit(met: Met) -> None:
-        act = met.rule.target.act
-        if act in _ACCEPTS:
-            found.setdefault(met.rule.ref, []).append(met.taken & route.survive(at + 1, met.after))
-            return
-        for exit_, some in program.applied(met.grown, met.rule, stage.context, met.after):
-            if exit_.way is Way.UNKNOWN and (act not in {Act.JUMP, Act.GOTO} or some == sets.all):
+        called = met.rule.target.act in CALLS and not program.misled(met.grown.chain.name, met.rule)
+        for exit_, some in () if called else program.applied(met.grown, met.rule, stage.context, met.after):
+            if exit_.way is Way.ACCEPT and exit_.config is not None:
+                through = met.taken & some & route.survive(at + 1, exit_.config)
+                found.setdefault(met.rule.ref, []).append(through)
+            elif exit_.way is Way.UNKNOWN:
                 key = (met.rule.ref, exit_.detail)
-                unknown[key] = unknown.get(key, sets.none) | met.taken
+                unknown[key] = unknown.get(key, sets.none) | (met.taken & some)
 
     def wanted(exits: Exits, some: Set) -> bool:
         return any(e.way in {Way.ACCEPT, Way.UNKNOWN} and f & some != sets.none for e, f in exits.items())
@@ -168,27 +171,28 @@ def _stage(route: Route, at: int, arrived: Incoming, unknown: Unknown) -> Accept
     Taking(program, stage.context, hit, keep=route.later(at + 1), wanted=wanted).run(stage.chain.name, arrived)
     if (stage.chain.default or "ACCEPT") == "ACCEPT":
         for config, some in arrived.items():
-            for exit_, left in route.exits(at, config).items():
+            for exit_, left in route.exits(stage, config).items():
                 if exit_.way in {Way.NEXT, Way.RETURN} and exit_.config is not None:
                     through = some & left & route.survive(at + 1, exit_.config)
                     found.setdefault(default_ref(stage), []).append(through)
-    return {ref: sets.union(parts) for ref, parts in found.items()}
+    return {(ref, stage.main): sets.union(parts) for ref, parts in found.items()}
 
 
-def _decisive(route: Route, before: Accepted, new: Accepted) -> Accepted:
+def _decisive(route: Route, before: _Ranked, new: _Ranked) -> _Ranked:
     if not before:
         return new
     sets = route.sets
-    kept = {ref: some & ~sets.union([n for r, n in new.items() if _rank(r) >= _rank(ref)])
-            for ref, some in before.items()}  # fmt: skip
+    kept = {key: some & ~sets.union([n for k, n in new.items() if _rank(k) >= _rank(key)])
+            for key, some in before.items()}  # fmt: skip
     stronger: dict[tuple[bool, bool], Set] = {}
-    for rank in {_rank(ref) for ref in new}:
-        stronger[rank] = sets.union([some for ref, some in before.items() if _rank(ref) > rank])
-    return kept | {ref: some & ~stronger[_rank(ref)] for ref, some in new.items()}
+    for rank in {_rank(key) for key in new}:
+        stronger[rank] = sets.union([some for key, some in before.items() if _rank(key) > rank])
+    return kept | {key: some & ~stronger[_rank(key)] for key, some in new.items()}
 
 
-def _rank(ref: RuleRef | None) -> tuple[bool, bool]:
-    return (False, False) if ref is None else (ref.table == "filter", ref.rule is not None)
+def _rank(key: tuple[RuleRef | None, bool]) -> tuple[bool, bool]:
+    ref, main = key
+    return main, ref is not None and ref.rule is not None
 
 
 def own_of(model: HostModel, family: Family) -> tuple[Address, ...]:

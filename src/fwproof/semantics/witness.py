@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow, Hook
 from fwproof.ruleset.numbers import FLAGS
 from fwproof.semantics import route
 from fwproof.semantics.bdd import Field, Set, Sets
-from fwproof.semantics.bdd_tests import Config
+from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_walk import PATHS
 from fwproof.semantics.boxes import ORDINARY
+from fwproof.semantics.context import Question
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.packet import PORTED, Packet
+from fwproof.semantics.routing import Router
+from fwproof.semantics.stages import Turn, Way
 from fwproof.semantics.walk import Leaf, Walker
 
-PATHS = {
-    Hook.INPUT: route.Path(route.INBOUND),
-    Hook.FORWARD: route.Path(route.THROUGH),
-    Hook.OUTPUT: route.Path(route.OUTBOUND),
-}
-"""The way through the host that each of the three questions is about."""
 _FLAGS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
 _EMPTY = {"sport": 40000, "dport": 9, "icmp": 8 * 256, "flags": 2, "ttl": 64, "length": 60, "tos": 0, "proto": TCP}
 _NICE: dict[str, tuple[int | str, ...]] = {
@@ -137,13 +136,42 @@ def _values(flow: Flow) -> dict[str, int | str | None]:
 
 
 def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
-    """Return every end of a packet's walk on the path through a hook, rule by rule; raises TooLarge."""
-    family = flow.family
-    blind = model.blind.get(family, ("its rules were not read",))
-    conntrack = model.conntrack(family)
-    stages = route.stages(PATHS[hook], family, model.rulesets.get(family, ()), blind, conntrack=conntrack)
-    packet = Packet(replace(flow, fragment=flow.fragment and not conntrack), _kinds(model, family))
-    return list(Walker[Packet](stages).walk(packet))
+    """Return every end of a packet's walk for the question about a hook, rule by rule; raises TooLarge.
+
+    Where packets that nat left alone go is for the question to say, as it is for sets.
+    """
+    router = model.router(flow.family)
+    make = model.chains(flow.family, PATHS[hook].hooks)
+    decide = partial(_turn, router, hook)
+    way = route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide)
+    whole = flow.fragment and not model.conntrack(flow.family)
+    packet = Packet(replace(flow, fragment=whole), _kinds(model, flow.family), router=router)
+    return list(Walker[Packet](way).walk(packet))
+
+
+def _turn(router: Router, hook: Hook, places: route.Places) -> Turn:
+    """Return the routing decision on one packet for a question about ``hook``, as :mod:`bdd_turn` on sets."""
+
+    def decide(packet: Packet) -> Iterator[Way[Packet]]:
+        expired = packet.flow.ttl <= 1 and hook is not Hook.OUTPUT
+        on = Way(packet, places.away, dropped="the packet has no hops left" if expired else "")
+        if "dst" not in packet.translated:
+            yield Way(packet, places.here) if hook is Hook.INPUT else on
+            return
+        if hook is Hook.OUTPUT:
+            yield Way(replace(packet, flow=replace(packet.flow, oif=None)), places.away)
+            return
+        own = True if packet.own_dst else None if "dst" in packet.unknown else router.is_own(packet.flow.dst)
+        asked = Question("own new destination", "whether the address that nat writes is the host's own")
+        if own is not False and hook is Hook.INPUT:
+            yield Way(packet, places.here, given=((asked, True),) if own is None else ())
+        before, name = (packet.original or packet.flow).dst, router.out(packet.flow.dst)
+        if name is not None and "dst" not in packet.unknown:
+            on = replace(on, subject=replace(packet, flow=replace(packet.flow, oif=name)))
+        if own is not True and (hook is Hook.FORWARD or router.addresses is None or router.addresses.is_local(before)):
+            yield replace(on, given=((asked, False),) if own is None else ())
+
+    return Turn(router.family.table_family, decide)
 
 
 def _kinds(model: HostModel, family: Family) -> Callable[[int, frozenset[str]], bool | None]:

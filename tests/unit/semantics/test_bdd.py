@@ -11,11 +11,11 @@ from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.iptables import parse
 from fwproof.semantics.bdd import guarded
 from fwproof.semantics.bdd_calls import call_sites, callers_first, rings
-from fwproof.semantics.bdd_tests import Config
+from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import SpaceTooLarge
-from fwproof.semantics.witness import PATHS, dressed, follow, pick, point
+from fwproof.semantics.space import SpaceTooLarge, space_for, start_of, walk_boxes
+from fwproof.semantics.witness import dressed, follow, pick, point
 
 from .tables import ADDRESSES, filter_table
 
@@ -29,7 +29,7 @@ NEW = Config()
 
 def accepted(host, hook=Hook.INPUT, config=NEW):
     engine = Engine([host], Family.IPV4)
-    return engine, engine.hosts[0].route(PATHS[hook]).flow({config: engine.hosts[0].packets()})[1].accepted
+    return engine, engine.hosts[0].asked(hook).flow({config: engine.hosts[0].packets()})[1].accepted
 
 
 def flow(**more):
@@ -134,12 +134,35 @@ def test_addrtype_follows_the_hosts_addresses():
     assert check(host, flow(dst="127.8.8.8")) == (True, True)
 
 
-def test_related_errors_do_not_meet_nat():
-    text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DNAT --to-destination 10.0.0.9\nCOMMIT\n" + filter_table()
-    host = model(text)
+DOCKER = """*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -m tcp --dport 8080 -m addrtype --dst-type LOCAL -j DNAT --to-destination 172.17.0.2:80
+-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+-A FORWARD -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT
+-A FORWARD -m conntrack --ctstate DNAT --ctorigdstport 8443 -j DROP
+COMMIT
+"""
+
+
+def test_a_published_port_is_reached_past_input():
+    host = model(DOCKER, addresses=ADDRESSES)
+    assert check(host, flow(dport=8080)) == (True, True)
+    assert check(host, flow(dport=80)) == (False, False)
+    assert check(host, flow(dport=8080, dst="10.0.0.11")) == (False, False)
+    assert check(host, flow(dport=80, dst="172.17.0.2"), Hook.FORWARD) == (True, True)
+    assert check(host, flow(dport=8080, dst="172.17.0.2"), Hook.FORWARD) == (False, False)
+    assert check(host, flow(dport=8080), config=Config(CtState.ESTABLISHED)) == (False, False)
+
+
+def test_errors_about_a_connection_do_not_meet_nat():
+    host = model(DOCKER.replace("INPUT DROP", "INPUT ACCEPT"), addresses=ADDRESSES)
     engine, some = accepted(host, config=Config(CtState.RELATED))
-    assert some & engine.sets.within("proto", ((1, 1),)) != engine.sets.none
-    assert some & engine.sets.within("proto", ((6, 6),)) == engine.sets.none
+    assert some & engine.sets.within("proto", ((1, 1),)) == engine.sets.within("proto", ((1, 1),))
 
 
 def test_calls():
@@ -163,11 +186,11 @@ def test_too_many_nodes_are_told_and_nothing_hangs():
     host = model(filter_table(*rules))
     for limit in ({"nodes": 4000}, {"seconds": 0.0}):
         with pytest.raises(SpaceTooLarge, match="entangled"):
-            guarded(
-                lambda limit=limit: (
-                    Engine([host], Family.IPV4, **limit).hosts[0].route(PATHS[Hook.INPUT]).exits(0, Config())
-                )
-            )
+            guarded(lambda limit=limit: _whole(Engine([host], Family.IPV4, **limit)))
+
+
+def _whole(engine):
+    return engine.hosts[0].asked(Hook.INPUT).flow({NEW: engine.sets.all})
 
 
 def test_chains_nested_without_end_are_told():
@@ -187,3 +210,24 @@ def test_a_witness_is_an_ordinary_packet():
         str(pick(engine.sets, some, Family.IPV4, (ip_address("10.0.0.10"),))) == "tcp 10.0.0.1:40000 -> 10.0.0.10:100"
     )
     assert pick(engine.sets, some, Family.IPV4).iif == "eth99"
+
+
+@pytest.mark.parametrize("kind", ["LOCAL", "UNSPEC", "MULTICAST", "UNICAST", "LOCAL,UNICAST"])
+@pytest.mark.parametrize("address", ["::", "::1", "::2", "fd00:0:0:1::10", "fd00:0:0:1::11", "ff02::1"])
+def test_kinds_of_address_that_lie_side_by_side(kind, address):
+    text = f"*filter\n:INPUT DROP [0:0]\n-A INPUT -m addrtype --dst-type {kind} -j ACCEPT\nCOMMIT\n"
+    host = HostModel.build(ip6tables_save=text, addresses=ADDRESSES)
+    engine = Engine([host], Family.IPV6)
+    some = engine.hosts[0].asked(Hook.INPUT).flow({NEW: engine.sets.all})[1].accepted
+    packet = Flow(src=ip_address("2001:db8::1"), dst=ip_address(address), proto=17, sport=1, dport=2, iif="eth0")
+    said = Decision.ACCEPT if point(engine.sets, packet) & some != engine.sets.none else Decision.DROP
+    assert {leaf.decision for leaf in follow(host, packet, Hook.INPUT)} == {said}
+    (leaf,) = walk_boxes(host, Hook.INPUT, Family.IPV6, only(host, packet))
+    assert leaf.decision is said
+
+
+def only(host, packet):
+    space = space_for(host, Family.IPV6, [])
+    box = start_of(space, CtState.NEW, Hook.INPUT, loopback=True)
+    at = [n for n, cut in enumerate(space.cuts["dst"]) if cut <= int(packet.dst)][-1]
+    return box.only("dst", 1 << at)

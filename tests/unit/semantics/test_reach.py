@@ -6,8 +6,8 @@ import pytest
 
 from fwproof.decision import Decision
 from fwproof.flow import Family, Hook
-from fwproof.semantics import reach
 from fwproof.semantics.bdd import Sets
+from fwproof.semantics.bdd_walk import PATHS
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement, openings
 from fwproof.semantics.reach_text import address_text, networks, service_text
@@ -73,7 +73,7 @@ def test_only_so_many_are_listed_and_the_rest_is_counted():
 
 
 @pytest.mark.parametrize("text", [PUBLISHED, REPAIRED])
-@pytest.mark.parametrize("hook", list(reach.PATHS))
+@pytest.mark.parametrize("hook", list(PATHS))
 def test_the_walk_of_boxes_finds_the_same_rules(text, hook):
     host = model(text)
     boxes = accepted_outside(host, hook.value, Family.IPV4)

@@ -1,0 +1,67 @@
+"""Which fields the packets of a question have, and where each is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address
+
+from fwproof.flow import Family
+from fwproof.ruleset.asks import Bits, Fragment, OneOf, Ranges, Within, atoms
+from fwproof.ruleset.model import Rule
+from fwproof.ruleset.numbers import bits
+from fwproof.semantics import kinds
+from fwproof.semantics.addresses import Addresses
+from fwproof.semantics.bdd import Field, fields_of
+from fwproof.semantics.boxes import space_of
+from fwproof.semantics.nat import MOST
+
+PKTTYPES = ("host", "broadcast", "multicast")
+"""The kinds of link-layer address that IP tables see."""
+
+
+def _translated(rules: Iterable[Rule]) -> Iterator[tuple[str, Ranges]]:
+    """Yield every single value that nat may write, and the ranges of ports that it leaves alone."""
+    for change in (rule.target.nat for rule in rules if rule.target.nat is not None):
+        for side in (change.side,) if change.side else ("src", "dst"):
+            for field, span in ((side, change.addresses), (f"{side[0]}port", change.ports)):
+                if span is not None:
+                    yield field, (span,)
+                    yield from (
+                        (field, ((value, value),)) for value in range(span[0], min(span[1], span[0] + MOST) + 1)
+                    )
+
+
+def fields_for(
+    family: Family,
+    rules: Sequence[Rule],
+    extra: Iterable[tuple[str, Ranges]],
+    interfaces: Iterable[str],
+    local: Iterable[Addresses],
+) -> dict[str, Field]:
+    """Return the fields that the rules, the question and the hosts' addresses cut."""
+    tests = [atom for rule in rules for match in rule.matches for atom in atoms(match.test)]
+    known = list(_translated(rules))
+    for addresses in local:
+        known += kinds.cuts(tests, addresses, family)
+        if any(rule.target.nat is not None for rule in rules):
+            single = (*addresses.of(family), ip_address("127.0.0.1" if family is Family.IPV4 else "::1"))
+            known += [("dst", kinds.own(addresses, family)), *(("dst", ((int(a), int(a)),)) for a in single)]
+    space = space_of(family, rules, [*extra, *known, ("ttl", ((2, 255),))], interfaces)
+    numbers: dict[str, tuple[Sequence[int], int]] = {f: (cut, space.largest(f)) for f, cut in space.cuts.items()}
+    masked = {test.field for test in tests if isinstance(test, Bits)}
+    for field in masked & {"src", "dst"}:
+        numbers[field] = ((), (1 << bits(family)) - 1)
+    wide = any(isinstance(test, Bits) and test.field == "flags" and test.mask > 63 for test in tests)
+    exact = any(isinstance(test, Within) and test.field == "flags" for test in tests)
+    numbers["flags"] = ((), 255 if wide or exact else 63)
+    if "tos" in masked:
+        numbers["tos"] = ((), 255)
+    words: dict[str, Sequence[str]] = {name: space.names[name] for name in ("iif", "oif")}
+    if any(isinstance(test, OneOf) and test.field == "pkttype" for test in tests):
+        words["pkttype"] = PKTTYPES
+    macs = [w for test in tests if isinstance(test, OneOf) and test.field == "mac_src" for w in sorted(test.words)]
+    if macs:
+        words["mac"] = (*dict.fromkeys(macs), "")
+    if any(isinstance(test, Fragment) for test in tests):
+        words["fragment"] = ("no", "yes")
+    return fields_of(numbers, words)
