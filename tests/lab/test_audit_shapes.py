@@ -98,12 +98,15 @@ def test_the_auditor_audits_its_own_host(lab, audit):
 
 
 def test_a_host_without_tables_programs_is_an_error_not_an_open_host(lab, audit):
-    on(lab, "store-postgres", "mv /usr/sbin/ip6tables-save /usr/sbin/aside")
+    programs = ("ip6tables-save", "nft")  # either of them would tell of the tables of IPv6
+    for name in programs:
+        on(lab, "store-postgres", f"mv /usr/sbin/{name} /usr/sbin/{name}.aside")
     try:
         run = audit("store-postgres", "-m", "not exercise")
         alone = audit("store-postgres", "-m", "not exercise", addresses=["10.0.2.10"])
     finally:
-        on(lab, "store-postgres", "mv /usr/sbin/aside /usr/sbin/ip6tables-save")
+        for name in programs:
+            on(lab, "store-postgres", f"mv /usr/sbin/{name}.aside /usr/sbin/{name}")
     claims = [check for check in run.of("store-postgres") if check["kind"] == "inbound-default"]
     assert {check["verdict"] for check in claims} == {"error"}
     assert all("not installed" in check["reason"] for check in claims)
