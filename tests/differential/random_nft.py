@@ -154,8 +154,10 @@ class Ruleset:
             f"meta mark vmap {{ 0 : {picked[0]}, 1 : {picked[1]}, 5 : {picked[2]} }}",
             f"meta l4proto vmap {{ tcp : {picked[0]}, udp : {picked[1]}, 1 : {picked[2]}, 58 : {picked[3]} }}",
             f"{source} vmap {{ {NETS[self.version][0]} : {picked[0]}, {NETS[self.version][3]} : {picked[1]} }}",
-            f"{source} . tcp dport vmap {{ {ADDRESSES[self.version][0]} . {ports[0]} : {picked[0]}, "
-            f"{ADDRESSES[self.version][2]} . {ports[1]} : {picked[1]} }}",
+            (
+                f"{source} . tcp dport vmap {{ {ADDRESSES[self.version][0]} . {ports[0]} : {picked[0]}, "
+                f"{ADDRESSES[self.version][2]} . {ports[1]} : {picked[1]} }}"
+            ),
         ]
         if users == self.users:  # a user chain must not lead back to itself
             choices += ["tcp dport vmap @verdicts", f"{source} . tcp dport vmap @joined"]
@@ -196,7 +198,8 @@ class Ruleset:
             f"{net} saddr @nobody", f"tcp dport {no}@ports", f"tcp dport {no}{rng.choice(PORTS)}",
             f"tcp dport {no}{rng.choice(['1-79', '80-9000', '8080-11434'])}", f"tcp dport {no}{{ {ports}, 1-21 }}",
             f"tcp dport {rng.choice(['<', '>', '<=', '>='])} {rng.choice(PORTS)}", f"udp dport {no}{rng.choice(PORTS)}",
-            f"udp sport {rng.choice(['<', '>'])} 20000", f"meta l4proto {{ tcp, udp }} th dport {no}{rng.choice(PORTS)}",
+            f"udp sport {rng.choice(['<', '>'])} 20000",
+            f"meta l4proto {{ tcp, udp }} th dport {no}{rng.choice(PORTS)}",
             f"meta l4proto {no}{{ tcp, udp, {proto[2]} }}", f"meta l4proto {no}{rng.choice(['tcp', 'udp', proto[2]])}",
             f"{'ip6 nexthdr' if six else 'ip protocol'} {no}{rng.choice(['tcp', 'udp'])}",
             f"{proto[0]} type {no}{{ echo-request, {proto[1]} }}", f"{proto[0]} type echo-request",
@@ -205,12 +208,15 @@ class Ruleset:
             "tcp flags & (fin|syn|rst|ack) == syn", "tcp flags & (syn|ack) != syn", "tcp flags & (fin|ack) == fin|ack",
             f"tcp flags {no}{{ syn, rst, fin|ack }}",
             f"ct state {no}{rng.choice(['new', 'invalid', 'established', 'untracked'])}", "ct state new,untracked",
-            "ct state established,related", f"ct state {no}{{ new, invalid }}", "ct state ! new,invalid", "ct state @states",
+            "ct state established,related", f"ct state {no}{{ new, invalid }}", "ct state ! new,invalid",
+            "ct state @states",
             f"ct direction {no}{rng.choice(['original', 'reply'])}", f"ct mark {no}{rng.choice([0, 1, 3])}",
             f"meta mark {no}{rng.choice([0, 1, 2, 5])}", "meta mark & 0x3 == 0x1", f"meta mark {no}{{ 1-4, 6 }}",
             "meta mark < 2", "ct mark & 0x2 == 0x2", f"{net} {hop} {no}{rng.choice([63, 64, 65])}",
-            f"{net} {hop} {rng.choice(['<', '>'])} 64", f"meta length {rng.choice(['<', '>'])} {rng.choice([40, 50, 60])}",
-            f"meta length {no}28-48", f"{net} dscp {no}{rng.choice(['cs0', '4', 'cs2'])}", f"{net} dscp {no}{{ cs0, 4 }}",
+            f"{net} {hop} {rng.choice(['<', '>'])} 64",
+            f"meta length {rng.choice(['<', '>'])} {rng.choice([40, 50, 60])}",
+            f"meta length {no}28-48",
+            f"{net} dscp {no}{rng.choice(['cs0', '4', 'cs2'])}", f"{net} dscp {no}{{ cs0, 4 }}",
             f"meta pkttype {no}{rng.choice(['host', 'multicast'])}", f"fib daddr type {no}local",
             f"fib saddr type {no}{{ unicast }}" if not six else "fib daddr type { local, multicast }",
             f"iifname {no}{rng.choice(['eth0', 'eth*', 'lo'])}", f"iifname {no}{{ eth0, lo }}", f"iifname {no}@names",

@@ -185,7 +185,9 @@ WRONG = {
         '{"concat": ["fd00', '{"concat": ["fd01'),
     "priorities": lambda text: text.replace('"prio": -350', '"prio": 350').replace('"prio": 10,', '"prio": -349,'),
     "any of some bits": lambda text: text.replace('"op": "in"', '"op": "=="'),
-    "named sets": lambda text: text.replace('"@ports"', '"@gone"').replace('"right": "@addresses"', '"right": "@nobody"'),
+    "named sets": lambda text: text.replace('"@ports"', '"@gone"').replace(
+        '"right": "@addresses"', '"right": "@nobody"'
+    ),
 }  # fmt: skip
 """Ways of reading a list wrongly, each of which the comparison has to find."""
 
