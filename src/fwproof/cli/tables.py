@@ -24,6 +24,7 @@ _FILES = {
     "ipset_save": "Output of ipset save.",
     "addresses": "Output of ip -j addr.",
     "routes": "Output of ip -j route (and ip -6 -j route after it).",
+    "sysctls": "Output of sysctl -a, or of grep -r over /proc/sys/net.",
 }
 _SAVES = {
     Family.IPV4: ("iptables_save", "iptables_legacy_save"),

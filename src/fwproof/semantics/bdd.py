@@ -133,6 +133,7 @@ class Sets:
         self._vars = [self.manager.var(at) for at in range(self.header)]
         self._not = [~each for each in self._vars]
         self._known: dict[tuple[str, Spans], Set] = {}
+        self._cubes: dict[tuple[int, frozenset[str]], Set] = {}
         self._deadline = time.monotonic() + seconds
         self.seconds = seconds
 
@@ -199,8 +200,16 @@ class Sets:
             found = self.manager.var(variable) & found
         return found
 
+    def _all_but(self, keep: frozenset[str]) -> Set:
+        """Return the variables of all fields but some, and of the oracles."""
+        key = (len(self.labels), keep)
+        if key not in self._cubes:
+            gone = [v for f in self.fields.values() if f.name not in keep for v in range(f.first, f.first + f.width)]
+            self._cubes[key] = self.cube([*gone, *range(self.header, self.header + len(self.labels))])
+        return self._cubes[key]
+
     def _oracle_cube(self) -> Set:
-        return self.cube(range(self.header, self.header + len(self.labels)))
+        return self._all_but(frozenset(self.fields))
 
     def may(self, some: Set) -> Set:
         """Return the headers that are in a set for some answer of the oracles."""
@@ -212,9 +221,7 @@ class Sets:
 
     def only(self, some: Set, names: Iterable[str]) -> Set:
         """Forget every field but some, and the oracles: the values that occur."""
-        keep = set(names)
-        gone = [v for f in self.fields.values() if f.name not in keep for v in range(f.first, f.first + f.width)]
-        return some.exists(self.cube([*gone, *range(self.header, self.header + len(self.labels))]))
+        return some.exists(self._all_but(frozenset(names)))
 
     def asked(self, some: Set) -> tuple[str, ...]:
         """Return the labels of the questions that a set depends on, in the order in which they were first asked."""

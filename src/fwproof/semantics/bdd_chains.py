@@ -64,20 +64,24 @@ class Part:
 class Grown:
     """A chain with its tree; ``counted``: visits are told apart; ``nth`` tells apart equal rates of a chain.
 
-    ``marks`` is free for a caller's notes about the rules.
+    ``leaves`` are its rules; ``marks`` is free for a caller's notes about them.
     """
 
-    __slots__ = ("chain", "counted", "marks", "nth", "root")
+    __slots__ = ("chain", "counted", "leaves", "marks", "nth", "root")
 
-    def __init__(self, chain: Chain, root: Part, *, counted: bool, nth: Mapping[tuple[int, int], int]) -> None:
-        self.chain, self.root, self.counted, self.nth = chain, root, counted, nth
+    def __init__(
+        self, chain: Chain, leaves: list[Part], *, counted: bool, nth: Mapping[tuple[int, int], int]
+    ) -> None:  # fmt: skip
+        self.chain, self.leaves, self.counted, self.nth = chain, leaves, counted, nth
+        self.root = _balanced(leaves) if leaves else Part(0, 0, NOTHING, None)
         self.marks: list[int] = []
 
 
 class Program:
     """One table of one host, ready to be walked by sets.
 
-    ``lenient``: a target that is not understood may as well do nothing, so that no later rule seems unreachable.
+    ``notes`` is free for a caller's facts about chains. ``lenient``: a target that is not understood may as well do
+    nothing, so that no later rule seems unreachable.
     """
 
     def __init__(self, table: Table, asker: Asker, changes: frozenset[str], *, lenient: bool = False) -> None:
@@ -89,6 +93,7 @@ class Program:
         self._changes = changes
         self._sites = call_sites(table)
         self._grown: dict[str, Grown] = {}
+        self.notes: dict[tuple[str, str], bool] = {}
 
     def grown(self, name: str) -> Grown:
         """Return a chain with its tree."""
@@ -107,8 +112,7 @@ class Program:
                     rule, visited=counted, changes=self._changes, written=self.asker.written
                 )
                 leaves.append(Part(at, at + 1, touches, None))
-            root = _balanced(leaves) if leaves else Part(0, 0, NOTHING, None)
-            self._grown[name] = Grown(chain, root, counted=counted, nth=nth)
+            self._grown[name] = Grown(chain, leaves, counted=counted, nth=nth)
         return self._grown[name]
 
     def _called(self, name: str, rule: Rule) -> Touches:

@@ -40,7 +40,8 @@ class Config(NamedTuple):
     """What is known of packets beside their header.
 
     A mark that is not known has a name, so that equal ones are asked about once. ``unknown`` are the fields that
-    targets changed and how often; ``visits`` counts calls by chain.
+    targets changed and how often; ``visits`` counts calls by chain; ``notrack``: a rule has kept the packets from
+    conntrack.
     """
 
     state: CtState = CtState.NEW
@@ -51,6 +52,7 @@ class Config(NamedTuple):
     unknown: frozenset[tuple[str, int]] = frozenset()
     visits: frozenset[tuple[str, int]] = frozenset()
     nat: Nat = NO_NAT
+    notrack: bool = False
 
 
 BASE = Config()
@@ -65,7 +67,7 @@ def project(config: Config, touches: Touches) -> Config:
         return BASE
     kept = {name: getattr(config, name) for name in touches}
     if CT in touches:
-        kept["direction"] = config.direction
+        kept |= {"direction": config.direction, "notrack": config.notrack}
     return Config(**kept)
 
 
@@ -74,6 +76,8 @@ def restore(after: Config, before: Config, touches: Touches) -> Config:
     if not touches:
         return before
     found = {name: getattr(after, name) for name in touches}
+    if CT in touches:
+        found["notrack"] = after.notrack
     return before._replace(**found)
 
 
@@ -119,7 +123,7 @@ def _changed(rule: Rule, *, translating: bool) -> set[str]:
 def changed(config: Config, target: Target, context: Context) -> Config:
     """Return what is known after a target such as MARK (xt_mark.c, xt_connmark.c)."""
     if target.act is Act.NOTRACK:
-        return config._replace(state=CtState.UNTRACKED) if context.untracked_yet else config
+        return config._replace(state=CtState.UNTRACKED, notrack=True) if context.untracked_yet else config
     if target.act is Act.CHANGE:
         times = dict(config.unknown)
         times |= {field: times.get(field, 0) + 1 for field in target.changes if field != MARK}

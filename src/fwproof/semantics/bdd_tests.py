@@ -51,7 +51,8 @@ class Asker:
 
     def holds(self, match: Match, context: Context, config: Config, key: str) -> Set:
         """Return the packets for which a match holds; ``key`` names the question of a rule and a visit of it."""
-        test, negated = settle(match, config.state, config.direction, context, config.nat.translated)
+        here = context.after(notrack=config.notrack)
+        test, negated = settle(match, config.state, config.direction, here, config.nat.translated)
         return self._settled(test, config, key, negated=negated)
 
     def _settled(self, test: Test, config: Config, key: str, *, negated: bool) -> Set:

@@ -9,7 +9,7 @@ from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Way
-from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_config import BASE, Config
 from fwproof.semantics.lint_finding import MOST_CAUSES, REFUSES, Finding, Kind
 from fwproof.semantics.lint_space import CONFIGS, Space, Stretch, Visit
 
@@ -21,7 +21,7 @@ def dead(space: Space, table: Table, chain: Chain, at: int, arrivals: Sequence[V
     rule = chain.rules[at]
     if not _can_match(space, table, chain, at):
         return Finding(kind=Kind.NEVER, rule=rule.ref, why="no packet fits all of its conditions at once")
-    callers = _callers(table, chain.name)
+    callers = _callers(space, table, chain.name)
     if not arrivals:
         return _uncalled(rule, chain, [caller.ref for caller in callers])
     takers: dict[int, bool] = {}
@@ -30,7 +30,7 @@ def dead(space: Space, table: Table, chain: Chain, at: int, arrivals: Sequence[V
         stretch, wanted = _before(visit, chain, at)
         if wanted:
             some = True
-            passage = stretch.run(wanted, takers=MOST_CAUSES)
+            passage = stretch.run(wanted, takers=MOST_CAUSES, blurred=True)
             for taker in passage.takers:
                 takers[taker] = takers.get(taker, False) or _opposes(visit, chain, taker, rule, wanted)
     if not some or not takers:
@@ -55,9 +55,14 @@ def _uncalled(rule: Rule, chain: Chain, callers: Sequence[RuleRef]) -> Finding:
     return Finding(kind=Kind.UNREACHABLE, rule=rule.ref, why=why, causes=tuple(callers[:MOST_CAUSES]))
 
 
-def _callers(table: Table, name: str) -> list[Rule]:
-    return [rule for chain in table.chains.values() for rule in chain.rules
-            if rule.target.act in CALLS and rule.target.chain == name]  # fmt: skip
+def _callers(space: Space, table: Table, name: str) -> list[Rule]:
+    found = space.callers.get(id(table))
+    if found is None:
+        found = space.callers[id(table)] = {}
+        for rule in (rule for chain in table.chains.values() for rule in chain.rules):
+            if rule.target.act in CALLS:
+                found.setdefault(rule.target.chain, []).append(rule)
+    return found.get(name, [])
 
 
 def _taken_before(arrivals: Sequence[Visit], chain: Chain, at: int, callers: Sequence[Rule]) -> list[RuleRef]:
@@ -78,7 +83,7 @@ def _taken_before(arrivals: Sequence[Visit], chain: Chain, at: int, callers: Seq
                 wanted[config] = some & calls
         grown = program.grown(base.name)
         stretch = Stretch(program, grown, context, 0, len(base.rules))
-        takers = stretch.run(wanted, takers=MOST_CAUSES).takers if wanted else []
+        takers = stretch.run(wanted, takers=MOST_CAUSES, blurred=True).takers if wanted else []
         found |= {base.rules[taker].ref: None for taker in takers if base.rules[taker].target.act not in CALLS}
     return list(found)
 
@@ -114,6 +119,8 @@ def _opposes(visit: Visit, chain: Chain, taker: int, rule: Rule, wanted: dict[Co
         return False
     program = visit.program
     grown, none = program.grown(chain.name), program.sets.none
+    if not grown.leaves[taker].touches:
+        wanted = {BASE: program.sets.union(list(wanted.values()))}
     for config, some in wanted.items():
         accepted, kept = none, none
         for exit_, part in program.rule(grown, taker, visit.stage.context, config).items():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fwproof.flow import CtState, Family
-from fwproof.ruleset.asks import Oracle, Rate, Recent
+from fwproof.ruleset.asks import Oracle, Rate, Recent, atoms
 from fwproof.ruleset.model import Act, Rule, Table
 from fwproof.semantics import route
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exit, Grown, Part, Program, Way, view
-from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_config import BASE, NOTHING, Config, Touches
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Engine, Host, Incoming, Route
 from fwproof.semantics.context import Context
@@ -55,6 +55,7 @@ class Space:
         self.visits: dict[tuple[int, str, tuple[bool, ...]], Visit] = {}
         self.met: dict[tuple[int, str, int], list[tuple[Visit, Met]]] = {}
         self.tables: dict[int, Table] = {}
+        self.callers: dict[int, dict[str, list[Rule]]] = {}
         for path in PATHS:
             self._arrive(self.host.route(path))
         for visit in self.visits.values():
@@ -111,28 +112,35 @@ class Stretch:
         self.program, self.grown, self.context = program, grown, context
         self.first, self.last = first, last
         self.none = program.sets.none
+        self._blurred = False
 
-    def run(self, some: Mapping[Config, Set], *, takers: int = 0) -> Passage:
+    def run(self, some: Mapping[Config, Set], *, takers: int = 0, blurred: bool = False) -> Passage:
         """Follow packets; those that leave at the end of the stretch are in the exit ``next``.
 
-        The first ``takers`` rules that have a part in it are found, and no others.
+        The first ``takers`` rules that have a part in it are found, and no others. ``blurred``: what is known of the
+        packets besides their header is forgotten as soon as no rule of the stretch looks at it.
         """
         passage = Passage()
-        left = self._part(self.grown.root, dict(some), passage, takers)
+        self._blurred = blurred
+        left = self._part(self.grown.root, dict(some), passage, takers, NOTHING)
         for config, rest in left.items():
             _add(passage.exits, Exit(Way.NEXT, "", config), rest)
         return passage
 
-    def _part(self, part: Part, some: Incoming, passage: Passage, most: int) -> Incoming:
+    def _part(self, part: Part, some: Incoming, passage: Passage, most: int, later: Touches) -> Incoming:
         if part.high <= self.first or part.low >= self.last or not some or part.low == part.high:
             return some
         whole = self.first <= part.low and part.high <= self.last
+        if self._blurred and len(some) > 1 and not part.touches and not later:
+            some = {BASE: self.program.sets.union(list(some.values()))}
         if part.halves is None:
             return self._rule(part, some, passage, most)
         if whole and not self._counts(part) and (len(passage.takers) >= most or self._untouched(part, some)):
             return self._through(part, some, passage)
-        middle = self._part(part.halves[0], some, passage, most)
-        return self._part(part.halves[1], middle, passage, most)
+        first, second = part.halves
+        after = NOTHING if second.low >= self.last else second.touches
+        middle = self._part(first, some, passage, most, later | after)
+        return self._part(second, middle, passage, most, later)
 
     def _through(self, part: Part, some: Incoming, passage: Passage) -> Incoming:
         left: Incoming = {}
@@ -176,26 +184,37 @@ class Stretch:
         return left
 
 
-def counting(program: Program, rule: Rule, depth: int = 0) -> bool:
+def counting(program: Program, rule: Rule) -> bool:
     """Whether meeting a rule changes what happens to other packets: it counts, lists, or calls one that does."""
     if rule.target.act in {Act.NOTHING, Act.LOG}:
         return any(isinstance(match.test, Recent) for match in rule.matches)
-    if any(isinstance(m.test, Rate) or (isinstance(m.test, Oracle) and m.test.each) for m in rule.matches):
-        return True
-    if rule.target.act not in CALLS or depth > 30:
-        return rule.target.act in CALLS
-    called = program.table.chains[rule.target.chain]
-    return any(counting(program, each, depth + 1) for each in called.rules)
+    return _stateful(rule) or (rule.target.act in CALLS and _some(program, rule.target.chain, counting, "counting"))
 
 
-def plain(program: Program, rule: Rule, depth: int = 0) -> bool:
+def plain(program: Program, rule: Rule) -> bool:
     """Whether a rule does nothing but decide, so that leaving it out can be judged by decisions alone."""
-    if any(isinstance(m.test, Rate) or (isinstance(m.test, Oracle) and m.test.each) for m in rule.matches):
-        return False
+    return not _more(program, rule)
+
+
+def _more(program: Program, rule: Rule) -> bool:
     if rule.target.act in CALLS:
         called = program.table.chains[rule.target.chain]
-        return depth <= 30 and called.default is None and all(plain(program, r, depth + 1) for r in called.rules)
-    return rule.target.act in {Act.ACCEPT, Act.DROP, Act.REJECT, Act.RETURN}
+        return _stateful(rule) or called.default is not None or _some(program, called.name, _more, "more")
+    return _stateful(rule) or rule.target.act not in {Act.ACCEPT, Act.DROP, Act.REJECT, Act.RETURN}
+
+
+def _stateful(rule: Rule) -> bool:
+    tests = (atom for match in rule.matches for atom in atoms(match.test))
+    return any(isinstance(test, Rate) or (isinstance(test, Oracle) and test.each) for test in tests)
+
+
+def _some(program: Program, name: str, what: Callable[[Program, Rule], bool], word: str) -> bool:
+    """Whether this is so of some rule of a chain; of chains that call one another for ever it is."""
+    key = (word, name)
+    if key not in program.notes:
+        program.notes[key] = True
+        program.notes[key] = any(what(program, rule) for rule in program.table.chains[name].rules)
+    return program.notes[key]
 
 
 def settled(exits: Mapping[Exit, Set], default: str | None) -> dict[Exit, Set]:
