@@ -38,7 +38,7 @@ def observed_words(facts: FlowFacts) -> str:
         words += f", after {seen.sent} packets"
     if seen.note and seen.state not in _SELF_EVIDENT:
         words += f". {seen.note}"
-    return words + _connected_words(facts)
+    return words.rstrip(".") + _connected_words(facts)
 
 
 def _connected_words(facts: FlowFacts) -> str:

@@ -210,3 +210,13 @@ OUTBOUND = [
 def test_outbound_is_about_what_leaves_the_host(expected, model, wire, verdict):
     known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=wire)
     assert judge_flow(check(expected, "outbound"), facts(known)).verdict is verdict
+
+
+def test_a_note_and_a_connection_are_sentences_of_their_own():
+    observation = replace(seen(PortState.OPEN), note="Seen from the sender only.")
+    known = FlowFacts(
+        flow=FLOW, ruling=ruling("accept"), observation=observation, connected=Connected(ok=True, detail="connected")
+    )
+    assert judge_flow(check("allow"), facts(known)).observed.endswith(
+        "Seen from the sender only. A full connection stood: connected"
+    )
