@@ -18,8 +18,8 @@ from fwproof.semantics.witness import dressed, follow
 from .random_tables import Tables
 from .test_sets import a_packet
 
-TABLES = int(os.environ.get("FWPROOF_DIFF_TABLES", "40"))
-PACKETS = 60
+TABLES = int(os.environ.get("FWPROOF_DIFF_TABLES", "80"))
+PACKETS = 40
 STATES = {"NEW": Config(CtState.NEW), "INVALID": Config(CtState.INVALID), "ESTABLISHED": Config(CtState.ESTABLISHED)}
 
 
@@ -48,7 +48,7 @@ def holds(room, flow, hook):
 def changed(rng, text):
     """Return tables with one rule left out, turned round or moved."""
     lines = text.split("\n")
-    if rng.random() < 0.1:
+    if rng.random() < 0.25:
         chain = rng.choice(["INPUT", "FORWARD", "OUTPUT"])
         swap = {f":{chain} ACCEPT [0:0]": f":{chain} DROP [0:0]", f":{chain} DROP [0:0]": f":{chain} ACCEPT [0:0]"}
         start = lines.index("*filter")
@@ -95,7 +95,7 @@ def outcomes(rng, spoil=None):
 
 def test_what_is_decided_otherwise_is_in_a_change():
     seen = outcomes(random.Random(int(os.environ.get("FWPROOF_SEED", "1"))))
-    assert seen["other"] > 50, seen
+    assert min(seen["more"], seen["less"]) > 20, seen
     assert seen["same"] > 1000, seen
 
 
@@ -114,10 +114,10 @@ def judged(sides, said, found, texts, flow):
     refuse = [Decision.ACCEPT not in side and Decision.UNKNOWN not in side for side in sides]
     if accept[1] and refuse[0]:
         assert Kind.REACHABLE in said, ("became-reachable", flow, said, *texts)
-        return "other"
+        return "more"
     if accept[0] and refuse[1]:
         assert Kind.UNREACHABLE in said, ("stopped-being-reachable", flow, said, *texts)
-        return "other"
+        return "less"
     if found.same:
         assert sides[0] == sides[1], (flow, sides, *texts)
         return "same"
