@@ -10,12 +10,14 @@ import random
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from fwproof.decision import Decision
 from fwproof.flow import Family
 from fwproof.ruleset import nft
+from fwproof.ruleset.nft_text import rule_text
 from fwproof.semantics.burst import Burst
 from fwproof.semantics.model import HostModel
 
@@ -237,3 +239,32 @@ def test_chains_of_one_priority_are_decided_in_one_of_the_orders(kernel):
 def test_the_right_reading_is_not_found_wrong(kernel):
     rng = random.Random(SEED + 1)
     assert not [each for serial in range(20) for each in disagreements(kernel, rng, serial)]
+
+
+def test_rules_written_out_are_the_same_rules_to_nft(kernel):
+    text = (Path(__file__).parents[2] / "fixtures" / "rules" / "everything.nft").read_text(encoding="utf-8")
+    for name in kernel.loaded:
+        kernel.run("nft", "delete", "table", *name.split())
+    kernel.loaded = ()
+    kernel.run("nft", "-f", "-", stdin=text)
+    listed = json.loads(kernel.run("nft", "-j", "list", "table", "inet", "t"))["nftables"]
+    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    assert len(rules) > 130
+    for rule in rules:
+        if any("meter" in statement for statement in rule["expr"]):
+            continue  # its name is taken by the rule itself
+        written = rule_text(nft.NftRule(statements=tuple(rule["expr"]), comment=rule.get("comment", "")))
+        kernel.run("nft", "-f", "-", stdin=f"add rule inet t {rule['chain']} {written}\n")
+        again = json.loads(kernel.run("nft", "-j", "list", "chain", "inet", "t", rule["chain"]))["nftables"][-1]["rule"]
+        assert _plain(again["expr"]) == _plain(rule["expr"]), written
+    for name in ("inet t", "ip a", "bridge b", "arp b", "netdev n"):
+        kernel.run("nft", "delete", "table", *name.split())
+
+
+def _plain(value):
+    """Return JSON without the counters' values and without an order of sets."""
+    if isinstance(value, dict):
+        if "set" in value and isinstance(value["set"], list):
+            return {"set": sorted((_plain(each) for each in value["set"]), key=repr)}
+        return {key: {} if key == "counter" and isinstance(each, dict) else _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value

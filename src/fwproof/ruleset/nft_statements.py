@@ -223,17 +223,16 @@ def _change(text: str, field: str) -> Target:
 
 def _nat(kind: str, body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
     family = around.scope.family
-    head: list[Item] = []
     if "family" in body and body["family"] != family.table_family:
-        head = _needs([around.scope.only(Family.IPV4 if body["family"] == "ip" else Family.IPV6)], text, {"ct": {}})
+        return _needs([around.scope.only(Family.IPV4 if body["family"] == "ip" else Family.IPV6)], text, {"ct": {}})
     for part in ("addr", "port"):
         value = body.get(part)
         if isinstance(value, dict) and set(value) == {"map"}:
-            return head + _choice(
+            return _choice(
                 value["map"], around, text,
                 lambda each, part=part: nat_target(kind, {**body, part: each}, family, text),  # type: ignore[misc]
             )  # fmt: skip
-    return head or [Do(nat_target(kind, body, family, text))]
+    return [Do(nat_target(kind, body, family, text))]
 
 
 def _reject(body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fwproof.ruleset.nft import Json, NftRule
 
 _BARE = frozenset({"iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "iiftype", "oiftype"})
-_QUOTED = frozenset({"iifname", "oifname", "iif", "oif"})
+_QUOTED = frozenset({"iifname", "oifname", "iif", "oif", "time", "hour", "day"})
 _PLAIN = {"accept", "drop", "continue", "return", "notrack"}
 _MOST = 24
 """Elements of a set that are written out."""
@@ -49,8 +49,12 @@ def _statement(kind: str, body: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - 
         return f"{expression(body['key'])} vmap {expression(body['data'])}"
     if kind == "counter":
         return "counter" if isinstance(body, dict) else f"counter name {body}"
-    if kind in {"limit", "quota"} and isinstance(body, dict):
+    if kind in {"limit", "quota", "synproxy"} and isinstance(body, str):
+        return f'{kind} name "{body}"'
+    if kind in {"limit", "quota"}:
         return _rate(kind, body)
+    if kind in {"ct helper", "ct timeout", "ct expectation"} and isinstance(body, str):
+        return f'{kind} set "{body}"'
     if kind == "mangle":
         return f"{expression(body['key'])} set {expression(body['value'])}"
     if kind == "set":
@@ -94,6 +98,8 @@ def _bitwise(left: Json) -> bool:
 
 
 def _quote(value: Json) -> str:
+    if isinstance(value, dict) and isinstance(value.get("range"), list):
+        return "-".join(_quote(each) for each in value["range"])
     if isinstance(value, dict) and isinstance(value.get("set"), list):
         return "{ " + ", ".join(_quote(each) for each in value["set"][:_MOST]) + " }"
     return f'"{value}"' if isinstance(value, str) and not value.startswith("@") else expression(value)
@@ -158,7 +164,15 @@ def expression(value: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - one return
         extra = f" timeout {body['timeout']}s" if "timeout" in body else ""
         return f"{expression(body['val'])}{extra}"
     if kind in {"&", "|", "^", "<<", ">>"}:
-        return f" {kind} ".join(_list(each, "|") for each in body)
+        return f" {kind} ".join(
+            f"({_list(each, '|')})" if isinstance(each, list) else expression(each) for each in body
+        )
+    if kind == "numgen":
+        return f"numgen {body['mode']} mod {body['mod']}" + (f" offset {body['offset']}" if body.get("offset") else "")
+    if kind in {"jhash", "symhash"}:
+        hashed = f" {expression(body['expr'])}" if "expr" in body else ""
+        seed = f" seed {body['seed']:#x}" if "seed" in body else ""
+        return f"{kind}{hashed} mod {body['mod']}{seed}"
     return statement_text({kind: body}) if kind in {*_PLAIN, "jump", "goto"} else _raw(value)
 
 

@@ -287,6 +287,8 @@ class HostModel:
         met: dict[RuleRef, list[bool]] = {}
         for leaf in dropped:
             for step in leaf.trace:
-                if step.rule in rules and step.matched in {"yes", "depends"}:
+                # a rule of nft may log and drop: only the step that logs is one
+                logs = step.rule in rules and step.action == rules[step.rule].target.text
+                if logs and step.matched in {"yes", "depends"}:
                     met.setdefault(step.rule, []).append(step.matched == "yes" or only_limited(rules[step.rule]))
         return tuple(log_act(rules[ref], certain=len(seen) == len(dropped) and all(seen)) for ref, seen in met.items())
