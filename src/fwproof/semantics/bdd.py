@@ -60,10 +60,14 @@ class Field:
         return len(self.words) or len(self.starts) or self.largest + 1
 
     def codes(self, spans: Iterable[tuple[int, int]]) -> Spans:
-        """Return values as codes; the ends of the spans are cuts. Codes above the last atom stand for it too."""
+        """Return values as codes; the ends of the spans are cuts. Codes above the last atom stand for it too.
+
+        Values that the field cannot have (an IPv6 address in a set that both families share) are in none.
+        """
         top = (1 << self.width) - 1
         found = []
         for low, high in spans:
+            high = min(high, self.largest)  # noqa: PLW2901
             if low > high:
                 continue
             if self.starts:
@@ -130,6 +134,7 @@ class Sets:
         self.all, self.none = self.manager.true(), self.manager.false()
         self.oracles: dict[str, int] = {}
         self.labels: list[str] = []
+        self.extensions: dict[str, Set] = {}
         self._vars = [self.manager.var(at) for at in range(self.header)]
         self._not = [~each for each in self._vars]
         self._known: dict[tuple[str, Spans], Set] = {}
@@ -192,6 +197,12 @@ class Sets:
             self.labels.append(label)
             self.manager.add_vars(1)
         return self.manager.var(self.oracles[key])
+
+    def plain(self, some: Set) -> Set:
+        """Return the packets whose transport header comes first, as it does in a Flow."""
+        for extended in self.extensions.values():
+            some = some & ~extended
+        return some
 
     def cube(self, variables: Iterable[int]) -> Set:
         """Return the conjunction of variables, which is how oxidd names a set of them."""

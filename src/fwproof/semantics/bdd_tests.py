@@ -176,7 +176,10 @@ class Asker:
         name = test.name if isinstance(test, Oracle | Opaque) else str(test)
         if isinstance(test, AddressType):
             name = f"addrtype {test.text}"
-        return self.sets.oracle(name, name)
+        asked = self.sets.oracle(name, name)
+        if isinstance(test, Oracle) and test.kind == "extension":
+            self.sets.extensions[name] = asked
+        return asked
 
     def _carrier(self, field: str) -> Set:
         """Return the packets whose protocol has a field; later fragments have no transport header at all."""

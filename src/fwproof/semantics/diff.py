@@ -137,10 +137,13 @@ def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], s
     sets, family = engine.sets, engine.family
     old, new = (host.model for host in engine.hosts)
     own = () if hook is Hook.FORWARD else own_of(new, family)
-    flow = dressed(pick(sets, some, family, own, sent=hook is Hook.OUTPUT), configs[0], hook)
+    plain = sets.plain(some)
+    flow = dressed(
+        pick(sets, some if plain == sets.none else plain, family, own, sent=hook is Hook.OUTPUT), configs[0], hook
+    )
     asked = sets.asked(some)
     marked = any(label in {f"{MARK} of the packet", f"{CONNMARK} of the packet"} for label in asked)
-    if not marked and kind in {Kind.REACHABLE, Kind.UNREACHABLE}:
+    if plain != sets.none and not marked and kind in {Kind.REACHABLE, Kind.UNREACHABLE}:
         confirm(new if kind is Kind.REACHABLE else old, flow, hook, Decision.ACCEPT)
     listed, more, _ = rooms(sets, some, family, hook)
     return Change(

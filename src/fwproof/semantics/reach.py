@@ -205,9 +205,12 @@ def own_of(model: HostModel, family: Family) -> tuple[Address, ...]:
 def _opening(host: Host, hook: Hook, config: Config, found: _Found) -> Opening:
     sets, family = host.sets, host.family
     own = () if hook is Hook.FORWARD else own_of(host.model, family)
-    flow = dressed(pick(sets, found.some, family, own, sent=hook is Hook.OUTPUT), config, hook)
-    expected = Decision.UNKNOWN if found.certainty == "unknown" else Decision.ACCEPT
-    confirm(host.model, flow, hook, expected, found.by)
+    plain = sets.plain(found.some)
+    shown = found.some if plain == sets.none else plain
+    flow = dressed(pick(sets, shown, family, own, sent=hook is Hook.OUTPUT), config, hook)
+    if plain != sets.none:  # a single packet has no extension headers, so nothing can be asked of others
+        expected = Decision.UNKNOWN if found.certainty == "unknown" else Decision.ACCEPT
+        confirm(host.model, flow, hook, expected, found.by)
     listed, more, narrowed = rooms(sets, found.some, family, hook)
     return Opening(
         family=family, hook=hook, by=found.by, certainty=found.certainty, rooms=listed, more=more,

@@ -3,6 +3,7 @@
 import random
 from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,10 @@ from fwproof.ruleset.iptables import parse
 from fwproof.semantics.bdd import guarded
 from fwproof.semantics.bdd_calls import call_sites, callers_first, rings
 from fwproof.semantics.bdd_config import Config
-from fwproof.semantics.bdd_walk import Engine
+from fwproof.semantics.bdd_walk import PATHS, Engine
+from fwproof.semantics.lint import lint
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.reach import openings
 from fwproof.semantics.space import SpaceTooLarge, space_for, start_of, walk_boxes
 from fwproof.semantics.witness import dressed, follow, pick, point
 
@@ -231,3 +234,22 @@ def only(host, packet):
     box = start_of(space, CtState.NEW, Hook.INPUT, loopback=True)
     at = [n for n, cut in enumerate(space.cuts["dst"]) if cut <= int(packet.dst)][-1]
     return box.only("dst", 1 << at)
+
+
+NFT = Path(__file__).parents[3] / "fixtures" / "rules" / "everything.nft.json"
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_native_tables_are_looked_at_as_a_whole(family):
+    host = HostModel.build(nft_json=NFT.read_text())
+    engine = Engine([host], family)
+    sets = engine.sets
+    for hook in PATHS:
+        ends = engine.hosts[0].asked(hook).flow({NEW: sets.all})[1]
+        parts = [(Decision.ACCEPT, ends.accepted), *((Decision.UNKNOWN, some) for some in ends.unknown.values())]
+        for decision, some in parts:
+            if sets.plain(some) != sets.none:
+                plain = pick(sets, sets.plain(some), family, sent=hook is Hook.OUTPUT)
+                assert decision in {leaf.decision for leaf in follow(host, dressed(plain, NEW, hook), hook)}
+        assert openings(host, hook, family).openings
+    assert lint(host, family)
