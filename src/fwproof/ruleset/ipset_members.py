@@ -117,7 +117,10 @@ def _port(text: str, side: str, *, with_proto: bool) -> list[Literal]:
     """Return the tests of ``tcp:80``, ``80``, ``icmp:8/0`` and ``gre:0``; bitmap:port takes TCP and UDP alike."""
     field = "sport" if side == "src" else "dport"
     if not with_proto:
-        return [(Within("proto", ((6, 6), (17, 17))), False), (Within(field, numbers.ports(text)), False)]
+        return [
+            (Within("proto", ((6, 6), (17, 17))), False),
+            (Within(field, numbers.ports(text.replace("-", ":"))), False),
+        ]
     name, colon, value = text.partition(":")
     number = numbers.protocol(name) if colon else 6
     value = value if colon else name
@@ -126,10 +129,11 @@ def _port(text: str, side: str, *, with_proto: bool) -> list[Literal]:
     head: list[Literal] = [(Within("proto", ((number, number),)), False)]
     if number in {ICMP, ICMPV6}:
         family = Family.IPV4 if number == ICMP else Family.IPV6
-        kind, slash, code = value.partition("/")
-        return [*head, (Within("icmp", numbers.icmp(f"{kind}/{code}" if slash else f"{kind}/0", family)), False)]
+        low, high = numbers.icmp(value, family)[0]
+        # a name such as echo-request is one type with code 0 here
+        return [*head, (Within("icmp", ((low, low if high - low == 255 else high),)), False)]
     if number in _PORTED:
-        return [*head, (Within(field, numbers.ports(value)), False)]
+        return [*head, (Within(field, numbers.ports(value.replace("-", ":"))), False)]
     if value != "0":
         raise ValueError(text)
     return head
