@@ -11,6 +11,7 @@ import click
 
 from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options
 from fwproof.flow import Family
+from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.lint import lint as find
 from fwproof.semantics.lint_finding import Finding, Kind
 from fwproof.semantics.space import SpaceTooLarge
@@ -45,9 +46,8 @@ def lint(
     found: list[tuple[Family, Finding]] = []
     unanswered: list[str] = []
     for each in families:
-        blind = model.blind.get(each, ())
-        if blind:
-            unanswered.append(f"{each}: {'; '.join(blind)}")
+        unanswered += [f"{each}: {reason}" for reason in unread(model, each)]
+        if model.blind.get(each):
             continue
         try:
             found += [(each, finding) for finding in find(model, each) if finding.kind in wanted]

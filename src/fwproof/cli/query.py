@@ -125,7 +125,7 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
         click.echo(json.dumps(_document(answers, too_large)))
     else:
         say(_text(answers, too_large))
-    if too_large or any(o.certainty == "unknown" for *_, a in answers for o in a.openings):
+    if too_large or any(answer.unknown for *_, answer in answers):
         raise SystemExit(6)
 
 

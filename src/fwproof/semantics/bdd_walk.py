@@ -235,3 +235,14 @@ def default_ref(stage: Stage) -> RuleRef:
     """Return the reference of a base chain's default."""
     default = stage.chain.default or "ACCEPT"
     return RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
+
+
+def unread(model: HostModel, family: Family) -> tuple[str, ...]:
+    """Return which tables of a family were not read whole, with the reasons, each once; what is known is asked."""
+    found: dict[str, None] = {}
+    for path in (*PATHS.values(), route.Path(route.INBOUND)):
+        for stage in model.chains(family, path.hooks)(path):
+            if stage.blind:
+                where = f"table {stage.table.name}: " if stage.table.name else ""
+                found[f"{where}{stage.blind}"] = None
+    return tuple(found)

@@ -14,7 +14,7 @@ from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import CONNMARK, MARK, Config
-from fwproof.semantics.bdd_walk import PATHS, Ends, Engine, Host
+from fwproof.semantics.bdd_walk import PATHS, Ends, Engine, Host, unread
 from fwproof.semantics.diff_effects import effects
 from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
@@ -56,7 +56,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that differs in one family; ``effects`` are rules that mark, log or translate, in words."""
+    """Everything that differs in one family.
+
+    ``effects`` are rules that mark, log or translate, in words; ``blind`` is what was not read, of which nothing can
+    be said.
+    """
 
     family: Family
     changes: tuple[Change, ...]
@@ -83,8 +87,10 @@ def compare(old: HostModel, new: HostModel, family: Family, *, most: int = 50) -
         engine = Engine([old, new], family)
         found = [each for hook in PATHS for each in _at(engine, hook)]
         changes = tuple(_change(engine, *each) for each in found[:most])
+        parts = tuple(dict.fromkeys(reason for model in (old, new) for reason in unread(model, family)))
         unlisted = max(0, len(found) - most)
-        return Comparison(family=family, changes=changes, unlisted=unlisted, effects=tuple(effects(old, new, family)))
+        return Comparison(family=family, changes=changes, unlisted=unlisted, blind=parts,
+                          effects=tuple(effects(old, new, family)))  # fmt: skip
 
     return guarded(work)
 

@@ -46,7 +46,10 @@ class Visit:
 
 
 class Space:
-    """Everything that the rules of a family meet. Raises SpaceTooLarge."""
+    """Everything that the rules of a family meet. Raises SpaceTooLarge.
+
+    ``blind`` are the tables that were not read whole: of their rules nothing is said.
+    """
 
     def __init__(self, model: HostModel, family: Family) -> None:
         self.engine = Engine([model], family, lenient=True)
@@ -55,6 +58,7 @@ class Space:
         self.visits: dict[tuple[int, str, tuple[bool, ...]], Visit] = {}
         self.met: dict[tuple[int, str, int], list[tuple[Visit, Met]]] = {}
         self.tables: dict[int, Table] = {}
+        self.blind: set[int] = set()
         self.callers: dict[int, dict[str, list[Rule]]] = {}
         for path in PATHS:
             self._arrive(self.host.route(path))
@@ -69,13 +73,15 @@ class Space:
             for at, stage in way.stages():
                 program = self.host.program(stage.table)
                 self.tables[id(stage.table)] = stage.table
+                self.blind |= {id(stage.table)} if stage.blind else set()
                 key = (id(stage.table), stage.chain.name, view(stage.context))
                 visit = self.visits.setdefault(key, Visit(stage, program))
                 # what a target that is not followed makes of a packet may be anything
                 came = dict.fromkeys(CONFIGS, every) if unclear else arrivals.get(at, {})
                 for each, some in came.items():
                     visit.incoming.setdefault(each, []).append(some)
-                unclear = unclear or writes(stage.table) or any(e.way is Way.UNKNOWN for e in way.exits(stage, config))
+                unclear = unclear or bool(stage.blind) or writes(stage.table)
+                unclear = unclear or any(exit_.way is Way.UNKNOWN for exit_ in way.exits(stage, config))
 
     def _take(self, visit: Visit) -> None:
         def hit(met: Met) -> None:
@@ -265,5 +271,7 @@ def _add(found: dict[Exit, Set], exit_: Exit, some: Set) -> None:
 def chains_of(space: Space) -> Iterator[tuple[int, Table, str]]:
     """Yield every chain of every table that some way leads through."""
     for number, table in space.tables.items():
+        if number in space.blind:
+            continue
         for name in table.chains:
             yield number, table, name

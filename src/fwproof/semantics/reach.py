@@ -48,10 +48,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a question found; ``unlisted`` counts the openings beyond those that were asked for."""
+    """What a question found; ``unlisted`` counts the openings beyond those that were asked for.
+
+    ``unknown``: some packets, listed or not, meet a rule that could not be read.
+    """
 
     openings: tuple[Opening, ...]
     unlisted: int = 0
+    unknown: bool = False
 
 
 def openings(  # noqa: PLR0913 - a question has these parts, all but three by name
@@ -75,7 +79,8 @@ def openings(  # noqa: PLR0913 - a question has these parts, all but three by na
         certain = engine.sets.must(ends.accepted)
         found = list(_found(route, arrivals, certain))
         shown = [_opening(host, hook, config, each) for each in found[:most]]
-        return Answer(openings=tuple(shown), unlisted=max(0, len(found) - most))
+        unknown = any(each.certainty == "unknown" for each in found)
+        return Answer(openings=tuple(shown), unlisted=max(0, len(found) - most), unknown=unknown)
 
     return guarded(work)
 
@@ -137,7 +142,8 @@ def deciders(route: Route, arrivals: dict[int, Incoming]) -> tuple[Accepted, Unk
     for at, stage in route.stages():
         looked_at = True
         if stage.blind:
-            unknown[None, stage.blind] = sets.union(list(arrivals.get(at, {}).values()))
+            came = sets.union(list(arrivals.get(at, {}).values()))
+            unknown[None, stage.blind] = unknown.get((None, stage.blind), sets.none) | came
             continue
         ranked = _decisive(route, ranked, _stage(route, at, stage, arrivals.get(at, {}), unknown))
     accepted: Accepted = {} if looked_at else {None: sets.all}

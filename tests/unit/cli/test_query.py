@@ -135,3 +135,15 @@ def test_diff_of_what_cannot_be_compared(files):
     assert "give --family" in str(run("diff", files / "x", files / "rules.v4"))
     assert "not of the same address families" in str(run("diff", files / "rules.v6", files / "rules.v4"))
     run("diff", files / "x", files / "rules.v4", "--family", "ipv4")
+
+
+def test_lines_that_were_not_understood_are_never_a_clean_answer(files):
+    (files / "rules.v4").write_text(TABLE.replace("COMMIT", "-X what is this\nCOMMIT"))
+    assert "not looked at: ipv4: table filter: " in run("lint", "--iptables-save", files / "rules.v4", status=6)
+    assert "not known: ipv4: table filter: " in run("diff", files / "rules.v4", files / "rules.v4", status=6)
+    assert "not known: " in run("query", "--iptables-save", files / "rules.v4", status=6)
+
+
+def test_what_is_not_listed_may_still_be_unknown(files):
+    (files / "rules.v4").write_text(TABLE.replace("COMMIT", "-A INPUT -j NFQUEUE\nCOMMIT"))
+    assert "and 2 more rules" in run("query", "--iptables-save", files / "rules.v4", "--most", "1", status=6)

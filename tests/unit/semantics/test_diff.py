@@ -99,3 +99,16 @@ def test_a_family_that_was_not_read_is_never_the_same():
     found = compare(model, model, Family.IPV6)
     assert not found.same
     assert found.blind == ("the rules of ip6tables were not read",)
+
+
+def test_a_table_that_was_not_read_whole_is_never_the_same():
+    text = tables("-A INPUT -s 10.0.0.1 -j ACCEPT", "-X what is this")
+    found = change(text, text)
+    assert not found.same
+    assert found.blind
+
+
+def test_a_program_that_is_asked_otherwise_is_told():
+    found = change(tables("-A INPUT -j NFQUEUE --queue-num 1"), tables("-A INPUT -j NFQUEUE --queue-num 2"))
+    assert not found.same
+    assert [effect.split(":")[0] for effect in found.effects] == ["only before", "only after"]

@@ -126,3 +126,17 @@ def test_the_published_and_the_repaired_tables():
 def test_ipv6_is_looked_at_as_well():
     text = "*filter\n:INPUT DROP [0:0]\n-A INPUT -s fd00::/16 -j ACCEPT\n-A INPUT -s fd00::1 -j DROP\nCOMMIT\n"
     assert [f.kind for f in found(text, Family.IPV6).values()] == [Kind.CONTRADICTED]
+
+
+def test_what_was_not_understood_makes_nothing_unreachable():
+    text = "*mangle\n:PREROUTING ACCEPT [0:0]\n-X what is this\nCOMMIT\n" + filter_table("-A INPUT -p udp -j LOG")
+    model = HostModel.build(iptables_save=text)
+    assert model.rulesets[Family.IPV4][0].unparsed
+    assert lint(model, Family.IPV4) == []
+
+
+def test_nothing_is_said_of_a_table_that_was_not_read_whole():
+    text = filter_table("-A INPUT -s 10.0.0.0/8 -j ACCEPT", "-X what is this", "-A INPUT -s 10.0.0.1 -j DROP")
+    model = HostModel.build(iptables_save=text)
+    assert model.rulesets[Family.IPV4][0].unparsed
+    assert lint(model, Family.IPV4) == []
