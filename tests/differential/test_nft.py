@@ -23,8 +23,10 @@ from fwproof.semantics.model import HostModel
 
 from . import kernel as k
 from .random_nft import Ruleset
-from .random_tables import new_flow
-from .test_tables import PACKETS, volley
+from .random_tables import Tables, new_flow
+from .test_tables import NOTHING, PACKETS, volley
+from .test_tables import counters as iptables_counters
+from .test_tables import load as load_iptables
 
 pytestmark = [pytest.mark.lab]
 TABLES = int(os.environ.get("FWPROOF_TABLES", "200"))
@@ -79,9 +81,9 @@ class Open(Exception):
 class Expected:
     """What the model says of packet after packet: how often each rule's last action is reached, and the decisions."""
 
-    def __init__(self, printed, version, facts, finals):
+    def __init__(self, printed, version, facts, finals, **saves):
         self.family = Family.IPV4 if version == 4 else Family.IPV6
-        self.model = HostModel.build(nft_json=printed, addresses=facts[0], routes=facts[1])
+        self.model = HostModel.build(nft_json=printed, addresses=facts[0], routes=facts[1], **saves)
         assert not any(self.model.blind.values()), self.model.blind
         self.burst = Burst(self.model.rules(self.family))
         self.hits, self.finals, self.decisions = Counter(), finals, Counter()
@@ -97,15 +99,15 @@ class Expected:
         self.decisions[leaf.decision] += 1
         for step in leaf.trace:
             rule = (step.rule.family, step.rule.table, step.rule.chain, step.rule.rule)
-            final = self.finals.get(rule, "counter" if step.rule.table == "watch" else None)
-            self.hits[rule] += int(step.matched == "yes" and final is not None and self._final(step, final))
+            self.hits[rule] += int(step.matched == "yes" and self._final(step, self.finals.get(rule)))
         return leaf
 
     @staticmethod
     def _final(step, final):
+        """Whether a step is the one behind the counter: the last of a rule of nft, the only one of iptables'."""
         if step.rule.table == "watch":
             return step.action == "continue"
-        return step.action.startswith(final.split()[0])
+        return step.rule.text.startswith("-A ") or (final is not None and step.action.startswith(final.split()[0]))
 
 
 def load(kernel, ruleset):
@@ -268,3 +270,44 @@ def _plain(value):
             return {"set": sorted((_plain(each) for each in value["set"]), key=repr)}
         return {key: {} if key == "counter" and isinstance(each, dict) else _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def together(kernel, rng, serial):
+    """Return the differences over legacy tables of iptables and native ones of nft in one kernel."""
+    version, outward = rng.choice([4, 6]), rng.random() < 0.25
+    name = "iptables" if version == 4 else "ip6tables"
+    old = Tables(rng, version, kernel.used, outward=outward)
+    legacy = load_iptables(kernel, old.text, version, "legacy")
+    places = rng.sample([-350, -310, -160, -120, -10, 10, 70, 80], 8)
+    ruleset = Ruleset(rng, version, serial, outward=outward, priorities=places)
+    saves = {f"{name}_legacy_save": legacy}
+    expected = Expected(load(kernel, ruleset), version, kernel.facts, ruleset.finals, **saves)
+    try:
+        packets = volley(rng, version, expected, outward, kernel.ports(PACKETS))
+    except Undecided:
+        return []
+    before = kernel.watched()
+    kernel.send(packets)
+    kernel.settle(before["arrived"] + sum(kind == "frame" for kind, _, _ in packets))
+    found = []
+    for rule, seen in counted(kernel).items():
+        if ruleset.finals.get(rule) is not None and seen != expected.hits[rule]:
+            found.append(f"nft {rule}: the kernel counts {seen}, the model {expected.hits[rule]}")
+    family = "ip" if version == 4 else "ip6"
+    for rule, seen in iptables_counters(kernel, version, "legacy").items():
+        if (
+            rule[1].startswith("OUTPUT") == outward
+            and rule[1] != "POSTROUTING"
+            and seen != expected.hits[family, *rule]
+        ):
+            found.append(f"legacy {rule}: the kernel counts {seen}, the model {expected.hits[family, *rule]}")
+    return [f"{each}\n{legacy}\n{kernel.run('nft', 'list', 'ruleset')}" for each in found]
+
+
+def test_legacy_and_native_tables_decide_together(kernel):
+    rng = random.Random(SEED + 3)
+    for serial in range(TABLES // 4):
+        found = together(kernel, rng, serial)
+        assert not found, found[0]
+    for each in ("iptables", "ip6tables"):
+        kernel.run(f"{each}-legacy-restore", stdin=NOTHING)

@@ -112,7 +112,8 @@ def test_other_oracles_are_left_alone():
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([*SAVE.split("\n"), "create nets hash:ip", "add", "create x", "add both both",
-                                 "add six x", 'add nets "', "create b bitmap:port range 0-9", "add b 5", "add pairs 1,2,3"])
+                                 "add six x", 'add nets "', "create b bitmap:port range 0-9", "add b 5",
+                                 "add pairs 1,2,3"])
                 | st.text(max_size=30), max_size=12))  # fmt: skip
 def test_any_text_parses(lines):
     sets = ipset.parse("\n".join(lines))
