@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 
-.PHONY: demo audit test lint types pytest unit sample sample-from-latest picture pins clean
+.PHONY: demo audit test lint types pytest unit sample sample-from-latest picture pins bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.stamp
@@ -58,6 +58,9 @@ $(VENV)/run.stamp: $(SETUP)
 $(VENV)/dev.stamp: $(SETUP) requirements/dev.txt
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) dev
 	@touch $(VENV)/run.stamp $@
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python tests/benchmarks/bench_sets.py
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -115,8 +115,18 @@ def test_a_host_without_tables_programs_is_an_error_not_an_open_host(lab, audit)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_audit_that_is_stopped_lifts_its_ban_and_leaves_nothing(lab, tmp_path, number):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", str(POLICY)]
-    command += ["--inventory", str(INVENTORY), "--reports", str(tmp_path / "reports"), "-k", "bans"]
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    command += [
+        "-p",
+        "no:hypothesispytest",
+        str(POLICY),
+        "--inventory",
+        str(INVENTORY),
+        "--reports",
+        str(tmp_path / "reports"),
+        "-k",
+        "bans",
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "FWPROOF_LAB_NAME": lab.name},

@@ -241,7 +241,19 @@ def real(pytester):
 
 
 def pytest_process(folder, *words, **more):
-    command = [sys.executable, "-W", "error", "-W", "ignore:.*:DeprecationWarning", "-m", "pytest", *words]
+    # a shell's background job ignores SIGINT, and so would its children
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore:.*:DeprecationWarning",
+        "-m",
+        "pytest",
+        *words,
+    ]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
     )  # fmt: skip

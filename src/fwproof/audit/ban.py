@@ -19,6 +19,7 @@ from fwproof.flows import request
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
+from fwproof.probing.channel import Agent
 from fwproof.snapshot import Capture
 
 if TYPE_CHECKING:
@@ -160,10 +161,12 @@ class Exercise:
             address = other.address(self.check.family)
             if address is None or other.name in {self.vantage, self.check.host} or not self._allowed(address):
                 continue
+            if not isinstance(self.field.agents.get(other.name), Agent):
+                continue  # it could not be opened, which its own checks say
             good = self._opens(other.name, address)
             self.steps.append(f"{other.name} ({address}) is {'still let in' if good else 'refused as well'}")
             return good
-        self.steps.append("no other vantage may use the service, so others were not tried")
+        self.steps.append("no other vantage that may use the service was at hand, so others were not tried")
         return True
 
     def _allowed(self, address: Address) -> bool:

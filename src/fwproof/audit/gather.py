@@ -15,7 +15,7 @@ from fwproof.facts import Facts, FlowFacts
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
-from fwproof.plan import Check
+from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans
 from fwproof.results import HostRecord
 from fwproof.semantics.model import HostModel
@@ -90,6 +90,8 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
         if check.family is not None:
             families[check.host].add(check.family)
     others = [check.vantage for check in checks if check.vantage]
+    if any(check.kind is Kind.BAN_EXERCISE for check in checks):
+        others += [host.name for host in found.field.inventory.vantages]  # one of them shows that others are not banned
     names = list(dict.fromkeys([*audited, *others]))
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
