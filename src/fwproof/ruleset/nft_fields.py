@@ -225,7 +225,8 @@ def _tuple(name: str, way: str, body: Mapping[str, Json], scope: Scope) -> Key:
             # nft asks conntrack for the other family's address, and the rule breaks off (nft_ct_get_eval)
             return Hidden("conntrack", expression({"ct": body}), needs=(NEVER,))
     if name in {"saddr", "daddr"}:
-        return Tuple(f"{way}_{'src' if name == 'saddr' else 'dst'}", AddressKey("", bits(scope.family)))
+        end = "src" if name == "saddr" else "dst"
+        return Tuple(f"{way}_{end}", AddressKey("", bits(scope.family)), blurred=not tail)
     if name in {"proto-src", "proto-dst"}:
         return Tuple(f"{way}_{'sport' if name == 'proto-src' else 'dport'}", Number("", 16, SERVICES))
     return Hidden("conntrack", expression({"ct": body}), needs=(TRACKED,))

@@ -338,14 +338,21 @@ class Status(_Plain):
 
 @dataclass(frozen=True, slots=True)
 class Tuple(_Plain):
-    """An address or port of the connection as conntrack knows it: ``ct original ip daddr``."""
+    """An address or port of the connection as conntrack knows it: ``ct original ip daddr``.
+
+    ``blurred``: the older ``ct original daddr``. nft 1.0.6 lists ``ct reply saddr fd00:9::/64`` as
+    ``::fd00:9:0:0``, so a single address of it may be a prefix, and is an oracle.
+    """
 
     field: str
     number: Number
+    blurred: bool = False
     needs: tuple[Literal, ...] = (TRACKED,)
 
     def among(self, values: Sequence[Json]) -> Test:
         """Return the test that it is inside of these."""
+        if self.blurred and any(isinstance(inner(value), str) for value in values):
+            return Oracle("conntrack", f"ct {self.field} {_shown(values)}, or a prefix that nft lists so")
         ranges = merged(span for value in values for span in self.number.spans(value))
         return ConnTuple(self.field, ranges, stateful=False, text=f"--ct{self.field.replace('_', '')} {_shown(values)}")
 
