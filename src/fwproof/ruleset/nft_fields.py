@@ -12,27 +12,8 @@ from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family
 from fwproof.ruleset import nft_words as words
 from fwproof.ruleset.asks import Constant, Literal, Ranges, Within
 from fwproof.ruleset.nft import Json
-from fwproof.ruleset.nft_keys import (
-    PORTED,
-    TRACKED,
-    AddressKey,
-    Device,
-    Direction,
-    Fixed,
-    FlagKey,
-    Hidden,
-    Joined,
-    Key,
-    Kind,
-    Masked,
-    NextHeader,
-    Number,
-    Port,
-    Status,
-    Tuple,
-    Words,
-    bits_of,
-)  # fmt: skip
+from fwproof.ruleset.nft_hidden import PORTED, TRACKED, Direction, Hidden, Kind, NextHeader, Port, Status, Tuple
+from fwproof.ruleset.nft_keys import AddressKey, Device, Fixed, FlagKey, Joined, Key, Masked, Number, Words, bits_of
 from fwproof.ruleset.nft_text import expression
 from fwproof.ruleset.numbers import SERVICES, bits
 

@@ -7,36 +7,26 @@ understood".
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
 from ipaddress import ip_address
 from typing import Protocol
 
-from fwproof.flow import Family
 from fwproof.ruleset import numbers
 from fwproof.ruleset.asks import (
-    AddressType,
     AnyOf,
     Bits,
-    Conntrack,
-    ConnTuple,
     Constant,
     Interface,
     Literal,
     OneOf,
-    Oracle,
     Ranges,
     Test,
     Within,
 )  # fmt: skip
 from fwproof.ruleset.nft import Json
-from fwproof.ruleset.nft_text import expression
-
-PORTED = frozenset({6, 17, 33, 132, 136})
-"""The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""
-TRACKED: Literal = (Conntrack(None, states_negated=False, direction=None, rest=""), False)
-"""Conntrack has an entry for the packet; without one, what nft loads of it breaks off the rule (nft_ct.c)."""
 
 
 class Key(Protocol):
@@ -56,15 +46,17 @@ class Key(Protocol):
         ...
 
 
-class _Plain:
+class Plain(ABC):
     """A key that can only be compared for equality."""
 
     needs: tuple[Literal, ...] = ()
 
+    @abstractmethod
     def among(self, values: Sequence[Json]) -> Test:
-        raise NotImplementedError
+        """Return the test that the value is one of these."""
 
     def compare(self, operator: str, value: Json) -> list[Literal]:
+        """Return the tests of ``in`` and ``!``, which ask for one of the values and for none of them."""
         if operator in {"in", "!"}:
             return [(self.among(value if isinstance(value, list) else [value]), operator == "!")]
         raise ValueError(operator)
@@ -93,7 +85,7 @@ def _same(low: int, high: int) -> Ranges:
 
 
 @dataclass(frozen=True, slots=True)
-class Number(_Plain):
+class Number(Plain):
     """A number of ``size`` bits; ``spread`` gives the values of the model's field for an interval of nft's."""
 
     field: str
@@ -164,7 +156,7 @@ class AddressKey(Number):
 
 
 @dataclass(frozen=True, slots=True)
-class Masked(_Plain):
+class Masked(Plain):
     """Some bits of a number: ``ip saddr & 255.255.0.0``, ``meta mark & 0xff``."""
 
     number: Number
@@ -221,7 +213,7 @@ class FlagKey(Masked):
 
 
 @dataclass(frozen=True, slots=True)
-class Words(_Plain):
+class Words(Plain):
     """A field of words: conntrack's state, the kind of packet, a hardware address."""
 
     field: str
@@ -242,7 +234,7 @@ class Words(_Plain):
 
 
 @dataclass(frozen=True, slots=True)
-class Device(_Plain):
+class Device(Plain):
     """The name of an interface; a last ``*`` stands for any ending."""
 
     field: str
@@ -262,7 +254,7 @@ def _name(value: Json) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed(_Plain):
+class Fixed(Plain):
     """Something that the family of the packet decides: ``meta nfproto``, ``meta protocol``, ``ip version``."""
 
     names: frozenset[str | int]
@@ -278,167 +270,7 @@ class Fixed(_Plain):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(_Plain):
-    """The kernel's kind of an address (``fib daddr type``)."""
-
-    field: str
-    family: Family
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return the test that the address is of one of these kinds."""
-        kinds = [str(inner(value)).upper() for value in values]
-        known = {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST"}
-        if self.family is Family.IPV4 and set(kinds) <= known:
-            return AddressType(self.field, frozenset(kinds), f"fib {self.field} type {','.join(kinds).lower()}")
-        return AnyOf(tuple(((self._one(kind), False),) for kind in kinds), f"fib {self.field} type")
-
-    def _one(self, kind: str) -> Test:
-        if self.family is Family.IPV6 and kind == "BROADCAST":
-            return Constant(value=False)
-        if kind in {"LOCAL", "MULTICAST"}:
-            return AddressType(self.field, frozenset([kind]), f"fib {self.field} type {kind.lower()}")
-        return Oracle("fib", f"fib {self.field} type {kind.lower()}")
-
-
-@dataclass(frozen=True, slots=True)
-class Direction(_Plain):
-    """``ct direction``."""
-
-    needs: tuple[Literal, ...] = (TRACKED,)
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return the test of the direction."""
-        words = {{0: "original", 1: "reply"}.get(inner(value), inner(value)) for value in values}
-        if not words <= {"original", "reply"}:
-            raise ValueError(words)
-        return Conntrack(None, states_negated=False, direction=words.pop() if len(words) == 1 else None, rest="")
-
-
-@dataclass(frozen=True, slots=True)
-class Status(_Plain):
-    """``ct status``: bits of what conntrack has done with a connection."""
-
-    needs: tuple[Literal, ...] = (TRACKED,)
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Not modelled: all bits of a status at once."""
-        return Oracle("conntrack", f"ct status is exactly {_shown(values)}")
-
-    def compare(self, operator: str, value: Json) -> list[Literal]:
-        """Return the test of any of some bits."""
-        words = [str(word) for word in (value if isinstance(value, list) else [value])]
-        if operator not in {"in", "!"}:
-            raise ValueError(operator)
-        if set(words) <= {"snat", "dnat"}:
-            states = frozenset(word.upper() for word in words)
-            return [(Conntrack(states, states_negated=False, direction=None, rest=""), operator == "!")]
-        rest = f"--ctstatus {','.join(sorted(word.upper() for word in words))}"
-        return [(Conntrack(None, states_negated=False, direction=None, rest=rest), operator == "!")]
-
-
-@dataclass(frozen=True, slots=True)
-class Tuple(_Plain):
-    """An address or port of the connection as conntrack knows it: ``ct original ip daddr``.
-
-    ``blurred``: the older ``ct original daddr``. nft 1.0.6 lists ``ct reply saddr fd00:9::/64`` as
-    ``::fd00:9:0:0``, so a single address of it may be a prefix, and is an oracle.
-    """
-
-    field: str
-    number: Number
-    blurred: bool = False
-    needs: tuple[Literal, ...] = (TRACKED,)
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return the test that it is inside of these."""
-        if self.blurred and any(isinstance(inner(value), str) for value in values):
-            return Oracle("conntrack", f"ct {self.field} {_shown(values)}, or a prefix that nft lists so")
-        ranges = merged(span for value in values for span in self.number.spans(value))
-        return ConnTuple(self.field, ranges, stateful=False, text=f"--ct{self.field.replace('_', '')} {_shown(values)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Port(_Plain):
-    """``th dport``: the port where the protocol has one, and whatever else stands there where it has not."""
-
-    field: str
-    number: Number
-    ported: Test
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return the test of the port, or of the bytes in its place."""
-        other = Oracle("packet", f"th {self.field} of a protocol without ports is {_shown(values)}")
-        known = self.number.among(values)
-        return AnyOf(
-            (((self.ported, False), (known, False)), ((self.ported, True), (other, False))), f"th {self.field}"
-        )
-
-    def compare(self, operator: str, value: Json) -> list[Literal]:
-        """Return the test of an order."""
-        ((test, _),) = self.number.compare(operator, value)
-        other = Oracle("packet", f"th {self.field} of a protocol without ports {operator} {_shown([value])}")
-        products = (((self.ported, False), (test, False)), ((self.ported, True), (other, False)))
-        return [(AnyOf(products, f"th {self.field}"), False)]
-
-
-def has_ports(test: Test) -> bool:
-    """Whether a test holds for protocols with ports only."""
-    return isinstance(test, Within) and test.field == "proto" and all(
-        number in PORTED for low, high in test.ranges for number in range(low, high + 1))  # fmt: skip
-
-
-def with_ports(test: Test) -> Test:
-    """Return what :class:`Port` asks of a protocol that has ports; any other test as it is."""
-    if isinstance(test, AnyOf) and test.text in {"th sport", "th dport"}:
-        ((_, (known, _)), _) = test.products
-        return known
-    return test
-
-
-EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")
-"""A packet without them is what a single flow describes; the whole packet space has both."""
-
-
-@dataclass(frozen=True, slots=True)
-class NextHeader(_Plain):
-    """``ip6 nexthdr``: the protocol, unless extension headers come first."""
-
-    number: Number
-    needs: tuple[Literal, ...] = ()
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return the test of the first header's protocol."""
-        plain = ((EXTENDED, True), (self.number.among(values), False))
-        other = Oracle("packet", f"the first extension header is {_shown(values)}")
-        return AnyOf((plain, ((EXTENDED, False), (other, False))), "ip6 nexthdr")
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden(_Plain):
-    """Something that no header of the model shows; equal questions about it have equal answers."""
-
-    kind: str
-    text: str
-    each: bool = False
-    needs: tuple[Literal, ...] = ()
-
-    def among(self, values: Sequence[Json]) -> Test:
-        """Return an oracle."""
-        return Oracle(self.kind, f"{self.text} {_shown(values)}", self.each)
-
-    def compare(self, operator: str, value: Json) -> list[Literal]:
-        """Return an oracle of its own for each operator."""
-        word = {"in": "", "!": "!"}.get(operator, operator)
-        return [(Oracle(self.kind, f"{self.text} {word}{' ' if word else ''}{_shown([value])}", self.each), False)]
-
-
-def _shown(values: Sequence[Json]) -> str:
-    texts = sorted(expression(inner(value)) for value in values)
-    return ",".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Joined(_Plain):
+class Joined(Plain):
     """A concatenation: every part on its own."""
 
     parts: tuple[Key, ...]

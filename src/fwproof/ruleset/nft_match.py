@@ -10,7 +10,8 @@ from fwproof.ruleset.asks import Constant, Fragment, Literal, Opaque, Oracle, Te
 from fwproof.ruleset.model import Match
 from fwproof.ruleset.nft import Json, NftSet
 from fwproof.ruleset.nft_fields import ALWAYS, Scope, key_of
-from fwproof.ruleset.nft_keys import Key, has_ports, inner, with_ports
+from fwproof.ruleset.nft_hidden import has_ports, with_ports
+from fwproof.ruleset.nft_keys import Key, inner
 from fwproof.ruleset.nft_text import expression, statement_text
 
 MISREAD = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)

@@ -14,7 +14,7 @@ from fwproof.ruleset.asks import ConnLimit, Literal, Oracle, Test, Within
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.nft import Json
 from fwproof.ruleset.nft_fields import key_of
-from fwproof.ruleset.nft_keys import TRACKED
+from fwproof.ruleset.nft_hidden import TRACKED
 from fwproof.ruleset.nft_marks import loads_connection, mark_deeds
 from fwproof.ruleset.nft_match import MISREAD, Surroundings, as_matches, is_rest, match_of
 from fwproof.ruleset.nft_meters import limit_test, meter_conditions

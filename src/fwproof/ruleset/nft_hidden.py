@@ -1,0 +1,190 @@
+"""Keys whose values no single header field holds: conntrack's, the routing table's, and what is not modelled.
+
+As in :mod:`fwproof.ruleset.nft_keys`, a ValueError, KeyError or TypeError means "not understood".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fwproof.flow import Family
+from fwproof.ruleset.asks import (
+    AddressType,
+    AnyOf,
+    Conntrack,
+    ConnTuple,
+    Constant,
+    Literal,
+    Oracle,
+    Test,
+    Within,
+)  # fmt: skip
+from fwproof.ruleset.nft import Json
+from fwproof.ruleset.nft_keys import Number, Plain, inner, merged
+from fwproof.ruleset.nft_text import expression
+
+PORTED = frozenset({6, 17, 33, 132, 136})
+"""The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""
+TRACKED: Literal = (Conntrack(None, states_negated=False, direction=None, rest=""), False)
+"""Conntrack has an entry for the packet; without one, what nft loads of it breaks off the rule (nft_ct.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Plain):
+    """The kernel's kind of an address (``fib daddr type``)."""
+
+    field: str
+    family: Family
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test that the address is of one of these kinds."""
+        kinds = [str(inner(value)).upper() for value in values]
+        known = {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST"}
+        if self.family is Family.IPV4 and set(kinds) <= known:
+            return AddressType(self.field, frozenset(kinds), f"fib {self.field} type {','.join(kinds).lower()}")
+        return AnyOf(tuple(((self._one(kind), False),) for kind in kinds), f"fib {self.field} type")
+
+    def _one(self, kind: str) -> Test:
+        if self.family is Family.IPV6 and kind == "BROADCAST":
+            return Constant(value=False)
+        if kind in {"LOCAL", "MULTICAST"}:
+            return AddressType(self.field, frozenset([kind]), f"fib {self.field} type {kind.lower()}")
+        return Oracle("fib", f"fib {self.field} type {kind.lower()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Direction(Plain):
+    """``ct direction``."""
+
+    needs: tuple[Literal, ...] = (TRACKED,)
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test of the direction."""
+        words = {{0: "original", 1: "reply"}.get(inner(value), inner(value)) for value in values}
+        if not words <= {"original", "reply"}:
+            raise ValueError(words)
+        return Conntrack(None, states_negated=False, direction=words.pop() if len(words) == 1 else None, rest="")
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Plain):
+    """``ct status``: bits of what conntrack has done with a connection."""
+
+    needs: tuple[Literal, ...] = (TRACKED,)
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Not modelled: all bits of a status at once."""
+        return Oracle("conntrack", f"ct status is exactly {_shown(values)}")
+
+    def compare(self, operator: str, value: Json) -> list[Literal]:
+        """Return the test of any of some bits."""
+        words = [str(word) for word in (value if isinstance(value, list) else [value])]
+        if operator not in {"in", "!"}:
+            raise ValueError(operator)
+        if set(words) <= {"snat", "dnat"}:
+            states = frozenset(word.upper() for word in words)
+            return [(Conntrack(states, states_negated=False, direction=None, rest=""), operator == "!")]
+        rest = f"--ctstatus {','.join(sorted(word.upper() for word in words))}"
+        return [(Conntrack(None, states_negated=False, direction=None, rest=rest), operator == "!")]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple(Plain):
+    """An address or port of the connection as conntrack knows it: ``ct original ip daddr``.
+
+    ``blurred``: the older ``ct original daddr``. nft 1.0.6 lists ``ct reply saddr fd00:9::/64`` as
+    ``::fd00:9:0:0``, so a single address of it may be a prefix, and is an oracle.
+    """
+
+    field: str
+    number: Number
+    blurred: bool = False
+    needs: tuple[Literal, ...] = (TRACKED,)
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test that it is inside of these."""
+        if self.blurred and any(isinstance(inner(value), str) for value in values):
+            return Oracle("conntrack", f"ct {self.field} {_shown(values)}, or a prefix that nft lists so")
+        ranges = merged(span for value in values for span in self.number.spans(value))
+        return ConnTuple(self.field, ranges, stateful=False, text=f"--ct{self.field.replace('_', '')} {_shown(values)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Port(Plain):
+    """``th dport``: the port where the protocol has one, and whatever else stands there where it has not."""
+
+    field: str
+    number: Number
+    ported: Test
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test of the port, or of the bytes in its place."""
+        other = Oracle("packet", f"th {self.field} of a protocol without ports is {_shown(values)}")
+        known = self.number.among(values)
+        return AnyOf(
+            (((self.ported, False), (known, False)), ((self.ported, True), (other, False))), f"th {self.field}"
+        )
+
+    def compare(self, operator: str, value: Json) -> list[Literal]:
+        """Return the test of an order."""
+        ((test, _),) = self.number.compare(operator, value)
+        other = Oracle("packet", f"th {self.field} of a protocol without ports {operator} {_shown([value])}")
+        products = (((self.ported, False), (test, False)), ((self.ported, True), (other, False)))
+        return [(AnyOf(products, f"th {self.field}"), False)]
+
+
+def has_ports(test: Test) -> bool:
+    """Whether a test holds for protocols with ports only."""
+    return isinstance(test, Within) and test.field == "proto" and all(
+        number in PORTED for low, high in test.ranges for number in range(low, high + 1))  # fmt: skip
+
+
+def with_ports(test: Test) -> Test:
+    """Return what :class:`Port` asks of a protocol that has ports; any other test as it is."""
+    if isinstance(test, AnyOf) and test.text in {"th sport", "th dport"}:
+        ((_, (known, _)), _) = test.products
+        return known
+    return test
+
+
+EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")
+"""A packet without them is what a single flow describes; the whole packet space has both."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextHeader(Plain):
+    """``ip6 nexthdr``: the protocol, unless extension headers come first."""
+
+    number: Number
+    needs: tuple[Literal, ...] = ()
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test of the first header's protocol."""
+        plain = ((EXTENDED, True), (self.number.among(values), False))
+        other = Oracle("packet", f"the first extension header is {_shown(values)}")
+        return AnyOf((plain, ((EXTENDED, False), (other, False))), "ip6 nexthdr")
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden(Plain):
+    """Something that no header of the model shows; equal questions about it have equal answers."""
+
+    kind: str
+    text: str
+    each: bool = False
+    needs: tuple[Literal, ...] = ()
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return an oracle."""
+        return Oracle(self.kind, f"{self.text} {_shown(values)}", self.each)
+
+    def compare(self, operator: str, value: Json) -> list[Literal]:
+        """Return an oracle of its own for each operator."""
+        word = {"in": "", "!": "!"}.get(operator, operator)
+        return [(Oracle(self.kind, f"{self.text} {word}{' ' if word else ''}{_shown([value])}", self.each), False)]
+
+
+def _shown(values: Sequence[Json]) -> str:
+    texts = sorted(expression(inner(value)) for value in values)
+    return ",".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
