@@ -1,5 +1,8 @@
 """Random native nft rulesets, as text that ``nft -f`` reads, biased to what random_tables' packets meet."""
 
+import re
+from ipaddress import ip_address, ip_network
+
 from .random_tables import BEYOND, MACS, OWN, PORTS
 
 ADDRESSES = {
@@ -16,6 +19,7 @@ REJECTS = {
     4: ["", "with icmp type host-prohibited", "with icmp type admin-prohibited", "with icmpx type no-route"],
     6: ["", "with icmpv6 type admin-prohibited", "with icmpx type host-unreachable"],
 }
+RELATION = re.compile(r"[<>]")
 PLACES = [-350, -310, -150, -100, -10, 0, 10, 60]
 
 
@@ -121,17 +125,25 @@ class Ruleset:
     def _rule(self, users, hook, place):
         """Return a rule and how the action behind its counter begins."""
         rng = self.rng
-        matches = " ".join(self._match(hook) for _ in range(rng.choice([0, 1, 1, 2, 3])))
+        matches = self._matches(hook, rng.choice([0, 1, 1, 2, 3]))
         kind = rng.random()
         if kind < 0.16:
             return f"{matches} {self._vmap(users)}", None
         effect = self._effect(hook, place) if rng.random() < 0.35 else ""
         after = self._match(hook) if effect and rng.random() < 0.4 else ""
+        after = "" if RELATION.search(matches) and RELATION.search(after) else after
         verdict = self._last(users, hook)
         final = verdict.split(" with ")[0] if verdict else ("continue" if after or not effect else effect)
         if not verdict and effect.startswith(("update", "add", "limit", "ct count")):
             final = "continue"
         return f"{matches} {effect} {after} counter {verdict}".strip(), final
+
+    def _matches(self, hook, count):
+        """Return matches of which one at most compares: nft 1.0.6 lists two of those as one range."""
+        while True:
+            found = " ".join(self._match(hook) for _ in range(count))
+            if len(RELATION.findall(found)) < 2:
+                return found
 
     def _last(self, users, hook):
         rng = self.rng
@@ -237,8 +249,6 @@ class Ruleset:
 
 
 def _overlap(one, two):
-    from ipaddress import ip_address, ip_network
-
     def ends(text):
         if "-" in text:
             low, high = text.split("-")

@@ -110,11 +110,17 @@ class Number(Plain):
         return [(Within(self.field, merged(self.spread(first, last)) if first <= last else ()), False)]
 
     def spans(self, value: Json) -> Ranges:
-        """Return the intervals of a value: a number, a word, a prefix, a range, an element."""
+        """Return the intervals of a value: a number, a word, a prefix, a range, an element.
+
+        nft 1.0.6 lists ``ip ttl < 64 ip length > 40`` as ``ip length != 64-40``. Where the range is not turned
+        round, nothing tells such a line from a true range.
+        """
         value = inner(value)
         if isinstance(value, dict) and set(value) == {"range"}:
             (low, _), (_, high) = self._one(value["range"][0]), self._one(value["range"][1])
-            return ((low, high),) if low <= high else ()
+            if low > high:
+                raise ValueError(value)
+            return ((low, high),)
         return (self._one(value),)
 
     def number(self, value: Json) -> int:

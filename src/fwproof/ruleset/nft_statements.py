@@ -15,6 +15,7 @@ from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.nft import Json
 from fwproof.ruleset.nft_fields import key_of
 from fwproof.ruleset.nft_hidden import TRACKED
+from fwproof.ruleset.nft_joined import joined, neighbours
 from fwproof.ruleset.nft_marks import loads_connection, mark_deeds
 from fwproof.ruleset.nft_match import MISREAD, Surroundings, as_matches, is_rest, match_of
 from fwproof.ruleset.nft_meters import limit_test, meter_conditions
@@ -65,7 +66,25 @@ _REWRITTEN = {
 
 def items_of(statements: Sequence[Json], around: Surroundings, chains: Collection[str]) -> list[Item]:
     """Return what the statements of a rule do, in order."""
-    return [item for statement in statements for item in _items(statement, around, chains)]
+    found: list[Item] = []
+    at = 0
+    while at < len(statements):
+        pair = statements[at : at + 2]
+        if len(pair) == 2 and neighbours(*pair):
+            found.append(When(_pair(pair, around)))
+            at += 2
+        else:
+            found += _items(statements[at], around, chains)
+            at += 1
+    return found
+
+
+def _pair(pair: Sequence[Json], around: Surroundings) -> tuple[Match, ...]:
+    """Return the conditions of two comparisons that nft may have joined."""
+    first, second = (match_of(statement["match"], around) for statement in pair)
+    text = " ".join(statement_text(statement) for statement in pair)
+    ends = ((first[-1].test, first[-1].negated), (second[-1].test, second[-1].negated))
+    return (*first[:-1], *second[:-1], Match(module="nft", text=text, test=joined(*ends, text)))
 
 
 def _items(statement: Json, around: Surroundings, chains: Collection[str]) -> list[Item]:

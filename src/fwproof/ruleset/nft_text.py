@@ -84,7 +84,8 @@ def _stated(body: Mapping[str, Json]) -> str:
 def _match(body: Mapping[str, Json]) -> str:
     left, right, operator = body["left"], body["right"], body["op"]
     quoted = isinstance(left, dict) and isinstance(left.get("meta"), dict) and left["meta"].get("key") in _QUOTED
-    value = _quote(right) if quoted else _list(right, ",") if isinstance(right, list) else expression(right)
+    between = "," if operator in {"in", "!"} else "|"
+    value = _quote(right) if quoted else _list(right, between) if isinstance(right, list) else expression(right)
     plain = operator == "in" or (operator == "==" and not _bitwise(left))
     return f"{expression(left)} {'' if plain else operator + ' '}{value}"
 
@@ -93,8 +94,8 @@ def _bitwise(left: Json) -> bool:
     """Whether a value alone would read as "any of these bits"."""
     if not isinstance(left, dict):
         return False
-    body = next(iter(left.values()), None)
-    return isinstance(body, list) or (isinstance(body, dict) and body.get("field") == "flags")
+    kind, body = next(iter(left.items()), ("", None))
+    return kind in {"&", "|", "^"} or (isinstance(body, dict) and body.get("field") == "flags")
 
 
 def _quote(value: Json) -> str:
