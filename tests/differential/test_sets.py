@@ -15,10 +15,11 @@ from fwproof.flow import CtState, Family, Hook
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import PATHS, Engine
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.routing import Router
 from fwproof.semantics.witness import dressed, follow, pick, point
 
 from .random_nat import NatTables, nat_flow
-from .random_tables import MACS, OWN, PORTS, Tables, new_flow
+from .random_tables import MACS, PORTS, Tables, new_flow
 
 TABLES = int(os.environ.get("FWPROOF_SET_TABLES", "60"))
 PACKETS = 40
@@ -132,7 +133,7 @@ def test_every_witness_is_in_its_set():
     for serial in range(TABLES):
         model, family, tables = build(rng, serial)
         engine = Engine([model], family)
-        own = tuple(ip_address(a) for a in (OWN[tables.version],)) if rng.random() < 0.5 else ()
+        router = model.router(family) if rng.random() < 0.5 else Router(family=family)
         for hook in PATHS:
             config = rng.choice(CONFIGS)
             _, ends = engine.hosts[0].asked(hook).flow(whole(engine, config))
@@ -141,7 +142,7 @@ def test_every_witness_is_in_its_set():
                 [*parts.values(), *ends.unknown.values(), engine.sets.within("ttl", ((0, 1),))])  # fmt: skip
             for decision, some in parts.items():
                 if some != engine.sets.none:
-                    flow = dressed(pick(engine.sets, some, family, own, sent=hook is Hook.OUTPUT), config)
+                    flow = dressed(pick(engine.sets, some, router, hook), config)
                     assert decision in {leaf.decision for leaf in follow(model, flow, hook)}, (flow, tables.text)
 
 

@@ -117,7 +117,9 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
         for claim in _claims(each, (*services, *reached), ends):
             for hook in map(Hook, hooks or ("input",)):
                 try:
-                    found = openings(model, hook, each, claim=claim, state=CtState(state), loopback=loopback, most=most)
+                    found = openings(
+                        model, hook, each, claim=claim, states=(CtState(state),), loopback=loopback, most=most
+                    )
                     answers.append((each, hook, found))
                 except SpaceTooLarge as limit:
                     too_large.append(f"{each} {hook}: {limit}; narrow the question with --from, --to or --service")

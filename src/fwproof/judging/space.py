@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fwproof.decision import Decision, RuleRef
 from fwproof.facts import Facts
@@ -12,9 +13,9 @@ from fwproof.flows import icmp_type, request
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Policy, Service
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.claims import accepted_for_others, refused_to_peers
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import Claim, Leak, SpaceTooLarge, accepted_outside
+from fwproof.semantics.reach import Opening, openings, refusals
+from fwproof.semantics.space import Claim, SpaceTooLarge
 
 STATES = (CtState.NEW, CtState.INVALID, CtState.UNTRACKED)
 """What a default is asked about: everything but the packets of connections that were let in."""
@@ -57,9 +58,8 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     assert check.family is not None
     hook, model = _HOOKS[check.kind], facts.model(check.host)
     try:
-        leaks = accepted_outside(
-            model, hook, check.family, claimed=claims_of(check.policy, hook, check.family), states=STATES
-        )
+        claimed = claims_of(check.policy, hook, check.family)
+        leaks = openings(model, hook, check.family, outside=claimed, states=STATES).openings
     except SpaceTooLarge as limit:
         return _too_large(limit)
     if not leaks:
@@ -71,9 +71,9 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     first = (certain or leaks)[0]
     return Outcome(
         verdict=Verdict.FAIL if certain else Verdict.INCONCLUSIVE,
-        reason=f"packets pass that no expectation allows: {first}{_more(len(leaks) - 1)}",
-        proved="; ".join(str(leak) for leak in leaks[:3]), rule=str(first.by or ""),
-        cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks),
+        reason=f"packets pass that no expectation allows: {first.lines()[0]}{_more(len(_lines(leaks)) - 1)}",
+        proved="; ".join(_lines(leaks)[:3]), rule=str(first.by or ""),
+        cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks)[:_SHOWN],
     )  # fmt: skip
 
 
@@ -117,15 +117,15 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
     claimed = [claim_of(service, family, **{side: allow.peers.of(family)}) for allow in same]
     mine = claim_of(service, family, **{side: check.expectation.peers.of(family)})
     try:
-        leaks = accepted_for_others(model, hook, family, claim_of(service, family), claimed)
-        refused = refused_to_peers(model, hook, family, mine)
+        leaks = openings(model, hook, family, claim=claim_of(service, family), outside=claimed).openings
+        refused = refusals(model, hook, family, replace(mine, opening=True)).openings
     except SpaceTooLarge as limit:
         return _too_large(limit)
-    problems = [f"others than {check.expectation.peers.name} pass: {leak}" for leak in leaks]
-    problems += [f"refused, though the policy lets it pass: {_refusal(leak)}" for leak in refused]
+    problems = [f"others than {check.expectation.peers.name} pass: {line}" for line in _lines(leaks)]
+    problems += [f"refused, though the policy lets it pass: {line}" for line in _lines(refused)]
     own = _own_rules(check, facts, model, hook)
-    unknown = [leak for leak in (*leaks, *refused) if leak.certainty == "unknown"]
-    verdict = Verdict.INCONCLUSIVE if unknown and len(unknown) == len(problems) else Verdict.FAIL
+    unclear = problems and all(each.certainty == "unknown" for each in (*leaks, *refused))
+    verdict = Verdict.INCONCLUSIVE if unclear else Verdict.FAIL
     if not problems and not own:
         problems.append(f"{service} passes only because the chain's policy accepts: no rule of its own accepts it")
     return Outcome(
@@ -133,7 +133,7 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
         reason="; ".join(problems[:3]) or f"{service} is open to exactly {check.expectation.peers.name}",
         proved=_proved(check, leaks, refused), cause=_claim_cause(check, leaks, refused, own) if problems else "",
         rule=", ".join(str(rule) for rule in own) or str((leaks or refused)[0].by if leaks or refused else ""),
-        fix=_claim_fix(check, leaks) if problems else "", evidence=(*_lines(leaks), *map(_refusal, refused[:_SHOWN])),
+        fix=_claim_fix(check, leaks) if problems else "", evidence=(*_lines(leaks)[:_SHOWN], *_lines(refused)[:_SHOWN]),
     )  # fmt: skip
 
 
@@ -152,22 +152,14 @@ def _own_rules(check: Check, facts: Facts, model: HostModel, hook: Hook) -> tupl
     return tuple(by for by in found if by is not None and by.rule is not None)
 
 
-def _refusal(leak: Leak) -> str:
-    """Return what is refused to a peer, in words."""
-    ends = f"from {leak.source} to {leak.destination}"
-    return f"{leak.service} {ends}, refused by {leak.by}; for example {leak.witness}"
-
-
-def _proved(check: Check, leaks: Sequence[Leak], refused: Sequence[Leak]) -> str:
+def _proved(check: Check, leaks: Sequence[Opening], refused: Sequence[Opening]) -> str:
     if not leaks and not refused:
         return f"over the whole packet space, {check.service} passes for these peers and for nobody else"
-    parts = [f"passes for others: {leak}" for leak in leaks[:2]] + [
-        f"refused: {_refusal(leak)}" for leak in refused[:2]
-    ]
-    return "; ".join(parts)
+    parts = [f"passes for others: {line}" for line in _lines(leaks)[:2]]
+    return "; ".join([*parts, *(f"refused: {line}" for line in _lines(refused)[:2])])
 
 
-def _claim_cause(check: Check, leaks: Sequence[Leak], refused: Sequence[Leak], own: Sequence[RuleRef]) -> str:
+def _claim_cause(check: Check, leaks: Sequence[Opening], refused: Sequence[Opening], own: Sequence[RuleRef]) -> str:
     by = leaks[0].by if leaks else None
     if by is not None and by.rule is None and own:
         return f"the rule for {check.service} restricts nobody: the policy of {by.chain} accepts everybody else"
@@ -178,7 +170,7 @@ def _claim_cause(check: Check, leaks: Sequence[Leak], refused: Sequence[Leak], o
     return refusal_cause(refused[0].by)
 
 
-def _claim_fix(check: Check, leaks: Sequence[Leak]) -> str:
+def _claim_fix(check: Check, leaks: Sequence[Opening]) -> str:
     assert isinstance(check.expectation, Allow)
     peers = check.expectation.peers.name
     if leaks:
@@ -190,5 +182,5 @@ def _too_large(limit: SpaceTooLarge) -> Outcome:
     return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(limit), cause="the tables are too large for this proof")
 
 
-def _lines(leaks: Iterable[Leak]) -> tuple[str, ...]:
-    return tuple(str(leak) for leak in leaks)[:_SHOWN]
+def _lines(found: Iterable[Opening]) -> tuple[str, ...]:
+    return tuple(line for each in found for line in each.lines())

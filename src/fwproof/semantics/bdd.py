@@ -1,6 +1,6 @@
 """Sets of packets as decision diagrams: every field of a header is a few Boolean variables.
 
-A field is cut at the constants that occur (:class:`~fwproof.semantics.boxes.Space`), and the variables spell the
+A field is cut at the constants that occur (:mod:`~fwproof.semantics.atoms`), and the variables spell the
 number of the atom, so that IPv6 costs what IPv4 does. What no header decides is a variable of its own below all
 others, one for each :class:`~fwproof.semantics.context.Question`. Fields come in an order in which tables stay
 small: interfaces and protocol, addresses, then ports. Diagrams are oxidd's, with complement edges; functions of
@@ -134,6 +134,8 @@ class Sets:
         self.all, self.none = self.manager.true(), self.manager.false()
         self.oracles: dict[str, int] = {}
         self.labels: list[str] = []
+        self._rates: list[int] = []
+        self.vague: set[str] = set()
         self.extensions: dict[str, Set] = {}
         self._vars = [self.manager.var(at) for at in range(self.header)]
         self._not = [~each for each in self._vars]
@@ -190,12 +192,19 @@ class Sets:
         below = self._spans(field, codes, at + 1, low, first, split)
         return self._vars[field.first + at].ite(above, below)
 
-    def oracle(self, key: str, label: str) -> Set:
-        """Return the packets for which the answer to a question is yes; equal keys are one question."""
+    def oracle(self, key: str, label: str, *, rate: bool = False, vague: bool = False) -> Set:
+        """Return the packets for which the answer to a question is yes; equal keys are one question.
+
+        ``rate``: it is about how many packets came before. ``vague``: sets do not know, but a single packet shows.
+        """
         if key not in self.oracles:
             self.oracles[key] = self.header + len(self.labels)
             self.labels.append(label)
             self.manager.add_vars(1)
+            if rate:
+                self._rates.append(self.oracles[key])
+            if vague:
+                self.vague.add(label)
         return self.manager.var(self.oracles[key])
 
     def plain(self, some: Set) -> Set:
@@ -229,6 +238,14 @@ class Sets:
     def must(self, some: Set) -> Set:
         """Return the headers that are in a set whatever the oracles say."""
         return some.forall(self._oracle_cube()) if self.labels else some
+
+    def whatever_rates(self, some: Set) -> Set:
+        """Return what is in a set whatever the rates say."""
+        return some.forall(self.cube(self._rates)) if self._rates else some
+
+    def without_rates(self, some: Set) -> Set:
+        """Return what is in a set for some answer of the rates."""
+        return some.exists(self.cube(self._rates)) if self._rates else some
 
     def only(self, some: Set, names: Iterable[str]) -> Set:
         """Forget every field but some, and the oracles: the values that occur."""

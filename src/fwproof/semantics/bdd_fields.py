@@ -11,8 +11,8 @@ from fwproof.ruleset.model import Rule
 from fwproof.ruleset.numbers import bits
 from fwproof.semantics import kinds
 from fwproof.semantics.addresses import Addresses
+from fwproof.semantics.atoms import cuts_of
 from fwproof.semantics.bdd import Field, fields_of
-from fwproof.semantics.boxes import space_of
 from fwproof.semantics.nat import MOST
 
 PKTTYPES = ("host", "broadcast", "multicast")
@@ -46,8 +46,8 @@ def fields_for(
         if any(rule.target.nat is not None for rule in rules):
             single = (*addresses.of(family), ip_address("127.0.0.1" if family is Family.IPV4 else "::1"))
             known += [("dst", kinds.own(addresses, family)), *(("dst", ((int(a), int(a)),)) for a in single)]
-    space = space_of(family, rules, [*extra, *known, ("ttl", ((2, 255),))], interfaces)
-    numbers: dict[str, tuple[Sequence[int], int]] = {f: (cut, space.largest(f)) for f, cut in space.cuts.items()}
+    cuts = cuts_of(family, rules, [*extra, *known, ("ttl", ((2, 255),))], interfaces)
+    numbers: dict[str, tuple[Sequence[int], int]] = {f: (cut, cuts.largest(f)) for f, cut in cuts.starts.items()}
     masked = {test.field for test in tests if isinstance(test, Bits)}
     for field in masked & {"src", "dst"}:
         numbers[field] = ((), (1 << bits(family)) - 1)
@@ -56,7 +56,7 @@ def fields_for(
     numbers["flags"] = ((), 255 if wide or exact else 63)
     if "tos" in masked:
         numbers["tos"] = ((), 255)
-    words: dict[str, Sequence[str]] = {name: space.names[name] for name in ("iif", "oif")}
+    words: dict[str, Sequence[str]] = {name: cuts.names[name] for name in ("iif", "oif")}
     if any(isinstance(test, OneOf) and test.field == "pkttype" for test in tests):
         words["pkttype"] = PKTTYPES
     macs = [w for test in tests if isinstance(test, OneOf) and test.field == "mac_src" for w in sorted(test.words)]

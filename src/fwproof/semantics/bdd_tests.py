@@ -83,7 +83,7 @@ class Asker:
             test.action in {"rcheck", "update"} and test.hitcount <= 1):  # fmt: skip
             return self.sets.all
         if isinstance(test, Rate) or (isinstance(test, Oracle) and test.each):
-            return self.sets.oracle(key, test.name)
+            return self.sets.oracle(key, test.name, rate=isinstance(test, Rate))
         return None
 
     def _any_of(self, test: AnyOf, config: Config, key: str, *, negated: bool) -> Set:
@@ -137,7 +137,7 @@ class Asker:
         if isinstance(value, int) and isinstance(test, Within | Bits):
             found = self.sets.all if inside(value, test) else self.sets.none
         else:
-            found = self.sets.oracle(f"{test} of {value}", f"{base} after nat")
+            found = self.sets.oracle(f"{test} of {value}", f"{base} after nat", vague=True)
         return self._carrier(base) & self._turn(found, negated)
 
     def _exact(self, test: Test, *, negated: bool) -> Set:

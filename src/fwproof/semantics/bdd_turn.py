@@ -1,7 +1,7 @@
 """What the routing decision does with sets of packets, for a question about one hook.
 
-As :mod:`fwproof.semantics.spaces_turn`: packets that nat left alone are on the way that the question asks about,
-whatever their destination; where nat has written the destination, that decides.
+Packets that nat left alone are on the way that the question asks about, whatever their destination: whether a packet
+is for the host is no matter of its rules. Where nat has written the destination, that decides.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Hook
 from fwproof.ruleset.asks import Ranges
 from fwproof.ruleset.model import Act, Table
-from fwproof.semantics import route
+from fwproof.semantics import order, route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
 from fwproof.semantics.bdd_chains import Exits, Program, Way
 from fwproof.semantics.bdd_config import CT, NAT, Config, Touches
@@ -66,14 +66,27 @@ class Host:
             return self.sets.words("fragment", lambda word: word == "no")
         return self.sets.all
 
-    def asked(self, hook: Hook) -> Route:
-        """Return the route of a question about a hook, as for :func:`~fwproof.semantics.space.accepted_outside`."""
-        make = self.model.chains(self.family, PATHS[hook].hooks)
+    def asked(self, hook: Hook, chosen: order.Chosen | None = None) -> Route:
+        """Return the route of a question about a hook, as for :func:`~fwproof.semantics.reach.openings`.
+
+        ``chosen`` is one of the orders of base chains of equal priority; without it, those chains are blind.
+        """
+        make = self.model.chains(self.family, PATHS[hook].hooks, chosen)
 
         def decide(places: route.Places) -> Turn:
             return turn_of(self.asker, hook, places)
 
         return Route(self, route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide))
+
+    def ways(self, hook: Hook) -> Iterator[tuple[Route, Set]]:
+        """Yield the route of a question for each order that base chains may have, with the answers that choose it."""
+        tried = self.model.orders(self.family, PATHS[hook].hooks)
+        for number, chosen in enumerate(tried):
+            condition = self.sets.all
+            for question, holds in order.given(number, len(tried)):
+                asked = self.sets.oracle(question.key, question.name)
+                condition &= asked if holds else ~asked
+            yield self.asked(hook, chosen), condition
 
     def route(self, path: route.Path) -> Route:
         """Return the base chains of a path, without the routing between them."""

@@ -41,7 +41,7 @@ def test_query_in_words(files):
     assert said.splitlines() == [
         "ipv4 input: tcp 11434 from 10.0.0.0/16",
         "    let in by ip filter INPUT rule 1: -A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 11434 -j ACCEPT",
-        "    for example tcp 10.0.0.1:40000 -> 203.0.113.7:11434 on other0",
+        "    for example tcp 10.0.0.7:40000 -> 10.200.0.7:11434 on other0",
     ]
 
 

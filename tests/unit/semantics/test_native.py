@@ -8,7 +8,7 @@ import pytest
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import accepted_outside
+from fwproof.semantics.reach import openings
 
 from .tables import ADDRESSES, filter_table
 
@@ -148,8 +148,8 @@ PAIRS = ("set", {"name": "pairs", "type": ["ipv4_addr", "inet_service"], "flags"
 def test_a_set_of_concatenations(op, src, port, decision):
     seen = one([{"match": {"op": op, "left": CONCAT, "right": "@pairs"}}, verdict("accept")], sets=[PAIRS])
     assert seen.evaluate(tcp(src, port)).decision is decision
-    (leak, *_) = accepted_outside(seen, "input", Family.IPV4)
-    assert leak.certainty == "accept"
+    (opening, *_) = openings(seen, Hook.INPUT, Family.IPV4).openings
+    assert opening.certainty == "accept"
 
 
 def test_what_rules_fill_is_not_known():
@@ -192,9 +192,9 @@ def test_equal_priorities_are_tried_in_both_orders():
 def test_whole_space_questions_know_of_the_order_too():
     drops = ruleset({"a": (base(), [[marked(1), verdict("drop")]])}, table="one")
     marks = ruleset({"b": (base(), [[mark(1)]])}, table="two")
-    leaks = accepted_outside(model(drops, marks), "input", Family.IPV4)
-    assert {leak.certainty for leak in leaks} == {"depends"}
-    assert all("order" in leak.depends_on[0] for leak in leaks)
+    found = openings(model(drops, marks), Hook.INPUT, Family.IPV4).openings
+    assert {opening.certainty for opening in found} == {"depends"}
+    assert all("order" in opening.depends_on[0] for opening in found)
 
 
 def test_too_many_orders_are_unknown():
