@@ -137,7 +137,7 @@ class Chooser:
         own = self._own()
         near = (end == "src") == (self.hook is Hook.OUTPUT) and (self.hook is not Hook.FORWARD or self.onto)
         if near and own:
-            return own
+            return [value for value in own if not self._make(value).is_loopback]
         family = self.router.family
         far = _BEYOND[family] if end == "dst" and self.hook is Hook.FORWARD else _FAR[family]
         if end == "dst" and self.hook is not Hook.FORWARD:

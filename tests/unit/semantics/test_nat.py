@@ -385,6 +385,13 @@ def _tables(rng):
     )
 
 
+def _sensible(values, own):
+    """Whether some of these addresses are not of loopback and not the host's own."""
+    spans = [ip_network("127.0.0.0/8"), *map(ip_network, own)]
+    inside = lambda low, high: any(int(n[0]) <= low and high <= int(n[-1]) for n in spans)  # noqa: E731
+    return not all(inside(low, high) for low, high in values[0])
+
+
 @pytest.mark.parametrize("hook", [Hook.INPUT, Hook.FORWARD])
 def test_every_witness_is_an_ordinary_packet_that_evaluate_confirms(hook):
     rng, own, confirmed = random.Random(5), ("10.0.0.10", "172.17.0.1", "127.0.0.1"), 0
@@ -392,15 +399,15 @@ def test_every_witness_is_an_ordinary_packet_that_evaluate_confirms(hook):
         text = _tables(rng)
         host = model(text)
         for leak in let_in(host, hook):
-            for room, flow in zip(rooms([leak]), leak.witnesses, strict=False):
-                if " from 127.0.0.0/8" in room or " from 10.0.0.10 " in f"{room} ":
+            for room, flow in zip(leak.rooms, leak.witnesses, strict=False):
+                if not _sensible(room.sources, own) or not _sensible(room.destinations, ()):
                     continue  # nothing but packets that the routing keeps from these rules
                 if leak.certainty == "depends" and "NETMAP" in text:
                     continue  # of many addresses mapped at once, sets do not say which becomes which
                 alone = host.evaluate(flow)
                 if Decision.ACCEPT not in alone.may and not leak.onto:
                     alone = host.evaluate(flow, hook)  # its destination is not on the way that was asked about
-                assert Decision.ACCEPT in alone.may, (text, room, flow)
+                assert Decision.ACCEPT in alone.may, (text, str(room), str(flow), flow.iif)
                 confirmed += 1
                 odd = flow.src.is_loopback or flow.src.is_multicast or flow.src.is_unspecified or str(flow.src) in own
                 assert not odd, (text, room, flow)
