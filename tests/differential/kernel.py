@@ -22,11 +22,11 @@ AGENT = textwrap.dedent(
     def send(packets):
         for kind, data, to in packets:
             data = bytes.fromhex(data)
-            if kind == "frame":
-                if "frame" not in raw:
-                    raw["frame"] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                    raw["frame"].bind(("outer", 0))
-                raw["frame"].send(data)
+            if kind in ("frame", "far"):
+                if kind not in raw:
+                    raw[kind] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    raw[kind].bind(("outer" if kind == "frame" else "far", 0))
+                raw[kind].send(data)
             else:
                 family = socket.AF_INET6 if kind == "ip6" else socket.AF_INET
                 if kind not in raw:
@@ -97,10 +97,11 @@ OWN = ("unshare", "--user", "--map-root-user", "unshare", "--net")
 WATCH = """
 table inet watch {
   counter arrived { }
+  counter came { }
   counter input { }
   counter forward { }
   counter output { }
-  chain first { type filter hook prerouting priority -1000; iifname "eth0" counter name arrived; }
+  chain first { type filter hook prerouting priority -1000; iifname "eth0" counter name arrived; iifname "eth1" counter name came; }
   chain input { type filter hook input priority 1000; iifname "eth0" counter name input; }
   chain forward { type filter hook forward priority 1000; counter name forward; }
   chain output { type filter hook output priority 1000; counter name output; }
@@ -177,14 +178,14 @@ class Kernel:
         found = json.loads(self.run("nft", "-j", "list", "counters", "table", "inet", "watch"))
         return {o["counter"]["name"]: o["counter"]["packets"] for o in found["nftables"] if "counter" in o}
 
-    def settle(self, arrived):
+    def settle(self, arrived, name="arrived"):
         """Wait until as many packets have arrived as were sent; return all counters."""
         for _ in range(100):
             now = self.watched()
-            if now["arrived"] >= arrived:
+            if now[name] >= arrived:
                 break
             time.sleep(0.01)
-        assert now["arrived"] == arrived
+        assert now[name] == arrived, (name, now, arrived)
         return now
 
     def send(self, packets):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from fwproof.decision import RuleRef
-from fwproof.flow import CtState, Hook
+from fwproof.flow import CtState, Flow, Hook
 from fwproof.ruleset.asks import (
     AnyOf,
     Conntrack,
@@ -70,6 +70,38 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """What conntrack keeps of a connection: its first packet as it came and as it left (struct nf_conn).
+
+    ``translated`` are the sides (src, dst) that nat changed on the way, ``unknown`` the fields of ``after`` whose
+    values are not known.
+    """
+
+    first: Flow
+    after: Flow
+    translated: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+
+    def value(self, field: str) -> int | None:
+        """Return a part of one of the two tuples (``orig_src``, ``repl_dport`` …), None where it is not known."""
+        way, _, end = field.partition("_")
+        if way == "repl":
+            end = TURNED[end]
+            if end in self.unknown:
+                return None
+        value = getattr(self.first if way == "orig" else self.after, end)
+        return None if value is None else int(value)
+
+    def hidden(self, ctdir: str) -> frozenset[str]:
+        """Return the fields of a packet of a direction that are not known when it comes to the host."""
+        return frozenset(TURNED[name] for name in self.unknown & TURNED.keys()) if ctdir == "reply" else frozenset()
+
+
+TURNED = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
+"""The field of an answer in which a packet's own is found."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """Something about a packet that its header does not answer; equal questions have equal answers.
 
@@ -86,12 +118,14 @@ class Question:
 Answer = bool | Question
 
 
-def settle(  # noqa: PLR0911 - one return for each kind of test
-    match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset()
-) -> tuple[Test, bool]:
+def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of test; what they all may need
+    match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset(),
+    connection: Connection | None = None,
+) -> tuple[Test, bool]:  # fmt: skip
     """Return the test that a match amounts to in a context for a packet of a given state, and its negation.
 
-    ``translated`` are the sides (src, dst) that nat has changed on this very walk.
+    ``translated`` are the sides (src, dst) that nat has changed on this very walk; ``connection`` is that of a later
+    packet, where it is known how it began.
     """
     test, negated = match.test, match.negated
     state = CtState.INVALID if context.untracked_yet else ctstate
@@ -101,11 +135,12 @@ def settle(  # noqa: PLR0911 - one return for each kind of test
     if isinstance(test, OneOf) and test.field == "ctstate":
         return Constant(state.value in test.words), negated
     if isinstance(test, AnyOf):
-        return _any_of(test, ctstate, ctdir, context, translated), negated
+        return _any_of(test, ctstate, ctdir, context, translated, connection), negated
     if isinstance(test, Conntrack):
-        return _conntrack(test, state, ctdir, translated), negated
+        sides = translated if connection is None else connection.translated
+        return _conntrack(test, state, ctdir, sides, known=state is CtState.NEW or connection is not None), negated
     if isinstance(test, ConnTuple):
-        return _tuple(test, state, ctdir, negated=negated)
+        return _tuple(test, state, ctdir, connection, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
         return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
     if getattr(test, "field", "") == "connmark" and state in {CtState.INVALID, CtState.UNTRACKED}:
@@ -113,12 +148,17 @@ def settle(  # noqa: PLR0911 - one return for each kind of test
     return test, negated
 
 
-def _any_of(test: AnyOf, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str]) -> Test:
+def _any_of(  # noqa: PLR0913, PLR0917 - as settle
+    test: AnyOf, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str],
+    connection: Connection | None,
+) -> Test:  # fmt: skip
     """Settle every part; products that cannot hold are left out, and parts that always hold."""
     products = []
     for product in test.products:
         parts = [
-            settle(Match(module="", text="", test=part, negated=negated), ctstate, ctdir, context, translated)
+            settle(
+                Match(module="", text="", test=part, negated=negated), ctstate, ctdir, context, translated, connection
+            )
             for part, negated in product
         ]
         if not any(isinstance(part, Constant) and part.value == negated for part, negated in parts):
@@ -128,30 +168,38 @@ def _any_of(test: AnyOf, ctstate: CtState, ctdir: str, context: Context, transla
     return AnyOf(tuple(products), test.text) if products else FALSE
 
 
-def _tuple(test: ConnTuple, state: CtState, ctdir: str, *, negated: bool) -> tuple[Test, bool]:
+def _tuple(
+    test: ConnTuple, state: CtState, ctdir: str, connection: Connection | None, *, negated: bool
+) -> tuple[Test, bool]:
     """Follow conntrack_mt(): without an entry the state alone decides, and without a state test nothing matches.
 
-    Of a connection's first packet both tuples are known; later ones do not show how it began.
+    Of a connection's first packet both tuples are known; later ones do not show by themselves how it began.
     """
     if state in {CtState.INVALID, CtState.UNTRACKED}:
         return Constant(test.stateful), False
+    value = None if connection is None else connection.value(test.field)
+    if value is not None:
+        return Constant(any(low <= value <= high for low, high in test.ranges)), negated
     if state is CtState.NEW and ctdir.lower() == "original":
         return Within(test.field, test.ranges), negated
     return Oracle("conntrack", f"conntrack {test.text}"), negated
 
 
-def _conntrack(test: Conntrack, state: CtState, ctdir: str, translated: frozenset[str]) -> Test:
-    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that only a first packet shows."""
+def _conntrack(test: Conntrack, state: CtState, ctdir: str, translated: frozenset[str], *, known: bool) -> Test:
+    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that a later packet alone does not show.
+
+    ``known``: it is known what nat has made of the connection.
+    """
     tracked = state not in {CtState.INVALID, CtState.UNTRACKED}
     hidden = ""
     if test.states is not None:
-        known = state.value in test.states
+        holds = state.value in test.states
         nat = test.states & {"SNAT", "DNAT"}
-        if state is CtState.NEW:
-            known, nat = known or bool(nat & {f"{side[0].upper()}NAT" for side in translated}), frozenset()
-        if not known and nat and tracked:
+        if known and tracked:
+            holds, nat = holds or bool(nat & {f"{side[0].upper()}NAT" for side in translated}), frozenset()
+        if not holds and nat and tracked:
             hidden = f"conntrack state {','.join(sorted(nat))}"
-        elif known == test.states_negated:
+        elif holds == test.states_negated:
             return FALSE
     if not tracked:
         return Constant(test.states is not None)

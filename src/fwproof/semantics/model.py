@@ -22,6 +22,7 @@ from fwproof.semantics.addresses import (
 )  # fmt: skip
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
+from fwproof.semantics.context import Connection
 from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
 from fwproof.semantics.packet import Packet, Simulate
 from fwproof.semantics.readings import routes_of, unread_of
@@ -119,12 +120,19 @@ class HostModel:
             may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
             return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
 
-    def leaves(self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
-        """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
+    def leaves(
+        self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None,
+        connection: Connection | None = None,
+    ) -> list[Leaf[Packet]]:  # fmt: skip
+        """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge.
+
+        ``connection`` is the one that a later packet belongs to, where it is known.
+        """
         router, at = self.router(flow.family), None if hook is None else Hook(hook)
+        unknown = frozenset[str]() if connection is None else connection.hidden(flow.ctdir)
         found: list[Leaf[Packet]] = []
         for path in route.paths(flow, at, self.addresses):
-            packet = self._packet(flow, path, simulate)
+            packet = replace(self._packet(flow, path, simulate), connection=connection, unknown=unknown)
             early = router.early(flow.src, flow.dst, packet.flow.iif) if path.hooks == route.THROUGH else ""
             if early:
                 found.append(turns.dropped(packet, router, early, path.given))
@@ -138,7 +146,8 @@ class HostModel:
         found = []
         for number, chosen in enumerate(tried):
             choices = (*path.given, *order.given(number, len(tried)))
-            found.append(list(Walker[Packet](self._route(path, router, chosen)).walk(packet, choices)))
+            later = packet.connection is not None
+            found.append(list(Walker[Packet](self._route(path, router, chosen, later=later)).walk(packet, choices)))
         if len({leaf.decision for leaves in found for leaf in leaves}) == 1:
             return found[0]
         return [leaf for leaves in found for leaf in leaves]
@@ -189,8 +198,9 @@ class HostModel:
 
         return make
 
-    def _route(self, path: route.Path, router: Router, chosen: order.Chosen | None) -> Route:
-        make = self.chains(router.family, path.hooks, chosen)
+    def _route(self, path: route.Path, router: Router, chosen: order.Chosen | None, *, later: bool = False) -> Route:
+        plain = self.chains(router.family, path.hooks, chosen)
+        make = route.carrying(plain, router.family) if later else plain
         if path.hooks == route.THROUGH:
             return route.arriving(make, partial(turns.arrived, router))
         if path.hooks in {route.OUTBOUND, route.LOOPED}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow, Hook
@@ -28,7 +28,7 @@ from fwproof.ruleset.asks import (
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.numbers import FLAGS
 from fwproof.semantics import any_of, nat
-from fwproof.semantics.context import Answer, Context, Question, question_of, settle
+from fwproof.semantics.context import TURNED, Answer, Connection, Context, Question, question_of, settle
 from fwproof.semantics.routing import Router, own_for
 from fwproof.semantics.stages import Way
 
@@ -58,6 +58,10 @@ class Subject(Protocol):
         """Whether a nat chain sees the subject: first packets only, and each side is translated once."""
         ...
 
+    def carried(self, context: Context) -> tuple[Self, str]:
+        """Return the subject as conntrack translates it here, and what it did in words, empty where nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
@@ -66,7 +70,8 @@ class Packet:
     ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk. ``router`` is
     what the host knows of addresses and routes, ``original`` the flow as it was before nat, ``settled`` the sides
     that a nat target has dealt with and ``translated`` those it has changed. ``own_dst``: nat has sent the packet
-    to the host itself; ``notrack``: a rule has kept it from conntrack.
+    to the host itself; ``notrack``: a rule has kept it from conntrack; ``connection`` is that of a later packet, where
+    it is known how it began.
     """
 
     flow: Flow
@@ -81,6 +86,7 @@ class Packet:
     translated: frozenset[str] = frozenset()
     own_dst: bool = False
     notrack: bool = False
+    connection: Connection | None = None
 
     def meets_nat(self, context: Context) -> bool:
         """Whether a nat chain sees the packet: a first packet whose side no other nat chain has dealt with."""
@@ -96,8 +102,9 @@ class Packet:
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
         """Return the one answer that a packet gives to a match, which may be a question back."""
         test, negated = settle(
-            match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated
-        )
+            match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated,
+            self.connection,
+        )  # fmt: skip
         if isinstance(test, Rate | Oracle | Opaque):
             return (self._ask(test, rule, visit, negated=negated),)
         answer = self._answer(test, rule, visit)
@@ -250,6 +257,30 @@ class Packet:
             settled=self.settled | {side}, translated=self.translated | ({side} if changed else set()),
             own_dst=outcome.own if side == "dst" else self.own_dst,
         )  # fmt: skip
+
+    def carried(self, context: Context) -> tuple[Packet, str]:
+        """Follow nf_nat_packet(): later packets are translated as the first was, and answers back."""
+        known = self.connection
+        if known is None or self.flow.ctstate not in {CtState.ESTABLISHED, CtState.RELATED}:
+            return self, ""
+        side = "dst" if context.hook in {Hook.PREROUTING, Hook.OUTPUT} else "src"
+        way = "repl" if self.flow.ctdir == "original" else "orig"
+        made = TURNED[side] if way == "orig" else side
+        if made not in known.translated:
+            return self, ""
+        ends = {end: known.value(f"{way}_{TURNED[end]}") for end in (side, f"{side[0]}port")}
+        address = ends[side]
+        if address is None:
+            return replace(self, unknown=self.unknown | set(ends), translated=self.translated | {side}), ""
+        changes: dict[str, Any] = {side: type(self.flow.dst)(address)}
+        if self.flow.proto in PORTED and ends[f"{side[0]}port"] is not None:
+            changes[f"{side[0]}port"] = ends[f"{side[0]}port"]
+        after = replace(self.flow, **changes)
+        if after == self.flow and not self.unknown & set(ends):
+            return self, ""
+        return replace(
+            self, flow=after, unknown=self.unknown - set(ends), translated=self.translated | {side},
+        ), f"{'destination' if side == 'dst' else 'source'} translated: {after}"  # fmt: skip
 
     def change(self, target: Target, context: Context) -> Packet:
         """Return the packet as a target leaves it: marks, notrack, header fields that are not known any more."""

@@ -14,7 +14,7 @@ from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.model import Act, Rule
 from fwproof.semantics.context import Question
 from fwproof.semantics.packet import Subject
-from fwproof.semantics.stages import Exit, Route, Stage, Turn
+from fwproof.semantics.stages import Carry, Exit, Route, Stage, Turn
 from fwproof.semantics.trail import Accepted, Frame, Leaf, Link, State, agree, decisive, given, harmless, items
 
 __all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarge", "Walker"]
@@ -73,17 +73,30 @@ class Walker(Generic[S]):
         """Go to the next base chain that sees the packet, to a routing decision, or to the end of the way."""
         while at < len(self.route):
             here = self.route[at]
-            if not isinstance(here, Stage) or not here.nat or subject.meets_nat(here.context):
+            if isinstance(here, Carry):
+                subject, trace = self._carried(here, subject, trace)
+            elif not isinstance(here, Stage) or not here.nat or subject.meets_nat(here.context):
                 break
             at += 1
         if at == len(self.route) or isinstance(here, Exit):
             return Leaf(Decision.ACCEPT, accepted.by if accepted else None, subject, items(choices), items(trace))
         if isinstance(here, Turn):
             return self._turn(here, subject, choices, trace, accepted)
+        assert isinstance(here, Stage)
         if here.blind:
             return Leaf(Decision.UNKNOWN, None, subject, items(choices), items(trace), reason=here.blind)
         frame = Frame(here.chain, 0, None, frozenset([here.chain.name]))
         return State(at, frame, 0, subject, choices, trace, accepted)
+
+    def _carried(self, here: Carry, subject: S, trace: Link | None) -> tuple[S, Link | None]:
+        """Let conntrack translate a later packet of a connection, and say so."""
+        after, note = subject.carried(here.context)
+        if note and self.traced:
+            ref = RuleRef(family=here.family, table="conntrack", chain=here.context.hook.upper(), rule=None, text=note)
+            trace = Link(
+                trace, Step(rule=ref, matched="yes", action="continue", note="as the connection's first packet")
+            )
+        return after, trace
 
     def _turn(
         self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: Accepted | None
