@@ -101,7 +101,11 @@ table inet watch {
   counter input { }
   counter forward { }
   counter output { }
-  chain first { type filter hook prerouting priority -1000; iifname "eth0" counter name arrived; iifname "eth1" counter name came; }
+  chain first {
+    type filter hook prerouting priority -1000
+    iifname "eth0" counter name arrived
+    iifname "eth1" counter name came
+  }
   chain input { type filter hook input priority 1000; iifname "eth0" counter name input; }
   chain forward { type filter hook forward priority 1000; counter name forward; }
   chain output { type filter hook output priority 1000; counter name output; }

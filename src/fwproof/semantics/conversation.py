@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fwproof.decision import Decision, Ruling
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow, Hook
 from fwproof.flows import ECHO
-from fwproof.semantics.context import Connection
+from fwproof.semantics.context import TURNED, Connection
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.packet import Packet
 from fwproof.semantics.route import paths
@@ -27,12 +27,14 @@ _TOO_BIG = {4: (ICMP, 3, 4), 6: (ICMPV6, 2, 0)}
 class Part:
     """One packet of a connection as it reaches the host, and what happens to it.
 
-    ``unknown`` are fields of the flow that hang on what nat picks; the values that it has there mean nothing.
+    ``unknown`` are fields of the flow that hang on what nat picks; the values that it has there mean nothing. ``after``
+    is the packet as it leaves, None where it does not, or not in one and the same way.
     """
 
     flow: Flow
     ruling: Ruling
     unknown: frozenset[str] = frozenset()
+    after: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ def converse(model: HostModel, flow: Flow) -> Conversation:
         leaves = model.leaves(flow)
     except TooLarge:
         return Conversation(request=Part(flow=flow, ruling=model.evaluate(flow)))
-    request = Part(flow=flow, ruling=rule_on(leaves))
+    request = Part(flow=flow, ruling=rule_on(leaves), after=_leaving(leaves))
     passed = [_Passed(model, flow, leaf) for leaf in leaves if leaf.decision is Decision.ACCEPT]
     if not passed:
         return Conversation(request=request)
@@ -88,7 +90,14 @@ def _part(model: HostModel, cases: Iterable[_Case]) -> Part | None:
         except TooLarge:
             return Part(flow=flow, ruling=model.evaluate(flow), unknown=hidden)
         first = first or Part(flow=flow, ruling=_united(leaves), unknown=hidden)
-    return None if first is None else replace(first, ruling=_united(leaves))
+    return None if first is None else replace(first, ruling=_united(leaves), after=_leaving(leaves))
+
+
+def _leaving(leaves: list[Leaf[Packet]]) -> Flow | None:
+    """Return a packet as it leaves."""
+    if len(leaves) != 1 or leaves[0].decision is not Decision.ACCEPT or leaves[0].subject.unknown & TURNED.keys():
+        return None
+    return leaves[0].subject.flow
 
 
 def _united(leaves: list[Leaf[Packet]]) -> Ruling:
