@@ -95,7 +95,7 @@ class _Found:
     some: Set
     reasons: tuple[str, ...] = ()
     onto: str = ""
-    states: dict[CtState, Set] = field(default_factory=dict)
+    configs: dict[Config, Set] = field(default_factory=dict)
 
 
 class _Asked:
@@ -109,21 +109,23 @@ class _Asked:
         self.engine = Engine([model], family, cuts)
         self.host, self.sets, self.hook = self.engine.hosts[0], self.engine.sets, hook
         start = self.host.packets() & asked_for(self.engine, inner.items(), hook, loopback=loopback)
+        if claim.interfaces is not None:
+            start &= self.sets.words("oif" if hook is Hook.OUTPUT else "iif", claim.interfaces.__contains__)
         for ranges in others:
             start &= ~asked_for(self.engine, ranges.items(), hook, loopback=True)
         self.start = start
         self.expected: Collection[Decision] = {Decision.ACCEPT}
         self.found: dict[tuple[RuleRef | None, str, str, tuple[str, ...]], _Found] = {}
 
-    def walked(self, state: CtState) -> list[tuple[Route, dict[int, Incoming], Ends, Set]]:
-        """Walk the packets in a state, in each order that base chains may have; with the packets of each walk."""
+    def walked(self, config: Config) -> list[tuple[Route, dict[int, Incoming], Ends, Set]]:
+        """Walk the packets of a config, in each order that base chains may have; with the packets of each walk."""
         walks = []
         for route, condition in self.host.ways(self.hook):
             start = self.start & condition
-            walks.append((route, *route.flow({Config(state): start}), start))
+            walks.append((route, *route.flow({config: start}), start))
         return walks
 
-    def add(self, state: CtState, who: Decider, certainty: str, some: Set, reasons: tuple[str, ...] = ()) -> None:
+    def add(self, config: Config, who: Decider, certainty: str, some: Set, reasons: tuple[str, ...] = ()) -> None:
         """Note packets of a rule; those of one kind are one finding."""
         if some == self.sets.none:
             return
@@ -131,7 +133,7 @@ class _Asked:
         known = self.found.setdefault(key, _Found(who.by, certainty, self.sets.none, onto=who.onto))
         known.some |= some
         known.reasons = tuple(dict.fromkeys((*known.reasons, *reasons)))
-        known.states[state] = known.states.get(state, self.sets.none) | some
+        known.configs[config] = known.configs.get(config, self.sets.none) | some
 
     def answer(self, most: int) -> Answer:
         """Return what was found, with packets that the walk of single packets has confirmed."""
@@ -153,24 +155,23 @@ class _Asked:
             if plain and not vague:
                 confirm(self.host.model, flow, hook, expected, found.by)
             witnesses.append(flow)
+        states = tuple(dict.fromkeys(config.state for config in found.configs))
         return Opening(
             family=self.host.family, hook=hook, by=found.by, certainty=found.certainty, rooms=listed, more=more,
-            narrowed=narrowed, witnesses=tuple(witnesses), depends_on=found.reasons, states=tuple(found.states),
+            narrowed=narrowed, witnesses=tuple(witnesses), depends_on=found.reasons, states=states,
             onto=found.onto,
         )  # fmt: skip
 
     def _witness(self, found: _Found, room: Set) -> tuple[Flow, bool]:
         """Return a packet of a room, and whether it has no extension headers."""
-        parts = [(state, some & room) for state, some in found.states.items()]
-        plain = [(state, self.sets.plain(some)) for state, some in parts]
-        real = [part for part in plain if part[1] != self.sets.none]
-        state, some = next(
-            (part for part in (*real, *parts) if part[1] != self.sets.none), (CtState.NEW, self.sets.none)
-        )
-        if some == self.sets.none:
+        parts = [(config, some & room) for config, some in found.configs.items() if some & room != self.sets.none]
+        if not parts:
             raise Disagreement(f"fwproof contradicts itself: no packet is in a box of {found.by}. {_REPORT}")
+        plain = [(config, self.sets.plain(some)) for config, some in parts]
+        real = [part for part in plain if part[1] != self.sets.none]
+        config, some = (*real, *parts)[0]
         flow = pick(self.sets, some, self.host.router, self.hook, onto=bool(found.onto))
-        return dressed(flow, Config(state), self.hook), bool(real)
+        return dressed(flow, config, self.hook), bool(real)
 
 
 def openings(  # noqa: PLR0913 - a question has these parts, all but three by name
@@ -186,32 +187,36 @@ def openings(  # noqa: PLR0913 - a question has these parts, all but three by na
     def work() -> Answer:
         asked = _Asked(model, hook, family, claim or Claim(), outside, loopback=loopback)
         sets = asked.sets
-        for state in states:
-            walks = asked.walked(state)
+        for config in map(Config, states):
+            walks = asked.walked(config)
             certain = sets.must(sets.union([ends.accepted for _, _, ends, _ in walks]))
             for route, arrivals, _, _ in walks:
                 accepted, unknown = deciders.accepted(route, arrivals)
                 for decider, some in accepted.items():
-                    asked.add(state, decider, "accept", some & certain)
+                    asked.add(config, decider, "accept", some & certain)
                     rest = some & ~certain
-                    asked.add(state, decider, "depends", rest, sets.asked(rest))
+                    asked.add(config, decider, "depends", rest, sets.asked(rest))
                 for (ref, reason), some in unknown.items():
-                    asked.add(state, Decider(ref), "unknown", some, (reason,))
+                    asked.add(config, Decider(ref), "unknown", some, (reason,))
         return asked.answer(most)
 
     return guarded(work)
 
 
-def refusals(model: HostModel, hook: Hook, family: Family, claim: Claim, *, most: int = 100) -> Answer:
-    """Return which new connections of ``claim`` are refused, whatever a rate says, by the rule that refuses them.
+def refusals(  # noqa: PLR0913 - a question has these parts, all but four by name
+    model: HostModel, hook: Hook, family: Family, claim: Claim, *, answers: bool = False, most: int = 100
+) -> Answer:
+    """Return which packets of ``claim`` are refused, whatever a rate says, by the rule that refuses them.
 
-    ``depends`` are those that an oracle other than a rate may refuse. Raises as :func:`openings`.
+    They are those of new connections or, with ``answers``, of answers in connections that stand. ``depends`` are
+    those that an oracle other than a rate may refuse. Raises as :func:`openings`.
     """
+    config = Config(CtState.ESTABLISHED, "reply", connmark="given") if answers else Config()
 
     def work() -> Answer:
         asked = _Asked(model, hook, family, claim, (), loopback=False)
         asked.expected, sets = REFUSED, asked.sets
-        walks = asked.walked(CtState.NEW)
+        walks = asked.walked(config)
         kept_out = sets.union([
             start & ~sets.union([ends.accepted, ends.outside, *ends.unknown.values()]) for _, _, ends, start in walks
         ])  # fmt: skip
@@ -219,11 +224,11 @@ def refusals(model: HostModel, hook: Hook, family: Family, claim: Claim, *, most
         certain = sets.must(always)
         for route, arrivals, _, start in walks:
             for ref, some in deciders.refused(route, arrivals, always & start).items():
-                asked.add(CtState.NEW, Decider(ref), "refused", some & certain)
+                asked.add(config, Decider(ref), "refused", some & certain)
                 rest = some & ~certain
-                asked.add(CtState.NEW, Decider(ref), "depends", rest, sets.asked(sets.without_rates(rest)))
+                asked.add(config, Decider(ref), "depends", rest, sets.asked(sets.without_rates(rest)))
             for (ref, reason), some in deciders.accepted(route, arrivals)[1].items():
-                asked.add(CtState.NEW, Decider(ref), "unknown", some, (reason,))
+                asked.add(config, Decider(ref), "unknown", some, (reason,))
         return asked.answer(most)
 
     return guarded(work)

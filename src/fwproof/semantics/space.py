@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fwproof.flow import TCP, Family, Network
+from fwproof.flows import ECHO
 from fwproof.ruleset.asks import Ranges
 
 _SYN: Ranges = ((0x02, 0x02),)
@@ -19,8 +20,9 @@ class SpaceTooLarge(Exception):
 class Claim:
     """A set of packets; None stands for every value of a field.
 
-    ``ports`` are destination ports, ``icmp_types`` types with every code. ``opening``: of TCP only the packet that
-    opens a connection, SYN and nothing else.
+    ``ports`` are destination ports, ``source_ports`` the others, ``icmp_types`` types with every code. ``opening``: of
+    TCP only the packet that opens a connection, SYN and nothing else. ``interfaces`` are those that packets come in by,
+    or leave by where the host sends them.
     """
 
     proto: int | None = None
@@ -29,6 +31,17 @@ class Claim:
     sources: tuple[Network, ...] | None = None
     destinations: tuple[Network, ...] | None = None
     opening: bool = False
+    source_ports: Ranges | None = None
+    interfaces: tuple[str, ...] | None = None
+
+    def answers(self) -> Claim:
+        """Return the answers to these packets, as far as a claim can say."""
+        kinds = dict(ECHO.values())
+        types = None if self.icmp_types is None else tuple(kinds.get(kind, kind) for kind in self.icmp_types)
+        return Claim(
+            proto=self.proto, ports=self.source_ports, source_ports=self.ports, icmp_types=types,
+            sources=self.destinations, destinations=self.sources, interfaces=self.interfaces,
+        )  # fmt: skip
 
     def ranges(self, family: Family) -> dict[str, Ranges]:
         """Return the fields that the claim restricts; networks of the other family hold nothing."""
@@ -37,6 +50,8 @@ class Claim:
             found["proto"] = ((self.proto, self.proto),)
         if self.ports is not None:
             found["dport"] = self.ports
+        if self.source_ports is not None:
+            found["sport"] = self.source_ports
         if self.icmp_types is not None:
             found["icmp"] = tuple((kind * 256, kind * 256 + 255) for kind in self.icmp_types)
         if self.opening and self.proto == TCP:

@@ -1,7 +1,5 @@
 """Whole connections: what follows from the first packet for its answers, later packets and errors."""
 
-
-
 from dataclasses import replace
 
 import pytest

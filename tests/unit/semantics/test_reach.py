@@ -121,3 +121,14 @@ def test_what_a_rate_refuses_is_not_refused_and_what_another_oracle_refuses_depe
     assert [(rule, certainty) for rule, certainty, _, _ in kept_out(both)] == [(1, "refused"), (2, "refused")]
     odd = filter_table("-A INPUT -m odd --x -j DROP")
     assert kept_out(odd) == [(1, "depends", ["tcp from anywhere"], ("unread match -m odd --x",))]
+
+
+def test_answers_that_are_refused():
+    rules = ["-A OUTPUT -d 10.0.5.0/24 -j DROP", "-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+             "-A OUTPUT -j REJECT"]  # fmt: skip
+    claim = Claim(proto=6, ports=((22, 22),), sources=(ip_network("10.0.0.0/16"),))
+    found = refusals(model(filter_table(*rules)), Hook.OUTPUT, Family.IPV4, claim.answers(), answers=True).openings
+    assert [(o.by.rule, [str(room) for room in o.rooms], o.narrowed) for o in found] == [
+        (1, ["tcp from anywhere to 10.0.5.0/24"], ("sport",))
+    ]
+    assert (found[0].witness.sport, found[0].witness.ctdir) == (22, "reply")
