@@ -7,6 +7,7 @@ import pytest
 
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.semantics.lint import lint
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import openings
 
@@ -314,3 +315,9 @@ def test_the_hook_may_be_asked_alone():
     assert seen.evaluate(tcp(), Hook.INPUT).decision is ACCEPT
     assert seen.evaluate(tcp(), Hook.PREROUTING).decision is DROP
     assert seen.evaluate(tcp()).decision is DROP
+
+
+def test_an_accept_of_everything_is_over_broad_in_a_native_chain_too():
+    on = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}
+    kinds = {finding.rule.rule: finding.kind.value for finding in lint(one([on, verdict("accept")]), Family.IPV4)}
+    assert kinds == {1: "over-broad"}
