@@ -48,7 +48,7 @@ def ruleset_of(document: NftDocument, family: Family, source: str, leave: Collec
 def _unasked(table: NftTable, family: Family) -> str:
     """Return why packets of a family do not meet a table that one might think they do; empty where they do."""
     rules = sum(len(chain.rules) for chain in table.chains.values())
-    place = f"nft table {table.family} {table.name} ({rules} rules)"
+    place = f"nft table {table.family} {table.name} ({rules} {'rule' if rules == 1 else 'rules'})"
     if table.family in _FRAMES:
         return f"{place} sees frames, not routed packets: it is not asked"
     if table.dormant and table.family in {family.table_family, "inet", "netdev"}:

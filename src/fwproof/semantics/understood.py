@@ -14,7 +14,7 @@ from typing import Any
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
-from fwproof.ruleset.asks import Conntrack, Opaque, Oracle, Rate, Sort, Test, atoms
+from fwproof.ruleset.asks import Conntrack, Opaque, Oracle, Rate, Recent, Sort, Test, atoms
 from fwproof.ruleset.model import Act, Rule, Ruleset, Target, Unparsed, worst
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.readings import missing_beside
@@ -137,10 +137,15 @@ def _inexact(how: str, ref: RuleRef, parts: Collection[Rule]) -> Inexact:
 def _asked(test: Test) -> Iterator[str]:
     """Yield the names of what no packet shows."""
     for atom in atoms(test):
-        if isinstance(atom, Oracle | Rate):
+        if isinstance(atom, Oracle | Rate) and not _lists(atom):
             yield atom.name
         elif isinstance(atom, Conntrack) and atom.rest:
             yield f"conntrack {atom.rest}"
+
+
+def _lists(test: Test) -> bool:
+    """Whether a match always holds, and only changes what others ask: ``recent --set``."""
+    return isinstance(test, Recent) and test.action == "set"
 
 
 def _misread(rule: Rule) -> Iterator[str]:
@@ -148,6 +153,8 @@ def _misread(rule: Rule) -> Iterator[str]:
         for atom in atoms(match.test):
             if isinstance(atom, Opaque):
                 yield f"the match is not understood: {atom.text}"
+            elif isinstance(atom, Recent) and _lists(atom):
+                yield f"it adds to the list that recent {atom.list} asks"
 
 
 def _done(target: Target) -> Iterator[str]:
