@@ -179,9 +179,7 @@ def complain(tables: Tables) -> None:
         click.echo(safe(f"{tables.place}and {rest} more; `fwproof understood` lists them all"), err=True)
     if found:
         those = "1 line was" if len(found) == 1 else f"{len(found)} lines were"
-        click.echo(
-            safe(f"{tables.place}{those} not understood; what they could change is never called known"), err=True
-        )
+        click.echo(safe(f"{tables.place}{those} not understood; answers hold whatever they do, or name them"), err=True)
 
 
 def _lines(reading: Reading, each: Inexact, place: str) -> list[str]:

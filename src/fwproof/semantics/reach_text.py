@@ -62,12 +62,13 @@ def rooms(sets: Sets, some: Set, family: Family, hook: Hook) -> tuple[tuple[Room
     shadow = sets.only(some, keep)
     narrowed = () if shadow == sets.may(some) else _narrowed(sets, some, keep)
     cells = list(islice(_cells(sets, shadow, keep), MOST_CELLS + 1))
-    grouped: dict[Key, dict[Spans | None, list[tuple[int, int]]]] = {}
+    grouped: dict[Key, dict[tuple[Spans | None, bool], list[tuple[int, int]]]] = {}
     for faces, protos, dst, src, detail in cells[:MOST_CELLS]:
-        grouped.setdefault((faces, dst, src), {}).setdefault(detail, []).extend(protos)
+        what = detail, protos[0][0] in _ICMPS  # types and ports are not the same, although the numbers may be
+        grouped.setdefault((faces, dst, src), {}).setdefault(what, []).extend(protos)
     merged: dict[Key, list[tuple[int, int]]] = {}
     for (faces, dst, src), services in grouped.items():
-        made = tuple(sorted(((_sorted(protos), detail) for detail, protos in services.items()), key=str))
+        made = tuple(sorted(((_sorted(protos), detail) for (detail, _), protos in services.items()), key=str))
         merged.setdefault((faces, dst, made, src[1]), []).extend(src[0])
     found = [
         Room(family=family, sources=(_sorted(src) if not raw else tuple(src), raw), destinations=dst, services=made,

@@ -150,3 +150,13 @@ def test_lines_that_were_not_understood_are_never_a_clean_answer(files):
 def test_what_is_not_listed_may_still_be_unknown(files):
     (files / "rules.v4").write_text(TABLE.replace("COMMIT", "-A INPUT -j NFQUEUE\nCOMMIT"))
     assert "and 2 more rules" in run("query", "--iptables-save", files / "rules.v4", "--most", "1", status=6)
+
+
+def test_ports_and_icmp_types_are_told_apart(files):
+    (files / "rules.v4").write_text(TABLE.replace("COMMIT", "-A INPUT -s 192.0.2.1 -j ACCEPT\nCOMMIT"))
+    said = json.loads(run("query", "--iptables-save", files / "rules.v4", "--from", "192.0.2.1", "--format", "json"))
+    services = said["openings"][-1]["boxes"][0]["services"]
+    assert [("ports" in each, "icmp" in each, "tcp" in each["protocols"], "icmp" in each["protocols"])
+            for each in services] == [(False, False, False, False), (False, True, False, True),
+                                      (True, False, True, False)]  # fmt: skip
+    assert "icmp" in run("query", "--iptables-save", files / "rules.v4", "--from", "192.0.2.1")
