@@ -159,4 +159,3 @@ def test_ports_and_icmp_types_are_told_apart(files):
     assert [("ports" in each, "icmp" in each, "tcp" in each["protocols"], "icmp" in each["protocols"])
             for each in services] == [(False, False, False, False), (False, True, False, True),
                                       (True, False, True, False)]  # fmt: skip
-    assert "icmp" in run("query", "--iptables-save", files / "rules.v4", "--from", "192.0.2.1")
