@@ -161,15 +161,21 @@ def address_text(values: Values, family: Family) -> str:
     if spans == ((0, top),):
         return "anywhere"
     inside = networks(values, family)
-    whole = networks((((spans[0][0], spans[-1][1]),), False), family) if spans else []
     candidates = [("anywhere", _complement(spans, 0, top))]
-    if len(whole) == 1 and (spans[0][0], spans[-1][1]) != (0, top):
-        candidates.insert(0, (whole[0], _complement(spans, spans[0][0], spans[-1][1])))
+    around = _around(spans[0][0], spans[-1][1]) if spans else (0, top)
+    if around != (0, top):
+        candidates.insert(0, (networks(((around,), False), family)[0], _complement(spans, *around)))
     for name, outside in candidates:
         without = networks((outside, False), family)
         if len(without) + (name != "anywhere") < len(inside):
             return f"{name} except {_shown(without)}"
     return _shown(inside)
+
+
+def _around(low: int, high: int) -> tuple[int, int]:
+    """Return the smallest network that holds both ends."""
+    rest = (1 << (low ^ high).bit_length()) - 1
+    return low & ~rest, high | rest
 
 
 def _complement(spans: Spans, bottom: int, top: int) -> Spans:
