@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import fwproof
 from fwproof.cli.main import cli
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
@@ -179,11 +178,3 @@ def test_indented_commands_parse_and_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", prose):
         assert target.removeprefix("#") in anchors if target.startswith("#") else (DOC.parent / target).exists(), target
     assert {kind for kind, _ in BLOCK.findall(TEXT)} == {"console", "pycon", "yaml"}
-
-
-def test_the_api_is_what_it_says():
-    assert set(fwproof.__all__) == {*fwproof._WHERE, "__version__"}
-    assert all(getattr(fwproof, name) is not None for name in fwproof.__all__)
-    assert set(fwproof.__all__) <= set(dir(fwproof))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        fwproof.nothing  # noqa: B018
