@@ -63,9 +63,7 @@ def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostErr
 
 def _files_of(folder: Path) -> dict[str, Path]:
     named = {path.name.removesuffix(".txt").removesuffix(".json"): path for path in sorted(folder.iterdir())}
-    found = {key: named[name] for name, key in _PARTS.items() if name in named}
-    # where the kernel has no legacy tables, iptables-legacy-save prints nothing
-    return {key: path for key, path in found.items() if "legacy" not in key or path.stat().st_size}
+    return {key: named[name] for name, key in _PARTS.items() if name in named}
 
 
 def _file(path: Path, text: str, family: str | None) -> tuple[dict[str, Path], str | None]:

@@ -17,12 +17,14 @@ def of_both(found: Mapping[Family, Sequence[Finding]]) -> list[tuple[Family, Fin
     """Return the findings of all families, without those on shared rules that have a use in one of them.
 
     ``found`` holds what was found in every family that was looked at. A rule that allows too much does so in one
-    family alone as well.
+    family alone as well. One that no packet of a family fits is about the other family, which says what is wrong.
     """
-    wrong = [{each.rule for each in findings} for findings in found.values()]
-    return [
-        (family, each)
-        for family, findings in found.items()
-        for each in findings
-        if each.kind is Kind.OVER_BROAD or each.rule.family not in _SHARED or all(each.rule in rules for rules in wrong)
-    ]
+    wrong = [{each.rule: each.kind for each in findings} for findings in found.values()]
+
+    def stands(each: Finding) -> bool:
+        if each.kind is Kind.OVER_BROAD or each.rule.family not in _SHARED:
+            return True
+        kinds = {rules.get(each.rule) for rules in wrong}
+        return None not in kinds and (each.kind is not Kind.NEVER or kinds == {Kind.NEVER})
+
+    return [(family, each) for family, findings in found.items() for each in findings if stands(each)]

@@ -63,7 +63,8 @@ def test_every_source_of_both_families_is_counted_apart():
 
 
 def test_a_host_of_native_nft_alone_is_called_so():
-    assert record(HostModel.build(nft_json=NFT), looked()).firewall == "nft"
+    assert record(HostModel.build(iptables_save="", nft_json=NFT), looked()).firewall == "nft"
+    assert record(HostModel.build(iptables_save=""), looked()).firewall == "no rules"
 
 
 def test_what_could_not_be_looked_at_has_no_counts():

@@ -100,7 +100,9 @@ def test_unknown_is_exit_status_6(files):
 
 
 def test_hostile_comments_do_not_steer_a_terminal(files):
-    (files / "rules.v4").write_text(TABLE.replace("--dport 11434", '--dport 11434 -m comment --comment "\x1b[2J"'))
+    (files / "rules.v4").write_text(
+        TABLE.replace("--dport 11434", '--dport 11434 -m comment --comment "\x1b]0;owned\x07"')
+    )
     assert "\x1b" not in run("query", "--iptables-save", files / "rules.v4")
 
 

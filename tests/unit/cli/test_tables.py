@@ -32,6 +32,8 @@ hosts:
   web2: {addresses: [10.0.0.11], groups: [web]}
 """
 PACKET = "src=10.0.5.7 dst=10.0.0.10 proto=tcp dport=11434"
+TITLE = "\x1b]0;owned\x07"
+"""Sets a terminal's title; unlike colours, click does not take it out where it writes to no terminal."""
 ODD = "-A INPUT -m odd -j ACCEPT\n-X what\n"
 
 
@@ -199,7 +201,7 @@ def test_an_object_of_nft_is_complained_of_once(hosts):
 
 
 def test_hostile_text_does_not_steer_a_terminal(hosts):
-    hosts["web1"] = snapshot(more="-X \x1b[2J\n-A INPUT -m \x1b[2J -j ACCEPT\n")
+    hosts["web1"] = snapshot(more=f"-X {TITLE}\n-A INPUT -m {TITLE} -j ACCEPT\n")
     for verb in VERBS:
         assert "\x1b" not in run(*verb, *LIVE, status=SIX[verb[0]]).output
 
@@ -219,6 +221,40 @@ def test_understood_for_people(hosts):
         "      depends on limit 5/sec burst 5",
     ]  # fmt: skip
     assert run("understood", *LIVE, "--family", "ipv6").stdout.startswith("ipv6 ")
+
+
+def nft(*rules):
+    chain = {
+        "family": "inet",
+        "table": "t",
+        "name": "c",
+        "type": "filter",
+        "hook": "input",
+        "prio": 0,
+        "policy": "drop",
+    }
+    objects = [{"table": {"family": "inet", "name": "t"}}, {"chain": chain}]
+    objects += [{"rule": {"family": "inet", "table": "t", "chain": "c", "expr": list(each)}} for each in rules]
+    return json.dumps({"nftables": objects})
+
+
+def equal(protocol, field, value):
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": "==", "left": left, "right": value}}
+
+
+ACCEPT = {"accept": None}
+
+
+def test_lint_knows_that_both_families_share_an_inet_table(tmp_path):
+    four = [equal("ip", "saddr", "192.0.2.1"), ACCEPT]
+    (tmp_path / "nft").write_text(nft([equal("tcp", "dport", 22), ACCEPT], four))
+    assert "no findings" in run("lint", "--nft-json", tmp_path / "nft").stdout
+    assert "never-matches" in run("lint", "--nft-json", tmp_path / "nft", "--family", "ipv6", status=1).stdout
+    (tmp_path / "nft").write_text(nft(four, [*four[:1], equal("tcp", "dport", 22), ACCEPT], four))
+    said = run("lint", "--nft-json", tmp_path / "nft", status=1).stdout
+    assert said.count("shadowed: inet t c rule 2: ") == said.count("shadowed: inet t c rule 3: ") == 1
+    assert said.endswith("\n2 shadowed, 1 redundant\n")
 
 
 # ---- diff: what its sides may be
@@ -263,20 +299,8 @@ def test_a_folder_of_a_run_s_evidence_and_files_named_otherwise(hosts, tmp_path)
 
 
 def test_lists_of_nft(tmp_path):
-    port = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
-    chain = {
-        "family": "inet",
-        "table": "t",
-        "name": "c",
-        "type": "filter",
-        "hook": "input",
-        "prio": 0,
-        "policy": "drop",
-    }
-    objects = [{"table": {"family": "inet", "name": "t"}}, {"chain": chain}]
-    rule = {"rule": {"family": "inet", "table": "t", "chain": "c", "expr": [port, {"accept": None}]}}
-    (tmp_path / "old").write_text(json.dumps({"nftables": objects}))
-    (tmp_path / "new").write_text(json.dumps({"nftables": [*objects, rule]}))
+    (tmp_path / "old").write_text(nft())
+    (tmp_path / "new").write_text(nft([equal("tcp", "dport", 22), ACCEPT]))
     said = run("diff", tmp_path / "old", tmp_path / "new", status=1).stdout
     assert said.count("became reachable: tcp 22 from anywhere") == 2
 
@@ -299,11 +323,11 @@ def test_sides_that_are_none(hosts, words, says):
 
 @pytest.mark.parametrize(("words", "status"), [
     (["query"], 4),
-    (["explain", "--iptables-save", "a\x1b[2Jb", "--packet", PACKET], 4),
+    (["explain", "--iptables-save", f"a{TITLE}b", "--packet", PACKET], 4),
     (["diff", "host:web1", "host:web2", "--inventory", "inventory.yaml"], 6),
 ])  # fmt: skip
 def test_a_known_failure_is_one_clean_message(hosts, monkeypatch, capsys, words, status):
-    hosts["web1"] = HostUnreachable("web1", "the host's banner says \x1b[2J")
+    hosts["web1"] = HostUnreachable("web1", f"the host's banner says {TITLE}")
     monkeypatch.setattr(sys, "argv", ["fwproof", *words])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -17,8 +17,10 @@ def finding(kind, table="inet", number=1):
 
 ROWS = [
     ("dead in one family alone", {V4: [], V6: [finding(Kind.NEVER)]}, []),
+    ("redundant in one family alone", {V4: [finding(Kind.REDUNDANT)], V6: []}, []),
     ("dead in both", {V4: [finding(Kind.NEVER)], V6: [finding(Kind.NEVER)]}, [V4, V6]),
-    ("dead in both for other reasons", {V4: [finding(Kind.SHADOWED)], V6: [finding(Kind.NEVER)]}, [V4, V6]),
+    ("dead in both, and about one", {V4: [finding(Kind.SHADOWED)], V6: [finding(Kind.NEVER)]}, [V4]),
+    ("dead in both for other reasons", {V4: [finding(Kind.SHADOWED)], V6: [finding(Kind.REDUNDANT)]}, [V4, V6]),
     ("over-broad in one", {V4: [finding(Kind.OVER_BROAD)], V6: []}, [V4]),
     ("a table of one family", {V4: [finding(Kind.NEVER, "ip")], V6: []}, [V4]),
     ("another rule of the other family", {V4: [finding(Kind.NEVER)], V6: [finding(Kind.NEVER, number=2)]}, []),
