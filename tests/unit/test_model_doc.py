@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fwproof.cli.main import cli
 from fwproof.flow import Family
@@ -178,3 +179,23 @@ def test_indented_commands_parse_and_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", prose):
         assert target.removeprefix("#") in anchors if target.startswith("#") else (DOC.parent / target).exists(), target
     assert {kind for kind, _ in BLOCK.findall(TEXT)} == {"console", "pycon", "yaml"}
+
+
+WEB = ROOT / "fixtures" / "rules" / "web"
+FILES = ("--iptables-save", str(WEB / "rules.v4"))
+ASKED = {
+    "explain": (*FILES, "--packet", "src=192.0.2.7 dst=203.0.113.80 proto=tcp dport=22"), "query": FILES, "lint": FILES,
+    "diff": (str(WEB), str(ROOT / "fixtures" / "rules" / "web-next")), "understood": FILES,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ASKED)
+def test_the_keys_of_the_json_are_listed(verb):
+    section = re.search(rf"^### {verb}: .*?(?=^##)", TEXT, re.MULTILINE | re.DOTALL)[0]
+    document = json.loads(CliRunner().invoke(cli, [verb, *ASKED[verb], "--format", "json"]).stdout)
+    keys = set(document)
+    for name in ("openings", "findings", "changes", "sources"):
+        keys |= set(document.get(name, [{}])[0])
+    keys |= set((document["sources"][0]["inexact"] or [{}])[0] if verb == "understood" else ())
+    assert len(keys) > 4
+    assert {key for key in keys if f'"{key}"' not in section} == set()

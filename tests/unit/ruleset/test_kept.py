@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fwproof.flow import Family
 from fwproof.ruleset import iptables, nft, nft_tables
@@ -45,8 +47,27 @@ def test_there_is_something_to_read():
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_every_line_of_any_file_is_kept(path, family):
-    lines = lines_of(text_of(path))
-    ruleset = iptables.parse(text_of(path), family)
+    all_lines_are_kept(text_of(path), family)
+
+
+PIECES = st.sampled_from([
+    "*filter", "*nat", "*odd", "COMMIT", ":INPUT ACCEPT [0:0]", ":INPUT DROP [0:0]", ":A - [0:0]", ":A ACCEPT", ":",
+    "*", "-A INPUT -j ACCEPT", "-A INPUT", "-A", "[1:2] -A INPUT -j A", "[x:2] -A INPUT -j A", "-I INPUT 1 -j DROP",
+    "-N A", "-P INPUT DROP", "-P A DROP", "-X", "# comment", "", " ", "-A INPUT -m odd",
+    '-A INPUT -m comment --comment "x',
+    "\r", "\x00", "# Table `nat' is incompatible, use 'nft' tool.",
+])  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES | st.text(max_size=30)))
+def test_every_line_of_any_text_is_kept(lines):
+    all_lines_are_kept("\n".join(lines), Family.IPV4)
+
+
+def all_lines_are_kept(text, family):
+    lines = lines_of(text)
+    ruleset = iptables.parse(text, family)
     assert ruleset.lines == len(lines)
     rules = Counter(rule.line for rule in ruleset.rules())
     odd = {each.line for each in ruleset.unparsed}
