@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options
+from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
 from fwproof.errors import UsageError
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, CtState, Family, Hook, Network
 from fwproof.ruleset.asks import Ranges
@@ -20,7 +20,8 @@ from fwproof.semantics.reach import Answer, Opening, openings
 from fwproof.semantics.space import Claim, SpaceTooLarge
 
 SCHEMA = "fwproof-query-1"
-_EXPECTED = "expected a protocol, with ports or an ICMP type: tcp/22, tcp/80,8000-8100, udp, icmp/8, gre"
+_SERVICE = "a protocol, with ports or an ICMP type: tcp/22, tcp/80,8000-8100, udp, icmp/8, gre"
+_EXPECTED = f"expected {_SERVICE}"
 _NAMES = {
     "iif": "input interfaces", "oif": "output interfaces", "pkttype": "kinds of link-layer address",
     "mac": "MAC addresses", "fragment": "fragments", "tos": "TOS", "ttl": "TTL", "length": "lengths",
@@ -87,7 +88,7 @@ def _claims(family: Family, services: tuple[str, ...], ends: dict[str, tuple[Net
 @families_option
 @click.option("--from", "sources", multiple=True, metavar="NET", help="Only from this address or network.")
 @click.option("--to", "targets", multiple=True, metavar="NET", help="Only to this address or network.")
-@click.option("--service", "services", multiple=True, metavar="SERVICE", help=f"Only this service; {_EXPECTED}.")
+@click.option("--service", "services", multiple=True, metavar="SERVICE", help=f"Only this service, {_SERVICE}.")
 @click.option("--who-reaches", "reached", multiple=True, metavar="SERVICE", help="The same as --service.")
 @click.option("--hook", "hooks", multiple=True, type=click.Choice(_HOOKS), help="Default: input.")
 @click.option("--state", type=click.Choice([s.value for s in CtState]), default="NEW", show_default=True,
@@ -98,7 +99,7 @@ def _claims(family: Family, services: tuple[str, ...], ends: dict[str, tuple[Net
 def query(  # noqa: PLR0913, PLR0917 - the options of a question
     family: str | None, sources: tuple[str, ...], targets: tuple[str, ...], services: tuple[str, ...],
     reached: tuple[str, ...], hooks: tuple[str, ...], state: str, loopback: bool, most: int, form: str,  # noqa: FBT001
-    **files: Path | None,
+    **tables: Path | str | None,
 ) -> None:  # fmt: skip
     """Show who reaches what: every box of sources and services that the tables let in, the rule, and one packet.
 
@@ -106,10 +107,11 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
     Examples:
       fwproof query --iptables-save rules.v4 --who-reaches tcp/11434
       fwproof query --snapshot web1/ --from 10.0.0.0/16 --hook input --hook forward
+      fwproof query --host web1 --inventory inventory.yaml
 
     The answer is exact for every packet. Exit status 6 when a part of it is not known.
     """
-    model, families = read_tables(files, family)
+    model, families = read_tables(tables, family)
     ends = {"--from": _networks("--from", sources), "--to": _networks("--to", targets)}
     answers: list[tuple[Family, Hook, Answer]] = []
     too_large: list[str] = []
@@ -124,7 +126,7 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
                 except SpaceTooLarge as limit:
                     too_large.append(f"{each} {hook}: {limit}; narrow the question with --from, --to or --service")
     if form == "json":
-        click.echo(json.dumps(_document(answers, too_large)))
+        click.echo(json.dumps(_document(answers, too_large) | {"understood": understood_json(model, families)}))
     else:
         say(_text(answers, too_large))
     if too_large or any(answer.unknown for *_, answer in answers):

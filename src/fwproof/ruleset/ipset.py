@@ -26,10 +26,11 @@ _FLAGS = frozenset({"counters", "comment", "skbinfo", "forceadd", "wildcard"})
 
 @dataclass(frozen=True, slots=True)
 class IpSets:
-    """All sets of one ``ipset save``, and the lines that were not understood."""
+    """All sets of one ``ipset save``, and the lines that were not understood; ``source`` names the text."""
 
     sets: Sets
     unparsed: tuple[Unparsed, ...] = ()
+    source: str = ""
 
 
 def parse(text: str, source: str = "ipset-save") -> IpSets:
@@ -54,7 +55,7 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
                 sets[name] = replace(sets[name], doubt=reason)
     if unparsed and any(each.text.split()[:1] not in (["add"], ["create"]) for each in unparsed):
         sets = {name: replace(each, doubt=each.doubt or unparsed[0].reason) for name, each in sets.items()}
-    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed))
+    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed), source)
 
 
 def _read(sets: dict[str, IpSet], members: dict[str, list[tuple[str, bool]]], words: Sequence[str]) -> None:

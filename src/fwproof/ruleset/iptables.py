@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.ruleset import numbers
-from fwproof.ruleset.asks import Constant, Opaque, Sort
+from fwproof.ruleset.asks import Constant, Opaque
 from fwproof.ruleset.matches import base_match, module_matches
 from fwproof.ruleset.model import (
     Act,
     Chain,
     Counters,
-    Honesty,
     Match,
     Rule,
     Ruleset,
@@ -81,16 +80,10 @@ def parse(text: str, family: Family, source: str = "iptables-save") -> Ruleset:
     if reader.table is not None:
         reader.odd(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off")
     tables = {name: _build_table(reader, name, chains) for name, chains in reader.tables.items()}
-    ruleset = Ruleset(
+    return Ruleset(
         family=family, source=source, tables=tables, unparsed=tuple(reader.unparsed), comments=tuple(reader.comments),
         backend=reader.backend, lines=len(lines), mentions_legacy=reader.mentions_legacy,
     )  # fmt: skip
-    return replace(ruleset, honesty=_honesty(ruleset))
-
-
-def _honesty(ruleset: Ruleset) -> Honesty:
-    sorts = [rule.sort for rule in ruleset.rules()]
-    return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(ruleset.unparsed))
 
 
 def _read_line(reader: _Reader, number: int, line: str) -> None:

@@ -21,12 +21,16 @@ MOST_PIECES = 40_000
 
 
 class Cell(NamedTuple):
-    """A product; ``faces`` are codes of interfaces, ``detail`` ports or ICMP types * 256 + code."""
+    """A product; ``faces`` are codes of interfaces, ``detail`` the values of the field ``kind``.
+
+    That is ``dport``, or ``icmp`` (type * 256 + code), whose numbers are not to be mixed, or empty.
+    """
 
     faces: Spans
     protos: Spans
     dst: Values
     src: Values
+    kind: str
     detail: Spans | None
 
 
@@ -39,6 +43,10 @@ class Group(NamedTuple):
     services: Services
 
 
+_ByDetail = dict[tuple[str, Spans | None], list[tuple[int, int]]]
+"""Protocols by the kind of their services and the services."""
+
+
 def grouped(cells: Sequence[Cell]) -> list[Group]:
     """Return the cells in as few groups as one of the two ways gives; the groups are disjoint."""
     by_source, by_service = _by_source(cells), _by_service(cells)
@@ -47,10 +55,10 @@ def grouped(cells: Sequence[Cell]) -> list[Group]:
 
 def _by_source(cells: Iterable[Cell]) -> list[Group]:
     """Tell for each set of sources everything that it may reach."""
-    open_to: dict[tuple[Spans, Values, Values], dict[Spans | None, list[tuple[int, int]]]] = {}
+    open_to: dict[tuple[Spans, Values, Values], _ByDetail] = {}
     for cell in cells:
         services = open_to.setdefault((cell.faces, cell.dst, cell.src), {})
-        services.setdefault(cell.detail, []).extend(cell.protos)
+        services.setdefault((cell.kind, cell.detail), []).extend(cell.protos)
     merged: dict[tuple[Spans, Values, Services, bool], list[tuple[int, int]]] = {}
     for (faces, dst, src), services in open_to.items():
         merged.setdefault((faces, dst, _services(services), src[1]), []).extend(src[0])
@@ -64,7 +72,7 @@ def _by_service(cells: Sequence[Cell]) -> list[Group] | None:
     """Tell for each set of services who may reach them; None where there are too many to try."""
     protos = _cuts(cell.protos for cell in cells)
     details = _cuts(cell.detail for cell in cells if cell.detail is not None)
-    found: dict[tuple[Spans, Spans | None], list[Cell]] = {}
+    found: dict[tuple[str, Spans, Spans | None], list[Cell]] = {}
     pieces = 0
     for cell in cells:
         parts: list[Spans | None] = [None]
@@ -75,15 +83,10 @@ def _by_service(cells: Sequence[Cell]) -> list[Group] | None:
             if pieces > MOST_PIECES:
                 return None
             for part in parts:
-                found.setdefault((((low, high),), part), []).append(cell)
-    alike: dict[_Reach, dict[Spans, list[tuple[int, int]] | None]] = {}
-    for (proto, part), mine in found.items():
-        known = alike.setdefault(_reach(mine), {})
-        if part is None:
-            known[proto] = None
-        else:
-            known.setdefault(proto, [])
-            known[proto] = [*(known[proto] or ()), *part]
+                found.setdefault((cell.kind, ((low, high),), part), []).append(cell)
+    alike: dict[_Reach, dict[tuple[str, Spans], list[tuple[int, int]]]] = {}
+    for (kind, proto, part), mine in found.items():
+        alike.setdefault(_reach(mine), {}).setdefault((kind, proto), []).extend(part or ())
     return [
         Group(*ends, _services(_turned(services)))
         for reach, services in alike.items() for ends in sorted(reach, key=str)
@@ -98,15 +101,15 @@ def _reach(cells: Iterable[Cell]) -> _Reach:
     return frozenset((faces, dst, _values(src, raw)) for (faces, dst, raw), src in sources.items())
 
 
-def _turned(services: dict[Spans, list[tuple[int, int]] | None]) -> dict[Spans | None, list[tuple[int, int]]]:
-    found: dict[Spans | None, list[tuple[int, int]]] = {}
-    for proto, detail in services.items():
-        found.setdefault(None if detail is None else merged(detail), []).extend(proto)
+def _turned(services: dict[tuple[str, Spans], list[tuple[int, int]]]) -> _ByDetail:
+    found: _ByDetail = {}
+    for (kind, proto), detail in services.items():
+        found.setdefault((kind, merged(detail) if kind else None), []).extend(proto)
     return found
 
 
-def _services(found: dict[Spans | None, list[tuple[int, int]]]) -> Services:
-    return tuple(sorted(((merged(protos), detail) for detail, protos in found.items()), key=str))
+def _services(found: _ByDetail) -> Services:
+    return tuple(sorted(((merged(protos), detail) for (_, detail), protos in found.items()), key=str))
 
 
 def _values(spans: list[tuple[int, int]], raw: bool) -> Values:  # noqa: FBT001 - a part of Values

@@ -47,7 +47,7 @@ class HostModel:
     ``rulesets``: of each family the view of iptables, that of its legacy variant, and nftables' own; a family without
     any was not read. ``settings``: the
     sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
-    answers are all unknown.
+    answers are all unknown. ``sets``: the members of IP sets.
     """
 
     rulesets: Mapping[Family, tuple[Ruleset, ...]]
@@ -56,6 +56,7 @@ class HostModel:
     settings: Settings = field(default_factory=dict)
     special: frozenset[Family] = frozenset()
     blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
+    sets: ipset.IpSets = field(default_factory=lambda: ipset.IpSets({}))
     _known: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -82,9 +83,10 @@ class HostModel:
         }
         if nft_json is not None:
             rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
+        sets = ipset.IpSets({})
         if ipset_save is not None:
-            members = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
-            rulesets = {f: tuple(ipset.resolved(each, members) for each in found) for f, found in rulesets.items()}
+            sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
+            rulesets = {f: tuple(ipset.resolved(each, sets) for each in found) for f, found in rulesets.items()}
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
@@ -103,6 +105,7 @@ class HostModel:
                 if text is not None and special_rules(text, names.get(key, key))
             ),
             blind={f: unread_of(f, rulesets[f]) for f in Family},
+            sets=sets,
         )
 
     def rules(self, family: Family) -> tuple[Rule, ...]:

@@ -96,9 +96,9 @@ def _cells(sets: Sets, some: Set, keep: Sequence[str]) -> Iterator[Cell]:
                         ends = (dst, sets.fields["dst"].raw), (src, sets.fields["src"].raw)
                         if kind:
                             for detail, _ in sets.pieces(sets.only(here, [kind]), kind):
-                                yield Cell(faces, part, *ends, detail)
+                                yield Cell(faces, part, *ends, kind, detail)
                         elif here != sets.none:
-                            yield Cell(faces, part, *ends, None)
+                            yield Cell(faces, part, *ends, kind, None)
 
 
 def _kinds(protos: Spans) -> Iterator[tuple[str, Spans]]:

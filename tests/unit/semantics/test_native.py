@@ -267,7 +267,7 @@ def test_a_netdev_chain_drops_before_everything():
 def test_bridges_and_arp_are_kept_and_not_asked():
     seen = model(ruleset({"b": (base("forward"), [[verdict("drop")]])}, family="bridge"))
     assert seen.evaluate(tcp()).decision is ACCEPT
-    assert "bridge t (1 rules)" in seen.rulesets[Family.IPV4][-1].comments[0]
+    assert "bridge t (1 rule)" in seen.rulesets[Family.IPV4][-1].comments[0]
 
 
 def test_a_flowtable_may_carry_established_connections_past_the_rules():

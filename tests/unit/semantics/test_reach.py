@@ -83,6 +83,8 @@ def test_words():
     net = ip_network("10.0.0.0/16")
     low, high = int(net[0]), int(net[-1])
     assert address_text((((low, low + 99), (low + 101, high)), False), v4) == "10.0.0.0/16 except 10.0.0.100"
+    assert address_text((((high + 1, low + 0xFFFFFF),), False), v4) == "10.0.0.0/8 except 10.0.0.0/16"
+    assert address_text((((low, low), (high, high)), False), v4) == "10.0.0.0, 10.0.255.255"
     assert networks((((0x0A000500, 0xFF00FF00), (5, 0xFFFFFFFF)), True), v4) == ["10.0.5.0/255.0.255.0", "0.0.0.5"]
     services = ((((6, 6), (17, 17)), ((53, 53), (80, 90))), (((1, 1),), ((2048, 2303), (771, 771))))
     assert service_text(services, v4) == "tcp/udp 53,80-90, icmp type 8,3/3"
