@@ -1,0 +1,295 @@
+"""What the IPv4 and the IPv6 tables of a host let through differently, zone by zone.
+
+Addresses of the two families cannot be compared, so sources (destinations, of what the host sends) are told apart by
+the zones that they are in. Of each part of the address space and each service it is computed exactly whether all of
+the addresses, some or none can open a connection; and, where that depends on limits, on which.
+
+Not compared is what only one family has: ICMP but for echo (RFC 4890 says what ICMPv6 needs), IGMP, DHCP, extension
+headers, and addresses of link-local, multicast and loopback kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from fwproof.decision import Decision, RuleRef, Ruling
+from fwproof.flow import Family, Flow, Hook
+from fwproof.semantics.bdd import Set, Spans, guarded
+from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_walk import unread
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.parity_limits import Limited, Value
+from fwproof.semantics.parity_rooms import Cell, Room, rooms_of
+from fwproof.semantics.parity_view import ENDS, FACES, Face, Rows, Side, View, Where, ports_of
+from fwproof.semantics.parity_zones import Group, Parts, parts_of
+from fwproof.semantics.reach import Disagreement, own_of
+from fwproof.semantics.ruling import REFUSED, rule_on
+from fwproof.semantics.space import SpaceTooLarge
+from fwproof.semantics.walk import TooLarge
+from fwproof.semantics.witness import dressed, follow, pick
+
+HOOKS = (Hook.INPUT, Hook.OUTPUT, Hook.FORWARD)
+MOST_PAIRS = 4000
+"""Pairs of parts (and of interfaces) that are compared of what the host passes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one family stands to a difference.
+
+    ``status``: open, closed, limited (by ``depends_on``), or open in part (to some addresses of a zone). ``witness`` is
+    one packet, ``ruling`` what happens to it and by which rule; None where that takes too long to tell.
+    """
+
+    status: str
+    depends_on: tuple[str, ...]
+    witness: Flow
+    ruling: Ruling | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Services that the two families treat differently at a hook, in disjoint rooms."""
+
+    hook: Hook
+    rooms: tuple[Room, ...]
+    sides: Mapping[Family, Standing]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """Everything that differs.
+
+    ``unknown``: what could not be compared, with the reasons; ``alone``: groups without a counterpart, which were not;
+    ``partly``: what is open to a part of a zone in both families, of which it is not known whether it is the same part.
+    """
+
+    differences: tuple[Difference, ...]
+    unknown: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether everything was compared, and nothing differs."""
+        return not (self.differences or self.unknown)
+
+
+def parity(model: HostModel, groups: Sequence[Group]) -> Parity:
+    """Return how the families differ; ``groups`` are zones and hosts. Raises SpaceTooLarge and Disagreement."""
+    blind = [f"{_name(family)}: {reason}" for family in Family
+             for reason in model.blind.get(family, ("its rules were not read",))]  # fmt: skip
+    if blind:
+        return Parity(differences=(), unknown=tuple(dict.fromkeys(blind)))
+    return guarded(lambda: _parity(model, groups))
+
+
+def _name(family: Family) -> str:
+    return "IPv4" if family is Family.IPV4 else "IPv6"
+
+
+def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
+    own = {family: own_of(model, family) for family in Family}
+    zones = parts_of([group for group in groups if not group.single], own)
+    fine = parts_of(groups, own)
+    fine = zones if fine.unmatched else fine
+    found: list[Difference] = []
+    unknown = [f"{_name(family)}: {reason}" for family in Family for reason in unread(model, family)]
+    unknown += [f"the zones cannot be compared: {reason}" for reason in zones.unmatched]
+    partly: list[str] = []
+    for parts, hooks in ((fine, (Hook.INPUT, Hook.OUTPUT)), (zones, (Hook.FORWARD,))):
+        sides = _sides(model, parts)
+        for hook in hooks:
+            at = _Hook(sides, hook, parts)
+            found += at.differences()
+            unknown += at.unknown()
+            partly += at.partly()
+    return Parity(
+        differences=tuple(found), unknown=tuple(dict.fromkeys(unknown)), alone=zones.alone,
+        partly=tuple(dict.fromkeys(partly)),
+    )  # fmt: skip
+
+
+def _sides(model: HostModel, parts: Parts) -> tuple[Side, Side]:
+    ports = {family: ports_of(model, family) for family in Family}
+    v4 = Side(model, Family.IPV4, parts, ports[Family.IPV6])
+    return v4, Side(model, Family.IPV6, parts, ports[Family.IPV4])
+
+
+State = tuple[Value, Value, bool]
+"""What all and what some addresses of a part can open, and whether a rule that is not understood has a part in it."""
+Pair = tuple[State, State]
+
+
+class _Hook:
+    """Compares the families at one hook."""
+
+    def __init__(self, sides: tuple[Side, Side], hook: Hook, parts: Parts) -> None:
+        self.hook, self.parts = hook, parts
+        self.views = (View(sides[0], hook), View(sides[1], hook))
+        self.faces = self._words()
+        self.wheres: list[Where] = list(product(parts.keys, repeat=len(ENDS[hook])))
+        if len(self.wheres) * len(self.faces) > MOST_PAIRS and hook is Hook.FORWARD:
+            raise SpaceTooLarge(f"more than {MOST_PAIRS} pairs of zones and interfaces at forward")
+        self.cells: dict[Pair, list[Cell]] = {}
+        self._compare()
+
+    def _words(self) -> list[Face]:
+        """Return the interfaces that some rule of either family tells from others."""
+        words = []
+        for name in FACES[self.hook]:
+            both = dict.fromkeys(word for view in self.views for word in view.sets.fields[name].words if word != "lo")
+            words.append(sorted(both, key=lambda word: not word))
+        return list(product(*words))
+
+    def _compare(self) -> None:
+        every = [dict(view.faces(self.faces)) for view in self.views]
+        for where in self.wheres:
+            statuses = [view.status(where) for view in self.views]
+            if all(status.some == status.unknown == view.sets.none
+                   for view, status in zip(self.views, statuses, strict=True)):  # fmt: skip
+                continue
+            for face in self.faces:
+                rows = [view.rows(some, faces[face]) for view, status, faces in
+                        zip(self.views, statuses, every, strict=True) for some in status]  # fmt: skip
+                for number in rows[0]:
+                    for pair, spans in _overlaid([row[number] for row in rows]).items():
+                        self.cells.setdefault(pair, []).append(Cell(face, where, number, spans))
+
+    def _text(self, cells: Iterable[Cell]) -> list[str]:
+        return [f"{self.hook}: {room}" for room in rooms_of(cells, self.hook, self.faces, self.parts.keys)]
+
+    def unknown(self) -> Iterator[str]:
+        """Yield what cannot be compared."""
+        reasons = "; ".join(dict.fromkeys(reason for view in self.views for reason in view.unclear))
+        for pair, cells in self.cells.items():
+            if any(state[2] for state in pair):
+                yield from (f"{text}: {reasons}" for text in self._text(cells))
+            elif _incomparable(pair):
+                asked = "; ".join(dict.fromkeys(q for value in _limits(pair) for q in value.questions))
+                yield from (f"{text}: depends on {asked}" for text in self._text(cells))
+
+    def partly(self) -> Iterator[str]:
+        """Yield what is open to a part of a zone in both families alike."""
+        for (one, other), cells in self.cells.items():
+            if one == other and one[0] != one[1] and not one[2]:
+                yield from self._text(cells)
+
+    def differences(self) -> Iterator[Difference]:
+        """Yield what differs, by the rule that lets it in where it is let in."""
+        for pair, cells in self.cells.items():
+            if pair[0] == pair[1] or any(state[2] for state in pair) or _incomparable(pair):
+                continue
+            wide = _rank(pair[1]) > _rank(pair[0])
+            for ref, mine in self._by_rule(self.views[wide], cells).items():
+                first = max(mine, key=lambda cell: (len(cell.where[0]) == 0, cell.number == 6, cell.face != ("",)))
+                standings = [self._standing(view, state, first, ref if at == wide else None, open_=at == wide)
+                             for at, (view, state) in enumerate(zip(self.views, pair, strict=True))]  # fmt: skip
+                yield Difference(
+                    hook=self.hook, rooms=rooms_of(mine, self.hook, self.faces, self.parts.keys),
+                    sides=dict(zip(Family, standings, strict=True)),
+                )  # fmt: skip
+
+    def _region(self, view: View, cell: Cell) -> Set:
+        (_, face), = view.faces([cell.face])
+        return view.start & view.inside(cell.where) & face & view.service(cell.number, cell.spans)
+
+    def _by_rule(self, view: View, cells: Iterable[Cell]) -> dict[RuleRef | None, list[Cell]]:
+        found: dict[RuleRef | None, list[Cell]] = {}
+        for cell in cells:
+            parts: dict[RuleRef | None, list[tuple[int, int]]] = {}
+            for ref, spans in view.by_rule(self._region(view, cell), cell.number):
+                parts.setdefault(ref, []).extend(spans)
+            for ref, spans in parts.items():
+                found.setdefault(ref, []).append(cell._replace(spans=tuple(sorted(spans))))
+        return found
+
+    def _standing(self, view: View, state: State, cell: Cell, ref: RuleRef | None, *, open_: bool) -> Standing:
+        sets = view.sets
+        region = self._region(view, cell)
+        if open_ and state[1] is not False:
+            let = view.accepted & region & (view.deciders[ref] if ref in view.deciders else sets.all)
+            some = sets.must(let) if sets.must(let) != sets.none else sets.may(let)
+        else:
+            shut = region & ~sets.may(view.open)
+            some = shut if shut != sets.none else region & ~sets.must(view.accepted)
+        some = some if some != sets.none else region
+        for end in ENDS[self.hook]:  # the first address of a network is no ordinary one
+            nice = some & ~sets.within(end, view.side.edges)
+            some = nice if nice != sets.none else some
+        own = () if self.hook is Hook.FORWARD else view.side.own()
+        flow = dressed(pick(sets, some, view.side.family, own, sent=self.hook is Hook.OUTPUT), Config(), self.hook)
+        questions = tuple(dict.fromkeys(q for value in state[:2] if isinstance(value, Limited) for q in value.questions))
+        return Standing(status=_status(state), depends_on=questions, witness=flow, ruling=self._ruling(view, flow, some))
+
+    def _ruling(self, view: View, flow: Flow, some: Set) -> Ruling | None:
+        """Ask the walk of single packets about a witness; raises Disagreement when it says something else."""
+        try:
+            ruling = rule_on(follow(view.side.model, flow, self.hook))
+        except TooLarge:
+            return None
+        sets = view.sets
+        if some & view.accepted == sets.none:
+            expected = ruling.may <= REFUSED
+        elif some & ~view.accepted == sets.none:
+            expected = ruling.accepted
+        else:
+            expected = Decision.ACCEPT in ruling.may
+        if not expected:
+            raise Disagreement(
+                f"fwproof contradicts itself about {flow} at {self.hook}: alone it is {ruling.decision} by {ruling.by},"
+                " over all packets it is not. This is a fault of fwproof; please report it with the rule tables."
+            )
+        return ruling
+
+
+def _overlaid(rows: Sequence[Sequence[tuple[Spans, Value]]]) -> dict[Pair, Spans]:
+    """Lay the six rows of a protocol over one another: all, some and unknown of each family."""
+    flat = [sorted((low, high, value) for spans, value in row for low, high in spans) for row in rows]
+    ends = sorted({end for row in flat for low, high, _ in row for end in (low, high + 1)})
+    found: dict[Pair, list[tuple[int, int]]] = {}
+    places = [0] * len(flat)
+    for low, after in zip(ends, ends[1:], strict=False):
+        values: list[Value] = []
+        for at, row in enumerate(flat):
+            while places[at] < len(row) and row[places[at]][1] < low:
+                places[at] += 1
+            here = places[at] < len(row) and row[places[at]][0] <= low
+            values.append(row[places[at]][2] if here else False)
+        pair = ((values[0], values[1], values[2] is not False), (values[3], values[4], values[5] is not False))
+        if any(value is not False for value in values):
+            spans = found.setdefault(pair, [])
+            if spans and spans[-1][1] + 1 == low:
+                spans[-1] = (spans[-1][0], after - 1)
+            else:
+                spans.append((low, after - 1))
+    return {pair: tuple(spans) for pair, spans in found.items()}
+
+
+def _limits(pair: Pair) -> list[Limited]:
+    return [value for state in pair for value in state[:2] if isinstance(value, Limited)]
+
+
+def _incomparable(pair: Pair) -> bool:
+    """Whether both families depend on something whose meaning is not known, so that neither same nor other holds."""
+    if not all(any(isinstance(value, Limited) for value in state[:2]) for state in pair):
+        return False
+    if any(value.accepted is None for value in _limits(pair)):
+        return True
+    return pair[0] != pair[1] and not all(value.rates for value in _limits(pair))
+
+
+def _rank(state: State) -> tuple[int, ...]:
+    """Order states by how much is open."""
+    return tuple(2 if value is True else 1 if isinstance(value, Limited) else 0 for value in (state[1], state[0]))
+
+
+def _status(state: State) -> str:
+    every, some, _ = state
+    if every is True:
+        return "open"
+    if some is False:
+        return "closed"
+    return "limited" if every == some else "open in part"
