@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Family, Flow, Hook
@@ -22,7 +22,7 @@ from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.parity_limits import Limited, Value
 from fwproof.semantics.parity_rooms import Cell, Room, rooms_of
-from fwproof.semantics.parity_view import ENDS, FACES, Face, Rows, Side, View, Where, ports_of
+from fwproof.semantics.parity_view import ENDS, FACES, Face, Side, View, Where, cuts_of
 from fwproof.semantics.parity_zones import Group, Parts, parts_of
 from fwproof.semantics.reach import Disagreement, own_of
 from fwproof.semantics.ruling import REFUSED, rule_on
@@ -77,6 +77,23 @@ class Parity:
         return not (self.differences or self.unknown)
 
 
+def difference_lines(found: Difference) -> Iterator[str]:
+    """Yield a difference as lines for people: the rooms, then each family with its rule and a packet."""
+    yield from (f"{found.hook}: {room}" for room in found.rooms)
+    for family, standing in found.sides.items():
+        yield f"    {_name(family)}: {standing_text(standing)}"
+
+
+def standing_text(standing: Standing) -> str:
+    """Return how a family stands in words: its status, what it depends on, the rule, and the packet."""
+    ruling, flow = standing.ruling, standing.witness
+    parts = [standing.status + (f" by {'; '.join(standing.depends_on)}" if standing.depends_on else "")]
+    if ruling is not None:
+        parts.append(f"{ruling.decision.value} by {ruling.by}" if ruling.by else ruling.decision.value)
+    face = flow.iif or flow.oif
+    return ", ".join(parts) + f"; for example {flow}" + (f" on {face}" if face else "")
+
+
 def parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     """Return how the families differ; ``groups`` are zones and hosts. Raises SpaceTooLarge and Disagreement."""
     blind = [f"{_name(family)}: {reason}" for family in Family
@@ -96,7 +113,8 @@ def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     fine = parts_of(groups, own)
     fine = zones if fine.unmatched else fine
     found: list[Difference] = []
-    unknown = [f"{_name(family)}: {reason}" for family in Family for reason in unread(model, family)]
+    unread_ = [f"{_name(family)}: {reason}" for family in Family for reason in unread(model, family)]
+    unknown = list(unread_)
     unknown += [f"the zones cannot be compared: {reason}" for reason in zones.unmatched]
     partly: list[str] = []
     for parts, hooks in ((fine, (Hook.INPUT, Hook.OUTPUT)), (zones, (Hook.FORWARD,))):
@@ -104,7 +122,7 @@ def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
         for hook in hooks:
             at = _Hook(sides, hook, parts)
             found += at.differences()
-            unknown += at.unknown()
+            unknown += at.unknown(unread_)
             partly += at.partly()
     return Parity(
         differences=tuple(found), unknown=tuple(dict.fromkeys(unknown)), alone=zones.alone,
@@ -113,9 +131,9 @@ def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
 
 
 def _sides(model: HostModel, parts: Parts) -> tuple[Side, Side]:
-    ports = {family: ports_of(model, family) for family in Family}
-    v4 = Side(model, Family.IPV4, parts, ports[Family.IPV6])
-    return v4, Side(model, Family.IPV6, parts, ports[Family.IPV4])
+    cuts = {family: cuts_of(model, family) for family in Family}
+    v4 = Side(model, Family.IPV4, parts, cuts[Family.IPV6])
+    return v4, Side(model, Family.IPV6, parts, cuts[Family.IPV4])
 
 
 State = tuple[Value, Value, bool]
@@ -161,12 +179,14 @@ class _Hook:
     def _text(self, cells: Iterable[Cell]) -> list[str]:
         return [f"{self.hook}: {room}" for room in rooms_of(cells, self.hook, self.faces, self.parts.keys)]
 
-    def unknown(self) -> Iterator[str]:
-        """Yield what cannot be compared."""
-        reasons = "; ".join(dict.fromkeys(reason for view in self.views for reason in view.unclear))
+    def unknown(self, unread_: Sequence[str]) -> Iterator[str]:
+        """Yield what cannot be compared; a table that was not read, and is told of already, is not told once more."""
+        found = dict.fromkeys(reason for view in self.views for reason in view.unclear)
+        told = all(any(each.endswith(reason) for each in unread_) for reason in found)
+        reasons = "; ".join(found)
         for pair, cells in self.cells.items():
             if any(state[2] for state in pair):
-                yield from (f"{text}: {reasons}" for text in self._text(cells))
+                yield from () if told else (f"{text}: {reasons}" for text in self._text(cells))
             elif _incomparable(pair):
                 asked = "; ".join(dict.fromkeys(q for value in _limits(pair) for q in value.questions))
                 yield from (f"{text}: depends on {asked}" for text in self._text(cells))
@@ -193,36 +213,37 @@ class _Hook:
                 )  # fmt: skip
 
     def _region(self, view: View, cell: Cell) -> Set:
-        (_, face), = view.faces([cell.face])
+        ((_, face),) = view.faces([cell.face])
         return view.start & view.inside(cell.where) & face & view.service(cell.number, cell.spans)
 
     def _by_rule(self, view: View, cells: Iterable[Cell]) -> dict[RuleRef | None, list[Cell]]:
         found: dict[RuleRef | None, list[Cell]] = {}
         for cell in cells:
-            parts: dict[RuleRef | None, list[tuple[int, int]]] = {}
             for ref, spans in view.by_rule(self._region(view, cell), cell.number):
-                parts.setdefault(ref, []).extend(spans)
-            for ref, spans in parts.items():
-                found.setdefault(ref, []).append(cell._replace(spans=tuple(sorted(spans))))
+                found.setdefault(ref, []).append(cell._replace(spans=spans))
         return found
 
     def _standing(self, view: View, state: State, cell: Cell, ref: RuleRef | None, *, open_: bool) -> Standing:
         sets = view.sets
         region = self._region(view, cell)
         if open_ and state[1] is not False:
-            let = view.accepted & region & (view.deciders[ref] if ref in view.deciders else sets.all)
+            let = view.accepted & region & view.deciders.get(ref, sets.all)
             some = sets.must(let) if sets.must(let) != sets.none else sets.may(let)
         else:
             shut = region & ~sets.may(view.open)
-            some = shut if shut != sets.none else region & ~sets.must(view.accepted)
-        some = some if some != sets.none else region
+            limited = sets.may(view.accepted) & ~sets.must(view.open)
+            some = shut if shut != sets.none else region & limited
         for end in ENDS[self.hook]:  # the first address of a network is no ordinary one
             nice = some & ~sets.within(end, view.side.edges)
             some = nice if nice != sets.none else some
         own = () if self.hook is Hook.FORWARD else view.side.own()
         flow = dressed(pick(sets, some, view.side.family, own, sent=self.hook is Hook.OUTPUT), Config(), self.hook)
-        questions = tuple(dict.fromkeys(q for value in state[:2] if isinstance(value, Limited) for q in value.questions))
-        return Standing(status=_status(state), depends_on=questions, witness=flow, ruling=self._ruling(view, flow, some))
+        questions = tuple(
+            dict.fromkeys(q for value in state[:2] if isinstance(value, Limited) for q in value.questions)
+        )
+        return Standing(
+            status=_status(state), depends_on=questions, witness=flow, ruling=self._ruling(view, flow, some)
+        )
 
     def _ruling(self, view: View, flow: Flow, some: Set) -> Ruling | None:
         """Ask the walk of single packets about a witness; raises Disagreement when it says something else."""
@@ -251,7 +272,7 @@ def _overlaid(rows: Sequence[Sequence[tuple[Spans, Value]]]) -> dict[Pair, Spans
     ends = sorted({end for row in flat for low, high, _ in row for end in (low, high + 1)})
     found: dict[Pair, list[tuple[int, int]]] = {}
     places = [0] * len(flat)
-    for low, after in zip(ends, ends[1:], strict=False):
+    for low, after in pairwise(ends):
         values: list[Value] = []
         for at, row in enumerate(flat):
             while places[at] < len(row) and row[places[at]][1] < low:

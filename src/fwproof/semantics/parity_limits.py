@@ -14,7 +14,7 @@ from fwproof.flow import Family
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Rate, Recent, atoms
 from fwproof.ruleset.numbers import bits
 from fwproof.semantics.bdd import Set, Sets
-from fwproof.semantics.bdd_chains import asking_rule
+from fwproof.semantics.bdd_tests import asking_rule
 from fwproof.semantics.model import HostModel
 
 _MOST = 8
@@ -53,7 +53,7 @@ class Limits:
 
     def value(self, some: Set) -> Value:
         """Return what a set of nothing but answers amounts to."""
-        if some == self.sets.all or some == self.sets.none:
+        if some in {self.sets.all, self.sets.none}:
             return some == self.sets.all
         if some not in self._known:
             self._known[some] = self._limited(some)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from fwproof.decision import RuleRef
@@ -54,13 +55,13 @@ class Status(NamedTuple):
 class Side:
     """One family's tables, cut where the other's are cut too."""
 
-    def __init__(self, model: HostModel, family: Family, parts: Parts, ports: Ranges) -> None:
+    def __init__(self, model: HostModel, family: Family, parts: Parts, cuts: Iterable[tuple[str, Ranges]]) -> None:
         self.model, self.family = model, family
         self.parts, self.edges = parts.spans[family], parts.edges[family]
         spans = [*self.edges, *(span for each in self.parts.values() for span in each)]
         extra: list[tuple[str, Ranges]] = [(end, (span,)) for end in ("src", "dst") for span in spans]
         extra += [(end, (span,)) for end in ("src", "dst") for span in (*singles(self.own()), *odd(family))]
-        extra += [("dport", _DHCP), *(("dport", (span,)) for span in ports), ("icmp", ((self._echo, self._echo),))]
+        extra += [("dport", _DHCP), *cuts, ("icmp", ((self._echo, self._echo),))]
         extra += [("proto", ((number, number),)) for number in _ONE_FAMILY]
         self.engine = Engine([model], family, extra)
         self.host = self.engine.hosts[0]
@@ -112,13 +113,17 @@ def compared(number: int) -> Spans:
     else:
         gone, top = {p for span in _DHCP for p in span} if number == UDP else set(), 65535
     ends = sorted((-1, *gone, top + 1))
-    return tuple((low + 1, high - 1) for low, high in zip(ends, ends[1:], strict=False) if low + 1 < high)
+    return tuple((low + 1, high - 1) for low, high in pairwise(ends) if low + 1 < high)
 
 
-def ports_of(model: HostModel, family: Family) -> Ranges:
-    """Return the destination ports at which a family's tables are cut, one span for each atom."""
-    starts = fields_for(family, model.rules(family), (), (), ())["dport"].starts
-    return tuple((low, high - 1) for low, high in zip(starts, (*starts[1:], 65536), strict=True))
+def cuts_of(model: HostModel, family: Family) -> list[tuple[str, Ranges]]:
+    """Return the spans of ports and of protocols that a family's tables tell apart."""
+    fields = fields_for(family, model.rules(family), (), (), ())
+    found: list[tuple[str, Ranges]] = []
+    for name in ("dport", "proto"):
+        ends = (*fields[name].starts, fields[name].largest + 1)
+        found += [(name, ((low, after - 1),)) for low, after in pairwise(ends)]
+    return found
 
 
 class View:

@@ -141,7 +141,8 @@ def words(some: Collection[Key], every: Sequence[Key]) -> tuple[str, ...]:
     if wanted == set(every):
         return ("anywhere",)
     names, others = _names(wanted, every), _names(set(every) - wanted, every)
-    return (f"anywhere except {', '.join(others)}",) if len(others) < len(names) - 1 else tuple(names)
+    plain = not any(" " in other.removeprefix("host ") for other in others)
+    return (f"anywhere except {', '.join(others)}",) if plain and len(others) < len(names) else tuple(names)
 
 
 def _names(wanted: set[Key], every: Sequence[Key]) -> list[str]:
