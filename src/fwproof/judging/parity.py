@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from fwproof.facts import Facts
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.parity import Difference, Parity, parity, standing_text
+from fwproof.semantics.parity import Difference, Parity, name_of, parity, standing_text
 from fwproof.semantics.parity_zones import groups_of
 from fwproof.semantics.space import SpaceTooLarge
 
@@ -40,12 +42,12 @@ def judge_parity(check: Check, facts: Facts) -> Outcome:
 
 
 def _different(found: Parity, told: tuple[str, ...]) -> Outcome:
-    texts = [text for each in found.differences for text in _texts(each)]
+    texts = [_text(each) for each in found.differences]
     first = found.differences[0]
     rulings = [standing.ruling for standing in first.sides.values() if standing.status != "closed"]
     rule = next((str(ruling.by) for ruling in rulings if ruling is not None and ruling.by is not None), "")
     return Outcome(
-        verdict=Verdict.FAIL, reason=f"IPv4 and IPv6 differ: {_listed(texts)}", proved=_listed(texts),
+        verdict=Verdict.FAIL, reason=f"IPv4 and IPv6 differ: {_listed(texts)}", proved=_counted(found),
         rule=rule, cause=CAUSE,
         fix="Say the same in iptables and ip6tables, each with the addresses of its family, and load both at once;"
         " fwproof parity shows what is left.",
@@ -53,22 +55,27 @@ def _different(found: Parity, told: tuple[str, ...]) -> Outcome:
     )  # fmt: skip
 
 
-def _texts(found: Difference) -> list[str]:
-    """Return each room with what the two families make of it."""
-    sides = []
+def _counted(found: Parity) -> str:
+    hooks = [each.hook.value for each in found.differences]
+    return "differences over the whole packet space: " + ", ".join(
+        f"{hooks.count(hook)} at {hook}" for hook in dict.fromkeys(hooks)
+    )
+
+
+def _text(found: Difference) -> str:
+    """Return a difference in one sentence: where, and what each family makes of it."""
+    more = f" (and {len(found.rooms) - 1} more kinds of packets)" if len(found.rooms) > 1 else ""
+    sides = [f"{name_of(family)} {standing_text(each, example=False)}" for family, each in found.sides.items()]
+    return f"at {found.hook}, {found.rooms[0]}{more}: {', and '.join(sides)}"
+
+
+def _lines(found: Difference) -> Iterator[str]:
+    for room in found.rooms:
+        yield f"differs at {found.hook}: {room}"
     for family, standing in found.sides.items():
-        ruling = standing.ruling
-        by = f" ({ruling.by})" if ruling is not None and ruling.by is not None else ""
-        limits = f" by {'; '.join(standing.depends_on)}" if standing.depends_on else ""
-        sides.append(f"{standing.status}{limits} in {'IPv4' if family == 'ipv4' else 'IPv6'}{by}")
-    return [f"{found.hook} of {room}: {', '.join(sides)}" for room in found.rooms]
+        yield f"there {name_of(family)} is {standing_text(standing)}"
 
 
-def _lines(found: Difference) -> list[str]:
-    rooms = "; ".join(f"{found.hook}: {room}" for room in found.rooms)
-    return [f"{rooms}: {family}: {standing_text(standing)}" for family, standing in found.sides.items()]
-
-
-def _listed(texts: list[str] | tuple[str, ...]) -> str:
+def _listed(texts: Sequence[str]) -> str:
     more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return "; ".join(texts[:_SHOWN]) + more

@@ -45,7 +45,7 @@ def judge_rules(check: Check, facts: Facts) -> Outcome:
         )  # fmt: skip
     return Outcome(
         verdict=Verdict.PASS, reason="; ".join(["no rule has a finding that fails", *notes]), proved=looked,
-        evidence=tuple(map(_text, found)),
+        evidence=tuple(notes),
     )  # fmt: skip
 
 
@@ -71,8 +71,9 @@ def _accepted(found: Finding, accepted: Sequence[Accepted]) -> str:
 def _notes(found: Sequence[Finding], accepted: dict[int, str], asked: Rules, bans: int) -> list[str]:
     """Return what is told beside the findings that fail: accepted ones, others, and what was left out."""
     notes = [f"accepted ({accepted[id(each)]}): {_text(each)}" for each in found if id(each) in accepted]
-    others = [each.kind.value for each in found if each.kind not in asked.fail and id(each) not in accepted]
-    notes += [f"{others.count(kind)} {kind}, which is only told" for kind in dict.fromkeys(others)]
+    others = [each for each in found if each.kind not in asked.fail and id(each) not in accepted]
+    kinds = [each.kind.value for each in others]
+    notes += [f"only told: {kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
     return notes + ([f"{bans} rules of fail2ban's own were left out"] if bans else [])
 
 

@@ -34,7 +34,7 @@ class Common(Shape):
 class Ipv6Shape(Common):
     """What is expected of IPv6."""
 
-    expect: Annotated[str, Choice(IPV6)] = Field(description=IPV6_TEXT)
+    expect: Annotated[str, Choice(IPV6)] = Field(description="Same or deny, as in the one word")
 
 
 class PersistenceShape(Common):
@@ -64,8 +64,7 @@ class BaselineShape(Common):
     """The tables mean what they meant when a snapshot was taken."""
 
     folder: Annotated[str, Text("a folder such as ../baseline/{host}", r"[^\x00-\x1f]+", 1024)] = Field(
-        description="What fwproof collect wrote for the host; {host} stands for its name. Relative paths count from"
-        " the policy's own folder"
+        description="The folder that fwproof collect wrote for the host, from the policy's own; {host} is its name"
     )
 
 
@@ -78,5 +77,5 @@ PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _T
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
 BaselineField = Annotated[
     BaselineShape | None,
-    Shorthand(lambda value: {"folder": value} if isinstance(value, str) else value, (("type", "string"),)),
+    Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),
 ]

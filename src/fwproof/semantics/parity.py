@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Family, Flow, Hook
-from fwproof.semantics.bdd import Set, Spans, guarded
+from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.parity_limits import Limited, Value
+from fwproof.semantics.parity_limits import Limited
 from fwproof.semantics.parity_rooms import Cell, Room, rooms_of
+from fwproof.semantics.parity_state import Pair, State, incomparable, limits, overlaid, rank, status
 from fwproof.semantics.parity_view import ENDS, FACES, Face, Side, View, Where, cuts_of
 from fwproof.semantics.parity_zones import Group, Parts, parts_of
 from fwproof.semantics.reach import Disagreement, own_of
@@ -31,6 +32,10 @@ from fwproof.semantics.walk import TooLarge
 from fwproof.semantics.witness import dressed, follow, pick
 
 HOOKS = (Hook.INPUT, Hook.OUTPUT, Hook.FORWARD)
+_DECIDED = {
+    Decision.ACCEPT: "let through by", Decision.DROP: "dropped by", Decision.REJECT: "rejected by",
+    Decision.DEPENDS: "beyond that refused by", Decision.UNKNOWN: "not known because of",
+}  # fmt: skip
 MOST_PAIRS = 4000
 """Pairs of parts (and of interfaces) that are compared of what the host passes on."""
 
@@ -81,29 +86,31 @@ def difference_lines(found: Difference) -> Iterator[str]:
     """Yield a difference as lines for people: the rooms, then each family with its rule and a packet."""
     yield from (f"{found.hook}: {room}" for room in found.rooms)
     for family, standing in found.sides.items():
-        yield f"    {_name(family)}: {standing_text(standing)}"
+        yield f"    {name_of(family)}: {standing_text(standing)}"
 
 
-def standing_text(standing: Standing) -> str:
-    """Return how a family stands in words: its status, what it depends on, the rule, and the packet."""
-    ruling, flow = standing.ruling, standing.witness
-    parts = [standing.status + (f" by {'; '.join(standing.depends_on)}" if standing.depends_on else "")]
-    if ruling is not None:
-        parts.append(f"{ruling.decision.value} by {ruling.by}" if ruling.by else ruling.decision.value)
+def standing_text(standing: Standing, *, example: bool = True) -> str:
+    """Return how a family stands in words: its status, the rule that decides on its packet, and the packet."""
+    ruling, flow, text = standing.ruling, standing.witness, standing.status
+    if standing.depends_on:
+        text += f" ({'; '.join(standing.depends_on)})"
+    if ruling is not None and ruling.by is not None:
+        text += f", {_DECIDED[ruling.decision]} {ruling.by}"
     face = flow.iif or flow.oif
-    return ", ".join(parts) + f"; for example {flow}" + (f" on {face}" if face else "")
+    return f"{text}; for example {flow}" + (f" on {face}" if face else "") if example else text
 
 
 def parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     """Return how the families differ; ``groups`` are zones and hosts. Raises SpaceTooLarge and Disagreement."""
-    blind = [f"{_name(family)}: {reason}" for family in Family
+    blind = [f"{name_of(family)}: {reason}" for family in Family
              for reason in model.blind.get(family, ("its rules were not read",))]  # fmt: skip
     if blind:
         return Parity(differences=(), unknown=tuple(dict.fromkeys(blind)))
     return guarded(lambda: _parity(model, groups))
 
 
-def _name(family: Family) -> str:
+def name_of(family: Family) -> str:
+    """Return a family's name for people."""
     return "IPv4" if family is Family.IPV4 else "IPv6"
 
 
@@ -113,7 +120,7 @@ def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     fine = parts_of(groups, own)
     fine = zones if fine.unmatched else fine
     found: list[Difference] = []
-    unread_ = [f"{_name(family)}: {reason}" for family in Family for reason in unread(model, family)]
+    unread_ = [f"{name_of(family)}: {reason}" for family in Family for reason in unread(model, family)]
     unknown = list(unread_)
     unknown += [f"the zones cannot be compared: {reason}" for reason in zones.unmatched]
     partly: list[str] = []
@@ -134,11 +141,6 @@ def _sides(model: HostModel, parts: Parts) -> tuple[Side, Side]:
     cuts = {family: cuts_of(model, family) for family in Family}
     v4 = Side(model, Family.IPV4, parts, cuts[Family.IPV6])
     return v4, Side(model, Family.IPV6, parts, cuts[Family.IPV4])
-
-
-State = tuple[Value, Value, bool]
-"""What all and what some addresses of a part can open, and whether a rule that is not understood has a part in it."""
-Pair = tuple[State, State]
 
 
 class _Hook:
@@ -173,7 +175,7 @@ class _Hook:
                 rows = [view.rows(some, faces[face]) for view, status, faces in
                         zip(self.views, statuses, every, strict=True) for some in status]  # fmt: skip
                 for number in rows[0]:
-                    for pair, spans in _overlaid([row[number] for row in rows]).items():
+                    for pair, spans in overlaid([row[number] for row in rows]).items():
                         self.cells.setdefault(pair, []).append(Cell(face, where, number, spans))
 
     def _text(self, cells: Iterable[Cell]) -> list[str]:
@@ -187,8 +189,8 @@ class _Hook:
         for pair, cells in self.cells.items():
             if any(state[2] for state in pair):
                 yield from () if told else (f"{text}: {reasons}" for text in self._text(cells))
-            elif _incomparable(pair):
-                asked = "; ".join(dict.fromkeys(q for value in _limits(pair) for q in value.questions))
+            elif incomparable(pair):
+                asked = "; ".join(dict.fromkeys(q for value in limits(pair) for q in value.questions))
                 yield from (f"{text}: depends on {asked}" for text in self._text(cells))
 
     def partly(self) -> Iterator[str]:
@@ -200,9 +202,9 @@ class _Hook:
     def differences(self) -> Iterator[Difference]:
         """Yield what differs, by the rule that lets it in where it is let in."""
         for pair, cells in self.cells.items():
-            if pair[0] == pair[1] or any(state[2] for state in pair) or _incomparable(pair):
+            if pair[0] == pair[1] or any(state[2] for state in pair) or incomparable(pair):
                 continue
-            wide = _rank(pair[1]) > _rank(pair[0])
+            wide = rank(pair[1]) > rank(pair[0])
             for ref, mine in self._by_rule(self.views[wide], cells).items():
                 first = max(mine, key=lambda cell: (len(cell.where[0]) == 0, cell.number == 6, cell.face != ("",)))
                 standings = [self._standing(view, state, first, ref if at == wide else None, open_=at == wide)
@@ -241,9 +243,7 @@ class _Hook:
         questions = tuple(
             dict.fromkeys(q for value in state[:2] if isinstance(value, Limited) for q in value.questions)
         )
-        return Standing(
-            status=_status(state), depends_on=questions, witness=flow, ruling=self._ruling(view, flow, some)
-        )
+        return Standing(status=status(state), depends_on=questions, witness=flow, ruling=self._ruling(view, flow, some))
 
     def _ruling(self, view: View, flow: Flow, some: Set) -> Ruling | None:
         """Ask the walk of single packets about a witness; raises Disagreement when it says something else."""
@@ -264,53 +264,3 @@ class _Hook:
                 " over all packets it is not. This is a fault of fwproof; please report it with the rule tables."
             )
         return ruling
-
-
-def _overlaid(rows: Sequence[Sequence[tuple[Spans, Value]]]) -> dict[Pair, Spans]:
-    """Lay the six rows of a protocol over one another: all, some and unknown of each family."""
-    flat = [sorted((low, high, value) for spans, value in row for low, high in spans) for row in rows]
-    ends = sorted({end for row in flat for low, high, _ in row for end in (low, high + 1)})
-    found: dict[Pair, list[tuple[int, int]]] = {}
-    places = [0] * len(flat)
-    for low, after in pairwise(ends):
-        values: list[Value] = []
-        for at, row in enumerate(flat):
-            while places[at] < len(row) and row[places[at]][1] < low:
-                places[at] += 1
-            here = places[at] < len(row) and row[places[at]][0] <= low
-            values.append(row[places[at]][2] if here else False)
-        pair = ((values[0], values[1], values[2] is not False), (values[3], values[4], values[5] is not False))
-        if any(value is not False for value in values):
-            spans = found.setdefault(pair, [])
-            if spans and spans[-1][1] + 1 == low:
-                spans[-1] = (spans[-1][0], after - 1)
-            else:
-                spans.append((low, after - 1))
-    return {pair: tuple(spans) for pair, spans in found.items()}
-
-
-def _limits(pair: Pair) -> list[Limited]:
-    return [value for state in pair for value in state[:2] if isinstance(value, Limited)]
-
-
-def _incomparable(pair: Pair) -> bool:
-    """Whether both families depend on something whose meaning is not known, so that neither same nor other holds."""
-    if not all(any(isinstance(value, Limited) for value in state[:2]) for state in pair):
-        return False
-    if any(value.accepted is None for value in _limits(pair)):
-        return True
-    return pair[0] != pair[1] and not all(value.rates for value in _limits(pair))
-
-
-def _rank(state: State) -> tuple[int, ...]:
-    """Order states by how much is open."""
-    return tuple(2 if value is True else 1 if isinstance(value, Limited) else 0 for value in (state[1], state[0]))
-
-
-def _status(state: State) -> str:
-    every, some, _ = state
-    if every is True:
-        return "open"
-    if some is False:
-        return "closed"
-    return "limited" if every == some else "open in part"
