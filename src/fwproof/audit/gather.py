@@ -125,7 +125,10 @@ def read_baseline(host: str, folder: Path, families: set[Family]) -> BaselineFac
         return HostError(host, f"the baseline cannot be used: {error}", advice)
     if snapshot.host != host:
         return HostError(host, f"the baseline in {shown} is that of {snapshot.host}, another host", advice)
-    model = model_of(snapshot, families)
+    try:
+        model = model_of(snapshot, families)
+    except HostError as error:  # an entry that this version reads, and that was not collected then
+        model = error
     if isinstance(model, HostError):
         return HostError(host, f"the baseline in {shown} cannot be used: {model.message}", advice)
     return BaselineFacts(folder=shown, snapshot=snapshot, model=model)

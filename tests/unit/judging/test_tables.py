@@ -38,7 +38,12 @@ PROGRAM = "-A INPUT -p udp -j NFQUEUE"
 
 def table(*rules, default="DROP"):
     chains = {rule.split()[1] for rule in rules if rule.startswith("-A")} - {"INPUT"}
-    head = [f":INPUT {default} [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]", *(f":{c} - [0:0]" for c in chains)]
+    head = [
+        f":INPUT {default} [0:0]",
+        ":FORWARD DROP [0:0]",
+        ":OUTPUT ACCEPT [0:0]",
+        *(f":{c} - [0:0]" for c in chains),
+    ]
     return "\n".join(["*filter", *head, *rules, "COMMIT", ""])
 
 
@@ -49,7 +54,9 @@ def model(v4=(), v6=()):
 
 def judged(kind, expectation, host, *, family=Family.IPV4, baseline=None):
     folder = Path("b/web")
-    facts = Facts(inventory=INVENTORY, snapshots={}, models={"web": host}, agents={}, baselines={("web", folder): baseline})
+    facts = Facts(
+        inventory=INVENTORY, snapshots={}, models={"web": host}, agents={}, baselines={("web", folder): baseline}
+    )
     check = Check(id="c", kind=kind, policy=POLICY, expectation=expectation, host="web", expected="", family=family)
     return judge(check, facts)
 
@@ -68,9 +75,12 @@ def test_families_that_let_the_same_through_pass():
 
 
 @pytest.mark.parametrize(
-    ("v4", "v6", "said"), [([SSH4], [], ("IPv4 open, let through by ip filter INPUT rule 1", "IPv6 closed, dropped by")),
-                           ([], [SSH6], ("IPv4 closed, dropped by", "IPv6 open, let through by ip6 filter INPUT rule 1"))],
-)  # fmt: skip
+    ("v4", "v6", "said"),
+    [
+        ([SSH4], [], ("IPv4 open, let through by ip filter INPUT rule 1", "IPv6 closed, dropped by")),
+        ([], [SSH6], ("IPv4 closed, dropped by", "IPv6 open, let through by ip6 filter INPUT rule 1")),
+    ],
+)
 def test_a_difference_fails_with_both_rules(v4, v6, said):
     outcome = parity(v4, v6)
     assert outcome.verdict is FAIL
@@ -98,7 +108,10 @@ def test_what_is_not_known_of_one_family_is_no_pass():
 
 def test_what_is_not_compared_is_told():
     outcome = parity([SSH4.replace("10.0.0.0/16", "10.0.0.0/17")], [SSH6.replace("fd00::/48", "fd00::/49")])
-    assert (outcome.verdict, "open to a part of a zone in both families: input: tcp/22" in outcome.reason) == (PASS, True)
+    assert (outcome.verdict, "open to a part of a zone in both families: input: tcp/22" in outcome.reason) == (
+        PASS,
+        True,
+    )
 
 
 def test_tables_too_large_for_the_proof_are_no_pass(monkeypatch):
@@ -190,7 +203,9 @@ def test_bans_are_not_the_administrators_rules():
 def drift(before, now, *, name="web"):
     captures = {"iptables-save": Capture(name="iptables-save", argv=(), status=0, stdout="x", stderr="",
                                          at="2026-01-01T00:00:00Z", seconds=0.0)}  # fmt: skip
-    then = BaselineFacts(folder="b/web", snapshot=Snapshot(host=name, captures=captures, faults={}), model=model(before))
+    then = BaselineFacts(
+        folder="b/web", snapshot=Snapshot(host=name, captures=captures, faults={}), model=model(before)
+    )
     return judged(Kind.DRIFT, Baseline(**ANY, pattern="b/{host}"), model(now), baseline=then)
 
 
@@ -203,7 +218,10 @@ def test_the_same_meaning_passes_however_it_is_written():
 def test_what_became_reachable_fails_with_both_rules_and_a_packet():
     outcome = drift([], [SSH4])
     assert outcome.verdict is FAIL
-    assert "since the baseline in b/web: became reachable at input (most states): tcp 22 from 10.0.0.0/16" in outcome.reason
+    assert (
+        "since the baseline in b/web: became reachable at input (most states): tcp 22 from 10.0.0.0/16"
+        in outcome.reason
+    )
     assert "before drop by ip filter INPUT policy: DROP, now accept by ip filter INPUT rule 1" in outcome.reason
     assert "for example tcp 10.0.0." in outcome.reason
     assert outcome.rule.endswith(SSH4)
