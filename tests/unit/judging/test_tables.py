@@ -194,6 +194,8 @@ def test_rules_that_were_not_read_whole_are_no_pass():
 def test_bans_are_not_the_administrators_rules():
     outcome = rules([BAN[0], SSH4, *BAN[1:]])
     assert (outcome.verdict, "3 rules of fail2ban's own were left out" in outcome.reason) == (PASS, True)
+    closed = "-A INPUT -p tcp -m tcp --dport 22 -j DROP"  # nothing is left for the jump to fail2ban's chain
+    assert rules(table(closed, *BAN, default="ACCEPT")).verdict is PASS
     assert rules([SSH4, "-A f2b-sshd -j ACCEPT"]).verdict is FAIL
 
 

@@ -143,6 +143,11 @@ def test_a_baseline_counts_from_the_policys_own_folder(written, folder, load):
     assert baseline.folder("web") == Path(folder)
 
 
+def test_one_pattern_names_the_baselines_of_several_hosts(load):
+    baseline = load("policy: p\nhosts: [web, db]\nbaseline: '../b/{host}'\n").baseline
+    assert [baseline.folder(host) for host in ("web", "db")] == [Path("../b/web"), Path("../b/db")]
+
+
 def test_ipv6_denied_leaves_ipv4_to_be_let_in_and_both_to_be_checked(load):
     policy = load(
         ALLOW.format("internal") + "ipv6: deny\noutbound:\n  default: deny\n  allow: [{id: b, service: ssh, to: db}]\n"
