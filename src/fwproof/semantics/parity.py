@@ -10,12 +10,13 @@ headers, and addresses of link-local, multicast and loopback kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Family, Flow, Hook
+from fwproof.ruleset.asks import Interface, atoms
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import unread
@@ -36,8 +37,9 @@ _DECIDED = {
     Decision.ACCEPT: "let through by", Decision.DROP: "dropped by", Decision.REJECT: "rejected by",
     Decision.DEPENDS: "beyond that refused by", Decision.UNKNOWN: "not known because of",
 }  # fmt: skip
-MOST_PAIRS = 4000
-"""Pairs of parts (and of interfaces) that are compared of what the host passes on."""
+MOST_PAIRS = 40_000
+"""Combinations of parts and interfaces that are compared at a hook; beyond a tenth, of interfaces only those that a
+rule names are told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,24 +151,34 @@ class _Hook:
     def __init__(self, sides: tuple[Side, Side], hook: Hook, parts: Parts) -> None:
         self.hook, self.parts = hook, parts
         self.views = (View(sides[0], hook), View(sides[1], hook))
-        self.faces = self._words()
         self.wheres: list[Where] = list(product(parts.keys, repeat=len(ENDS[hook])))
-        if len(self.wheres) * len(self.faces) > MOST_PAIRS and hook is Hook.FORWARD:
-            raise SpaceTooLarge(f"more than {MOST_PAIRS} pairs of zones and interfaces at forward")
+        self.faces = self._words(lambda _: True)
+        if len(self.wheres) * len(self.faces) > MOST_PAIRS // 10:
+            self.faces = self._words(self._named())
+        if len(self.wheres) * len(self.faces) > MOST_PAIRS:
+            raise SpaceTooLarge(f"more than {MOST_PAIRS} combinations of zones and interfaces at {hook}")
         self.cells: dict[Pair, list[Cell]] = {}
         self._compare()
 
-    def _words(self) -> list[Face]:
-        """Return the interfaces that some rule of either family tells from others."""
+    def _words(self, wanted: Callable[[str], bool]) -> list[Face]:
+        """Return the interfaces that are told apart; those left out are alike to a pattern or to any other."""
         words = []
         for name in FACES[self.hook]:
             both = dict.fromkeys(word for view in self.views for word in view.sets.fields[name].words if word != "lo")
-            words.append(sorted(both, key=lambda word: not word))
+            words.append([word for word in both if word and wanted(word)] + [""])
         return list(product(*words))
+
+    def _named(self) -> Callable[[str], bool]:
+        """Return whether some rule of either family names an interface."""
+        rules = (rule for view in self.views for rule in view.side.model.rules(view.side.family))
+        tests = (atom for rule in rules for match in rule.matches for atom in atoms(match.test))
+        names = {test.name.removesuffix("+") for test in tests if isinstance(test, Interface)}
+        return lambda word: word.removesuffix("*") in names
 
     def _compare(self) -> None:
         every = [dict(view.faces(self.faces)) for view in self.views]
         for where in self.wheres:
+            self.views[0].sets.tick()
             statuses = [view.status(where) for view in self.views]
             if all(status.some == status.unknown == view.sets.none
                    for view, status in zip(self.views, statuses, strict=True)):  # fmt: skip

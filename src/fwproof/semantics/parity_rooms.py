@@ -45,8 +45,9 @@ class Room:
         parts = [", ".join(service_texts(self.services))]
         parts += [] if self.sources is None else ["from", ", ".join(self.sources)]
         parts += [] if self.destinations is None else ["to", ", ".join(self.destinations)]
-        for names in self.interfaces:
-            parts += [] if names is None else ["through", ", ".join(name or "any other interface" for name in names)]
+        ways = ("through",) if len(self.interfaces) == 1 else ("coming in by", "leaving by")
+        for way, names in zip(ways, self.interfaces, strict=True):
+            parts += [] if names is None else [way, ", ".join(name or "any other interface" for name in names)]
         return " ".join(parts)
 
     def as_json(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.parity import parity
 from fwproof.semantics.parity_zones import Group, words
+from fwproof.semantics.space import SpaceTooLarge
 from fwproof.semantics.witness import follow
 
 from .tables import ADDRESSES
@@ -261,6 +262,22 @@ def test_a_published_port_is_an_opening_of_its_own():
     v4 = nat + table(*BASE, "-A FORWARD -d 172.17.0.2 -p tcp -m tcp --dport 80 -j ACCEPT")
     found = told(compare(v4, table(*BASE)))
     assert ("input: tcp/8080 from anywhere", "open", "closed") in found
+
+
+def test_a_host_of_many_interfaces_is_compared_by_those_that_rules_name():
+    veth = ", ".join(f'{{"ifname": "veth{number}", "addr_info": []}}' for number in range(40))
+    addresses = f"[{veth}, {ADDRESSES[1:]}"
+    v4, v6 = (table(f"-A FORWARD -i veth7 -o eth0 -s {net} {SSH}", "-A FORWARD -i br+ -j ACCEPT")
+              for net in ("10.0.0.0/16", "fd00::/48"))  # fmt: skip
+    assert compare(v4, v6, addresses=addresses).same
+    assert told(compare(v4, table("-A FORWARD -i br+ -j ACCEPT"), addresses=addresses)) == [
+        ("forward: tcp/22 from internal to anywhere coming in by veth7 leaving by eth0", "open", "closed")]  # fmt: skip
+
+
+def test_more_zones_than_can_be_compared(monkeypatch):
+    monkeypatch.setattr("fwproof.semantics.parity.MOST_PAIRS", 5)
+    with pytest.raises(SpaceTooLarge, match="more than 5 combinations of zones and interfaces at forward"):
+        compare([], [])
 
 
 # ---- against single packets, one by one
