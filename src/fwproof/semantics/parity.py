@@ -6,6 +6,8 @@ the addresses, some or none can open a connection; and, where that depends on li
 
 Not compared is what only one family has: ICMP but for echo (RFC 4890 says what ICMPv6 needs), IGMP, DHCP, extension
 headers, and addresses of link-local, multicast and loopback kind.
+
+What is passed on is what the tables let through, whether the host forwards at the moment or not.
 """
 
 from __future__ import annotations
