@@ -57,6 +57,14 @@ def accepted(route: Route, arrivals: dict[int, Incoming]) -> tuple[Accepted, Unk
     )
 
 
+def rules_of(route: Route, arrivals: dict[int, Incoming]) -> dict[RuleRef | None, Set]:
+    """Return what is accepted in the end by the rule that decides it, wherever nat sends it."""
+    found: dict[RuleRef | None, Set] = {}
+    for decider, some in accepted(route, arrivals)[0].items():
+        found[decider.by] = found[decider.by] | some if decider.by in found else some
+    return found
+
+
 def _accepted(route: Route, at: int, stage: Stage, arrived: Incoming, unknown: Unknown) -> Accepted:
     """Return what a base chain lets through and all later ones accept, by rule."""
     sets, family = route.sets, route.host.family

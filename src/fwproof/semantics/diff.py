@@ -15,7 +15,7 @@ from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import CONNMARK, MARK, Config
 from fwproof.semantics.bdd_walk import PATHS, Ends, Engine, Host, unread
-from fwproof.semantics.deciders import accepted
+from fwproof.semantics.deciders import rules_of
 from fwproof.semantics.diff_effects import effects
 from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
@@ -137,10 +137,7 @@ def _by_rule(
         return
     way = host.asked(hook)
     arrivals, _ = way.flow({config: some})
-    found: dict[RuleRef | None, Set] = {}
-    for decider, part in accepted(way, arrivals)[0].items():
-        found[decider.by] = found[decider.by] | part if decider.by in found else part
-    yield from found.items()
+    yield from rules_of(way, arrivals).items()
 
 
 def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], some: Set) -> Change:
