@@ -57,8 +57,11 @@ class Conversation:
         return self.request.ruling.accepted and self.reply is not None and self.reply.ruling.accepted
 
 
-def converse(model: HostModel, flow: Flow) -> Conversation:
-    """Follow a connection that begins with ``flow``, whose state has to be NEW; raises ValueError for another."""
+def converse(model: HostModel, flow: Flow, *, local: bool | None = None) -> Conversation:
+    """Follow a connection that begins with ``flow``, whose state has to be NEW; raises ValueError for another.
+
+    ``local`` is whether it ends in the host itself, where the host's addresses do not tell.
+    """
     if flow.ctstate is not CtState.NEW:
         raise ValueError(f"a connection begins with a NEW packet, not with {flow.ctstate.value}")
     try:
@@ -67,6 +70,7 @@ def converse(model: HostModel, flow: Flow) -> Conversation:
         return Conversation(request=Part(flow=flow, ruling=model.evaluate(flow)))
     request = Part(flow=flow, ruling=rule_on(leaves), after=_leaving(leaves))
     passed = [_Passed(model, flow, leaf) for leaf in leaves if leaf.decision is Decision.ACCEPT]
+    passed = [each for each in passed if local is None or each.known or each.local == local]
     if not passed:
         return Conversation(request=request)
     tracked = [each for each in passed if each.tracked]

@@ -38,11 +38,11 @@ class Disagreement(FwproofError):
 class Opening:
     """Packets that one rule decides: that it lets through or, where refusals are asked for, keeps out.
 
-    ``certainty``: ``accept`` or ``refused`` for every value of the oracles, ``depends`` (on those of ``depends_on``)
-    or ``unknown`` (a rule could not be read; ``depends_on`` says why). ``rooms`` are disjoint, and ``witnesses`` has
-    a packet of each of the first of them; ``more``: there are others that are not listed. ``narrowed`` names header
-    fields beside those of the rooms that have a part in it. ``states`` are the conntrack states of these packets,
-    ``onto`` is where nat sends them, in words, empty where it does not.
+    ``refused``: it is what is kept out. ``certainty``: ``accept`` or ``refused`` for every value of the oracles,
+    ``depends`` (on those of ``depends_on``) or ``unknown`` (a rule could not be read; ``depends_on`` says why).
+    ``rooms`` are disjoint, and ``witnesses`` has a packet of each of the first of them; ``more``: there are others
+    that are not listed. ``narrowed`` names header fields beside those of the rooms that have a part in it. ``states``
+    are the conntrack states of these packets, ``onto`` is where nat sends them, in words, empty where it does not.
     """
 
     family: Family
@@ -56,6 +56,7 @@ class Opening:
     depends_on: tuple[str, ...] = ()
     states: tuple[CtState, ...] = (CtState.NEW,)
     onto: str = ""
+    refused: bool = False
 
     @property
     def witness(self) -> Flow:
@@ -66,7 +67,7 @@ class Opening:
         """Return a line for each room that has a packet to show it, and one more for any others."""
         sent = f" (sent on to {self.onto} by nat)" if self.onto else ""
         how = f" ({self.certainty}: {', '.join(self.depends_on)})" if self.depends_on else ""
-        verb = "refused by" if self.certainty == "refused" else "let in by"
+        verb = "refused by" if self.refused else "let in by"
         who = f"{verb} {self.by or 'no rule at all'}"
         found = [f"{room}{sent}{how}, {who}; for example {witness}"
                  for room, witness in zip(self.rooms, self.witnesses, strict=False)]  # fmt: skip
@@ -159,7 +160,7 @@ class _Asked:
         return Opening(
             family=self.host.family, hook=hook, by=found.by, certainty=found.certainty, rooms=listed, more=more,
             narrowed=narrowed, witnesses=tuple(witnesses), depends_on=found.reasons, states=states,
-            onto=found.onto,
+            onto=found.onto, refused=self.expected == REFUSED,
         )  # fmt: skip
 
     def _witness(self, found: _Found, room: Set) -> tuple[Flow, bool]:

@@ -161,3 +161,28 @@ def test_ports_and_icmp_types_are_told_apart(files):
     assert [("ports" in each, "icmp" in each, "tcp" in each["protocols"], "icmp" in each["protocols"])
             for each in services] == [(False, False, False, False), (False, True, False, True),
                                       (True, False, True, False)]  # fmt: skip
+
+
+def test_a_claim_and_what_is_refused(files):
+    ask = ("query", "--iptables-save", files / "rules.v4", "--service", "tcp/11434")
+    assert run(*ask, "--except-from", "10.0.0.0/16") == "ipv4 input: nothing gets through\n"
+    assert "tcp 11434 from 10.0.128.0/17" in run(*ask, "--except-from", "10.0.0.0/17")
+    assert "tcp 11434 from 10.0.0.0/16" in run(*ask, "--except-to", "10.0.0.10")
+    said = run(*ask, "--refused")
+    assert said.splitlines()[0] == "ipv4 input: tcp 11434 from anywhere except 10.0.0.0/16"
+    assert "    refused by ip filter INPUT policy: DROP" in said
+    document = json.loads(run(*ask, "--refused", "--format", "json"))
+    assert [(o["certainty"], o["reply"]) for o in document["openings"]] == [("refused", None)]
+
+
+def test_an_answer_that_stays_inside_is_told(tmp_path):
+    (tmp_path / "rules.v4").write_text(
+        "*filter\n:INPUT DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
+        "-A OUTPUT -j DROP\nCOMMIT\n"
+    )
+    ask = ("query", "--iptables-save", tmp_path / "rules.v4", "--service", "tcp/22")
+    assert "    whose answer is not let out for certain: drop by ip filter OUTPUT rule 1: -A OUTPUT -j DROP" in run(
+        *ask
+    )
+    (opening,) = json.loads(run(*ask, "--format", "json"))["openings"]
+    assert (opening["reply"]["decision"], opening["reply"]["by"]["chain"]) == ("drop", "OUTPUT")
