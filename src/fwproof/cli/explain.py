@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,21 @@ from fwproof.cli.packets import Packet, packet_of, read_packets
 from fwproof.cli.tables import read_tables, read_text, say, table_options
 from fwproof.decision import Decision, Ruling, Step
 from fwproof.errors import UsageError
-from fwproof.flow import Family
+from fwproof.flow import CtState, Family
+from fwproof.semantics.conversation import converse
+from fwproof.semantics.model import HostModel
 
 
 @click.command()
 @table_options
 @click.option("--packets", type=click.Path(path_type=Path), help="JSON lines, one packet a line.")
 @click.option("--packet", "words", multiple=True, metavar="'KEY=VALUE …'", help="A packet; may be repeated.")
+@click.option("--connection", is_flag=True, help="Follow the packets after it, its answers and errors as well.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
-def explain(packets: Path | None, words: tuple[str, ...], form: str, **tables: Path | str | None) -> None:
+def explain(
+    packets: Path | None, words: tuple[str, ...], connection: bool, form: str,  # noqa: FBT001
+    **tables: Path | str | None,
+) -> None:  # fmt: skip
     """Show the path of packets through rule tables: decision, deciding rule, and every rule on the way.
 
     \b
@@ -35,6 +42,9 @@ def explain(packets: Path | None, words: tuple[str, ...], form: str, **tables: P
       tos, mac_src, pkttype, fragment
 
     hook restricts the walk to the tables of one hook; without it the packet takes its whole way through the host.
+
+    With --connection a packet that begins one is followed by those that come later, by its answer and by an error
+    about it, with the state, mark and addresses that conntrack gives them; their ids end in /later, /reply and /error.
     """
     wanted = read_packets(read_text(packets), str(packets)) if packets is not None else []
     wanted += [packet_of(text, number) for number, text in enumerate(words, len(wanted) + 1)]
@@ -43,11 +53,25 @@ def explain(packets: Path | None, words: tuple[str, ...], form: str, **tables: P
     asked = {packet.flow.family for packet in wanted}
     model, _ = read_tables(tables, None, [family for family in Family if family in asked])
     for packet in wanted:
-        ruling = model.evaluate(packet.flow, packet.hook)
-        if form == "json":
-            click.echo(json.dumps(answer(packet, ruling)))
-        else:
-            say(_as_text(packet, ruling))
+        for each, ruling in (
+            _parts(model, packet) if connection else [(packet, model.evaluate(packet.flow, packet.hook))]
+        ):
+            if form == "json":
+                click.echo(json.dumps(answer(each, ruling)))
+            else:
+                say(_as_text(each, ruling))
+
+
+def _parts(model: HostModel, packet: Packet) -> Iterator[tuple[Packet, Ruling]]:
+    """Yield a packet and those that belong to its connection, with what becomes of them; raises UsageError."""
+    if packet.flow.ctstate is not CtState.NEW or packet.hook is not None:
+        raise UsageError(
+            f"packet {packet.id}: --connection follows a packet of ctstate NEW on its whole way, without hook"
+        )
+    found = converse(model, packet.flow)
+    for name, part in (("", found.request), ("/later", found.later), ("/reply", found.reply), ("/error", found.error)):
+        if part is not None:
+            yield replace(packet, id=f"{packet.id}{name}" if name else packet.id, flow=part.flow), part.ruling
 
 
 def answer(packet: Packet, ruling: Ruling) -> dict[str, Any]:

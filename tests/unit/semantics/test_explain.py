@@ -134,3 +134,22 @@ def test_no_packets_is_a_usage_error(tmp_path):
     (tmp_path / "rules").write_text(REPAIRED)
     done = ran("--iptables-save", str(tmp_path / "rules"))
     assert (done.exit_code, "--packet 'src=" in done.stderr) == (4, True)
+
+
+def test_a_connection_is_followed(tmp_path):
+    state = "-m conntrack --ctstate ESTABLISHED -j ACCEPT"
+    (tmp_path / "rules").write_text(
+        f"*filter\n:INPUT DROP [0:0]\n:OUTPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
+        f"-A INPUT {state}\n-A OUTPUT {state}\nCOMMIT\n"
+    )
+    (tmp_path / "addresses").write_text(ADDRESSES)
+    words = ["--iptables-save", str(tmp_path / "rules"), "--addresses", str(tmp_path / "addresses"), "--connection"]
+    packet = "id=ssh src=10.0.5.7 dst=10.0.0.10 proto=tcp sport=40000 dport=22"
+    result = CliRunner().invoke(explain, [*words, "--packet", packet, "--format", "json"])
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(each["id"], each["decision"], each["by"]["chain"]) for each in answers] == [
+        ("ssh", "accept", "INPUT"), ("ssh/later", "accept", "INPUT"), ("ssh/reply", "accept", "OUTPUT"),
+        ("ssh/error", "drop", "OUTPUT"),
+    ]  # fmt: skip
+    late = CliRunner().invoke(explain, [*words, "--packet", f"{packet} ctstate=ESTABLISHED"])
+    assert "--connection follows a packet of ctstate NEW" in str(late.exception)
