@@ -93,9 +93,7 @@ class Walker(Generic[S]):
         after, note = subject.carried(here.context)
         if note and self.traced:
             ref = RuleRef(family=here.family, table="conntrack", chain=here.context.hook.upper(), rule=None, text=note)
-            trace = Link(
-                trace, Step(rule=ref, matched="yes", action="continue", note="as the connection's first packet")
-            )
+            trace = Link(trace, Step(rule=ref, matched="yes", action=note))
         return after, trace
 
     def _turn(
