@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fwproof.flow import Family
+from fwproof.ruleset import asks
 from fwproof.ruleset.asks import (
+    EXTENDED,
     AddressType,
     AnyOf,
     Conntrack,
@@ -26,7 +28,7 @@ from fwproof.ruleset.nft_text import expression
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""
-TRACKED: Literal = (Conntrack(None, states_negated=False, direction=None, rest=""), False)
+TRACKED: Literal = (asks.TRACKED, False)
 """Conntrack has an entry for the packet; without one, what nft loads of it breaks off the rule (nft_ct.c)."""
 
 
@@ -85,7 +87,10 @@ class Status(Plain):
         if set(words) <= {"snat", "dnat"}:
             states = frozenset(word.upper() for word in words)
             return [(Conntrack(states, states_negated=False, direction=None, rest=""), operator == "!")]
-        rest = f"--ctstatus {','.join(sorted(word.upper() for word in words))}"
+        status = frozenset(word.upper().replace("-", "_") for word in words)
+        if status <= {"EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED"}:
+            return [(Conntrack(None, states_negated=False, direction=None, rest="", status=status), operator == "!")]
+        rest = f"conntrack status {','.join(sorted(status))}"
         return [(Conntrack(None, states_negated=False, direction=None, rest=rest), operator == "!")]
 
 
@@ -146,10 +151,6 @@ def with_ports(test: Test) -> Test:
         ((_, (known, _)), _) = test.products
         return known
     return test
-
-
-EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")
-"""A packet without them is what a single flow describes; the whole packet space has both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ _QUIET = frozenset({
     "counter", "last", "dup", "ct helper", "ct timeout", "ct expectation", "secmark", "comment", "objref", "reset",
 })  # fmt: skip
 """Statements that change nothing that a table looks at."""
+_BY_OPTIONS = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "SET"})
+"""Targets of iptables of which the name alone says nothing."""
 _UNSEEN = {"priority", "nftrace", "cgroup", "secmark", "label", "event", "zone", "helper"}
 _REWRITTEN = {
     ("ip", "ttl"): "ttl", ("ip6", "hoplimit"): "ttl", ("ip", "dscp"): "tos", ("ip6", "dscp"): "tos",
@@ -167,10 +169,10 @@ def _log(body: Mapping[str, Json], text: str) -> Target:
 def _compat(body: Mapping[str, Json], text: str) -> Target:
     """Read a target of iptables by its name only: nft does not print its options (xt compat expressions)."""
     name = body["name"]
-    if body.get("type") != "target" or name in {"DNAT", "SNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT"}:
+    if body.get("type") != "target" or name in _BY_OPTIONS:
         raise ValueError(text)
     found = target_of(_instance(name, {}), goto=False, chains=(), family=Family.IPV4)
-    return replace(found, text=text)
+    return replace(found, text=text, reject_with=None)
 
 
 def _instance(name: str, options: Mapping[str, str]) -> Instance:

@@ -24,6 +24,7 @@ from fwproof.ruleset.asks import (
     Oracle,
     Rate,
     Recent,
+    ReversePath,
     Test,
     Within,
 )  # fmt: skip
@@ -171,7 +172,9 @@ class Box:
         if isinstance(test, Rate | Oracle | Opaque):
             question = question_of(test, rule, visit)
         else:
-            assert isinstance(test, Within | Bits | AddressType | OneOf | Fragment | Interface | EitherPort)
+            assert isinstance(
+                test, Within | Bits | AddressType | OneOf | Fragment | Interface | EitherPort | ReversePath
+            )
             question = Question(str(test), f"{getattr(test, 'field', 'fragment')} of the packet", None)
         return replace(question, turned=negated), self
 

@@ -25,7 +25,7 @@ from fwproof.semantics.packet import PORTED
 from fwproof.semantics.routing import Router
 
 NUMBERS = {"proto": 255, "sport": 65535, "dport": 65535, "icmp": 65535, "flags": 255, "length": 65575, "ttl": 255,
-           "tos": 255}  # fmt: skip
+           "tos": 255, "spi": 0xFFFFFFFF}  # fmt: skip
 """The largest value of each number field but the addresses."""
 
 ORDINARY = {
@@ -125,7 +125,7 @@ def _cutting(
     """Yield everything that tells packets apart: tests, the question, kinds of address, and what nat writes."""
     tests = [atom for rule in rules for match in rule.matches for atom in atoms(match.test)]
     for test in tests:
-        yield Within(nat.BASE[test.field], test.ranges) if isinstance(test, ConnTuple) else test
+        yield Within(nat.BASE.get(test.field, test.field), test.ranges) if isinstance(test, ConnTuple) else test
     changes = [rule.target.nat for rule in rules if rule.target.nat is not None]
     ranges = [*extra, *(cut for change in changes for cut in nat.cuts(change))]
     if router is not None and router.addresses is not None:

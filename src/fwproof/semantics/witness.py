@@ -16,17 +16,27 @@ from fwproof.semantics.bdd_walk import PATHS
 from fwproof.semantics.boxes import ORDINARY
 from fwproof.semantics.context import Question
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.packet import PORTED, Packet
+from fwproof.semantics.packet import PORTED, SECURED, Packet
 from fwproof.semantics.routing import Router
 from fwproof.semantics.stages import Turn, Way
 from fwproof.semantics.walk import Leaf, Walker
 
 _FLAGS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
-_EMPTY = {"sport": 40000, "dport": 9, "icmp": 8 * 256, "flags": 2, "ttl": 64, "length": 60, "tos": 0, "proto": TCP}
+_EMPTY = {
+    "sport": 40000,
+    "dport": 9,
+    "icmp": 8 * 256,
+    "flags": 2,
+    "ttl": 64,
+    "length": 60,
+    "tos": 0,
+    "proto": TCP,
+    "spi": 256,
+}
 _NICE: dict[str, tuple[int | str, ...]] = {
     "proto": (TCP, UDP, ICMP, ICMPV6), "flags": (2, 16, 18), "sport": (40000,), "ttl": (64,), "length": (60, 40),
     "tos": (0,), "icmp": (8 * 256, 128 * 256), "pkttype": ("host",), "mac": ("",), "fragment": ("no",),
-    "dport": (9, 22, 80, 443, 53),
+    "dport": (9, 22, 80, 443, 53), "spi": (256,),
 }  # fmt: skip
 
 
@@ -112,6 +122,7 @@ def _flow(values: dict[str, int | str], family: Family) -> Flow:
         iif=str(values["iif"]) or "other0", oif=str(values["oif"]) or "other0", ttl=number["ttl"],
         length=number["length"], tos=number["tos"], mac_src=str(values.get("mac", "")) or None,
         pkttype=str(values.get("pkttype", "host")), fragment=values.get("fragment") == "yes",
+        spi=number["spi"] if proto in SECURED else None,
     )  # fmt: skip
 
 
@@ -131,7 +142,7 @@ def _values(flow: Flow) -> dict[str, int | str | None]:
         "icmp": None if flow.icmp_type is None else flow.icmp_type * 256 + (flow.icmp_code or 0),
         "flags": sum(FLAGS[name] for name in flow.flags), "ttl": flow.ttl, "length": flow.length, "tos": flow.tos,
         "iif": flow.iif, "oif": flow.oif, "mac": flow.mac_src, "pkttype": flow.pkttype,
-        "fragment": "yes" if flow.fragment else "no",
+        "fragment": "yes" if flow.fragment else "no", "spi": flow.spi,
     }  # fmt: skip
 
 
@@ -153,8 +164,13 @@ def _turn(router: Router, hook: Hook, places: route.Places) -> Turn:
     """Return the routing decision on one packet for a question about ``hook``, as :mod:`bdd_turn` on sets."""
 
     def decide(packet: Packet) -> Iterator[Way[Packet]]:
-        expired = packet.flow.ttl <= 1 and hook is not Hook.OUTPUT
+        unsure = "ttl" in packet.unknown and hook is not Hook.OUTPUT
+        expired = packet.flow.ttl <= 1 and hook is not Hook.OUTPUT and not unsure
         on = Way(packet, places.away, dropped="the packet has no hops left" if expired else "")
+        if unsure and hook is not Hook.INPUT:
+            left = Question("hops left", "whether the packet has hops left after a target changed them")
+            yield replace(on, given=((left, False),), dropped="the packet has no hops left")
+            on = replace(on, given=((left, True),))
         if "dst" not in packet.translated:
             yield Way(packet, places.here) if hook is Hook.INPUT else on
             return
