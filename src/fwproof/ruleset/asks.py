@@ -158,6 +158,10 @@ EXTENDED = Oracle("extension", "IPv6 extension headers before the transport head
 SENDER = Oracle("sender", "a socket of the host belongs to the packet")
 """Never so for packets that are passed on, nor before routing (ip_rcv_core(), ip_forward())."""
 BRIDGED = Oracle("bridged", "a bridge of the host carries the packet")
+IPSEC = {
+    "in": Oracle("ipsec", "IPsec protected the packet on its way in"),
+    "out": Oracle("ipsec", "IPsec protects the packet on its way out"),
+}
 TRACKED = Conntrack(None, states_negated=False, direction=None, rest="")
 """Conntrack has an entry for the packet."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, CtState, Family
-from fwproof.ruleset.asks import SENDER, TRACKED, AnyOf, Conntrack, Oracle, Test, Within
+from fwproof.ruleset.asks import IPSEC, SENDER, TRACKED, AnyOf, Conntrack, Oracle, Test, Within
 from fwproof.ruleset.rates import Asked
 from fwproof.ruleset.words import Option
 
@@ -86,12 +86,11 @@ def _policy(options: Sequence[Option], _family: Family) -> list[Asked]:
     """Return the tests of ``-m policy``; ``--pol none`` is that there is no IPsec at all (xt_policy.c)."""
     found = {option.name: option for option in options}
     way, kind = found["--dir"].arguments[0], found["--pol"].arguments[0]
-    words = {"in": "IPsec protected the packet on its way in", "out": "IPsec protects the packet on its way out"}
     text = " ".join(option.full for option in options)
     elements = [option for option in options if option.name not in {"--dir", "--pol"}]
     if kind not in {"none", "ipsec"} or (kind == "none" and elements):
         raise ValueError(text)
-    asked: list[Asked] = [(Oracle("ipsec", words[way]), kind == "none", text)]
+    asked: list[Asked] = [(IPSEC[way], kind == "none", text)]
     if elements:
         asked.append((Oracle("ipsec", f"policy {text}"), False, text))
     return asked

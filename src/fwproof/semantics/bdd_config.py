@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fwproof.flow import CtState
 from fwproof.ruleset.asks import AddressType, Conntrack, ConnTuple, EitherPort, Oracle, Rate, Recent, Test, atoms
 from fwproof.ruleset.model import TEMPLATE, ZONE, Act, Rule, Target
-from fwproof.semantics.context import Context, asks_conntrack
+from fwproof.semantics.context import Context, asks_conntrack, changes_of
 from fwproof.semantics.rewriting import Fields, Written
 
 MARKS = frozenset({"mark", "connmark"})
@@ -170,7 +170,7 @@ def _rewritten(config: Config, target: Target, context: Context) -> Config:
     """Return what is known after a target that changes fields."""
     times, fields = dict(config.unknown), {each.field: each for each in config.rewritten}
     known = {field: (mask, value) for field, mask, value in target.rewrites}
-    for field in target.changes:
+    for field in changes_of(target, context):
         if field in known and (known[field][0] == 0xFF or not config.lost(field)):
             mask, value = known[field]
             # the variables are the packet as it came in, with the hops that it had then

@@ -24,7 +24,7 @@ from fwproof.ruleset.asks import (
     Test,
     Within,
 )
-from fwproof.ruleset.model import TEMPLATE, ZONE, Match
+from fwproof.ruleset.model import TEMPLATE, ZONE, Match, Target
 
 FALSE = Constant(value=False)
 TRUE = Constant(value=True)
@@ -113,11 +113,18 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
         return _of_connection(test, state, ctdir, translated, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
         return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
-    if isinstance(test, Oracle) and test.kind in {"owner", "sender"} and context.senderless:
+    if isinstance(test, Oracle) and test.kind in {"owner", "cgroup", "sender"} and context.senderless:
         return FALSE, negated
     if isinstance(test, ReversePath) and context.hook is not Hook.PREROUTING:
         return Oracle("fib", test.text), negated
     return test, negated
+
+
+def changes_of(target: Target, context: Context) -> tuple[str, ...]:
+    """Return what a target changes here: CT does nothing to packets that conntrack has seen."""
+    if context.untracked_yet:
+        return target.changes
+    return tuple(each for each in target.changes if each not in {TEMPLATE, ZONE})
 
 
 _FOUND = frozenset({CtState.ESTABLISHED, CtState.RELATED})

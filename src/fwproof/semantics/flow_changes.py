@@ -7,7 +7,7 @@ from dataclasses import replace
 from fwproof.flow import Flow
 from fwproof.ruleset.model import Act, Target
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics.context import Context
+from fwproof.semantics.context import Context, changes_of
 from fwproof.semantics.rewriting import Written
 
 _BITS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
@@ -21,7 +21,7 @@ def flag_bits(flow: Flow) -> int:
 def rewritten(flow: Flow, unknown: frozenset[str], target: Target, context: Context) -> tuple[Flow, frozenset[str]]:
     """Return the packet as a target leaves it that changes fields, and what is not known of it then."""
     known = {field: Written(field, mask, value) for field, mask, value in target.rewrites}
-    unknown |= {field for field in target.changes if field not in known}
+    unknown |= {field for field in changes_of(target, context) if field not in known}
     for field, change in known.items():
         if field in unknown and change.mask != 0xFF:
             continue
