@@ -156,7 +156,7 @@ def ipv6header(options: Sequence[Option], family: Family) -> list[Asked]:
         return (here == mask) != wanted.negated
 
     alone = [(_NONE, _NONE)] if fits(32) else []
-    alone += [(_ESP, _ESP)] if fits(0) else []
+    alone += [(_ESP, _ESP)] if fits(16) else []
     alone += [(0, 49), (51, 58), (60, 255)] if fits(128) else []
     text = " ".join(option.full for option in options)
     products: tuple[tuple[Literal, ...], ...] = (

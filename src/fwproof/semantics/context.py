@@ -108,7 +108,11 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
     if isinstance(test, AnyOf):
         return _any_of(test, ctstate, ctdir, context, translated, unknown), negated
     if asks_conntrack(test):
-        if (TEMPLATE in unknown and context.untracked_yet) or (ZONE in unknown and state in _FOUND):
+        template = TEMPLATE in unknown and context.untracked_yet
+        if template and isinstance(test, OneOf | Conntrack) and not getattr(test, "rest", "") and (
+            getattr(test, "status", None) is None):  # fmt: skip
+            state, ctdir = CtState.NEW, "original"
+        elif template or (ZONE in unknown and state in _FOUND):
             return Oracle("conntrack", f"conntrack after target CT: {getattr(test, 'text', test)}"), negated
         return _of_connection(test, state, ctdir, translated, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:

@@ -43,8 +43,11 @@ def _found(router: Router, test: ReversePath, src: Address, iif: str) -> bool | 
         return None if test.native else True
     if iif not in known.interfaces or src in _edges(known, router.family):
         return None
-    if known.is_local(src) or known.is_broadcast(src):
-        return test.accept_local and not known.is_broadcast(src)
+    if known.is_broadcast(src):
+        return False
+    if known.is_local(src):
+        there = any(own.prefix.ip == src and own.interface == iif for own in known.own)
+        return test.accept_local and (test.loose or there or src.version == 6)
     return _by_routes(router, test, src, iif)
 
 
