@@ -118,7 +118,7 @@ class Tables:
             soft = rng.choice(["", " --soft"])
             choices += [
                 f"-m ipv6header {self._bang()}--header {rng.choice(['prot', 'none', 'esp', 'hop,prot', 'frag'])}{soft}"
-                for _ in range(3)
+                for _ in range(6)
             ]
             choices += [f"-m {name}" for name in ("frag", "hbh", "dst", "rt")] + ["-p mh -m mh", "-p mh"]
             choices += ["-m frag --fragfirst", "-m rt ! --rt-type 5", "-m hbh ! --hbh-len 8", "-p 59"]
@@ -234,7 +234,7 @@ class Tables:
     def _tables(self):
         hooks = ["OUTPUT"] if self.outward else ["PREROUTING", "INPUT", "FORWARD"]
         lines = self._table("raw", hooks[:1], 2)
-        marks, matches = self._marks(hooks)
+        marks, matches = (a + b for a, b in zip(self._marks(hooks), self._written(hooks), strict=True))
         lines += _first(self._table("mangle", hooks, 3), marks)
         # makes the kernel track connections whatever else is drawn
         lines = [*lines[:-1], "-A POSTROUTING -m conntrack --ctstate NEW", "COMMIT"]
@@ -253,6 +253,21 @@ class Tables:
         seen = [f"{after:#x}", f"{before:#x}", f"{after:#x}/{mask:#x}", f"{value:#x}"]
         return marks, [f"-A {hook} -m mark --mark {rng.choice(seen)} {rng.choice(['', '', '-j ACCEPT', '-j DROP'])}"
                        for hook in hooks[-2:] for _ in range(2)]  # fmt: skip
+
+    def _written(self, hooks):
+        """Return rules that write header fields, and rules that see what has come of it, a hop later or not."""
+        rng = self.rng
+        if rng.random() < 0.7:
+            return [], []
+        hop, hops = ("ttl", rng.choice([2, 64, 255])) if self.version == 4 else ("hl", rng.choice([2, 64, 255]))
+        at = rng.choice(hooks)
+        writing = [f"-A {at} {rng.choice(['', '-p udp'])} -j {hop.upper()} --{hop}-set {hops}",
+                   f"-A {hooks[0]} -j {rng.choice(['TOS --set-tos 0x10/0xff', 'TOS --set-tos 0x03/0x01'])}",
+                   f"-A {at} -j DSCP --set-dscp {rng.choice(['0x04', '0x3e'])}"]  # fmt: skip
+        seen = [f"-m {hop} --{hop}-{rng.choice(['eq', 'gt', 'lt'])} {rng.choice([hops, hops - 1])}",
+                f"-m tos --tos {rng.choice(['0x10', '0x12/0x12', '0x10/0xfc', '0x02/0x03'])}"]  # fmt: skip
+        return writing, [f"-A {hook} {rng.choice(seen)} {rng.choice(['', '-j ACCEPT', '-j DROP'])}"
+                         for hook in hooks[-2:] for _ in range(2)]  # fmt: skip
 
 
 def _line(chain, matches, target):
