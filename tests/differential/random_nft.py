@@ -190,7 +190,7 @@ class Ruleset:
             f"update @grown {{ {source} limit rate 1/hour burst {rng.choice([1, 3])} packets }}",
             f"add @seen {{ {source} }}",
         ]  # fmt: skip
-        choices += self._rewriting(place)
+        choices += self._rewriting(place) * 3
         if place < -200 and hook in {"prerouting", "output"}:
             choices += ["notrack"] * 3 + ["ct zone set 5"]
         return rng.choice(choices)
@@ -234,7 +234,8 @@ class Ruleset:
             f"ct direction {no}{rng.choice(['original', 'reply'])}", f"ct mark {no}{rng.choice([0, 1, 3])}",
             f"meta mark {no}{rng.choice([0, 1, 2, 5])}", "meta mark & 0x3 == 0x1", f"meta mark {no}{{ 1-4, 6 }}",
             "meta mark < 2", "ct mark & 0x2 == 0x2", f"{net} {hop} {no}{rng.choice([63, 64, 65])}",
-            f"{net} {hop} {rng.choice(['<', '>'])} 64",
+            f"{net} {hop} {rng.choice(['<', '>'])} 64", f"{net} {hop} {no}{rng.choice([63, 64, 65])}",
+            f"{net} dscp {no}{rng.choice(['ef', '4', 'cs1'])}",
             f"meta length {rng.choice(['<', '>'])} {rng.choice([40, 50, 60])}",
             f"meta length {no}28-48",
             f"{net} dscp {no}{rng.choice(['cs0', '4', 'cs2'])}", f"{net} dscp {no}{{ cs0, 4 }}",

@@ -12,8 +12,8 @@ SOURCES = {
 OWN = {4: "10.0.0.10", 6: "fd00:0:0:1::10"}
 BEYOND = {4: "10.9.0.7", 6: "fd00:9::7"}
 ODD = {
-    4: ["10.9.0.7", "198.51.100.3", "10.0.0.10", "127.0.0.9"],
-    6: ["fd00:9::7", "2001:db8:bad::3", "2001:db8:bad:1::4"],
+    4: ["10.9.0.7", "10.9.0.7", "198.51.100.3", "10.0.0.10", "127.0.0.9"],
+    6: ["fd00:9::7", "fd00:9::7", "2001:db8:bad::3", "2001:db8:bad:1::4"],
 }
 """Sources whose way back does not lead through the interface that they come in by, or nowhere."""
 ROOM = {4: ["10.0.0.0", "192.0.2.0", "10.8.0.0"], 6: ["fd00:0:0:5::", "2001:db8::", "fd00:8::"]}
@@ -289,7 +289,7 @@ def new_flow(rng, version, way, port):
     kind = rng.random()
     if 0.75 <= kind < 0.9:
         peer = _alone(rng, version)
-    elif way != "output" and rng.random() < 0.15:
+    elif way != "output" and rng.random() < 0.2:
         peer = ip_address(rng.choice(ODD[version]))
     src, dst = {"input": (peer, own), "forward": (peer, ip_address(BEYOND[version])), "output": (own, peer)}[way]
     tos = rng.choice([0, 0, 0x10, 0x08, 0xB8, 0x01, 0x03])

@@ -202,8 +202,8 @@ WRONG = {
         '{"concat": ["fd00', '{"concat": ["fd01'),
     "priorities": lambda text: text.replace('"prio": -350', '"prio": 350').replace('"prio": 10,', '"prio": -349,'),
     "SPI": lambda text: text.replace('"right": 256', '"right": 257').replace("[100, 300]", "[301, 400]"),
-    "way back": lambda text: text.replace('"flags": ["saddr", "iif"]', '"flags": ["saddr"]'),
-    "written fields": lambda text: text.replace('"value": "ef"', '"value": "cs2"').replace('"value": 6', '"value": 7'),
+    "way back": lambda text: text.replace(', "iif"]', "]"),
+    "written fields": lambda text: re.sub(r'("field": "(?:ttl|hoplimit|dscp)"}}, "value": )[^}]+', r"\g<1>8", text),
     "any of some bits": lambda text: text.replace('"op": "in"', '"op": "=="'),
     "named sets": lambda text: text.replace('"@ports"', '"@gone"').replace(
         '"right": "@addresses"', '"right": "@nobody"'
