@@ -84,6 +84,8 @@ ip route add default via 10.0.0.1 dev eth0
 ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:99 dev eth0
 ip -6 route add fd00:0:0:1::1 dev eth0
 ip -6 route add default via fd00:0:0:1::1 dev eth0
+ip route add blackhole 198.51.100.0/24
+ip -6 route add blackhole 2001:db8:bad::/48
 ip -6 neigh add fd00:0:0:1::1 lladdr 02:00:00:00:00:99 dev eth0
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4.icmp_ratelimit=0
@@ -214,12 +216,28 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
+FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
+
+
+def other_transport(flow):
+    """Return the bytes above IP of a protocol that conntrack does not know, or of SCTP without a right checksum."""
+    if flow.proto == 50:
+        return flow.spi.to_bytes(4, "big") + bytes(20)
+    if flow.proto == 51:
+        return b"\x3b\4\0\0" + flow.spi.to_bytes(4, "big") + bytes(16)
+    if flow.proto in {33, 132}:
+        ports = flow.sport.to_bytes(2, "big") + flow.dport.to_bytes(2, "big")
+        # DCCP: data offset 4 words and a REQUEST; SCTP: a tag, a checksum that is wrong, an INIT
+        rest = b"\4\0\0\0\1\0\0\0" + bytes(8) if flow.proto == 33 else bytes(4) + b"\1\2\3\4\1\0\0\x14" + bytes(16)
+        return ports + rest
+    return b"\x3b\0\1\0" + bytes(4) if flow.proto == 135 else bytes(8)  # a Mobility Header of type 1
 
 
 def transport(flow, payload=b""):
     """Return the bytes above IP, with a right checksum, because conntrack looks at it."""
     six = flow.dst.version == 6
+    if flow.proto not in {1, 6, 17, 58}:
+        return other_transport(flow)
     if flow.proto == 6:
         flags = sum(FLAGS[name] for name in flow.flags)
         body = flow.sport.to_bytes(2, "big") + flow.dport.to_bytes(2, "big") + b"\0\0\0\1" + b"\0" * 4

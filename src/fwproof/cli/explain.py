@@ -39,7 +39,7 @@ def explain(
     \b
     Keys of a packet: src, dst and proto are required; the others are
       id, hook, iif, oif, sport, dport, flags, icmp_type, icmp_code, ctstate, ctdir, mark, connmark, length, ttl,
-      tos, mac_src, pkttype, fragment
+      tos, mac_src, pkttype, fragment, spi
 
     hook restricts the walk to the tables of one hook; without it the packet takes its whole way through the host.
 

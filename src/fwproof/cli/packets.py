@@ -91,6 +91,7 @@ _KEYS: dict[str, Callable[[str, Any], Any]] = {
     "icmp_code": _number(255), "ctstate": _word(*CtState), "ctdir": _word("original", "reply"),
     "mark": _number(2**32 - 1), "connmark": _number(2**32 - 1), "length": _number(65535 + 40), "ttl": _number(255),
     "tos": _number(255), "mac_src": _name, "pkttype": _word(*_PKTTYPES), "fragment": _boolean,
+    "spi": _number(2**32 - 1),
 }  # fmt: skip
 _NUMBERS = frozenset({"sport", "dport", "icmp_type", "icmp_code", "mark", "connmark", "length", "ttl", "tos"})
 

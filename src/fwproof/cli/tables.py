@@ -220,7 +220,7 @@ def packet_json(flow: Flow) -> dict[str, Any]:
         "sport": flow.sport, "dport": flow.dport, "icmp_type": flow.icmp_type, "icmp_code": flow.icmp_code,
         "ctstate": flow.ctstate.value, "ctdir": flow.ctdir, "mark": flow.mark, "connmark": flow.connmark,
         "length": flow.length, "ttl": flow.ttl, "tos": flow.tos, "mac_src": flow.mac_src, "pkttype": flow.pkttype,
-        "fragment": flow.fragment,
+        "fragment": flow.fragment, "spi": flow.spi,
     }  # fmt: skip
     if flow.flags:
         found["flags"] = ",".join(sorted(flow.flags))

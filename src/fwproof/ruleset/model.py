@@ -42,9 +42,10 @@ class Target:
     """What a rule does with a packet that matches; ``text`` is the target as printed, without ``-j``.
 
     ``chain`` is the chain jumped to; ``reject_with`` the answer of REJECT; ``prefix`` and ``group`` belong to
-    LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names
-    header fields that are not known any more afterwards; ``nat`` is what a nat target writes; ``reason`` says
-    why an act is unknown.
+    LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names what is
+    not known any more afterwards: header fields, and :data:`TEMPLATE`, :data:`ZONE` and ``set NAME``. ``rewrites`` are
+    those of the fields whose new value is known: (field, mask, value) makes it ``old & ~mask ^ value``. ``nat`` is
+    what a nat target writes; ``reason`` says why an act is unknown.
     """
 
     act: Act
@@ -56,8 +57,21 @@ class Target:
     group: int | None = None
     mark: tuple[str, int, int, int] | None = None
     changes: tuple[str, ...] = ()
+    rewrites: tuple[tuple[str, int, int], ...] = ()
     nat: Translation | None = None
     reason: str = ""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What is not known any more afterwards, without the fields whose new value is."""
+        known = {name for name, _, _ in self.rewrites}
+        return tuple(name for name in self.changes if name not in known)
+
+
+TEMPLATE = "template"
+"""What CT leaves with a packet before conntrack: it looks tracked, and a later NOTRACK does nothing (xt_CT.c)."""
+ZONE = "zone"
+"""Conntrack looks for the packet's connection in a zone of its own, where it may not find what it else would."""
 
 
 NO_TARGET = Target(act=Act.NOTHING, name="", text="")
@@ -99,7 +113,7 @@ class Rule:
         sorts = {sort_of(match.test) for match in self.matches}
         if Sort.OPAQUE in sorts or self.target.act is Act.UNKNOWN:
             return Sort.OPAQUE
-        beyond = self.target.act is Act.ELSEWHERE or self.target.changes
+        beyond = self.target.act is Act.ELSEWHERE or self.target.lost
         return Sort.ORACLE if Sort.ORACLE in sorts or beyond else Sort.EXACT
 
 

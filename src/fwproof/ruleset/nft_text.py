@@ -56,7 +56,7 @@ def _statement(kind: str, body: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - 
     if kind in {"ct helper", "ct timeout", "ct expectation"} and isinstance(body, str):
         return f'{kind} set "{body}"'
     if kind == "mangle":
-        return f"{expression(body['key'])} set {expression(body['value'])}"
+        return f"{expression(body['key'])} set {_list(body['value'], ',')}"
     if kind == "set":
         return f"{body['op']} {body['set']} {{ {expression(body['elem'])}{_stated(body)} }}"
     if kind == "meter":

@@ -25,7 +25,10 @@ class OwnAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: everything in ``network`` leaves through ``interface``; of equal length the lowest metric wins."""
+    """A route: everything in ``network`` leaves through ``interface``; of equal length the lowest metric wins.
+
+    By a route without an interface (blackhole, unreachable, prohibit) nothing leaves.
+    """
 
     network: Network
     interface: str
@@ -116,9 +119,16 @@ def parse_routes(text: str, source: str, family: Family | None = None) -> tuple[
 
 
 def _routes(entry: Mapping[str, Any], family: Family | None) -> list[Route]:
-    """Return a route for each next hop; none for blackhole, unreachable and prohibit, by which no packet leaves."""
+    """Return a route for each next hop, and one without an interface where no packet leaves."""
     hops = entry.get("nexthops") or [{}]
-    devices = [str(entry["dev"])] if entry.get("dev") else [str(hop["dev"]) for hop in hops if hop.get("dev")]
+    refused = entry.get("type") in {"blackhole", "unreachable", "prohibit", "throw"}
+    devices = (
+        [""]
+        if refused
+        else [str(entry["dev"])]
+        if entry.get("dev")
+        else [str(hop["dev"]) for hop in hops if hop.get("dev")]
+    )
     destination = str(entry["dst"])
     if destination == "default":
         hint = str(entry.get("gateway") or entry.get("prefsrc") or "")
@@ -141,7 +151,7 @@ def special_rules(text: str, source: str) -> bool:
 def interface_to(routes: Sequence[Route], address: Address) -> str | None:
     """Return the interface of the longest route to an address, None when no route is known."""
     fitting = [route for route in routes if address in route.network]
-    return min(fitting, key=lambda r: (-r.network.prefixlen, r.metric)).interface if fitting else None
+    return (min(fitting, key=lambda r: (-r.network.prefixlen, r.metric)).interface or None) if fitting else None
 
 
 def _entries(text: str, source: str, command: str) -> Iterable[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from fwproof.semantics import nat
 from fwproof.semantics.packet import PORTED
 
 NUMBERS = {"proto": 255, "sport": 65535, "dport": 65535, "icmp": 65535, "flags": 255, "length": 65575, "ttl": 255,
-           "tos": 255}  # fmt: skip
+           "tos": 255, "spi": 0xFFFFFFFF}  # fmt: skip
 """The largest value of each number field but the addresses."""
 
 
@@ -67,7 +67,7 @@ def cuts_of(
 def _cutting(rules: Sequence[Rule], extra: Iterable[tuple[str, Ranges]]) -> Iterator[Test]:
     """Yield everything that tells packets apart: tests, the question, and what nat writes."""
     for test in (atom for rule in rules for match in rule.matches for atom in atoms(match.test)):
-        yield Within(nat.BASE[test.field], test.ranges) if isinstance(test, ConnTuple) else test
+        yield Within(nat.BASE.get(test.field, test.field), test.ranges) if isinstance(test, ConnTuple) else test
     changes = [rule.target.nat for rule in rules if rule.target.nat is not None]
     for field, values in (*extra, *(cut for change in changes for cut in nat.cuts(change))):
         yield Within(field, values)

@@ -24,7 +24,7 @@ Spans = tuple[tuple[int, int], ...]
 T = TypeVar("T")
 
 ORDER = ("iif", "oif", "pkttype", "mac", "fragment", "proto", "tos", "ttl", "length", "dst", "src", "dport", "sport",
-         "icmp", "flags")  # fmt: skip
+         "icmp", "spi", "flags")  # fmt: skip
 """The fields from the top of a diagram to its bottom."""
 
 _SMALL = 3000

@@ -12,7 +12,7 @@ from fwproof.ruleset.model import Act, Table
 from fwproof.semantics import order, route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
 from fwproof.semantics.bdd_chains import Exits, Program, Way
-from fwproof.semantics.bdd_config import CT, NAT, Config, Touches
+from fwproof.semantics.bdd_config import CT, NAT, UNKNOWN, Config, Touches
 from fwproof.semantics.bdd_fields import fields_for
 from fwproof.semantics.bdd_tests import Asker
 from fwproof.semantics.bdd_turn import turn_of
@@ -52,12 +52,12 @@ class Host:
         self.asker = Asker(sets, self.router, frozenset() if lenient else _written(model, family))
         self._programs: dict[int, Program] = {}
         acts = (rule.target for rule in rules if rule.target.act is Act.CHANGE)
-        self._changes = frozenset(name for target in acts for name in target.changes)
+        self.changes = frozenset(name for target in acts for name in target.changes)
 
     def program(self, table: Table) -> Program:
         """Return a table ready to be walked by sets."""
         if id(table) not in self._programs:
-            self._programs[id(table)] = Program(table, self.asker, self._changes, lenient=self.lenient)
+            self._programs[id(table)] = Program(table, self.asker, self.changes, lenient=self.lenient)
         return self._programs[id(table)]
 
     def packets(self) -> Set:
@@ -205,6 +205,7 @@ class Route:
         for item in self.items[at:]:
             if isinstance(item, Turn):
                 found |= {NAT} if self.host.asker.written else frozenset()
+                found |= {UNKNOWN} if "ttl" in self.host.changes else frozenset()
             elif isinstance(item, Stage):
                 program = self.host.program(item.table)
                 if item.chain.name in item.table.chains:
@@ -237,9 +238,9 @@ class Engine:
         rules = [rule for model in models for rule in model.rules(family)]
         known = [name for model in models if model.addresses for name in model.addresses.interfaces]
         interfaces = (*(name for name in dict.fromkeys(known) if name != "lo"), "lo")
-        local = [model.addresses for model in models if model.addresses is not None]
+        routers = [model.router(family) for model in models]
         self.family = family
-        fields = fields_for(family, rules, extra, interfaces, local)
+        fields = fields_for(family, rules, extra, interfaces, routers)
         self.sets = Sets(fields, len(rules), seconds=seconds, nodes=nodes)
         self.hosts = [Host(model, family, self.sets, lenient=lenient) for model in models]
 

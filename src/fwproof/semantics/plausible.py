@@ -13,15 +13,25 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow, Hook
 from fwproof.ruleset.numbers import FLAGS
 from fwproof.semantics.bdd import Field, Set, Sets
-from fwproof.semantics.packet import PORTED
+from fwproof.semantics.packet import PORTED, SECURED
 from fwproof.semantics.routing import Router
 
 FLAG_BITS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
-_EMPTY = {"sport": 40000, "dport": 9, "icmp": 8 * 256, "flags": 2, "ttl": 64, "length": 60, "tos": 0, "proto": TCP}
+_EMPTY = {
+    "sport": 40000,
+    "dport": 9,
+    "icmp": 8 * 256,
+    "flags": 2,
+    "ttl": 64,
+    "length": 60,
+    "tos": 0,
+    "proto": TCP,
+    "spi": 256,
+}
 _NICE: dict[str, tuple[int | str, ...]] = {
     "proto": (TCP, UDP, ICMP, ICMPV6), "flags": (2, 16, 18), "sport": (40000,), "ttl": (64, 128, 255, 2),
     "length": (60, 40), "tos": (0,), "icmp": (8 * 256, 128 * 256), "pkttype": ("host",), "mac": ("",),
-    "fragment": ("no",), "dport": (9, 22, 80, 443, 53, 8080, 3306, 5432),
+    "fragment": ("no",), "dport": (9, 22, 80, 443, 53, 8080, 3306, 5432), "spi": (256,),
 }  # fmt: skip
 _FAR = {
     Family.IPV4: ("203.0.113.7", "10.200.0.7"),
@@ -221,6 +231,7 @@ def _flow(values: dict[str, int | str], family: Family) -> Flow:
         iif=str(values["iif"]) or "other0", oif=str(values["oif"]) or "other0", ttl=number["ttl"],
         length=number["length"], tos=number["tos"], mac_src=str(values.get("mac", "")) or None,
         pkttype=str(values.get("pkttype", "host")), fragment=values.get("fragment") == "yes",
+        spi=number["spi"] if proto in SECURED else None,
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule
 from fwproof.semantics.context import Question
-from fwproof.semantics.packet import Subject
 from fwproof.semantics.stages import Way
+from fwproof.semantics.subject import Subject
 
 S = TypeVar("S", bound=Subject)
 

@@ -140,7 +140,7 @@ def _asked(test: Test) -> Iterator[str]:
         if isinstance(atom, Oracle | Rate) and not _lists(atom):
             yield atom.name
         elif isinstance(atom, Conntrack) and atom.rest:
-            yield f"conntrack {atom.rest}"
+            yield atom.rest
 
 
 def _lists(test: Test) -> bool:
@@ -160,5 +160,5 @@ def _misread(rule: Rule) -> Iterator[str]:
 def _done(target: Target) -> Iterator[str]:
     if target.act in {Act.UNKNOWN, Act.ELSEWHERE}:
         yield target.reason
-    elif target.changes:
-        yield f"it changes the packet's {', '.join(target.changes)}, which is not followed"
+    elif target.lost:
+        yield f"it changes the packet's {', '.join(target.lost)}, which is not followed"

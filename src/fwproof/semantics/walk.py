@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.model import Act, Rule
 from fwproof.semantics.context import Question
-from fwproof.semantics.packet import Subject
 from fwproof.semantics.stages import Carry, Exit, Route, Stage, Turn
+from fwproof.semantics.subject import Subject
 from fwproof.semantics.trail import Accepted, Frame, Leaf, Link, State, agree, decisive, given, harmless, items
 
 __all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarge", "Walker"]

@@ -46,7 +46,7 @@ def _values(flow: Flow) -> dict[str, int | str | None]:
         "icmp": None if flow.icmp_type is None else flow.icmp_type * 256 + (flow.icmp_code or 0),
         "flags": sum(FLAGS[name] for name in flow.flags), "ttl": flow.ttl, "length": flow.length, "tos": flow.tos,
         "iif": flow.iif, "oif": flow.oif, "mac": flow.mac_src, "pkttype": flow.pkttype,
-        "fragment": "yes" if flow.fragment else "no",
+        "fragment": "yes" if flow.fragment else "no", "spi": flow.spi,
     }  # fmt: skip
 
 
@@ -72,8 +72,13 @@ def _turn(router: Router, hook: Hook, places: route.Places) -> Turn:
     """Return the routing decision on one packet for a question about ``hook``, as :mod:`bdd_turn` on sets."""
 
     def decide(packet: Packet) -> Iterator[Way[Packet]]:
-        expired = packet.flow.ttl <= 1 and hook is not Hook.OUTPUT
+        unsure = "ttl" in packet.unknown and hook is not Hook.OUTPUT
+        expired = packet.flow.ttl <= 1 and hook is not Hook.OUTPUT and not unsure
         on = Way(packet, places.away, dropped="the packet has no hops left" if expired else "")
+        if unsure and hook is not Hook.INPUT:
+            left = Question("hops left", "whether the packet has hops left after a target changed them")
+            yield replace(on, given=((left, False),), dropped="the packet has no hops left")
+            on = replace(on, given=((left, True),))
         if "dst" not in packet.translated:
             yield Way(packet, places.here) if hook is Hook.INPUT else on
             return

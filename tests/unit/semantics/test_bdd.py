@@ -111,8 +111,10 @@ def test_marks_decide_across_tables():
         src=ip_address("10.0.0.1"), dst=ip_address("10.0.0.10"), proto=17, sport=1, dport=2, iif="eth0", oif="eth0"
     )
     assert check(host, udp) == (True, True)
-    assert check(host, flow(src="192.0.2.1", ttl=65)) == (True, False)
+    assert check(host, flow(src="192.0.2.1", ttl=65)) == (True, True)
     assert check(host, flow(src="192.0.2.1", ttl=63)) == (False, False)
+    lost = model(MARKED.replace("--ttl-set 64", "--ttl-dec 1"))
+    assert check(lost, flow(src="192.0.2.1", ttl=65)) == (True, False)
 
 
 def test_an_unknown_mark_keeps_its_name_until_it_is_changed():

@@ -24,7 +24,7 @@ SORTS = [
      "depends on limit 5/sec burst 5; statistic --mode random --probability 0.5"),
     ("-m conntrack --ctstate NEW --ctexpire 5 -j DROP", "bounded", "depends on conntrack --ctexpire 5"),
     ("-j NFQUEUE", "bounded", "NFQUEUE asks a program on the host"),
-    ("-j TOS --set-tos 0x10", "bounded", "it changes the packet's tos, which is not followed"),
+    ("-j TTL --ttl-dec 1", "bounded", "it changes the packet's ttl, which is not followed"),
     ("-m odd --colour red -j ACCEPT", "unknown", "the match is not understood: -m odd --colour red"),
     ("-j NOWHERE", "unknown", NOWHERE),
     ("-m limit --limit 5/sec -m odd -j NOWHERE", "unknown",
