@@ -83,7 +83,8 @@ class HostModel:
             rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
         if ipset_save is not None:
             members = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
-            rulesets = {f: tuple(ipset.resolved(each, members) for each in found) for f, found in rulesets.items()}
+            every = [each for found in rulesets.values() for each in found]
+            rulesets = {f: tuple(ipset.resolved(r, members, every) for r in found) for f, found in rulesets.items()}
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
