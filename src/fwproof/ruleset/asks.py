@@ -272,6 +272,8 @@ Exact = (
     | ReversePath
 )  # fmt: skip
 Rate = Recent | Limit | HashLimit | ConnLimit
+Outside = Rate | Oracle | Opaque
+"""Tests that no header decides."""
 Test = Exact | Rate | Oracle | Opaque | AnyOf
 Literal = tuple[Test, bool]
 """A test, and whether it is negated."""

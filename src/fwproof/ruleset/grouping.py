@@ -65,7 +65,7 @@ class Parts:
 def group(words: Sequence[Word]) -> Parts:
     """Give every word of a rule to a base option, a module, the target, or the strays."""
     parts = Parts()
-    words = [part for word in words for part in inlined(word)]
+    words = [part for word in words for part in (inlined(word) if "=" in word.text else (word,))]
     at, negated = 0, False
     while at < len(words):
         word = words[at]

@@ -7,7 +7,7 @@ net/netfilter/ipset/ip_set_*.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family
@@ -90,11 +90,15 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def resolved(ruleset: Ruleset, known: IpSets) -> Ruleset:
-    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known."""
+def resolved(ruleset: Ruleset, known: IpSets, others: Iterable[Ruleset] = ()) -> Ruleset:
+    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known.
+
+    ``others`` are the rulesets whose rules may fill a set as well.
+    """
     filled = {
         word
-        for rule in ruleset.rules()
+        for each in (ruleset, *others)
+        for rule in each.rules()
         if rule.target.name == "SET"
         for word in rule.target.text.split()
     }  # fmt: skip

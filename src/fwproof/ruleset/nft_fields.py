@@ -274,7 +274,7 @@ def _routing(body: Json, _scope: Scope) -> Key:
 def _osf(body: Json, _scope: Scope) -> Key:
     syn = words.FLAGS["syn"]
     needs: tuple[Literal, ...] = ((Within("proto", ((TCP, TCP),)), False), (Bits("flags", syn, syn), False))
-    return Hidden("packet", " ".join(["osf", *(str(word) for word in body.values())]), needs=needs)
+    return Hidden("packet", expression({"osf": body}), needs=needs)
 
 
 _HIDDEN_KINDS = {

@@ -105,9 +105,10 @@ def take(words: Sequence[Word], at: int, arity: int | None) -> tuple[tuple[str, 
     an option that is not known: it takes what follows up to the next word that looks like one.
     """
     end = at + 1
-    most = {None: len(words), MAYBE: 1}.get(arity, 0)
     if arity is not None and arity >= 0:
         end = min(len(words), end + arity)
+        return tuple(word.text for word in words[at + 1 : end]), end
+    most = 1 if arity == MAYBE else len(words)
     while most and end < len(words) and not words[end].is_option and (words[end].quoted or words[end].text != "!"):
         end, most = end + 1, most - 1
     return tuple(word.text for word in words[at + 1 : end]), end

@@ -52,9 +52,13 @@ class Addresses:
 
     def is_broadcast(self, address: Address) -> bool:
         """Whether an address is a broadcast address of one of the host's networks (IPv4 only)."""
-        if address.version == 6:
-            return False
-        return int(address) == _ALL_ONES or any(address == own.broadcast for own in self.own)
+        return address.version == 4 and int(address) in self.broadcasts()
+
+    def broadcasts(self) -> frozenset[int]:
+        """Return the broadcast addresses of IPv4; a network's last one always is one (fib_add_ifaddr())."""
+        given = {int(own.broadcast) for own in self.own if own.broadcast is not None}
+        networks = [own.prefix.network for own in self.own if own.prefix.version == 4 and not own.prefix.is_loopback]
+        return frozenset({_ALL_ONES, *given, *(int(n.broadcast_address) for n in networks if n.prefixlen < 31)})
 
     def is_kind(self, address: Address, kinds: frozenset[str]) -> bool | None:
         """Whether an address is of the ``kinds`` that addrtype asks for; None where routes would decide it.

@@ -62,6 +62,8 @@ class Config(NamedTuple):
 
     def version(self) -> str:
         """Return a name for what has become of the packets, empty where nothing was changed."""
+        if not (self.unknown or self.rewritten or self.nat.moved):
+            return ""
         done = [*sorted(self.unknown), *sorted(self.rewritten), *sorted(self.nat.moved, key=str)]
         return " ".join(map(str, done))
 

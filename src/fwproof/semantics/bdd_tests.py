@@ -42,6 +42,9 @@ from fwproof.semantics.routing import Router
 _TRANSPORT = frozenset({"sport", "dport", "icmp", "flags", "spi"})
 
 
+_NOTHING: frozenset[str] = frozenset()
+
+
 class Where(NamedTuple):
     """Where a question is asked: a key for the rule and its visit, and a name for what has become of the packets."""
 
@@ -65,10 +68,10 @@ class Asker:
     def holds(self, match: Match, context: Context, config: Config, key: str) -> Set:
         """Return the packets for which a match holds; ``key`` names the question of a rule and a visit of it."""
         here = context.after(notrack=config.notrack)
-        unknown = frozenset(name for name, _ in config.unknown)
+        unknown = frozenset(name for name, _ in config.unknown) if config.unknown else _NOTHING
         test, negated = settle(match, config.state, config.direction, here, config.nat.translated, unknown)
-        version = config.version() + (" forwarded" if context.hops_lost else "")
-        return self._settled(test, config, Where(key, version), negated=negated)
+        where = Where(key, config.version() + (" forwarded" if context.hops_lost else ""))
+        return self._settled(test, config, where, negated=negated)
 
     def _settled(self, test: Test, config: Config, where: Where, *, negated: bool) -> Set:
         if isinstance(test, AnyOf):
@@ -81,7 +84,7 @@ class Asker:
         other = self._elsewhere(test, field, config, where)
         if other is not None:
             return self._turn(other, negated)
-        change = written(config.rewritten, field)
+        change = written(config.rewritten, field) if config.rewritten else None
         if change is not None and isinstance(test, Bits | Within):
             test = asked_before(test, change)
             return self._carrier(field) & self._exact(test, negated=negated)
@@ -95,10 +98,11 @@ class Asker:
 
     def _elsewhere(self, test: Test, field: str, config: Config, where: Where) -> Set | None:
         """Answer what the header as it came in does not decide: changed fields, lists, rates; None for all else."""
-        fields = ("sport", "dport") if isinstance(test, EitherPort) else (field,)
-        times = [config.lost(name) for name in fields]
-        if any(times):
-            return self.sets.oracle(f"{test} changed {times}", f"{' or '.join(fields)} after a target changed it")
+        if config.unknown:
+            fields = ("sport", "dport") if isinstance(test, EitherPort) else (field,)
+            times = [config.lost(name) for name in fields]
+            if any(times):
+                return self.sets.oracle(f"{test} changed {times}", f"{' or '.join(fields)} after a target changed it")
         if isinstance(test, Recent) and (test.list, test.side) in config.listed and (
             test.action in {"rcheck", "update"} and test.hitcount <= 1):  # fmt: skip
             return self.sets.all

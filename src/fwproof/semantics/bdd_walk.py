@@ -62,7 +62,7 @@ class Host:
 
     def packets(self) -> Set:
         """Return every packet that rules can see: conntrack puts fragments together before them (priority -400)."""
-        if "fragment" in self.sets.fields and self.model.conntrack(self.family):
+        if "fragment" in self.sets.fields and self.model.defragments(self.family):
             return self.sets.words("fragment", lambda word: word == "no")
         return self.sets.all
 

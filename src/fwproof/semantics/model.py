@@ -86,7 +86,8 @@ class HostModel:
         sets = ipset.IpSets({})
         if ipset_save is not None:
             sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
-            rulesets = {f: tuple(ipset.resolved(each, sets) for each in found) for f, found in rulesets.items()}
+            every = [each for found in rulesets.values() for each in found]
+            rulesets = {f: tuple(ipset.resolved(r, sets, every) for r in found) for f, found in rulesets.items()}
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
@@ -180,8 +181,7 @@ class HostModel:
     def _packet(self, flow: Flow, path: route.Path, simulate: Simulate | None) -> Packet:
         router = self.router(flow.family)
         iif, oif, not_loopback = route.interfaces(flow, path, router)
-        # with conntrack, fragments are put together before the rules (priority -400)
-        whole = flow.fragment and not self.conntrack(flow.family)
+        whole = flow.fragment and not self.defragments(flow.family)
         return Packet(
             replace(flow, iif=iif, oif=oif, fragment=whole), self._local(flow.family), not_loopback=not_loopback,
             simulate=simulate, router=router,
@@ -219,10 +219,16 @@ class HostModel:
         return own or self.addresses.on_link(address) or interface_to(routes, address)
 
     def conntrack(self, family: Family) -> bool:
-        """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
+        """Whether some rule of a family makes the kernel track connections."""
         if ("conntrack", family) not in self._known:
             self._known["conntrack", family] = route.tracks(self.rulesets.get(family, ()))
         return bool(self._known["conntrack", family])
+
+    def defragments(self, family: Family) -> bool:
+        """Whether some rule of a family makes the kernel put fragments together before any rule sees them."""
+        if ("fragments", family) not in self._known:
+            self._known["fragments", family] = route.defragments(self.rulesets.get(family, ()))
+        return bool(self._known["fragments", family])
 
     def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
         known = self.addresses

@@ -17,9 +17,8 @@ from fwproof.ruleset.asks import (
     Fragment,
     Interface,
     OneOf,
-    Opaque,
     Oracle,
-    Rate,
+    Outside,
     Recent,
     ReversePath,
     Test,
@@ -88,27 +87,30 @@ class Packet:
             match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated,
             self.unknown, self.connection,
         )  # fmt: skip
-        place = Place(rule, visit, self.edits + context.hops_lost)
-        if isinstance(test, Rate | Oracle | Opaque):
-            return (self._ask(test, place, negated=negated),)
-        answer = self._answer(test, place)
+        if isinstance(test, Outside):
+            return (self._ask(test, Place(rule, visit, self.edits + context.hops_lost), negated=negated),)
+        if isinstance(test, AnyOf):
+            answer = self._any_of(test, Place(rule, visit, self.edits + context.hops_lost))
+        else:
+            answer = self._answer(test)
         return ((False if answer is None else _turn(answer, negated=negated), self),)
 
-    def _answer(self, test: Test, place: Place) -> Answer | None:
+    def _answer(self, test: Test) -> Answer | None:
+        return None if self.flow.fragment and _transport(test) else self._exact(test)
+
+    def _any_of(self, test: AnyOf, place: Place) -> Answer | None:
         if self.flow.fragment and _transport(test):
             return None
-        if not isinstance(test, AnyOf):
-            return self._exact(test)
 
         def ask(part: Test, negated: bool) -> Answer | None:  # noqa: FBT001 - a literal of the product
-            if isinstance(part, Rate | Oracle | Opaque):
+            if isinstance(part, Outside):
                 return self._ask(part, place, negated=negated)[0]
-            said = self._answer(part, place)
+            said = self._any_of(part, place) if isinstance(part, AnyOf) else self._answer(part)
             return None if said is None else _turn(said, negated=negated)
 
         return any_of.answer(test, ask)
 
-    def _ask(self, test: Rate | Oracle | Opaque, place: Place, *, negated: bool) -> tuple[Answer, Packet]:
+    def _ask(self, test: Outside, place: Place, *, negated: bool) -> tuple[Answer, Packet]:
         after, certain = self, None
         if isinstance(test, Recent):
             spot = (test.list, test.side)

@@ -43,7 +43,7 @@ def _found(router: Router, test: ReversePath, src: Address, iif: str) -> bool | 
         return None if test.native else True
     if iif not in known.interfaces or src in _edges(known, router.family):
         return None
-    if known.is_broadcast(src):
+    if known.is_broadcast(src) and src != _NEARBY[0].network_address:  # which no routing table holds
         return False
     if known.is_local(src):
         there = any(own.prefix.ip == src and own.interface == iif for own in known.own)
@@ -91,9 +91,8 @@ def _starts(router: Router) -> list[int]:
     """Return the first address of each run of sources that routes do not tell apart."""
     assert router.addresses is not None
     single = {*router.addresses.of(router.family), *_edges(router.addresses, router.family)}
-    single |= {own.broadcast for own in router.addresses.own if own.broadcast is not None}
-    zero = IPv4Address("255.255.255.255") if router.family is Family.IPV4 else IPv6Address("::")
-    spans = [(int(each), int(each)) for each in (*single, zero) if Family.of(each) is router.family]
+    spans = [(int(each), int(each)) for each in single]
+    spans += [(each, each) for each in (router.addresses.broadcasts() if router.family is Family.IPV4 else (0,))]
     networks = [route.network for route in router.routes]
     networks += [ip_network("127.0.0.0/8"), _NOBODY] if router.family is Family.IPV4 else [ip_network("::1/128")]
     networks += [own.prefix.network for own in router.addresses.own if Family.of(own.prefix.ip) is router.family]

@@ -13,7 +13,7 @@ from typing import TypeVar
 from fwproof.flow import Family, Flow, Hook
 from fwproof.ruleset.asks import Conntrack, OneOf, atoms
 from fwproof.ruleset.iptables import BUILT_IN
-from fwproof.ruleset.model import Act, Chain, Ruleset, Table
+from fwproof.ruleset.model import TEMPLATE, Act, Chain, Ruleset, Table
 from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.order import UNORDERED, Chosen
@@ -201,11 +201,24 @@ def _nothing_known(family: Family, path: Path, blind: Sequence[str]) -> Stage:
 
 
 def tracks(rulesets: Sequence[Ruleset]) -> bool:
-    """Whether some rule makes the kernel track connections; without one the nat table is never looked at."""
+    """Whether some rule makes the kernel track connections; without one the nat table is never looked at.
+
+    That a packet be not tracked is no reason to track others (xt_CT.c, nft_ct.c).
+    """
     return any(
-        rule.target.act in {Act.CONNMARK, Act.NOTRACK}
-        or rule.target.name in _NAT_TARGETS | {"CT", "CONNSECMARK", "SYNPROXY"}
+        rule.target.act is Act.CONNMARK
+        or TEMPLATE in rule.target.changes
+        or rule.target.name in _NAT_TARGETS | {"CONNSECMARK", "SYNPROXY", "flow"}
         or any(_asks_conntrack(test, match.module) for match in rule.matches for test in atoms(match.test))
+        for ruleset in rulesets
+        for rule in ruleset.rules()
+    )
+
+
+def defragments(rulesets: Sequence[Ruleset]) -> bool:
+    """Whether some rule makes the kernel put fragments together before the rules, as conntrack does (priority -400)."""
+    return tracks(rulesets) or any(
+        rule.target.name == "TPROXY" or any(match.module == "socket" for match in rule.matches)
         for ruleset in rulesets
         for rule in ruleset.rules()
     )
@@ -215,7 +228,7 @@ def _asks_conntrack(test: object, module: str) -> bool:
     if isinstance(test, OneOf):
         return test.field == "ctstate"
     return isinstance(test, Conntrack) or module in {
-        "state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster", "socket",
+        "state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster",
     }  # fmt: skip
 
 
