@@ -1,0 +1,145 @@
+"""Why a rule is reached by none of the packets of a cover: what would reach it, or the proof that nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fwproof.decision import RuleRef
+from fwproof.flow import CtState, Flow
+from fwproof.semantics.bdd_walk import unread
+from fwproof.semantics.cover_choose import Option, options_of
+from fwproof.semantics.cover_found import Limits, Missed, Why
+from fwproof.semantics.cover_marks import marks_of
+from fwproof.semantics.cover_reach import DEFAULT, Start
+from fwproof.semantics.lint_dead import dead
+from fwproof.semantics.lint_finding import Kind
+from fwproof.semantics.lint_space import CONFIGS, Space
+from fwproof.semantics.space import SpaceTooLarge
+
+if TYPE_CHECKING:
+    from fwproof.semantics.cover import Search
+
+_STATES = frozenset(CtState)
+_ODD = "only packets reach it that no network brings, such as the first of a connection with odd TCP flags"
+_SEEMS = "some packet seems to reach it, and none was found that does"
+_FOLLOWED = "no packet reaches it, when nat and the routing decision are followed"
+"""The reason where lint, which follows neither, does not call a rule dead."""
+
+
+def reasons(search: Search, rest: Collection[int], lost: Collection[int]) -> dict[int, Missed]:
+    """Return why each of the elements ``rest`` is reached by no packet within the limits of a search.
+
+    ``lost`` are elements that some set of packets reaches, of which none was found that does.
+    """
+    why = _Reasons(search, set(rest) - set(lost))
+    for number in sorted(set(rest) & set(lost)):
+        why.add(number, Why.UNKNOWN, _SEEMS)
+    limits = search.limits
+    try:
+        if limits.sources is not None or limits.destinations is not None:
+            why.look(replace(limits, sources=None, destinations=None), Why.SOURCE, "packets from or to elsewhere reach it")
+        why.look(Limits(states=_STATES - limits.states), Why.STATE, "only packets of another state reach it")
+        why.look(Limits(states=_STATES), Why.UNREAL, _ODD, real=False)
+        why.by_mark()
+        why.by_proof()
+    except SpaceTooLarge as limit:
+        for number in sorted(why.left):
+            why.add(number, Why.UNKNOWN, str(limit))
+    return why.found
+
+
+class _Reasons:
+    """Goes through the reasons, the nearest first, until every element has one."""
+
+    def __init__(self, search: Search, left: set[int]) -> None:
+        self.search, self.left = search, left
+        self.found: dict[int, Missed] = {}
+
+    def add(  # noqa: PLR0913 - the parts of a reason
+        self, number: int, why: Why, text: str, *, needs: tuple[str, ...] = (), kind: str = "",
+        causes: tuple[RuleRef, ...] = (), example: Flow | None = None,
+    ) -> None:  # fmt: skip
+        """Give an element its reason."""
+        self.left.discard(number)
+        self.found[number] = Missed(
+            rule=self.search.elements.all[number].ref, why=why, text=text, needs=needs, kind=kind, causes=causes,
+            example=example,
+        )  # fmt: skip
+
+    def look(self, limits: Limits, why: Why, text: str, *, real: bool = True) -> None:
+        """Look for elements among packets within wider limits."""
+        starts = list(self.search.starts(limits)) if self.left else []
+        for number, option, example in self._reached(starts, real=real):
+            states = tuple(dict.fromkeys(starts[at].config.state.value for at in option.where))
+            self.add(number, why, text, needs=states if why is Why.STATE else (), example=example)
+
+    def _reached(self, starts: Sequence[Start], *, real: bool) -> Iterator[tuple[int, Option, Flow]]:
+        reached = [self.search.reach.of(start, self.left) for start in starts]
+        options = options_of(self.search.sets, starts, reached, real=real)
+        for number, option in options.items():
+            found = self.search.witness(starts, option.where, [number], options)
+            if found is not None:
+                yield number, option, found.witness.flow
+
+    def by_mark(self) -> None:
+        """Look at packets that have a mark before the first rule, in every state."""
+        search = self.search
+        for config in (each for base in search.configs(_STATES) for each in marks_of(search.model, search.family, base)):
+            if self.left and (config.mark or config.connmark):
+                needs = tuple(f"{name} {value:#x}" for name, value in (("mark", config.mark), ("connmark", config.connmark))
+                              if isinstance(value, int) and value)  # fmt: skip
+                starts = list(search.starts(Limits(), [config]))
+                for number, _, example in self._reached(starts, real=False):
+                    self.add(number, Why.MARK, "only packets reach it that have a mark before the first rule", needs=needs,
+                             example=example)  # fmt: skip
+
+    def by_proof(self) -> None:
+        """Prove of what is left that nothing reaches it: in any state, with any mark and on any answer of the oracles."""
+        if not self.left:
+            return
+        search, space = self.search, Space(self.search.model, self.search.family)
+        self._seeming()
+        for number in sorted(self.left):
+            element = search.elements.all[number]
+            places = [place for place in element.places if place[1] != DEFAULT]
+            table = id(element.table)
+            if table not in search.reach.visited:
+                self._unvisited(number)
+            elif table in space.blind:
+                self.add(number, Why.UNKNOWN, "its table was not read whole", needs=unread(search.model, search.family))
+            elif places and not any(space.met.get((table, *place)) for place in places):
+                self._dead(space, number)
+            elif search.reach.unknown:
+                text = "something before it is not understood, and may let packets through to it"
+                self.add(number, Why.UNKNOWN, text, needs=tuple(search.reach.unknown))
+            else:
+                text = _FOLLOWED if places else "every packet is decided by the rules before it, or comes nowhere near it"
+                self.add(number, Why.UNREACHABLE, text, kind=Kind.UNREACHABLE.value)
+
+    def _seeming(self) -> None:
+        """Set apart what some set of packets reaches, with marks that may be anything: no proof can be had of it."""
+        search = self.search
+        for start in search.starts(Limits(), CONFIGS):
+            for number, region in search.reach.of(start, self.left).items():
+                self.add(number, Why.UNKNOWN, _SEEMS, needs=search.sets.asked(region.some))
+
+    def _unvisited(self, number: int) -> None:
+        table = self.search.elements.all[number].table
+        based = [chain for chain in table.chains.values() if chain.default is not None]
+        if not based:
+            text = "no packet comes to its table, which has no base chain"
+        elif table.name == "nat" or all(chain.kind == "nat" for chain in based):
+            text = "no packet comes to its table: no rule makes the kernel track connections, and nat needs that"
+        else:
+            self.add(number, Why.UNKNOWN, "no way that is followed leads through its table")
+            return
+        self.add(number, Why.UNREACHABLE, text, kind=Kind.UNREACHABLE.value)
+
+    def _dead(self, space: Space, number: int) -> None:
+        element = self.search.elements.all[number]
+        name, at = next(place for place in element.places if place[1] != DEFAULT)
+        arrivals = [v for v in space.visits.values() if v.stage.table is element.table and name in v.reached]
+        finding = dead(space, element.table, element.table.chains[name], at, arrivals)
+        self.add(number, Why.UNREACHABLE, finding.why, kind=finding.kind.value, causes=finding.causes)
