@@ -22,8 +22,9 @@ from fwproof.semantics.cover_found import Cover, Limits, Missed, Source, Why, Wi
 from fwproof.semantics.cover_ground import Ground, cuts, span
 from fwproof.semantics.cover_marks import marks_of
 from fwproof.semantics.cover_pick import Picker
-from fwproof.semantics.cover_reach import Elements, Reach, Start
+from fwproof.semantics.cover_reach import Elements, Reach, Region, Start
 from fwproof.semantics.cover_why import reasons
+from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement, own_of
 from fwproof.semantics.walk import TooLarge
@@ -96,10 +97,7 @@ class Search:
 
     def starts(self, limits: Limits, configs: Iterable[Config] | None = None) -> Iterator[Start]:
         """Yield where packets within limits set out: from the wire for each hook that it may lead to, and from here."""
-        if configs is None:
-            configs = self.configs(limits.states)
-            if limits.everything:
-                configs = [marked for config in configs for marked in marks_of(self.model, self.family, config)]
+        configs = self.configs(limits.states) if configs is None else configs
         known, ground, every = self.ground.addresses is not None, self.ground, self.host.packets()
         wire, home = self._sources(limits, itself=False), self._sources(limits, itself=True)
         every &= self._destinations(limits)
@@ -109,7 +107,24 @@ class Search:
         for config in configs:
             for hook, way, some in ways:
                 if some != self.sets.none:
-                    yield Start(hook, config, way, some, ground.real(config), ground.liked(config, hook))
+                    yield Start(hook, config, way, some, ground.real(config, hook), ground.liked(config, hook))
+
+    def marked(self, limits: Limits, left: set[int]) -> Iterator[tuple[Start, dict[int, Region]]]:
+        """Yield starts that have a mark before the first rule, with what they reach of the elements ``left``.
+
+        Those that are reached are taken out of ``left``.
+        """
+        for config in (each for each in CONFIGS if each.state in limits.states):
+            for anything in self.starts(limits, [config]):
+                hoped = set(self.reach.of(anything, left))
+                for each in marks_of(self.model, self.family, config) if hoped else ():
+                    if not hoped & left:
+                        break
+                    start = replace(anything, config=each)
+                    regions = self.reach.of(start, hoped & left)
+                    left -= set(regions)
+                    if regions:
+                        yield start, regions
 
     def configs(self, states: Collection[CtState]) -> list[Config]:
         """Return what is known of packets of some states: their marks are 0."""
@@ -149,7 +164,7 @@ class Search:
                 found.append(each)
         return found
 
-    def witness(  # noqa: PLR0913, PLR0917 - what a packet is chosen for
+    def witness(
         self, starts: Sequence[Start], where: Where, members: Sequence[int], options: Mapping[int, Option],
         number: int = 0,
     ) -> _Found | None:  # fmt: skip
@@ -261,4 +276,3 @@ def _limits_of(limits: Limits, family: Family) -> list[tuple[str, Ranges]]:
     networks = [("src", n) for source in limits.sources or () for n in source.networks or ()]
     networks += [("dst", n) for n in limits.destinations or ()]
     return [(name, (span(n),)) for name, n in networks if Family.of(n) is family]
-

@@ -18,6 +18,7 @@ from fwproof.semantics import route
 from fwproof.semantics.cover_reach import Elements
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.packet import Packet
+from fwproof.semantics.trail import harmless
 from fwproof.semantics.walk import Leaf
 
 _SMALL = 64
@@ -45,6 +46,7 @@ class Walks:
         for each in elements.all:
             self._last[each.ref] = self._last.get(each.ref, frozenset()) | each.actions
         rules = model.rules(family)
+        self._quiet = {rule.ref for rule in rules if harmless(rule, len(rule.matches))}
         changed = {name for rule in rules for name in rule.target.changes}
         translated = any(rule.target.act in {Act.SOURCE_NAT, Act.DESTINATION_NAT} for rule in rules)
         ordered = all(len(model.orders(family, hooks)) == 1 for hooks in (route.THROUGH, route.LOOPED))
@@ -75,9 +77,17 @@ class Walks:
             )
 
     def _matched(self, leaf: Leaf[Packet]) -> Iterator[tuple[RuleRef, bool]]:
+        """Yield what a packet reaches at one end of its walk, and whether that is certain there.
+
+        It is not where a rule that changes nothing asks an oracle: the walk does not try both answers then.
+        """
+        before: Step | None = None
         for step in leaf.trace:
             if step.action in self._last.get(step.rule, ()) and _holds(step):
-                yield step.rule, step.matched != "depends"
+                # the condition that a RETURN depended on is noted again at the rule that it leads to
+                again = before is not None and before.action == "RETURN" and before.note == step.note
+                yield step.rule, step.matched != "depends" or again or step.rule not in self._quiet
+            before = step
 
     def _model_for(self, flow: Flow) -> HostModel:
         """Return the host with those rules that may take a packet; the others look at an address that it lacks."""
@@ -183,5 +193,3 @@ def _asked(rule: Rule, field: str) -> Ranges | None:
         if isinstance(match.test, Within) and match.test.field == field and not match.negated:
             return match.test.ranges
     return None
-
-

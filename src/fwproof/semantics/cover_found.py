@@ -28,7 +28,7 @@ class Limits:
     """Which packets may be chosen; without anything given, every first packet of a connection.
 
     ``sources`` and ``destinations`` None stand for any, ``states`` are conntrack's, of the packet as it arrives.
-    ``everything``: also packets that no network brings (a NEW packet with all TCP flags), and any mark.
+    ``everything``: also packets that no network brings, such as a NEW packet with all TCP flags.
     """
 
     sources: tuple[Source, ...] | None = None

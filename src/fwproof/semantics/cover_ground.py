@@ -100,9 +100,11 @@ class Ground:
         """The packets that have a hop left for the way on."""
         return ~self.sets.within("ttl", ((0, 1),))
 
-    def real(self, config: Config) -> Set:
-        """Return the headers that conntrack gives this state when a well-formed packet arrives."""
+    def real(self, config: Config, hook: Hook | None) -> Set:
+        """Return the headers that conntrack gives this state when a well-formed packet arrives, or is sent."""
         fit = self.sets.union([self._proto(proto, least) for proto, least in _shortest(self.family).items()])
+        if hook is not Hook.OUTPUT:
+            fit &= self.sets.words("iif", lambda name: name != "lo")
         if not self.host.model.conntrack(self.family):
             return fit
         if config.state is CtState.NEW:
@@ -167,10 +169,10 @@ class Ground:
 
     def at_wire(self, hook: Hook | None) -> Set:
         """Return the packets that come in by an interface and live to see the first table (ip6_rcv_core())."""
-        found = self.sets.words("iif", lambda name: name != "lo")
+        found = self.sets.all
         if self.family is Family.IPV6:
             ends = self.net("src", "multicast") | self.net("src", "loopback") | self.net("dst", "loopback")
-            found &= ~ends
+            found = self.sets.words("iif", lambda name: name == "lo") | ~ends
         return found & ~self.own if hook is Hook.FORWARD else found
 
     def at_home(self) -> Set:
@@ -324,4 +326,3 @@ class Ground:
             return config._replace(nat=config.nat._replace(leaving=name))
         moved = frozenset({*((f, v) for f, v in config.nat.moved if f != "oif"), ("oif", "routed anew")})
         return config._replace(nat=config.nat._replace(moved=moved))
-

@@ -18,29 +18,48 @@ _MOST = 64
 """Marks that are tried where there are more bits than that."""
 
 
-def marks_of(model: HostModel, family: Family, config: Config) -> Iterator[Config]:
-    """Yield a config with every mark that may matter, 0 first; a connection's mark is 0 when it begins."""
+def all_tried(model: HostModel, family: Family) -> bool:
+    """Whether the marks that are tried are all that rules can tell from one another."""
     rules = model.rules(family)
-    for mark in _values(rules, MARK):
-        for connmark in [0] if config.state is CtState.NEW else _values(rules, CONNMARK):
-            yield config._replace(mark=mark, connmark=connmark)
+    tests = (atom for rule in rules for match in rule.matches for atom in atoms(match.test))
+    if any(isinstance(test, Within) and test.field in {MARK, CONNMARK} for test in tests):
+        return False
+    if any({MARK, CONNMARK} & set(rule.target.changes) for rule in rules):
+        return False
+    return _used(_numbers(rules)).bit_count() <= _BITS
+
+
+def marks_of(model: HostModel, family: Family, config: Config) -> Iterator[Config]:
+    """Yield a config with every pair of marks that may matter but 0 and 0, those that have one of them 0 first.
+
+    A connection's mark is 0 when it begins.
+    """
+    rules = model.rules(family)
+    several = [0] if config.state is CtState.NEW else _values(rules, CONNMARK)
+    pairs = [(mark, connmark) for mark in _values(rules, MARK) for connmark in several]
+    for mark, connmark in sorted(pairs, key=lambda pair: bool(pair[0]) + bool(pair[1]))[1:]:
+        yield config._replace(mark=mark, connmark=connmark)
 
 
 def _values(rules: Iterable[Rule], field: str) -> list[int]:
     numbers = list(_numbers(rules))
     if not any(name == field for name, _ in numbers):
         return [0]
-    values = {value & _ALL for _, value in numbers}
-    used = 0
-    for value in values:
-        used |= value
+    used = _used(numbers)
     ones = [1 << at for at in range(32) if used >> at & 1]
     spare = next((1 << at for at in range(32) if not used >> at & 1), 0)
     if len(ones) <= _BITS:
         found = [sum(some) for count in range(len(ones) + 1) for some in combinations(ones, count)]
-    else:
-        found = [0, *sorted(values - {0}), *(a | b for a, b in combinations(sorted(values), 2))][:_MOST]
-    return list(dict.fromkeys([*found, *([spare] if spare else [])]))
+        return [*found, *((value | spare for value in found) if spare else ())]
+    values = sorted({value & _ALL for _, value in numbers} - {0})
+    return list(dict.fromkeys([0, *values, spare, *(a | b for a, b in combinations(values, 2))]))[:_MOST]
+
+
+def _used(numbers: Iterable[tuple[str, int]]) -> int:
+    found = 0
+    for _, value in numbers:
+        found |= value & _ALL
+    return found
 
 
 def _numbers(rules: Iterable[Rule]) -> Iterator[tuple[str, int]]:

@@ -50,7 +50,7 @@ class Picker:
         values: dict[str, int | str] = {}
         for name, field in self.sets.fields.items():
             some, values[name] = self._field(some, field, nice[name])
-        return _flow(values, self.family, number), self._answers(some)
+        return _flow(values, self.family), self._answers(some)
 
     def _field(self, some: Set, field: Field, nice: Sequence[int | str]) -> tuple[Set, int | str]:
         for value in nice:
@@ -124,11 +124,12 @@ def _named(field: Field, word: int | str) -> int | str:
     return next((name for name in tries if atom_of(field, name) == at), word)
 
 
-def _flow(values: Mapping[str, int | str], family: Family, number: int) -> Flow:
+def _flow(values: Mapping[str, int | str], family: Family) -> Flow:
     make = IPv4Address if family is Family.IPV4 else IPv6Address
     proto = int(values["proto"])
     ported, icmp = proto in PORTED, int(values["icmp"]) if proto in {ICMP, ICMPV6} else None
-    flags = frozenset(name for name, bit in _FLAGS.items() if int(values["flags"]) & bit) if proto == TCP else frozenset()
+    bits = int(values["flags"]) if proto == TCP else 0
+    flags = frozenset(name for name, bit in _FLAGS.items() if bits & bit)
     return Flow(
         src=make(int(values["src"])), dst=make(int(values["dst"])), proto=proto,
         sport=int(values["sport"]) if ported else None, dport=int(values["dport"]) if ported else None, flags=flags,

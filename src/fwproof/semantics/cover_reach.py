@@ -18,7 +18,9 @@ from fwproof.semantics.context import Context
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.stages import Stage
 
-_VERDICTS = frozenset({Act.ACCEPT, Act.DROP, Act.REJECT, Act.SOURCE_NAT, Act.DESTINATION_NAT, Act.UNKNOWN, Act.ELSEWHERE})
+_VERDICTS = frozenset(
+    {Act.ACCEPT, Act.DROP, Act.REJECT, Act.SOURCE_NAT, Act.DESTINATION_NAT, Act.UNKNOWN, Act.ELSEWHERE}
+)
 """Acts after which a packet has left the base chain that it was in."""
 _ENDING = _VERDICTS | {Act.RETURN, Act.JUMP, Act.GOTO, Act.NOTHING}
 DEFAULT = -1
@@ -173,7 +175,7 @@ def _at_the_end(route: Route, stage: Stage, arrived: Incoming) -> Iterator[Set]:
 class _Seeking(Taking):
     """Looks only into the parts of chains that hold a wanted rule, or call a chain that may."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - as its base, and what is wanted
+    def __init__(
         self, program: Program, context: Context, hit: Callable[[Met], None], elements: Elements,
         wanted: Collection[int] | None,
     ) -> None:  # fmt: skip
@@ -182,6 +184,7 @@ class _Seeking(Taking):
         self._sums: dict[str, list[int]] = {}
 
     def _worth(self, grown: Grown, part: Part, config: Config, some: Set) -> bool:
+        del config
         if some == self.sets.none:
             return False
         if self._wanted_numbers is None:

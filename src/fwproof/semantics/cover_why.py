@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from fwproof.flow import CtState, Flow
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.cover_choose import Option, options_of
 from fwproof.semantics.cover_found import Limits, Missed, Why
-from fwproof.semantics.cover_marks import marks_of
-from fwproof.semantics.cover_reach import DEFAULT, Start
+from fwproof.semantics.cover_marks import all_tried
+from fwproof.semantics.cover_reach import DEFAULT, Region, Start
 from fwproof.semantics.lint_dead import dead
 from fwproof.semantics.lint_finding import Kind
 from fwproof.semantics.lint_space import CONFIGS, Space
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _STATES = frozenset(CtState)
 _ODD = "only packets reach it that no network brings, such as the first of a connection with odd TCP flags"
+_ELSEWHERE = "only packets from or to elsewhere reach it"
+_NEARLY = "every packet is decided by the rules before it, or does not come to its chain"
 _SEEMS = "some packet seems to reach it, and none was found that does"
 _FOLLOWED = "no packet reaches it, when nat and the routing decision are followed"
 """The reason where lint, which follows neither, does not call a rule dead."""
@@ -39,7 +41,7 @@ def reasons(search: Search, rest: Collection[int], lost: Collection[int]) -> dic
     limits = search.limits
     try:
         if limits.sources is not None or limits.destinations is not None:
-            why.look(replace(limits, sources=None, destinations=None), Why.SOURCE, "packets from or to elsewhere reach it")
+            why.look(replace(limits, sources=None, destinations=None), Why.SOURCE, _ELSEWHERE)
         why.look(Limits(states=_STATES - limits.states), Why.STATE, "only packets of another state reach it")
         why.look(Limits(states=_STATES), Why.UNREAL, _ODD, real=False)
         why.by_mark()
@@ -71,12 +73,14 @@ class _Reasons:
     def look(self, limits: Limits, why: Why, text: str, *, real: bool = True) -> None:
         """Look for elements among packets within wider limits."""
         starts = list(self.search.starts(limits)) if self.left else []
-        for number, option, example in self._reached(starts, real=real):
+        reached = [self.search.reach.of(start, self.left) for start in starts]
+        for number, option, example in self._examples(starts, reached, real=real):
             states = tuple(dict.fromkeys(starts[at].config.state.value for at in option.where))
             self.add(number, why, text, needs=states if why is Why.STATE else (), example=example)
 
-    def _reached(self, starts: Sequence[Start], *, real: bool) -> Iterator[tuple[int, Option, Flow]]:
-        reached = [self.search.reach.of(start, self.left) for start in starts]
+    def _examples(
+        self, starts: Sequence[Start], reached: Sequence[Mapping[int, Region]], *, real: bool
+    ) -> Iterator[tuple[int, Option, Flow]]:
         options = options_of(self.search.sets, starts, reached, real=real)
         for number, option in options.items():
             found = self.search.witness(starts, option.where, [number], options)
@@ -85,18 +89,17 @@ class _Reasons:
 
     def by_mark(self) -> None:
         """Look at packets that have a mark before the first rule, in every state."""
-        search = self.search
-        for config in (each for base in search.configs(_STATES) for each in marks_of(search.model, search.family, base)):
-            if self.left and (config.mark or config.connmark):
-                needs = tuple(f"{name} {value:#x}" for name, value in (("mark", config.mark), ("connmark", config.connmark))
-                              if isinstance(value, int) and value)  # fmt: skip
-                starts = list(search.starts(Limits(), [config]))
-                for number, _, example in self._reached(starts, real=False):
-                    self.add(number, Why.MARK, "only packets reach it that have a mark before the first rule", needs=needs,
-                             example=example)  # fmt: skip
+        text = "only packets reach it that have a mark before the first rule"
+        for start, regions in self.search.marked(Limits(states=_STATES), set(self.left)):
+            marks = ("mark", start.config.mark), ("connmark", start.config.connmark)
+            needs = tuple(f"{name} {value:#x}" for name, value in marks if isinstance(value, int) and value)
+            for number, _, example in self._examples([start], [regions], real=False):
+                self.add(number, Why.MARK, text, needs=needs, example=example)
+            for number in set(regions) & self.left:
+                self.add(number, Why.UNKNOWN, _SEEMS, needs=needs)
 
     def by_proof(self) -> None:
-        """Prove of what is left that nothing reaches it: in any state, with any mark and on any answer of the oracles."""
+        """Prove of what is left that nothing reaches it: in any state, with any mark, on any answers of oracles."""
         if not self.left:
             return
         search, space = self.search, Space(self.search.model, self.search.family)
@@ -115,13 +118,13 @@ class _Reasons:
                 text = "something before it is not understood, and may let packets through to it"
                 self.add(number, Why.UNKNOWN, text, needs=tuple(search.reach.unknown))
             else:
-                text = _FOLLOWED if places else "every packet is decided by the rules before it, or comes nowhere near it"
-                self.add(number, Why.UNREACHABLE, text, kind=Kind.UNREACHABLE.value)
+                self.add(number, Why.UNREACHABLE, _FOLLOWED if places else _NEARLY, kind=Kind.UNREACHABLE.value)
 
     def _seeming(self) -> None:
-        """Set apart what some set of packets reaches, with marks that may be anything: no proof can be had of it."""
+        """Set apart what some set of packets reaches although none of them was found that does: nothing is proved."""
         search = self.search
-        for start in search.starts(Limits(), CONFIGS):
+        marks = [] if all_tried(search.model, search.family) else CONFIGS
+        for start in search.starts(Limits(), [*search.configs(_STATES), *marks]):
             for number, region in search.reach.of(start, self.left).items():
                 self.add(number, Why.UNKNOWN, _SEEMS, needs=search.sets.asked(region.some))
 
