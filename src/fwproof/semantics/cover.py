@@ -7,7 +7,7 @@ packet. Every packet that is chosen is followed rule by rule by the walk of sing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fwproof.decision import RuleRef
@@ -15,7 +15,7 @@ from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import Config
-from fwproof.semantics.bdd_walk import Engine
+from fwproof.semantics.bdd_walk import Engine, Host
 from fwproof.semantics.cover_choose import Chooser, Option, Where, options_of
 from fwproof.semantics.cover_confirm import Passed, Walks
 from fwproof.semantics.cover_found import Cover, Limits, Missed, Source, Why, Witness
@@ -38,6 +38,9 @@ STATES = (
     (CtState.UNTRACKED, "original"),
 )  # fmt: skip
 """Every state that conntrack gives, with the directions that a packet of it can have."""
+
+_TOGETHER = 32
+"""Marks that are looked at with the same tables."""
 
 
 def cover(model: HostModel, family: Family, limits: Limits | None = None) -> Cover:
@@ -83,7 +86,7 @@ class Search:
         chooser = Chooser(self.sets, starts, options, real=real)
         apart = chooser.apart()
         found = self._chosen(starts, chooser, apart, options)
-        lost = {number for number in options if not any(number in each.certain | each.depends for each in found)}
+        lost = set(options).difference(*(each.certain | each.depends for each in found))
         kept = _reduced(found)
         certain = {number for each in kept for number in each.certain}
         missed = self._asked(kept, certain)
@@ -95,19 +98,22 @@ class Search:
             missed=tuple(missed[number] for number in sorted(missed)), total=len(self.elements.all),
         )  # fmt: skip
 
-    def starts(self, limits: Limits, configs: Iterable[Config] | None = None) -> Iterator[Start]:
+    def starts(
+        self, limits: Limits, configs: Iterable[Config] | None = None, ground: Ground | None = None
+    ) -> Iterator[Start]:
         """Yield where packets within limits set out: from the wire for each hook that it may lead to, and from here."""
         configs = self.configs(limits.states) if configs is None else configs
-        known, ground, every = self.ground.addresses is not None, self.ground, self.host.packets()
+        ground, every = ground or self.ground, self.host.packets()
         wire, home = self._sources(limits, itself=False), self._sources(limits, itself=True)
         every &= self._destinations(limits)
         ways = [(hook, ground.arriving(hook), ground.at_wire(hook) & wire & every)
-                for hook in ([None] if known else [Hook.INPUT, Hook.FORWARD])]  # fmt: skip
+                for hook in ([None] if ground.addresses is not None else [Hook.INPUT, Hook.FORWARD])]  # fmt: skip
         ways.append((Hook.OUTPUT, ground.sent(), ground.at_home() & home & every))
         for config in configs:
             for hook, way, some in ways:
                 if some != self.sets.none:
-                    yield Start(hook, config, way, some, ground.real(config, hook), ground.liked(config, hook))
+                    real = ground.real(config, hook)
+                    yield Start(hook, config, way, some, real, real & ground.liked(config, hook))
 
     def marked(self, limits: Limits, left: set[int]) -> Iterator[tuple[Start, dict[int, Region]]]:
         """Yield starts that have a mark before the first rule, with what they reach of the elements ``left``.
@@ -115,13 +121,18 @@ class Search:
         Those that are reached are taken out of ``left``.
         """
         for config in (each for each in CONFIGS if each.state in limits.states):
-            for anything in self.starts(limits, [config]):
-                hoped = set(self.reach.of(anything, left))
-                for each in marks_of(self.model, self.family, config) if hoped else ():
-                    if not hoped & left:
-                        break
-                    start = replace(anything, config=each)
-                    regions = self.reach.of(start, hoped & left)
+            marks = list(marks_of(self.model, self.family, config))
+            hoped = {
+                start.hook: set(self.reach.of(start, left)) for start in self.starts(limits, [config] * bool(marks))
+            }
+            for at in range(0, len(marks), _TOGETHER):
+                if not left.intersection(*[set().union(*hoped.values())]):
+                    break
+                # what is known of each mark is kept in a host's tables, and would become too much
+                ground = Ground(Host(self.model, self.family, self.sets))
+                reach = Reach(ground.host, self.elements)
+                for start in self.starts(limits, marks[at : at + _TOGETHER], ground):
+                    regions = reach.of(start, hoped.get(start.hook, set()) & left)
                     left -= set(regions)
                     if regions:
                         yield start, regions
@@ -208,10 +219,9 @@ class Search:
 
     def _liked(self, starts: Sequence[Start], where: Where) -> tuple[Start, Set]:
         """Return the start and the packets to choose from: real ones, and of those such as people like to see."""
-        tries: tuple[Callable[[Start], Set], ...] = (lambda s: s.real & s.liked, lambda s: s.real)
-        for wanted in tries:
+        for best in (True, False):
             for at, some in where.items():
-                part = some & wanted(starts[at])
+                part = some & (starts[at].best if best else starts[at].real)
                 if part != self.sets.none:
                     return starts[at], part
         at, some = next(iter(where.items()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fwproof.decision import RuleRef, Step
 from fwproof.flow import Family, Flow, Hook
 from fwproof.ruleset.asks import Ranges, Within
-from fwproof.ruleset.model import Act, Chain, Rule, Table
+from fwproof.ruleset.model import Act, Chain, Rule
 from fwproof.semantics import route
 from fwproof.semantics.cover_reach import Elements
 from fwproof.semantics.model import HostModel
@@ -41,7 +41,6 @@ class Walks:
     """Follows packets through the tables of one family."""
 
     def __init__(self, model: HostModel, family: Family, elements: Elements) -> None:
-        self._model, self._family = model, family
         self._last: dict[RuleRef, frozenset[str]] = {}
         for each in elements.all:
             self._last[each.ref] = self._last.get(each.ref, frozenset()) | each.actions
@@ -49,25 +48,36 @@ class Walks:
         self._quiet = {rule.ref for rule in rules if harmless(rule, len(rule.matches))}
         changed = {name for rule in rules for name in rule.target.changes}
         translated = any(rule.target.act in {Act.SOURCE_NAT, Act.DESTINATION_NAT} for rule in rules)
-        ordered = all(len(model.orders(family, hooks)) == 1 for hooks in (route.THROUGH, route.LOOPED))
-        self._fields = () if translated or not ordered else tuple({"src", "dst"} - changed)
-        self._index: dict[int, _Index] = {}
-        self._keeper = self._tracking(rules)
+        ordered = all(len(model.orders(family, hooks)) == 1 for hooks in (route.THROUGH, route.LOOPED, route.OUTBOUND))
+        fields = () if translated or not ordered else tuple({"src", "dst"} - changed)
+        self._views: list[_View] = []
+        self._model = self._viewed(model, family, fields) if fields else model
 
-    def _tracking(self, rules: Sequence[Rule]) -> RuleRef | None:
-        """Return a rule that makes the kernel track connections, which no smaller table may lack."""
-        if not self._model.conntrack(self._family):
-            return None
-        first = self._model.rulesets[self._family][0]
-        for rule in rules:
-            chain = Chain(name="x", rules=(rule,))
-            if route.tracks([replace(first, tables={"x": Table(name="x", chains={"x": chain})})]):
-                return rule.ref
-        return None
+    def _viewed(self, model: HostModel, family: Family, fields: Collection[str]) -> HostModel:
+        """Return the host with tables that show, of long chains, only the rules that may take the packet at hand."""
+        rulesets = []
+        for ruleset in model.rulesets.get(family, ()):
+            tables = dict(ruleset.tables)
+            for name, table in tables.items():
+                if any(len(chain.rules) >= _SMALL for chain in table.chains.values()):
+                    view = _View(table.chains, fields)
+                    self._views.append(view)
+                    tables[name] = replace(table, chains=view)
+            rulesets.append(replace(ruleset, tables=tables))
+        if not self._views:
+            return model
+        found = replace(model, rulesets={**model.rulesets, family: tuple(rulesets)})
+        # both are known once and for all, and are so from the whole tables
+        found.conntrack(family)
+        for hooks in (route.THROUGH, route.LOOPED, route.OUTBOUND):
+            found.orders(family, hooks)
+        return found
 
     def passed(self, flow: Flow, hook: Hook) -> Iterator[Passed]:
         """Yield what a packet reaches, once for every end of its walk. Raises TooLarge."""
-        leaves = [leaf for leaf in self._model_for(flow).leaves(flow) if _on_way(leaf, hook)]
+        for view in self._views:
+            view.look(flow)
+        leaves = [leaf for leaf in self._model.leaves(flow) if _on_way(leaf, hook)]
         found = [dict(self._matched(leaf)) for leaf in leaves]
         sure = set[RuleRef]().union(*found).intersection(*(
             {ref for ref, certain in each.items() if certain} for each in found))  # fmt: skip
@@ -89,22 +99,6 @@ class Walks:
                 yield step.rule, step.matched != "depends" or again or step.rule not in self._quiet
             before = step
 
-    def _model_for(self, flow: Flow) -> HostModel:
-        """Return the host with those rules that may take a packet; the others look at an address that it lacks."""
-        if not self._fields:
-            return self._model
-        found = [
-            replace(ruleset, tables={name: self._smaller(table, flow) for name, table in ruleset.tables.items()})
-            for ruleset in self._model.rulesets[self._family]
-        ]
-        return replace(self._model, rulesets={**self._model.rulesets, self._family: tuple(found)})
-
-    def _smaller(self, table: Table, flow: Flow) -> Table:
-        index = self._index.get(id(table))
-        if index is None:
-            index = self._index[id(table)] = _Index(table, self._fields, self._keeper)
-        return index.table(flow)
-
 
 def _on_way(leaf: Leaf[Packet], hook: Hook) -> bool:
     return all(value == (hook is Hook.INPUT) for question, value in leaf.choices if question.key == _OWN)
@@ -115,42 +109,37 @@ def _holds(step: Step) -> bool:
     return step.matched in {"yes", "unknown"} or (step.matched == "depends" and not step.note.startswith("not "))
 
 
-class _Index:
-    """The rules of a table's chains by the addresses that they ask for."""
+class _View(Mapping[str, Chain]):
+    """The chains of a table, long ones with those rules only that may take one packet."""
 
-    def __init__(self, table: Table, fields: Collection[str], keeper: RuleRef | None) -> None:
-        self._table = table
-        self._large = {name: _Long(chain, fields, keeper) for name, chain in table.chains.items()
-                       if len(chain.rules) >= _SMALL}  # fmt: skip
+    def __init__(self, chains: Mapping[str, Chain], fields: Collection[str]) -> None:
+        self._chains = chains
+        self._long = {name: _Long(chain, fields) for name, chain in chains.items() if len(chain.rules) >= _SMALL}
+        self._flow: Flow | None = None
+        self._now: dict[str, Chain] = {}
 
-    def table(self, flow: Flow) -> Table:
-        """Return the table with those rules that may take a packet."""
-        if not self._large:
-            return self._table
-        chains = _Lazy(self._table.chains, {name: long.chain(flow) for name, long in self._large.items()})
-        return replace(self._table, chains=chains)
-
-
-class _Lazy(Mapping[str, Chain]):
-    """Chains of which some are others than before; a chain that no rule left calls is never looked at."""
-
-    def __init__(self, before: Mapping[str, Chain], now: Mapping[str, Chain]) -> None:
-        self._before, self._now = before, now
+    def look(self, flow: Flow) -> None:
+        """Show what may take this packet from now on."""
+        self._flow, self._now = flow, {}
 
     def __getitem__(self, name: str) -> Chain:
-        return self._now[name] if name in self._now else self._before[name]
+        if self._flow is None or name not in self._long:
+            return self._chains[name]
+        if name not in self._now:
+            self._now[name] = self._long[name].chain(self._flow)
+        return self._now[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._before)
+        return iter(self._chains)
 
     def __len__(self) -> int:
-        return len(self._before)
+        return len(self._chains)
 
 
 class _Long:
     """One long chain: for each atom of a field the rules that ask for it, and the rules that every packet looks at."""
 
-    def __init__(self, chain: Chain, fields: Collection[str], keeper: RuleRef | None) -> None:
+    def __init__(self, chain: Chain, fields: Collection[str]) -> None:
         self._chain = chain
         asked = {field: [_asked(rule, field) for rule in chain.rules] for field in fields}
         self._cuts = {
@@ -159,8 +148,8 @@ class _Long:
         }
         self._by: dict[str, dict[int, list[int]]] = {field: {} for field in fields}
         self._rest: list[int] = []
-        for at, rule in enumerate(chain.rules):
-            found = None if rule.ref == keeper else self._narrowest(asked, at)
+        for at in range(len(chain.rules)):
+            found = self._narrowest(asked, at)
             if found is None:
                 self._rest.append(at)
                 continue

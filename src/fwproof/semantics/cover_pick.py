@@ -53,23 +53,25 @@ class Picker:
         return _flow(values, self.family), self._answers(some)
 
     def _field(self, some: Set, field: Field, nice: Sequence[int | str]) -> tuple[Set, int | str]:
+        variable = some.node_var()
+        free = variable is None or variable >= field.first + field.width
         for value in nice:
             code = self._code(field, value)
-            after = None if code is None else self._follow(some, field, code)
+            after = None if code is None else some if free else self._follow(some, field, code)
             if after is not None:
-                return after, _named(field, value)
+                return after, value if not field.words else _named(field, value)
         after, code = self._any(some, field)
         if field.words:
             return after, _named(field, field.words[min(code, field.size - 1)])
-        if not field.starts:
-            return after, code
-        code = min(code, field.size - 1)
+        return after, code if not field.starts else self._inside(field, min(code, field.size - 1))
+
+    def _inside(self, field: Field, code: int) -> int:
+        """Return a value of an atom: the first address of a network is no ordinary one, and 0 no ordinary number."""
         low = field.starts[code]
         high = field.starts[code + 1] - 1 if code + 1 < field.size else field.largest
         if field.name == "sport" and high >= _FIRST_PORT:
-            return after, max(low, _FIRST_PORT)
-        # the first address of a network is no ordinary one, and 0 no ordinary number
-        return after, low + 1 if low < high and (field.name in {"src", "dst"} or not low) else low
+            return max(low, _FIRST_PORT)
+        return low + 1 if low < high and (field.name in {"src", "dst"} or not low) else low
 
     def _code(self, field: Field, value: int | str) -> int | None:
         if field.words:

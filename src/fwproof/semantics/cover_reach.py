@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
@@ -10,11 +11,10 @@ from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
-from fwproof.semantics.bdd_chains import Grown, Part, Program, Way
+from fwproof.semantics.bdd_chains import Grown, Part, Way
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Host, Incoming, Route
-from fwproof.semantics.context import Context
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.stages import Stage
 
@@ -32,7 +32,7 @@ class Start:
     """Where packets set out, and what is known of them then.
 
     ``some`` are those that are looked at, ``real`` those of them that a network or a program really sends in this
-    state, and ``liked`` those that a person would take for an example. ``hook`` is known where the way does not
+    state, and ``best`` those of them that a person would take for an example. ``hook`` is known where the way does not
     depend on the destination.
     """
 
@@ -41,7 +41,7 @@ class Start:
     route: Route
     some: Set
     real: Set
-    liked: Set
+    best: Set
 
 
 @dataclass(slots=True)
@@ -126,6 +126,7 @@ class Reach:
         self.host, self.elements = host, elements
         self.unknown: dict[str, None] = {}
         self.visited: set[int] = set()
+        self._known: dict[int, dict[str, list[tuple[str, int]]]] = {}
 
     def of(self, start: Start, wanted: Collection[int] | None = None) -> dict[int, Region]:
         """Return the elements that packets of a start reach, with those packets; ``wanted`` limits the search."""
@@ -154,8 +155,9 @@ class Reach:
                 if met.rule.target.act not in _VERDICTS:
                     mixed.add(number)
 
-        program = self.host.program(stage.table)
-        _Seeking(program, stage.context, hit, self.elements, wanted).run(stage.chain.name, arrived)
+        taking = _Seeking(self.host.program(stage.table), stage.context, hit)
+        taking.places = None if wanted is None else self._places(stage.table, wanted)
+        taking.run(stage.chain.name, arrived)
         number = numbers.get((table, stage.chain.name, DEFAULT))
         if number is not None and (wanted is None or number in wanted):
             parts[number] = list(_at_the_end(start.route, stage, arrived))
@@ -163,6 +165,33 @@ class Reach:
             union = self.host.sets.union(some)
             if union != self.host.sets.none:
                 yield number, Region(union, None if number in mixed else (table, stage.chain.name))
+
+    def _places(self, table: Table, wanted: Collection[int]) -> dict[str, list[int]]:
+        """Return where in the chains of a table wanted rules stand, and rules that call chains with some."""
+        found: dict[str, set[int]] = {}
+        for number in wanted:
+            element = self.elements.all[number]
+            for chain, at in element.places if element.table is table else ():
+                found.setdefault(chain, set()).add(at)
+        callers = self._callers(table)
+        pending = list(found)
+        while pending:
+            for chain, at in callers.get(pending.pop(), ()):
+                if chain not in found:
+                    found[chain] = set()
+                    pending.append(chain)
+                found[chain].add(at)
+        return {chain: sorted(places) for chain, places in found.items()}
+
+    def _callers(self, table: Table) -> dict[str, list[tuple[str, int]]]:
+        known = self._known.get(id(table))
+        if known is None:
+            known = self._known[id(table)] = {}
+            for chain in table.chains.values():
+                for at, rule in enumerate(chain.rules):
+                    if rule.target.act in CALLS:
+                        known.setdefault(rule.target.chain, []).append((chain.name, at))
+        return known
 
 
 def _at_the_end(route: Route, stage: Stage, arrived: Incoming) -> Iterator[Set]:
@@ -175,35 +204,13 @@ def _at_the_end(route: Route, stage: Stage, arrived: Incoming) -> Iterator[Set]:
 class _Seeking(Taking):
     """Looks only into the parts of chains that hold a wanted rule, or call a chain that may."""
 
-    def __init__(
-        self, program: Program, context: Context, hit: Callable[[Met], None], elements: Elements,
-        wanted: Collection[int] | None,
-    ) -> None:  # fmt: skip
-        super().__init__(program, context, hit)
-        self._elements, self._wanted_numbers = elements, wanted
-        self._sums: dict[str, list[int]] = {}
+    places: Mapping[str, Sequence[int]] | None = None
 
     def _worth(self, grown: Grown, part: Part, config: Config, some: Set) -> bool:
         del config
         if some == self.sets.none:
             return False
-        if self._wanted_numbers is None:
+        if self.places is None:
             return True
-        sums = self._counted(grown)
-        return sums[part.high] > sums[part.low]
-
-    def _counted(self, grown: Grown) -> list[int]:
-        name = grown.chain.name
-        if name not in self._sums:
-            sums, table = [0], self.program.table
-            for at, rule in enumerate(grown.chain.rules):
-                number = self._elements.numbers.get((id(table), name, at))
-                here = number in self._wanted_numbers if self._wanted_numbers else False
-                sums.append(sums[-1] + (here or self._leads(rule, grown)))
-            self._sums[name] = sums
-        return self._sums[name]
-
-    def _leads(self, rule: Rule, grown: Grown) -> bool:
-        if rule.target.act not in CALLS or self.program.misled(grown.chain.name, rule):
-            return False
-        return self._counted(self.program.grown(rule.target.chain))[-1] > 0
+        here = self.places.get(grown.chain.name, ())
+        return bisect_left(here, part.high) > bisect_left(here, part.low)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwproof.decision import RuleRef
@@ -38,12 +37,8 @@ def reasons(search: Search, rest: Collection[int], lost: Collection[int]) -> dic
     why = _Reasons(search, set(rest) - set(lost))
     for number in sorted(set(rest) & set(lost)):
         why.add(number, Why.UNKNOWN, _SEEMS)
-    limits = search.limits
     try:
-        if limits.sources is not None or limits.destinations is not None:
-            why.look(replace(limits, sources=None, destinations=None), Why.SOURCE, _ELSEWHERE)
-        why.look(Limits(states=_STATES - limits.states), Why.STATE, "only packets of another state reach it")
-        why.look(Limits(states=_STATES), Why.UNREAL, _ODD, real=False)
+        why.by_packets()
         why.by_mark()
         why.by_proof()
     except SpaceTooLarge as limit:
@@ -70,19 +65,29 @@ class _Reasons:
             example=example,
         )  # fmt: skip
 
-    def look(self, limits: Limits, why: Why, text: str, *, real: bool = True) -> None:
-        """Look for elements among packets within wider limits."""
-        starts = list(self.search.starts(limits)) if self.left else []
+    def by_packets(self) -> None:
+        """Look at packets of every state from anywhere to anywhere, real ones first; their marks are 0."""
+        starts = list(self.search.starts(Limits(states=_STATES))) if self.left else []
         reached = [self.search.reach.of(start, self.left) for start in starts]
-        for number, option, example in self._examples(starts, reached, real=real):
+        for number, option, example in self._examples(starts, reached, real=True):
             states = tuple(dict.fromkeys(starts[at].config.state.value for at in option.where))
-            self.add(number, why, text, needs=states if why is Why.STATE else (), example=example)
+            if self.search.limits.states & set(states):
+                self.add(number, Why.SOURCE, _ELSEWHERE, example=example)
+            else:
+                self.add(number, Why.STATE, "only packets of another state reach it", needs=states, example=example)
+        for number, _, example in self._examples(starts, reached, real=False):
+            self.add(number, Why.UNREAL, _ODD, example=example)
+        for regions in reached:
+            for number in self.left & set(regions):
+                self.add(number, Why.UNKNOWN, _SEEMS, needs=self.search.sets.asked(regions[number].some))
 
     def _examples(
         self, starts: Sequence[Start], reached: Sequence[Mapping[int, Region]], *, real: bool
     ) -> Iterator[tuple[int, Option, Flow]]:
         options = options_of(self.search.sets, starts, reached, real=real)
         for number, option in options.items():
+            if number not in self.left:
+                continue
             found = self.search.witness(starts, option.where, [number], options)
             if found is not None:
                 yield number, option, found.witness.flow
@@ -121,10 +126,11 @@ class _Reasons:
                 self.add(number, Why.UNREACHABLE, _FOLLOWED if places else _NEARLY, kind=Kind.UNREACHABLE.value)
 
     def _seeming(self) -> None:
-        """Set apart what some set of packets reaches although none of them was found that does: nothing is proved."""
+        """Set apart what packets with some other mark may reach: nothing is proved of it."""
         search = self.search
-        marks = [] if all_tried(search.model, search.family) else CONFIGS
-        for start in search.starts(Limits(), [*search.configs(_STATES), *marks]):
+        if all_tried(search.model, search.family):
+            return
+        for start in search.starts(Limits(), CONFIGS):
             for number, region in search.reach.of(start, self.left).items():
                 self.add(number, Why.UNKNOWN, _SEEMS, needs=search.sets.asked(region.some))
 
