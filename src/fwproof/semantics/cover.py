@@ -90,7 +90,7 @@ class Search:
         kept = _reduced(found)
         certain = {number for each in kept for number in each.certain}
         missed = self._asked(kept, certain)
-        rest = [number for number in range(len(self.elements.all)) if number not in certain | set(missed)]
+        rest = set(range(len(self.elements.all))) - certain - set(missed)
         missed |= reasons(self, rest, lost)
         return Cover(
             family=self.family, witnesses=tuple(each.witness for each in kept),

@@ -17,6 +17,8 @@ _MANY = 200
 _EJECTIONS = 400
 """Groups beyond the bound that are tried to be dissolved."""
 
+_Kind = tuple[int, tuple[int, str] | None]
+"""The number of a start, and the base chain that all packets leave at an element, if there is one."""
 Where = dict[int, Set]
 """Packets by the number of the start that they set out from."""
 
@@ -99,7 +101,7 @@ class Chooser:
     def __init__(self, sets: Sets, starts: Sequence[Start], options: Mapping[int, Option], *, real: bool) -> None:
         self.sets, self.options = sets, options
         self._real = [start.real if real else sets.all for start in starts]
-        grouped: dict[tuple[int, tuple[int, str] | None], list[int]] = {}
+        grouped: dict[_Kind, list[int]] = {}
         for number, option in options.items():
             for at in option.where:
                 grouped.setdefault((at, option.leaves[at]), []).append(number)
@@ -107,38 +109,49 @@ class Chooser:
             key: _Tree(sets, numbers, [options[number].where[key[0]] for number in numbers])
             for key, numbers in grouped.items()
         }
-        self._near = {number: self._listed(number) for number in options}
+        self._many: set[int] = set()
+        self._near: dict[int, dict[int, None]] = {number: {} for number in options}
+        kinds = sorted(grouped, key=lambda kind: len(grouped[kind]))
+        for place, kind in enumerate(kinds):
+            larger = [each for each in kinds[place + (kind[1] is not None) :] if each[0] == kind[0]]
+            for number in grouped[kind]:
+                self._list(number, kind, larger)
+
+    def _list(self, number: int, kind: _Kind, larger: Sequence[_Kind]) -> None:
+        """Note which elements of other kinds, or of its own, some packet reaches together with one.
+
+        Of those at which packets leave one base chain none has to be looked at; nor is any where there are very many.
+        """
+        self.sets.tick()
+        near = self._near[number]
+        for each in larger:
+            for other in self._trees[each].meeting(self.options[number].where[kind[0]]):
+                if len(near) > _MANY:
+                    self._many.add(number)
+                    return
+                if other != number:
+                    near[other] = None
+                    self._near[other][number] = None
 
     def _meeting(self, number: int) -> Iterator[int]:
-        """Yield the elements that some packet reaches together with one; some may come twice.
-
-        Of those at which packets leave one base chain none has to be looked at.
-        """
+        """Yield the elements that some packet reaches together with one; some may come twice."""
+        if number not in self._many:
+            yield from self._near[number]
+            return
         option = self.options[number]
         for at, some in option.where.items():
             for (start, leaves), tree in self._trees.items():
                 if start == at and (leaves is None or leaves != option.leaves[at]):
                     yield from (other for other in tree.meeting(some) if other != number)
 
-    def _listed(self, number: int) -> list[int] | None:
-        self.sets.tick()
-        found: dict[int, None] = {}
-        for other in self._meeting(number):
-            found[other] = None
-            if len(found) > _MANY:
-                return None
-        return list(found)
-
-    def _rank(self, number: int) -> int:
-        near = self._near[number]
-        return _MANY + 1 if near is None else len(near)
+    def _rank(self, number: int) -> tuple[bool, int]:
+        return number in self._many, len(self._near[number])
 
     def apart(self) -> list[int]:
         """Return elements of which no packet reaches two; the ones with the fewest neighbours come first."""
         chosen: set[int] = set()
         for number in sorted(self.options, key=self._rank):
-            near = self._near[number]
-            if not any(other in chosen for other in (self._meeting(number) if near is None else near)):
+            if not any(other in chosen for other in self._meeting(number)):
                 chosen.add(number)
         return sorted(chosen)
 
@@ -174,8 +187,8 @@ class Chooser:
 
     def _homes(self, number: int, home: Mapping[int, Bin]) -> Iterator[Bin]:
         """Yield the groups that an element may fit into, each once."""
-        near, seen = self._near[number], set[int]()
-        for other in self._meeting(number) if near is None else near:
+        seen = set[int]()
+        for other in self._meeting(number):
             group = home.get(other)
             if group is not None and id(group) not in seen:
                 seen.add(id(group))
