@@ -11,10 +11,11 @@ from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
-from fwproof.semantics.bdd_chains import Grown, Part, Way
+from fwproof.semantics.bdd_chains import Grown, Part, Way, view
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Host, Incoming, Route
+from fwproof.semantics.lint_space import Visit
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.stages import Stage
 
@@ -120,12 +121,16 @@ def _last(table: Table, chain: Chain, at: int) -> bool:
 
 
 class Reach:
-    """The sets of packets that reach the elements. ``unknown`` collects why more packets may reach some."""
+    """The sets of packets that reach the elements. ``unknown`` collects why more packets may reach some.
+
+    ``visits`` is what came to each base chain, and from there to the chains that were looked into.
+    """
 
     def __init__(self, host: Host, elements: Elements) -> None:
         self.host, self.elements = host, elements
         self.unknown: dict[str, None] = {}
         self.visited: set[int] = set()
+        self.visits: dict[tuple[int, str, tuple[bool, ...]], Visit] = {}
         self._known: dict[int, dict[str, list[tuple[str, int]]]] = {}
 
     def of(self, start: Start, wanted: Collection[int] | None = None) -> dict[int, Region]:
@@ -158,6 +163,7 @@ class Reach:
         taking = _Seeking(self.host.program(stage.table), stage.context, hit)
         taking.places = None if wanted is None else self._places(stage.table, wanted)
         taking.run(stage.chain.name, arrived)
+        self._note(stage, arrived, taking.reached)
         number = numbers.get((table, stage.chain.name, DEFAULT))
         if number is not None and (wanted is None or number in wanted):
             parts[number] = list(_at_the_end(start.route, stage, arrived))
@@ -165,6 +171,18 @@ class Reach:
             union = self.host.sets.union(some)
             if union != self.host.sets.none:
                 yield number, Region(union, None if number in mixed else (table, stage.chain.name))
+
+    def _note(self, stage: Stage, arrived: Incoming, reached: Mapping[str, Incoming]) -> None:
+        key = id(stage.table), stage.chain.name, view(stage.context)
+        visit = self.visits.setdefault(key, Visit(stage, self.host.program(stage.table)))
+        for config, some in arrived.items():
+            visit.incoming.setdefault(config, []).append(some)
+        known = dict(visit.reached)
+        for name, incoming in reached.items():
+            known[name] = dict(known.get(name, {}))
+            for config, some in incoming.items():
+                known[name][config] = known[name].get(config, self.host.sets.none) | some
+        visit.reached = known
 
     def _places(self, table: Table, wanted: Collection[int]) -> dict[str, list[int]]:
         """Return where in the chains of a table wanted rules stand, and rules that call chains with some."""

@@ -11,7 +11,7 @@ from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.cover_choose import Option, options_of
 from fwproof.semantics.cover_found import Limits, Missed, Why
 from fwproof.semantics.cover_marks import all_tried
-from fwproof.semantics.cover_reach import DEFAULT, Region, Start
+from fwproof.semantics.cover_reach import DEFAULT, Reach, Region, Start
 from fwproof.semantics.lint_dead import dead
 from fwproof.semantics.lint_finding import Kind
 from fwproof.semantics.lint_space import CONFIGS, Space
@@ -25,8 +25,6 @@ _ODD = "only packets reach it that no network brings, such as the first of a con
 _ELSEWHERE = "only packets from or to elsewhere reach it"
 _NEARLY = "every packet is decided by the rules before it, or does not come to its chain"
 _SEEMS = "some packet seems to reach it, and none was found that does"
-_FOLLOWED = "no packet reaches it, when nat and the routing decision are followed"
-"""The reason where lint, which follows neither, does not call a rule dead."""
 
 
 def reasons(search: Search, rest: Collection[int], lost: Collection[int]) -> dict[int, Missed]:
@@ -45,6 +43,16 @@ def reasons(search: Search, rest: Collection[int], lost: Collection[int]) -> dic
         for number in sorted(why.left):
             why.add(number, Why.UNKNOWN, str(limit))
     return why.found
+
+
+class _Ledger(Space):
+    """What came to each rule by the sets of a cover, in place of those that lint would make anew."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.host, self.sets = reach.host, reach.host.sets
+        self.visits, self.met = reach.visits, {}
+        self.tables = {id(visit.stage.table): visit.stage.table for visit in reach.visits.values()}
+        self.blind, self.callers = set(), {}
 
 
 class _Reasons:
@@ -107,12 +115,13 @@ class _Reasons:
         """Prove of what is left that nothing reaches it: in any state, with any mark, on any answers of oracles."""
         if not self.left:
             return
-        search, space = self.search, Space(self.search.model, self.search.family)
+        search = self.search
         self._seeming()
+        # what is not understood ends the way of packets here; for lint it may as well do nothing
+        space = Space(search.model, search.family) if search.reach.unknown else _Ledger(search.reach)
         for number in sorted(self.left):
             element = search.elements.all[number]
-            places = [place for place in element.places if place[1] != DEFAULT]
-            table = id(element.table)
+            table, places = id(element.table), [place for place in element.places if place[1] != DEFAULT]
             if table not in search.reach.visited:
                 self._unvisited(number)
             elif table in space.blind:
@@ -123,7 +132,7 @@ class _Reasons:
                 text = "something before it is not understood, and may let packets through to it"
                 self.add(number, Why.UNKNOWN, text, needs=tuple(search.reach.unknown))
             else:
-                self.add(number, Why.UNREACHABLE, _FOLLOWED if places else _NEARLY, kind=Kind.UNREACHABLE.value)
+                self.add(number, Why.UNREACHABLE, _NEARLY, kind=Kind.UNREACHABLE.value)
 
     def _seeming(self) -> None:
         """Set apart what packets with some other mark may reach: nothing is proved of it."""
