@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
@@ -20,7 +21,7 @@ from fwproof.semantics.cover_choose import Chooser, Option, Where, options_of
 from fwproof.semantics.cover_confirm import Passed, Walks
 from fwproof.semantics.cover_found import Cover, Limits, Missed, Source, Why, Witness
 from fwproof.semantics.cover_ground import Ground, cuts, span
-from fwproof.semantics.cover_marks import marks_of
+from fwproof.semantics.cover_marks import Marks
 from fwproof.semantics.cover_pick import Picker
 from fwproof.semantics.cover_reach import Elements, Reach, Region, Start
 from fwproof.semantics.cover_why import reasons
@@ -77,6 +78,11 @@ class Search:
         for number, element in enumerate(self.elements.all):
             self._numbers.setdefault(element.ref, []).append(number)
 
+    @cached_property
+    def marks(self) -> Marks:
+        """The marks that may make a difference."""
+        return Marks.of(self.model.rules(self.family))
+
     def run(self) -> Cover:
         """Search, and say of everything that was not found why."""
         starts = list(self.starts(self.limits))
@@ -121,7 +127,7 @@ class Search:
         Those that are reached are taken out of ``left``.
         """
         for config in (each for each in CONFIGS if each.state in limits.states):
-            marks = list(marks_of(self.model, self.family, config))
+            marks = self.marks.on(config)
             hoped = {
                 start.hook: set(self.reach.of(start, left)) for start in self.starts(limits, [config] * bool(marks))
             }

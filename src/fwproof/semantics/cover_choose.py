@@ -49,10 +49,11 @@ def options_of(
     """
     sure: dict[int, Where] = {}
     maybe: dict[int, Where] = {}
+    oracles = sets.cube(range(sets.header, sets.header + len(sets.labels)))
     for at, (start, regions) in enumerate(zip(starts, reached, strict=True)):
         for number, region in regions.items():
             some = sets.plain(region.some)
-            certain = sets.must(some)
+            certain = some.forall(oracles)
             for found, part in ((sure, certain), (maybe, some)):
                 if part != sets.none and (not real or part & start.real != sets.none):
                     found.setdefault(number, {})[at] = part

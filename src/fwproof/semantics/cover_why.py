@@ -10,7 +10,6 @@ from fwproof.flow import CtState, Flow
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.cover_choose import Option, options_of
 from fwproof.semantics.cover_found import Limits, Missed, Why
-from fwproof.semantics.cover_marks import all_tried
 from fwproof.semantics.cover_reach import DEFAULT, Reach, Region, Start
 from fwproof.semantics.lint_dead import dead
 from fwproof.semantics.lint_finding import Kind
@@ -137,7 +136,7 @@ class _Reasons:
     def _seeming(self) -> None:
         """Set apart what packets with some other mark may reach: nothing is proved of it."""
         search = self.search
-        if all_tried(search.model, search.family):
+        if search.marks.complete:
             return
         for start in search.starts(Limits(), CONFIGS):
             for number, region in search.reach.of(start, self.left).items():
