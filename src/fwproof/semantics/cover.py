@@ -14,10 +14,11 @@ from functools import cached_property
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.asks import Ranges
+from fwproof.ruleset.model import Act
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import Engine, Host
-from fwproof.semantics.cover_choose import Chooser, Option, Where, options_of
+from fwproof.semantics.cover_choose import Chooser, Option, Where, loose, options_of
 from fwproof.semantics.cover_confirm import Passed, Walks
 from fwproof.semantics.cover_found import Cover, Limits, Missed, Source, Why, Witness
 from fwproof.semantics.cover_ground import Ground, cuts, span
@@ -40,6 +41,8 @@ STATES = (
 )  # fmt: skip
 """Every state that conntrack gives, with the directions that a packet of it can have."""
 
+_DRAWS = 24
+"""Packets of a set that are tried one by one."""
 _TOGETHER = 32
 """Marks that are looked at with the same tables."""
 
@@ -68,8 +71,9 @@ class Search:
         self.model, self.family, self.limits = model, family, limits
         extra = [*cuts(model, family), *_limits_of(limits, family)]
         engine = Engine([model], family, extra)
-        self.host, self.sets = engine.hosts[0], engine.sets
-        self.ground = Ground(self.host)
+        self.sets = engine.sets
+        self.ground = self._grounded(engine.hosts[0])
+        self.host = self.ground.host
         self.elements = Elements(model, family)
         self.reach = Reach(self.host, self.elements)
         self.walks = Walks(model, family, self.elements)
@@ -77,6 +81,12 @@ class Search:
         self._numbers: dict[RuleRef, list[int]] = {}
         for number, element in enumerate(self.elements.all):
             self._numbers.setdefault(element.ref, []).append(number)
+
+    def _grounded(self, host: Host) -> Ground:
+        """Return the ground of a host; what it sends to itself comes in with the source that nat has written."""
+        if any(rule.target.act is Act.SOURCE_NAT for rule in self.model.rules(self.family)):
+            host.asker.written |= {"src", "sport"}
+        return Ground(host)
 
     @cached_property
     def marks(self) -> Marks:
@@ -90,10 +100,13 @@ class Search:
         real = not self.limits.everything
         options = options_of(self.sets, starts, reached, real=real)
         chooser = Chooser(self.sets, starts, options, real=real)
-        apart = chooser.apart()
+        # where nat writes something, single packets show what sets do not know: nothing that may be is left out then
+        vague = loose(options, self.sets, reached) if self.host.asker.written else None
+        apart = (chooser if vague is None else Chooser(self.sets, starts, vague, real=real)).apart()
         found = self._chosen(starts, chooser, apart, options)
         lost = set(options).difference(*(each.certain | each.depends for each in found))
         kept = _reduced(found)
+        self._hold_apart(kept, set(apart))
         certain = {number for each in kept for number in each.certain}
         missed = self._asked(kept, certain)
         rest = set(range(len(self.elements.all))) - certain - set(missed)
@@ -135,7 +148,7 @@ class Search:
                 if not left.intersection(*[set().union(*hoped.values())]):
                     break
                 # what is known of each mark is kept in a host's tables, and would become too much
-                ground = Ground(Host(self.model, self.family, self.sets))
+                ground = self._grounded(Host(self.model, self.family, self.sets))
                 reach = Reach(ground.host, self.elements)
                 for start in self.starts(limits, marks[at : at + _TOGETHER], ground):
                     regions = reach.of(start, hoped.get(start.hook, set()) & left)
@@ -175,22 +188,32 @@ class Search:
             each = self.witness(starts, group.where, group.members, options, len(found))
             if each is None:
                 # the oracles of a set need not agree with one another, so what was put together is tried alone
-                alone = [self.witness(starts, options[n].where, [n], options, len(found)) for n in group.members]
-                found += [one for one in alone if one is not None]
+                for n in group.members:
+                    found += filter(None, [self.drawn(starts, options[n].where, n, options, len(found))])
             else:
                 found.append(each)
         return found
 
-    def witness(
+    def drawn(
+        self, starts: Sequence[Start], where: Where, member: int, options: Mapping[int, Option], number: int = 0
+    ) -> _Found | None:  # fmt: skip
+        """Return a packet that reaches one element; several are tried where sets do not know all of what nat writes."""
+        for draw in range(_DRAWS if self.host.asker.written else 1):
+            found = self.witness(starts, where, [member], options, number, draw)
+            if found is not None:
+                return found
+        return None
+
+    def witness(  # noqa: PLR0913, PLR0917 - what a packet is chosen for
         self, starts: Sequence[Start], where: Where, members: Sequence[int], options: Mapping[int, Option],
-        number: int = 0,
+        number: int = 0, draw: int = 0,
     ) -> _Found | None:  # fmt: skip
         """Return a packet that reaches all of some elements, None where the oracles do not allow it after all.
 
         Raises Disagreement where elements that are reached whatever the oracles say are not.
         """
         start, some = self._liked(starts, where)
-        flow, given = self.picker.pick(some, number, sent=start.hook is Hook.OUTPUT)
+        flow, given = self.picker.pick(some, number, sent=start.hook is Hook.OUTPUT, draw=draw)
         hook, flow = self._dressed(start, flow)
         certain = {n for n in members if options[n].certain}
         source = self._source_of(flow, hook)
@@ -222,6 +245,16 @@ class Search:
             f"fwproof contradicts itself about {flow} at {hook}: over all packets it reaches {names}, alone it does "
             "not. This is a fault of fwproof; please report it with the rule tables."
         )
+
+    def _hold_apart(self, found: Iterable[_Found], apart: set[int]) -> None:
+        for each in found:
+            both = apart & (each.certain | each.depends)
+            if len(both) > 1:
+                names = "; ".join(str(self.elements.all[n].ref) for n in sorted(both))
+                raise Disagreement(
+                    f"fwproof contradicts itself about {each.witness.flow}: over all packets none reaches two of "
+                    f"{names}, alone it does. This is a fault of fwproof; please report it with the rule tables."
+                )
 
     def _liked(self, starts: Sequence[Start], where: Where) -> tuple[Start, Set]:
         """Return the start and the packets to choose from: real ones, and of those such as people like to see."""

@@ -62,6 +62,15 @@ def options_of(
     return {number: Option(number in sure, sure.get(number, where), leaves[number]) for number, where in maybe.items()}
 
 
+def loose(options: Mapping[int, Option], sets: Sets, reached: Sequence[Mapping[int, Region]]) -> dict[int, Option]:
+    """Return the same elements with all packets that may reach them, whatever it depends on."""
+    found = {}
+    for number, option in options.items():
+        where = {at: sets.plain(regions[number].some) for at, regions in enumerate(reached) if number in regions}
+        found[number] = Option(option.certain, where, option.leaves)
+    return found
+
+
 class _Tree:
     """Sets as the leaves of a balanced tree of unions, which finds those that meet a set."""
 

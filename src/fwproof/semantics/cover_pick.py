@@ -28,6 +28,10 @@ _ORDINARY = {
 _FIRST_PORT, _PORTS = 32768, 28000
 """Source ports that clients take (ip_local_port_range); one after the other, so that packets are no one connection."""
 
+_DRAWN = frozenset({"src", "dst", "dport"})
+_SPREAD = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
+"""Multiples of it have bits that look drawn (the golden ratio's, Knuth, The Art of Computer Programming 6.4)."""
+
 
 class Picker:
     """Picks packets; ``own`` are the host's addresses."""
@@ -35,13 +39,14 @@ class Picker:
     def __init__(self, sets: Sets, family: Family, own: Sequence[Address]) -> None:
         self.sets, self.family = sets, family
         self._own = tuple(map(int, own))
-        self._labels = sets.labels
+        self._draw = 0
 
-    def pick(self, some: Set, number: int, *, sent: bool) -> tuple[Flow, dict[str, bool]]:
+    def pick(self, some: Set, number: int, *, sent: bool, draw: int = 0) -> tuple[Flow, dict[str, bool]]:
         """Return the packet with this number out of a set that is not empty, and the answers that it needs.
 
-        Its state and marks are Flow's defaults.
+        Its state and marks are Flow's defaults. Another ``draw`` is another packet of the set, and no nicer one.
         """
+        self._draw = draw * _SPREAD
         far = _ORDINARY[self.family]
         # further atoms are no worse where the host's addresses are not known
         near = (*self._own, *far[::-1])
@@ -49,7 +54,7 @@ class Picker:
         nice = {**_NICE, "src": near if sent else far, "dst": far if sent else near, "sport": port}
         values: dict[str, int | str] = {}
         for name, field in self.sets.fields.items():
-            some, values[name] = self._field(some, field, nice[name])
+            some, values[name] = self._field(some, field, () if draw and name in _DRAWN else nice[name])
         return _flow(values, self.family), self._answers(some)
 
     def _field(self, some: Set, field: Field, nice: Sequence[int | str]) -> tuple[Set, int | str]:
@@ -97,7 +102,8 @@ class Picker:
         while (variable := node.node_var()) is not None and variable < bottom:
             children = node.cofactors()
             assert children is not None
-            taken = first if children[first] != self.sets.none else 1 - first
+            wanted = first ^ (self._draw >> variable & 1)
+            taken = wanted if children[wanted] != self.sets.none else 1 - wanted
             node, code = children[taken], code | (1 - taken) << (last - variable)
         return node, code
 
@@ -108,7 +114,7 @@ class Picker:
             children = node.cofactors()
             assert children is not None
             yes, no = children
-            label = self._labels[variable - self.sets.header]
+            label = self.sets.labels[variable - self.sets.header]
             found[label] = no == self.sets.none
             node = yes if found[label] else no
         return found

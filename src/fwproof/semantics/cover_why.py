@@ -95,7 +95,7 @@ class _Reasons:
         for number, option in options.items():
             if number not in self.left:
                 continue
-            found = self.search.witness(starts, option.where, [number], options)
+            found = self.search.drawn(starts, option.where, number, options)
             if found is not None:
                 yield number, option, found.witness.flow
 
