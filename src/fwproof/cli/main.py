@@ -23,6 +23,7 @@ _VERBS = {
     "query": ("fwproof.cli.query:query", "Show who reaches what, over the whole packet space."),
     "lint": ("fwproof.cli.lint:lint", "Find rules that do nothing, contradict others or allow too much."),
     "diff": ("fwproof.cli.diff:diff", "Compare what two sets of tables let through."),
+    "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),

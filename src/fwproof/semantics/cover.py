@@ -213,7 +213,8 @@ class Search:
         Raises Disagreement where elements that are reached whatever the oracles say are not.
         """
         start, some = self._liked(starts, where)
-        flow, given = self.picker.pick(some, number, sent=start.hook is Hook.OUTPUT, draw=draw)
+        first = start.config.state in {CtState.NEW, CtState.UNTRACKED}
+        flow, given = self.picker.pick(some, number, sent=start.hook is Hook.OUTPUT, first=first, draw=draw)
         hook, flow = self._dressed(start, flow)
         certain = {n for n in members if options[n].certain}
         source = self._source_of(flow, hook)

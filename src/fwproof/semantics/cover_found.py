@@ -112,10 +112,17 @@ class Cover:
         return len(self.witnesses) == self.at_least
 
     @property
+    def known(self) -> bool:
+        """Whether it is known of every rule whether some packet reaches it, and every packet was confirmed."""
+        return all(each.confirmed for each in self.witnesses) and not any(m.why is Why.UNKNOWN for m in self.missed)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Return how many rules and defaults are reached for certain, and how many are not, by reason."""
         reasons = Counter(each.why for each in self.missed)
-        return {"total": self.total, "reached": self.total - len(self.missed), **{why: reasons[why] for why in Why}}
+        return {"total": self.total, "reached": self.total - len(self.missed)} | {
+            why.value: reasons[why] for why in Why
+        }
 
     @property
     def coverage(self) -> float | None:

@@ -24,7 +24,7 @@ Going = tuple[Config, Set]
 
 _NETS = {
     Family.IPV4: {"multicast": "224.0.0.0/4", "loopback": "127.0.0.0/8", "nothing": "0.0.0.0/32",
-                  "all": "255.255.255.255/32"},
+                  "all": "255.255.255.255/32", "this": "0.0.0.0/8", "reserved": "240.0.0.0/4"},
     Family.IPV6: {"multicast": "ff00::/8", "loopback": "::1/128", "nothing": "::/128", "link": "fe80::/10"},
 }  # fmt: skip
 _NEW_ICMP = {Family.IPV4: (8, 13, 15, 17), Family.IPV6: (128, 139)}
@@ -115,7 +115,7 @@ class Ground:
 
     def liked(self, config: Config, hook: Hook | None) -> Set:
         """Return the packets that need nothing sent before them to be in a state, and have an ordinary source."""
-        ends = ("multicast", "loopback", "nothing", "all", "link")
+        ends = ("multicast", "loopback", "nothing", "link", "this", "reserved")
         found = ~self.sets.union([self.net("src", name) for name in ends])
         if hook is Hook.OUTPUT and self.addresses is None:
             looped = self.sets.words("oif", lambda name: name == "lo")
@@ -276,7 +276,7 @@ class Ground:
 
     def _arrived(self, config: Config, places: route.Places, hook: Hook | None) -> Iterator[Way[Going]]:
         passing = ~self._barred(config)
-        if "dst" in config.nat.translated:
+        if "dst" in config.nat.translated or config.nat.own:
             mine, onward = self._new(config), self.sets.all
         elif self.addresses is None:
             mine, onward = self.sets.all if hook is Hook.INPUT else self.own, self.sets.all

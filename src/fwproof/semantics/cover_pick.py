@@ -41,10 +41,13 @@ class Picker:
         self._own = tuple(map(int, own))
         self._draw = 0
 
-    def pick(self, some: Set, number: int, *, sent: bool, draw: int = 0) -> tuple[Flow, dict[str, bool]]:
+    def pick(
+        self, some: Set, number: int, *, sent: bool, first: bool = True, draw: int = 0
+    ) -> tuple[Flow, dict[str, bool]]:
         """Return the packet with this number out of a set that is not empty, and the answers that it needs.
 
-        Its state and marks are Flow's defaults. Another ``draw`` is another packet of the set, and no nicer one.
+        Its state and marks are Flow's defaults; ``first``: it may begin a connection. Another ``draw`` is another
+        packet of the set, and no nicer one.
         """
         self._draw = draw * _SPREAD
         far = _ORDINARY[self.family]
@@ -52,6 +55,7 @@ class Picker:
         near = (*self._own, *far[::-1])
         port = (_FIRST_PORT + number % _PORTS, 40000)
         nice = {**_NICE, "src": near if sent else far, "dst": far if sent else near, "sport": port}
+        nice["flags"] = _NICE["flags"] if first else (0x10, 0x12)
         values: dict[str, int | str] = {}
         for name, field in self.sets.fields.items():
             some, values[name] = self._field(some, field, () if draw and name in _DRAWN else nice[name])
