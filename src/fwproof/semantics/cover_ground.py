@@ -105,6 +105,8 @@ class Ground:
         fit = self.sets.union([self._proto(proto, least) for proto, least in _shortest(self.family).items()])
         if hook is not Hook.OUTPUT:
             fit &= self.sets.words("iif", lambda name: name != "lo")
+        elif config.state is not CtState.UNTRACKED:
+            fit &= ~self.net("src", "nothing")  # the kernel puts an address there (raw(7)), but for its own discovery
         if not self.host.model.conntrack(self.family):
             return fit
         if config.state is CtState.NEW:
