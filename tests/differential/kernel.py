@@ -22,11 +22,12 @@ AGENT = textwrap.dedent(
     def send(packets):
         for kind, data, to in packets:
             data = bytes.fromhex(data)
-            if kind == "frame":
-                if "frame" not in raw:
-                    raw["frame"] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                    raw["frame"].bind(("outer", 0))
-                raw["frame"].send(data)
+            if kind.startswith("frame"):
+                by = kind.removeprefix("frame").strip() or "outer"
+                if by not in raw:
+                    raw[by] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    raw[by].bind((by, 0))
+                raw[by].send(data)
             else:
                 family = socket.AF_INET6 if kind == "ip6" else socket.AF_INET
                 if kind not in raw:
@@ -134,7 +135,7 @@ table inet keep {
 class Kernel:
     """Namespaces of our own with an agent inside that runs commands and sends packets."""
 
-    def __init__(self, lock):
+    def __init__(self, lock, keep=KEEP):
         environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": SEARCH}
         self.process = subprocess.Popen(
             [*OWN, "--kill-child", sys.executable, "-IS", "-c", AGENT],
@@ -147,7 +148,7 @@ class Kernel:
         try:
             for line in SETUP.strip().splitlines():
                 self.run(*line.split())
-            self.run("nft", "-f", "-", stdin=KEEP)
+            self.run("nft", "-f", "-", stdin=keep)
         except BaseException:
             self.close()
             raise
