@@ -50,8 +50,10 @@ from .test_sets import said_by_sets
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corners"
 LISTED = GOLDEN / "listed"
-OWN_KEYS = frozenset({"decision", "by", "may", "kernel", "hits", "model_hits", "way", "answer", "away", "made", "pieces",
-                      "extension", "over_all", "arrives", "model_only", "whole"})  # fmt: skip
+OWN_KEYS = frozenset({
+    "decision", "by", "may", "kernel", "hits", "model_hits", "way", "answer", "away", "made", "pieces", "extension",
+    "over_all", "arrives", "model_only", "whole",
+})  # fmt: skip
 SYSCTLS = {
     "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1, "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.eth0.rp_filter": 0,
@@ -147,6 +149,7 @@ def _sent(at, given):
     } | {key: value for key, value in given.items() if key not in OWN_KEYS}  # fmt: skip
     if words["proto"] in {"udp", "tcp"}:
         words.setdefault("sport", 40000 + at)
+        words.setdefault("dport", 80)
     if words["proto"] == "tcp":
         words.setdefault("flags", "SYN")
     if words["src"] not in {"10.0.0.10", "fd00:0:0:1::10"} and "oif" not in words:

@@ -15,6 +15,7 @@ from fwproof.ruleset.asks import (
     Conntrack,
     ConnTuple,
     Constant,
+    Fragment,
     Interface,
     OneOf,
     Opaque,
@@ -35,7 +36,10 @@ class Context:
 
     ``forwarded``: the packet is not for this host and not from it. ``again``: it already went through output
     on this host and comes back over the loopback interface, with its conntrack entry attached. ``early``: the
-    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200).
+    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200). ``whole``:
+    fragments have been put together before the rules here. ``loads``: where they have not, nft takes the bytes of a
+    late one for its transport header (nft_payload_fast_eval() does not look at the offset); iptables' own matches do
+    not hold for it.
     """
 
     hook: Hook
@@ -43,6 +47,8 @@ class Context:
     forwarded: bool = False
     again: bool = False
     early: bool | None = None
+    whole: bool = False
+    loads: bool = False
 
     @property
     def untracked_yet(self) -> bool:
@@ -98,6 +104,8 @@ def settle(  # noqa: PLR0911 - one return for each kind of test
     if isinstance(test, Interface):
         present = context.has_iif if test.field == "iif" else context.has_oif
         return (test if present else Constant(test.covers(""))), negated
+    if isinstance(test, Fragment) and context.whole:
+        return FALSE, negated
     if isinstance(test, OneOf) and test.field == "ctstate":
         return Constant(state.value in test.words), negated
     if isinstance(test, AnyOf):

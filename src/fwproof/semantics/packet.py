@@ -35,6 +35,9 @@ from fwproof.semantics.stages import Way
 PORTED = frozenset({6, 17, 33, 132, 136})
 """TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose header starts with two ports."""
 
+LATE = "what a late fragment carries where nft looks for its ports"
+"""The question that nft's tests of the transport header ask of a fragment that has none."""
+
 Simulate = Callable[[Test, "Packet", RuleRef], bool | None]
 """Answers an oracle from simulated state, None where it cannot; the text is the rule that asks."""
 
@@ -100,19 +103,19 @@ class Packet:
         )
         if isinstance(test, Rate | Oracle | Opaque):
             return (self._ask(test, rule, visit, negated=negated),)
-        answer = self._answer(test, rule, visit)
+        answer = self._answer(test, rule, visit, context)
         return ((False if answer is None else _turn(answer, negated=negated), self),)
 
-    def _answer(self, test: Test, rule: RuleRef, visit: int) -> Answer | None:
-        if self.flow.fragment and _transport(test):
-            return None
+    def _answer(self, test: Test, rule: RuleRef, visit: int, context: Context) -> Answer | None:
+        if self.flow.fragment and not context.whole and _transport(test):
+            return Question(f"{test} of a late fragment", LATE) if context.loads else None
         if not isinstance(test, AnyOf):
             return self._exact(test)
 
         def ask(part: Test, negated: bool) -> Answer | None:  # noqa: FBT001 - a literal of the product
             if isinstance(part, Rate | Oracle | Opaque):
                 return self._ask(part, rule, visit, negated=negated)[0]
-            said = self._answer(part, rule, visit)
+            said = self._answer(part, rule, visit, context)
             return None if said is None else _turn(said, negated=negated)
 
         return any_of.answer(test, ask)

@@ -144,8 +144,7 @@ def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
     make = model.chains(flow.family, PATHS[hook].hooks)
     decide = partial(_turn, router, hook)
     way = route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide)
-    whole = flow.fragment and not model.conntrack(flow.family)
-    packet = Packet(replace(flow, fragment=whole), _kinds(model, flow.family), router=router)
+    packet = Packet(flow, _kinds(model, flow.family), router=router)
     return list(Walker[Packet](way).walk(packet))
 
 
