@@ -79,7 +79,8 @@ def parse(text: str, family: Family, source: str = "iptables-save") -> Ruleset:
     for number, line in enumerate(lines, 1):
         _read_line(reader, number, line.rstrip("\r"))
     if reader.table is not None:
-        reader.odd(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off")
+        # what tables would have followed is not known either
+        reader.unparsed.append(Unparsed(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off"))
     tables = {name: _build_table(reader, name, chains) for name, chains in reader.tables.items()}
     ruleset = Ruleset(
         family=family, source=source, tables=tables, unparsed=tuple(reader.unparsed), comments=tuple(reader.comments),

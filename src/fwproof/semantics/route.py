@@ -150,7 +150,7 @@ def _of_table(table: Table, ruleset: Ruleset, hook: Hook, *, forwarded: bool, ag
     chain_ = table.chains.get(name)
     if chain_ is None and reasons and name in BUILT_IN.get(table.name, ()):
         chain_ = Chain(name=name, rules=(), default="ACCEPT")
-    if chain_ is None:
+    if chain_ is None or name not in BUILT_IN.get(table.name, (name,)):
         return
     nat = table.name == "nat"
     priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Hook
-from fwproof.ruleset.asks import Conntrack, OneOf, Test, atoms
+from fwproof.ruleset.asks import Conntrack, OneOf, Sort, Test, atoms
 from fwproof.ruleset.model import Act, Rule, Ruleset
 from fwproof.semantics.context import Context
 from fwproof.semantics.stages import DEFRAG, Stage
@@ -22,8 +22,9 @@ _MATCHES = frozenset({"state", "conntrack", "connmark", "connlimit", "connbytes"
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """``connections``: conntrack is in use; without it no nat chain is looked at. ``fragments``: they are put together
-    before the rules, which conntrack needs, and the socket match and TPROXY as well.
+    """``connections``: conntrack may be in use; without it no nat chain is looked at.
+
+    ``fragments``: they are put together before the rules, which conntrack needs, and the socket match and TPROXY too.
     """
 
     connections: bool
@@ -34,7 +35,9 @@ def tracking_of(rulesets: Sequence[Ruleset]) -> Tracking:
     """Return what the rules of one address family make the kernel do."""
     rules = [rule for ruleset in rulesets for rule in ruleset.rules()]
     connections = any(_tracks(rule) for rule in rules)
-    return Tracking(connections, connections or any(_defragments(rule) for rule in rules))
+    # what is not understood may need conntrack: better a nat chain that is asked for nothing than one that is not
+    doubt = any(ruleset.unparsed for ruleset in rulesets) or any(rule.sort is Sort.OPAQUE for rule in rules)
+    return Tracking(connections or doubt, connections or any(_defragments(rule) for rule in rules))
 
 
 def _tracks(rule: Rule) -> bool:
