@@ -67,6 +67,8 @@ AGENT = textwrap.dedent(
 
 SETUP = """
 sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0
+sysctl -qw net.ipv6.conf.default.mldv1_unsolicited_report_interval=1
+sysctl -qw net.ipv6.conf.default.mldv2_unsolicited_report_interval=1
 ip link set lo up
 ip link add outer address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02
 ip link add far type veth peer name eth1

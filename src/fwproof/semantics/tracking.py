@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Hook
-from fwproof.ruleset.asks import Conntrack, OneOf, Sort, Test, atoms
+from fwproof.ruleset.asks import Conntrack, OneOf, Sort, Test, atoms, sort_of
 from fwproof.ruleset.model import Act, Rule, Ruleset
 from fwproof.semantics.context import Context
 from fwproof.semantics.stages import DEFRAG, Stage
@@ -18,6 +18,12 @@ _TARGETS = frozenset({
     "DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE", "CT", "CONNSECMARK", "SYNPROXY", "flow",
 })  # fmt: skip
 _MATCHES = frozenset({"state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster"})
+_WITHOUT = frozenset(
+    "ah addrtype bpf cgroup comment cpu dccp devgroup dscp dst ecn esp eui64 frag hashlimit hbh hl icmp icmp6 ipcomp "
+    "iprange ipv6header ipvs length limit mac mark mh multiport nfacct osf owner physdev pkttype policy quota rateest "
+    "realm recent rpfilter rt sctp set socket srh statistic string tcp tcpmss time tos ttl u32 udp udplite".split()
+)
+"""Matches of iptables that need no conntrack, whatever they ask (iptables-extensions(8))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ def tracking_of(rulesets: Sequence[Ruleset]) -> Tracking:
     rules = [rule for ruleset in rulesets for rule in ruleset.rules()]
     connections = any(_tracks(rule) for rule in rules)
     # what is not understood may need conntrack: better a nat chain that is asked for nothing than one that is not
-    doubt = any(ruleset.unparsed for ruleset in rulesets) or any(rule.sort is Sort.OPAQUE for rule in rules)
+    doubt = any(ruleset.unparsed for ruleset in rulesets) or any(_strange(rule) for rule in rules)
     return Tracking(connections or doubt, connections or any(_defragments(rule) for rule in rules))
 
 
@@ -44,6 +50,11 @@ def _tracks(rule: Rule) -> bool:
     # NOTRACK alone takes no part in it (xt_ct_tg_check(), nft_notrack_ops)
     named = rule.target.name in _TARGETS and rule.target.act is not Act.NOTRACK
     return named or rule.target.act is Act.CONNMARK or any(_asks(test, module) for module, test in _tests(rule))
+
+
+def _strange(rule: Rule) -> bool:
+    opaque = [match.module for match in rule.matches if sort_of(match.test) is Sort.OPAQUE]
+    return rule.target.act is Act.UNKNOWN or not set(opaque) <= _WITHOUT
 
 
 def _tests(rule: Rule) -> Iterator[tuple[str, Test]]:
