@@ -79,7 +79,7 @@ def prepare(kernel, case):
     for each, value in settings.items():
         kernel.run("sysctl", "-qw", f"{each}={value}")
     if case.six:
-        time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
+        time.sleep(0.5)  # the kernel's own multicast reports of the new interfaces have to be over
 
 
 def refusal(kernel, case):
@@ -105,7 +105,8 @@ def read_back(kernel, case):
             argv = ["ipset", "save"] if tool == "ipset" else [f"{tool}-save"]
             answer = kernel._ask({"argv": argv, "stdin": ""})
             assert not answer["status"], answer["err"]
-            found[corners.KEYS[tool]] = answer["out"] + answer["err"]  # the warning of legacy tables is an error message
+            # the warning of legacy tables is an error message
+            found[corners.KEYS[tool]] = answer["out"] + answer["err"]
     if case.given.get("listed"):
         found["nft_json"] = listing(kernel, case)
     path = corners.LISTED / f"{case.given['name']}.json"

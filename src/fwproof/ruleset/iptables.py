@@ -40,7 +40,12 @@ BUILT_IN = {
 }
 """The tables of iptables with their base chains."""
 
+LONGEST = 1 << 16
+"""The longest line that may be a rule: in the kernel one takes less than 64 KiB (next_offset in ip_tables.h)."""
 _WITHOUT_OPTIONS = {"ACCEPT", "DROP", "RETURN"}
+_ONCE = frozenset({"-m", "--match", "-j", "--jump", "-g", "--goto"})
+"""Options that cannot be negated."""
+_OF_MODULES = re.compile(r"--[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] +(?=-)", re.ASCII)
 _CHAIN = re.compile(r":(\S+) +(\S+)(?: +\[(\d+):(\d+)\])?$", re.ASCII)
 _INCOMPATIBLE = re.compile(r"# Table `(.*)' is incompatible, use 'nft' tool")
@@ -157,6 +162,9 @@ def _number(digits: str) -> int:
 
 
 def _read_rule(reader: _Reader, number: int, line: str) -> None:
+    if len(line) > LONGEST:
+        reader.odd(number, line, f"a line of {len(line)} characters, and no rule of the kernel is as long")
+        return
     counted = _COUNTED.match(line)
     text = line[counted.end() :] if counted else line
     counters = Counters(_number(counted[1]), _number(counted[2])) if counted else None
@@ -252,10 +260,10 @@ def _group(words: list[Word]) -> _Parts:
     at, negated = 0, False
     while at < len(words):
         word = words[at]
-        if word.text == "!" and not word.quoted:
+        if word.text == "!" and not word.quoted and not negated:
             at, negated = at + 1, True
             continue
-        if not word.is_option:
+        if not word.is_option or (negated and word.text in _ONCE) or not _plain(word.text):
             parts.strays.append(f"! {word.text}" if negated else word.text)
             at, negated = at + 1, False
             continue
@@ -265,6 +273,11 @@ def _group(words: list[Word]) -> _Parts:
     if negated:
         parts.strays.append("!")
     return parts
+
+
+def _plain(option: str) -> bool:
+    """Whether an option is one of iptables itself or may be a module's, which are all long ones."""
+    return option in BASE or option in _ONCE or _OF_MODULES.fullmatch(option) is not None
 
 
 def _place(parts: _Parts, option: Option) -> None:

@@ -115,7 +115,7 @@ class _OpenTable:
     doubt: str
     chains: dict[str, Json] = field(default_factory=dict)
     rules: dict[str, list[NftRule]] = field(default_factory=dict)
-    sets: dict[str, NftSet] = field(default_factory=dict)
+    sets: dict[str, tuple[dict[str, Json], bool]] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
 
 
@@ -194,10 +194,10 @@ def _add(tables: dict[Key, _OpenTable], kind: str, body: dict[str, Json], number
         table.rules.setdefault(chain, []).append(_rule(body, number))
     elif kind in {"set", "map"}:
         _once(table.sets, name, "set")
-        table.sets[name] = _set(name, body, is_map=kind == "map")
+        _set(name, body, is_map=kind == "map")  # raises where it is none
+        table.sets[name] = {**body, "elem": [*_list(body.get("elem", []))]}, kind == "map"
     elif kind == "element":
-        old = table.sets[name]
-        table.sets[name] = _set(name, {**body, "elem": [*old.elements, *_list(body["elem"])]}, is_map=old.is_map)
+        table.sets[name][0]["elem"] += _list(body["elem"])
         return True
     else:
         table.others[kind] += 1
@@ -276,8 +276,9 @@ def _built(key: Key, table: _OpenTable) -> NftTable:
             name=name, rules=tuple(table.rules.get(name, ())), hook=chain.hook, priority=chain.priority,
             kind=chain.kind, default=chain.default, devices=chain.devices,
         )  # fmt: skip
+    sets = {name: _set(name, body, is_map=is_map) for name, (body, is_map) in table.sets.items()}
     return NftTable(
-        family=key[0], name=key[1], dormant=table.dormant, doubt=table.doubt, chains=chains, sets=table.sets,
+        family=key[0], name=key[1], dormant=table.dormant, doubt=table.doubt, chains=chains, sets=sets,
         others=table.others,
     )  # fmt: skip
 

@@ -279,7 +279,9 @@ def entering(called: Grown, config: Config) -> Config:
 @lru_cache(maxsize=256)
 def view(context: Context) -> tuple[bool, ...]:
     """Return what of a context tests can see."""
-    return context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet
+    return (
+        context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet, context.whole, context.loads,
+    )  # fmt: skip
 
 
 def _balanced(parts: list[Part]) -> Part:

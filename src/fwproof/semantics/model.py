@@ -99,7 +99,7 @@ class HostModel:
                 Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
                 + routes_of(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
-            settings={} if sysctls is None else parse_sysctls(sysctls),
+            settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
             special=frozenset(
                 family
                 for family, key, text in (

@@ -215,8 +215,10 @@ def _opening(host: Host, hook: Hook, config: Config, found: _Found) -> Opening:
     shown = found.some if plain == sets.none else plain
     flow = dressed(pick(sets, shown, family, own, sent=hook is Hook.OUTPUT), config, hook)
     if plain != sets.none:  # a single packet has no extension headers, so nothing can be asked of others
-        expected = Decision.UNKNOWN if found.certainty == "unknown" else Decision.ACCEPT
-        confirm(host.model, flow, hook, expected, found.by)
+        unknown = found.certainty == "unknown"
+        # which rule of a ring of calls is to blame depends on where one enters it
+        by = None if unknown else found.by
+        confirm(host.model, flow, hook, Decision.UNKNOWN if unknown else Decision.ACCEPT, by)
     listed, more, narrowed = rooms(sets, found.some, family, hook)
     return Opening(
         family=family, hook=hook, by=found.by, certainty=found.certainty, rooms=listed, more=more,

@@ -18,11 +18,13 @@ _TARGETS = frozenset({
     "DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE", "CT", "CONNSECMARK", "SYNPROXY", "flow",
 })  # fmt: skip
 _MATCHES = frozenset({"state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster"})
-_WITHOUT = frozenset(
-    "ah addrtype bpf cgroup comment cpu dccp devgroup dscp dst ecn esp eui64 frag hashlimit hbh hl icmp icmp6 ipcomp "
-    "iprange ipv6header ipvs length limit mac mark mh multiport nfacct osf owner physdev pkttype policy quota rateest "
-    "realm recent rpfilter rt sctp set socket srh statistic string tcp tcpmss time tos ttl u32 udp udplite".split()
-)
+_WITHOUT = frozenset({
+    "ah", "addrtype", "bpf", "cgroup", "comment", "cpu", "dccp", "devgroup", "dscp", "dst", "ecn", "esp", "eui64",
+    "frag", "hashlimit", "hbh", "hl", "icmp", "icmp6", "ipcomp", "iprange", "ipv6header", "ipvs", "length", "limit",
+    "mac", "mark", "mh", "multiport", "nfacct", "osf", "owner", "physdev", "pkttype", "policy", "quota", "rateest",
+    "realm", "recent", "rpfilter", "rt", "sctp", "set", "socket", "srh", "statistic", "string", "tcp", "tcpmss",
+    "time", "tos", "ttl", "u32", "udp", "udplite",
+})  # fmt: skip
 """Matches of iptables that need no conntrack, whatever they ask (iptables-extensions(8))."""
 
 
