@@ -10,11 +10,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 AGENT = textwrap.dedent(
     """
-    import json, os, socket, subprocess, sys
+    import json, os, socket, struct, subprocess, sys
     raw = {}
     def run(argv, stdin):
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
@@ -37,6 +39,13 @@ AGENT = textwrap.dedent(
                 except PermissionError:
                     pass  # its own output rules refused it
         return {}
+    def forget():
+        # conntrack's whole table: NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE without a tuple (nf_conntrack_netlink.c)
+        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+        link.send(struct.pack("=IHHIIBBH", 20, 0x0102, 5, 1, 0, 0, 0, 0))
+        status = struct.unpack_from("=i", link.recv(4096), 16)[0]
+        link.close()
+        return {"status": status}
     def heard(interfaces):
         # the frames that came in by interfaces since the last time; the first time, none
         frames = []
@@ -59,6 +68,8 @@ AGENT = textwrap.dedent(
         order = json.loads(line)
         if "argv" in order:
             answer = run(order["argv"], order["stdin"])
+        elif "forget" in order:
+            answer = forget()
         else:
             answer = heard(order["heard"]) if "heard" in order else send(order["packets"])
         print(json.dumps(answer), flush=True)
@@ -135,7 +146,12 @@ table inet keep {
 
 
 class Kernel:
-    """Namespaces of our own with an agent inside that runs commands and sends packets."""
+    """Namespaces of our own with an agent inside that runs commands and sends packets.
+
+    ``done`` counts, over all kernels of a run, the tables that were loaded and the packets that were sent.
+    """
+
+    done: ClassVar = Counter()
 
     def __init__(self, lock, keep=KEEP):
         environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": SEARCH}
@@ -163,11 +179,18 @@ class Kernel:
 
     def run(self, *argv, stdin="", check=True):
         answer = self._ask({"argv": argv, "stdin": stdin})
+        loads = argv[0].endswith("-restore") or argv[:2] == ("nft", "-f")
+        Kernel.done["tables"] += int(loads and "table inet watch" not in stdin)
         assert not check or answer["status"] == 0, (argv, answer["err"], stdin)
         return answer["out"]
 
     def clear(self):
-        """Remove all tables but the one that keeps connections tracked."""
+        """Remove all tables but the one that keeps connections tracked, and all connections.
+
+        Ports come round in a long run, and a connection that was seen before is not a new one.
+        """
+        answer = self._ask({"forget": True})
+        assert answer["status"] == 0, answer
         names = [f"{family} {name}" for family in ("ip", "ip6") for name in ("raw", "mangle", "filter", "nat")]
         names.append("inet watch")
         self.run("nft", "-f", "-", stdin="".join(f"table {name} {{ }}\ndelete table {name}\n" for name in names))
@@ -191,6 +214,7 @@ class Kernel:
         return now
 
     def send(self, packets):
+        Kernel.done["packets"] += len(packets)
         self._ask({"packets": packets})
 
     def heard(self, *interfaces):

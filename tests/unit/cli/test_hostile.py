@@ -16,7 +16,7 @@ SURE = {
     "carriage-returns.v4": "accept", "empty.v4": "accept", "only-comments.v4": "accept", "comments.v4": "drop",
     "escapes.nft.json": "accept", "lone-surrogate.nft.json": "accept",
 }  # fmt: skip
-"""What is whole though it looks odd, and the decision on the first packet; of no tables iptables-save prints nothing."""
+"""What is whole though it looks odd, with the decision on the first packet (no tables are printed as nothing)."""
 GOOD = """*filter
 :INPUT ACCEPT [0:0]
 :FORWARD ACCEPT [0:0]
