@@ -172,6 +172,30 @@ def data(flow):
     return k.ip_packet(flow, b"" if flow.icmp_type is not None else bytes(16))
 
 
+def pieces(packet):
+    """Cut an IPv4 packet in two fragments: the first sixteen bytes behind the header, and the rest."""
+    head, body = packet[:20], packet[20:]
+    found = []
+    for at, part, more in ((0, body[:16], 1), (2, body[16:], 0)):
+        raw = head[:2] + (20 + len(part)).to_bytes(2, "big") + head[4:6] + (more << 13 | at).to_bytes(2, "big")
+        raw += head[8:10] + b"\0\0" + head[12:]
+        found.append(raw[:10] + k.checksum(raw).to_bytes(2, "big") + raw[12:] + part)
+    return found
+
+
+EXTENSIONS = {"hop-by-hop": 0, "destination": 60, "routing": 43, "fragment": 44}
+
+
+def with_extension(packet, name):
+    """Put an IPv6 extension header before the transport header (RFC 8200, 4.1)."""
+    if name is None:
+        return packet
+    number = EXTENSIONS[name]
+    extra = bytes([packet[6], 0]) + (b"\1\4\0\0\0\0" if number in {0, 60} else bytes(6))
+    length = int.from_bytes(packet[4:6], "big") + 8
+    return packet[:4] + length.to_bytes(2, "big") + bytes([number]) + packet[7:40] + extra + packet[40:]
+
+
 def facts(given):
     """Return what the model is told of the host beside its tables."""
     host = GOLDEN / "host"

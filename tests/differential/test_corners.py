@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -63,12 +64,50 @@ def test_the_kernel_does_what_is_golden(name, tmp_path):
             pytest.skip(f"this kernel has no {case.given['lacks']}: {missing}")
         assert not missing, missing
         listed = read_back(kernel, case)
-        asked = [sent for sent in case.packets if "model_only" not in sent.given]
-        wrong = [each for sent in asked for each in sent_through(kernel, case, sent)]
+        wrong = seen_otherwise(kernel, case)
         wrong += [f"as listed: {each}" for each in corners.differences(case, listed, known(kernel, case))]
         assert not wrong, f"{case.says}\n" + "\n".join(wrong) + "\n" + "\n".join(listed.values())
     finally:
         kernel.close()
+
+
+def otherwise(case):
+    """Return a case with another golden answer for each packet."""
+    other = {Decision.ACCEPT: Decision.DROP, Decision.DROP: Decision.ACCEPT, Decision.REJECT: Decision.ACCEPT}
+    turned = []
+    for sent in case.packets:
+        decision = other.get(sent.decision, Decision.ACCEPT)
+        given = {key: value for key, value in sent.given.items() if key not in {"kernel", "over_all"}}
+        turned.append(replace(sent, decision=decision, may=frozenset({decision}), given=given))
+    return replace(case, packets=tuple(turned))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_answer_than_the_golden_one_is_noticed(name):
+    case = otherwise(corners.case(name))
+    wrong = corners.differences(case, corners.texts(case), corners.facts(case.given))
+    asked = [each for each in case.packets if "extension" not in each.given or each.given.get("whole", True)]
+    assert {each.id for each in asked} <= {text.split(":")[0].removesuffix(", over all packets") for text in wrong}
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", ["dnat-passes-forward-nft", "reject-with-legacy", "chains-native"])
+def test_the_kernel_is_seen_to_do_something_else(name, tmp_path):
+    case = otherwise(corners.case(name))
+    kernel = k.Kernel(tmp_path / "lock", keep="")
+    try:
+        prepare(kernel, case)
+        assert not refusal(kernel, case)
+        found = seen_otherwise(kernel, case)
+    finally:
+        kernel.close()
+    assert {sent.id for sent in case.packets} <= {text.split(":")[0] for text in found}
+
+
+def seen_otherwise(kernel, case):
+    """Return where the kernel does something else than the golden answer with a case's packets, in words."""
+    asked = [sent for sent in case.packets if "model_only" not in sent.given]
+    return [each for sent in asked for each in sent_through(kernel, case, sent)]
 
 
 def prepare(kernel, case):
@@ -197,8 +236,8 @@ def sent_through(kernel, case, sent):
 
 def send(kernel, sent, gates):
     flow = sent.flow
-    packet = with_extension(corners.data(flow), sent.given.get("extension"))
-    packets = [packet] if "pieces" not in sent.given else [pieces(packet)[n - 1] for n in sent.given["pieces"]]
+    packet = corners.with_extension(corners.data(flow), sent.given.get("extension"))
+    packets = [packet] if "pieces" not in sent.given else [corners.pieces(packet)[n - 1] for n in sent.given["pieces"]]
     if flow.iif is None:
         kernel.send([("ip4" if flow.dst.version == 4 else "ip6", each.hex(), str(flow.dst)) for each in packets])
     else:
@@ -212,30 +251,6 @@ def send(kernel, sent, gates):
         time.sleep(0.01)
     assert watched(kernel)["arrived"] == arriving
     time.sleep(0.01)
-
-
-def pieces(packet):
-    """Cut an IPv4 packet in two fragments: the first sixteen bytes behind the header, and the rest."""
-    head, body = packet[:20], packet[20:]
-    found = []
-    for at, part, more in ((0, body[:16], 1), (2, body[16:], 0)):
-        raw = head[:2] + (20 + len(part)).to_bytes(2, "big") + head[4:6] + (more << 13 | at).to_bytes(2, "big")
-        raw += head[8:10] + b"\0\0" + head[12:]
-        found.append(raw[:10] + k.checksum(raw).to_bytes(2, "big") + raw[12:] + part)
-    return found
-
-
-EXTENSIONS = {"hop-by-hop": 0, "destination": 60, "routing": 43, "fragment": 44}
-
-
-def with_extension(packet, name):
-    """Put an IPv6 extension header before the transport header (RFC 8200, 4.1)."""
-    if name is None:
-        return packet
-    number = EXTENSIONS[name]
-    extra = bytes([packet[6], 0]) + (b"\1\4\0\0\0\0" if number in {0, 60} else bytes(6))
-    length = int.from_bytes(packet[4:6], "big") + 8
-    return packet[:4] + length.to_bytes(2, "big") + bytes([number]) + packet[7:40] + extra + packet[40:]
 
 
 def _at_the_ends(sent, frames):

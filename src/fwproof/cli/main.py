@@ -83,5 +83,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except FwproofError as error:
-        click.echo(f"fwproof: {error}", err=True)
+        # it may quote what a host printed, or a file's name, which must not steer a terminal
+        text = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(error))
+        click.echo(f"fwproof: {text}", err=True)
         sys.exit(error.exit_code)

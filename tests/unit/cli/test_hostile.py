@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fwproof.cli.main import cli
+from fwproof.cli.main import cli, main
 from fwproof.errors import FwproofError
 
 HOSTILE = Path(__file__).parents[3] / "fixtures" / "hostile" / "rules"
@@ -71,6 +71,16 @@ def test_a_verb_says_what_is_wrong(name, verb, tmp_path):
         assert any(each["decision"] in {"unknown", "depends"} for each in asked), asked
     elif verb == "query" and name not in SURE:
         assert done.exit_code != 0 or "depends" in said or "unread" in said, said
+
+
+def test_a_message_steers_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["fwproof", "query", "--iptables-save", "no\x1b[2Jsuch.v4"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    said = capsys.readouterr().err
+    assert "cannot be read" in said
+    assert "\x1b" not in said
 
 
 def test_what_is_whole_is_understood(tmp_path):
