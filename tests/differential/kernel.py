@@ -10,11 +10,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 AGENT = textwrap.dedent(
     """
-    import json, os, socket, subprocess, sys
+    import json, os, socket, struct, subprocess, sys
     raw = {}
     def run(argv, stdin):
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
@@ -22,11 +24,12 @@ AGENT = textwrap.dedent(
     def send(packets):
         for kind, data, to in packets:
             data = bytes.fromhex(data)
-            if kind in ("frame", "far"):
-                if kind not in raw:
-                    raw[kind] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                    raw[kind].bind(("outer" if kind == "frame" else "far", 0))
-                raw[kind].send(data)
+            if kind.startswith("frame"):
+                by = kind.removeprefix("frame").strip() or "outer"
+                if by not in raw:
+                    raw[by] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    raw[by].bind((by, 0))
+                raw[by].send(data)
             else:
                 family = socket.AF_INET6 if kind == "ip6" else socket.AF_INET
                 if kind not in raw:
@@ -36,6 +39,13 @@ AGENT = textwrap.dedent(
                 except PermissionError:
                     pass  # its own output rules refused it
         return {}
+    def forget():
+        # conntrack's whole table: NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE without a tuple (nf_conntrack_netlink.c)
+        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+        link.send(struct.pack("=IHHIIBBH", 20, 0x0102, 5, 1, 0, 0, 0, 0))
+        status = struct.unpack_from("=i", link.recv(4096), 16)[0]
+        link.close()
+        return {"status": status}
     def heard(interfaces):
         # the frames that came in by interfaces since the last time; the first time, none
         frames = []
@@ -58,6 +68,8 @@ AGENT = textwrap.dedent(
         order = json.loads(line)
         if "argv" in order:
             answer = run(order["argv"], order["stdin"])
+        elif "forget" in order:
+            answer = forget()
         else:
             answer = heard(order["heard"]) if "heard" in order else send(order["packets"])
         print(json.dumps(answer), flush=True)
@@ -66,6 +78,8 @@ AGENT = textwrap.dedent(
 
 SETUP = """
 sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0
+sysctl -qw net.ipv6.conf.default.mldv1_unsolicited_report_interval=1
+sysctl -qw net.ipv6.conf.default.mldv2_unsolicited_report_interval=1
 ip link set lo up
 ip link add outer address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02
 ip link add far type veth peer name eth1
@@ -139,9 +153,14 @@ table inet keep {
 
 
 class Kernel:
-    """Namespaces of our own with an agent inside that runs commands and sends packets."""
+    """Namespaces of our own with an agent inside that runs commands and sends packets.
 
-    def __init__(self, lock):
+    ``done`` counts, over all kernels of a run, the tables that were loaded and the packets that were sent.
+    """
+
+    done: ClassVar = Counter()
+
+    def __init__(self, lock, keep=KEEP):
         environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": SEARCH}
         self.process = subprocess.Popen(
             [*OWN, "--kill-child", sys.executable, "-IS", "-c", AGENT],
@@ -154,7 +173,7 @@ class Kernel:
         try:
             for line in SETUP.strip().splitlines():
                 self.run(*line.split())
-            self.run("nft", "-f", "-", stdin=KEEP)
+            self.run("nft", "-f", "-", stdin=keep)
         except BaseException:
             self.close()
             raise
@@ -167,11 +186,18 @@ class Kernel:
 
     def run(self, *argv, stdin="", check=True):
         answer = self._ask({"argv": argv, "stdin": stdin})
+        loads = argv[0].endswith("-restore") or argv[:2] == ("nft", "-f")
+        Kernel.done["tables"] += int(loads and "table inet watch" not in stdin)
         assert not check or answer["status"] == 0, (argv, answer["err"], stdin)
         return answer["out"]
 
     def clear(self):
-        """Remove all tables but the one that keeps connections tracked."""
+        """Remove all tables but the one that keeps connections tracked, and all connections.
+
+        Ports come round in a long run, and a connection that was seen before is not a new one.
+        """
+        answer = self._ask({"forget": True})
+        assert answer["status"] == 0, answer
         names = [f"{family} {name}" for family in ("ip", "ip6") for name in ("raw", "mangle", "filter", "nat")]
         names.append("inet watch")
         self.run("nft", "-f", "-", stdin="".join(f"table {name} {{ }}\ndelete table {name}\n" for name in names))
@@ -195,6 +221,7 @@ class Kernel:
         return now
 
     def send(self, packets):
+        Kernel.done["packets"] += len(packets)
         self._ask({"packets": packets})
 
     def heard(self, *interfaces):

@@ -95,14 +95,14 @@ def wire(part, number, first, mac):
         packet = tagged(flow, number)
     if flow.iif is None:
         return ("ip4" if flow.dst.version == 4 else "ip6"), packet.hex(), str(flow.dst)
-    return ("far", (mac + packet[6:]).hex(), "") if flow.iif == "eth1" else ("frame", packet.hex(), "")
+    return ("frame far", (mac + packet[6:]).hex(), "") if flow.iif == "eth1" else ("frame", packet.hex(), "")
 
 
 def send(kernel, packets):  # noqa: F811
     """Send packets one after the other, and wait until they have come in."""
     before = kernel.watched()
     kernel.send(packets)
-    for kind, name in (("frame", "arrived"), ("far", "came")):
+    for kind, name in (("frame", "arrived"), ("frame far", "came")):
         kernel.settle(before[name] + sum(each == kind for each, _, _ in packets), name)
 
 

@@ -10,12 +10,13 @@ import random
 import re
 import time
 from collections import Counter
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from fwproof.decision import Decision
-from fwproof.flow import Family
+from fwproof.flow import Family, Flow
 from fwproof.ruleset import nft
 from fwproof.ruleset.asks import Oracle
 from fwproof.ruleset.nft_joined import JOINED
@@ -255,6 +256,24 @@ def test_chains_of_one_priority_are_decided_in_one_of_the_orders(kernel):
             unknown += Decision.UNKNOWN in may
     assert open_, "no packet hangs on the order: the test shows nothing"
     assert unknown < 40, "too many orders to try: the test shows little"
+
+
+def test_connections_do_not_outlive_the_tables(kernel):
+    text = (
+        "table ip once {\n chain c {\n type filter hook forward priority 0\n ct mark 5 counter\n ct mark set 5\n }\n}\n"
+    )
+    flow = Flow(src=ip_address("10.0.5.7"), dst=ip_address("10.9.0.7"), proto=17, sport=1023, dport=53, iif="eth0")
+    for _ in range(2):
+        for name in kernel.loaded:
+            kernel.run("nft", "delete", "table", *name.split())
+        kernel.clear()
+        kernel.run("nft", "-f", "-", stdin=text)
+        kernel.loaded = ("ip once",)
+        kernel.watch()
+        before = kernel.watched()
+        kernel.send([("frame", k.frame(flow).hex(), "")])
+        assert kernel.settle(before["arrived"] + 1)["forward"] == before["forward"] + 1
+        assert counted(kernel)["ip", "once", "c", 1] == 0
 
 
 def test_the_right_reading_is_not_found_wrong(kernel):

@@ -134,6 +134,13 @@ def read_baseline(host: str, folder: Path, families: set[Family]) -> BaselineFac
     return BaselineFacts(folder=shown, snapshot=snapshot, model=model)
 
 
+def _printed(snapshot: Snapshot, name: str) -> str:
+    """Return what a command printed, with the warning of legacy tables that iptables-save gives as an error message."""
+    text = snapshot.text(name)
+    warnings = [line for line in snapshot.captures[name].stderr.splitlines() if line.startswith("# Warning: ip")]
+    return "\n".join([text.rstrip("\n"), *warnings, ""]) if warnings else text
+
+
 def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel | HostError:
     """Return a host's model, or why there is none: the tables of each of ``families`` must have been read.
 
@@ -154,10 +161,11 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         spared = isinstance(fault, NotThere) and needed != "ip-addr" and "nft" in snapshot.captures
         if fault is not None and not spared:
             return fault
-    unread = snapshot.faults.get("nft")
-    if unread is not None and not isinstance(unread, NotThere):
-        return unread  # tables beside those of iptables decide as well, and nothing else tells of them
-    texts = {key: snapshot.text(name) for key, name in names.items() if name not in snapshot.faults}
+    beside = ("nft", *(f"{_SAVES[family].removesuffix('-save')}-legacy-save" for family in sorted(families)))
+    for unread in filter(None, map(snapshot.faults.get, beside)):
+        if not isinstance(unread, NotThere):
+            return unread  # tables beside those of iptables decide as well, and nothing else tells of them
+    texts = {key: _printed(snapshot, name) for key, name in names.items() if name not in snapshot.faults}
     for key in ("iptables_legacy_save", "ip6tables_legacy_save"):
         if not texts.get(key, "").strip():
             texts.pop(key, None)  # prints nothing where the kernel has no legacy tables

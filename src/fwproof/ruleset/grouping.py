@@ -6,6 +6,7 @@ nobody knows is looked for in the module that ``-p`` implies, and otherwise make
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from fwproof.ruleset import numbers
 from fwproof.ruleset.options import ALIASES, IMPLIED, MODULES, TARGETS, Options
 from fwproof.ruleset.words import Instance, Option, Word, base_of, inlined, take
 
+_OF_MODULES = re.compile(r"--[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _LOADS = {"-m": "module", "--match": "module", "-j": "target", "--jump": "target", "-g": "goto", "--goto": "goto"}
 
 
@@ -69,10 +71,10 @@ def group(words: Sequence[Word]) -> Parts:
     at, negated = 0, False
     while at < len(words):
         word = words[at]
-        if word.text == "!" and not word.quoted:
+        if word.text == "!" and not word.quoted and not negated:
             at, negated = at + 1, True
             continue
-        if word.is_option:
+        if word.is_option and _plain(word.text):
             at = _option(parts, words, at, negated=negated)
         else:
             parts.strays.append(f"! {word.text}" if negated else word.text)
@@ -81,6 +83,11 @@ def group(words: Sequence[Word]) -> Parts:
     if negated:
         parts.strays.append("!")
     return parts
+
+
+def _plain(option: str) -> bool:
+    """Whether an option is one of iptables itself or may be a module's, which are all long ones."""
+    return base_of(option, False) is not None or option in _LOADS or _OF_MODULES.fullmatch(option) is not None
 
 
 def _option(parts: Parts, words: Sequence[Word], at: int, *, negated: bool) -> int:

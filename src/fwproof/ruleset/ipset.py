@@ -22,6 +22,8 @@ _VALUED = frozenset({
     "initval",
 })  # fmt: skip
 _FLAGS = frozenset({"counters", "comment", "skbinfo", "forceadd", "wildcard"})
+_OF_MEMBERS = frozenset({"timeout", "packets", "bytes", "comment", "skbmark", "skbprio", "skbqueue"})
+"""What may stand behind a member, each with a value; ``nomatch`` has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,9 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
     sets: dict[str, IpSet] = {}
     members: dict[str, list[tuple[str, bool]]] = {}
     unparsed: list[Unparsed] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    doubts: dict[str, str] = {}
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
         words = [word.text for word in split(line.rstrip("\r"))[0]]
         if not words or words[0].startswith("#"):
             continue
@@ -50,11 +54,13 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
         except (ValueError, KeyError, IndexError):
             reason = f"{source}:{number}: this line of `ipset save` is not understood"
             unparsed.append(Unparsed(number, line, reason))
-            name = words[1] if len(words) > 1 else ""
-            if name in sets:
-                sets[name] = replace(sets[name], doubt=reason)
-    if unparsed and any(each.text.split()[:1] not in (["add"], ["create"]) for each in unparsed):
-        sets = {name: replace(each, doubt=each.doubt or unparsed[0].reason) for name, each in sets.items()}
+            doubts.setdefault(words[1] if len(words) > 1 else "", reason)
+    if lines[-1].strip():
+        doubts[""] = f"{source}:{len(lines)}: the last line has no end: the text is cut off"
+        unparsed.append(Unparsed(len(lines), lines[-1], doubts[""]))
+    # what is said of no known set may be about any of them
+    general = next((reason for name, reason in doubts.items() if name not in sets), "")
+    sets = {name: replace(each, doubt=each.doubt or doubts.get(name) or general) for name, each in sets.items()}
     return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed), source)
 
 
@@ -71,9 +77,19 @@ def _read(sets: dict[str, IpSet], members: dict[str, list[tuple[str, bool]]], wo
             netmask=int(options["netmask"]) if "netmask" in options else None,
         )  # fmt: skip
     elif command == "add":
-        members[name].append((words[2], "nomatch" in words[3:]))
+        members[name].append((words[2], _is_hole(words[3:])))
     else:
         raise ValueError(command)
+
+
+def _is_hole(words: Sequence[str]) -> bool:
+    """Whether ``nomatch`` stands behind a member; ValueError for what ipset never prints there."""
+    rest = list(words)
+    while rest and rest[0] in _OF_MEMBERS:
+        del rest[:2]
+    if rest not in ([], ["nomatch"]):
+        raise ValueError(rest)
+    return bool(rest)
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:

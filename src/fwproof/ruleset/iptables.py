@@ -39,6 +39,8 @@ BUILT_IN = {
 }
 """The tables of iptables with their base chains."""
 
+LONGEST = 1 << 16
+"""The longest line that may be a rule: in the kernel one takes less than 64 KiB (next_offset in ip_tables.h)."""
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] +(?=-)", re.ASCII)
 _CHAIN = re.compile(r":(\S+) +(\S+)(?: +\[(\d+):(\d+)\])?$", re.ASCII)
 _INCOMPATIBLE = re.compile(r"# Table `(.*)' is incompatible, use 'nft' tool")
@@ -77,7 +79,8 @@ def parse(text: str, family: Family, source: str = "iptables-save") -> Ruleset:
     for number, line in enumerate(lines, 1):
         _read_line(reader, number, line.rstrip("\r"))
     if reader.table is not None:
-        reader.odd(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off")
+        # what tables would have followed is not known either
+        reader.unparsed.append(Unparsed(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off"))
     tables = {name: _build_table(reader, name, chains) for name, chains in reader.tables.items()}
     return Ruleset(
         family=family, source=source, tables=tables, unparsed=tuple(reader.unparsed), comments=tuple(reader.comments),
@@ -148,6 +151,9 @@ def _number(digits: str) -> int:
 
 
 def _read_rule(reader: _Reader, number: int, line: str) -> None:
+    if len(line) > LONGEST:
+        reader.odd(number, line, f"a line of {len(line)} characters, and no rule of the kernel is as long")
+        return
     counted = _COUNTED.match(line)
     text = line[counted.end() :] if counted else line
     counters = Counters(_number(counted[1]), _number(counted[2])) if counted else None

@@ -144,7 +144,7 @@ def _routes(entry: Mapping[str, Any], family: Family | None) -> list[Route]:
 
 def special_rules(text: str, source: str) -> bool:
     """Whether ``ip -j rule`` shows more than the kernel's own three tables; raises InputError naming ``source``."""
-    usual = {"local", "main", "default"}
+    usual = ("local", "main", "default")
     plain = {"priority", "src", "table", "protocol"}
     return any(
         entry.get("table") not in usual or entry.get("src") != "all" or not set(entry) <= plain
@@ -162,6 +162,8 @@ def _entries(text: str, source: str, command: str) -> Iterable[Mapping[str, Any]
     """Read the JSON arrays of one or more runs of ``ip -j`` that follow one another."""
     decoder, at, entries = json.JSONDecoder(), 0, []
     text = text.strip()
+    if not text:
+        raise _fault(source, f"is empty, and `{command}` prints a JSON list in any case")
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)

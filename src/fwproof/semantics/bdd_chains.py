@@ -281,7 +281,10 @@ def entering(called: Grown, config: Config) -> Config:
 def view(context: Context) -> tuple[bool, ...]:
     """Return what of a context tests can see."""
     early = context.hook is Hook.PREROUTING
-    return context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet, early
+    return (
+        context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet, early, context.whole,
+        context.loads,
+    )  # fmt: skip
 
 
 def _balanced(parts: list[Part]) -> Part:

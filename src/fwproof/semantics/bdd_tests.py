@@ -34,7 +34,7 @@ from fwproof.semantics import kinds, nat
 from fwproof.semantics.bdd import Set, Sets
 from fwproof.semantics.bdd_config import MARK, MARKS, Config
 from fwproof.semantics.context import Context, settle
-from fwproof.semantics.packet import PORTED, SECURED
+from fwproof.semantics.packet import LATE, PORTED, SECURED
 from fwproof.semantics.reverse import followed, sources, unborn
 from fwproof.semantics.rewriting import asked_before, written
 from fwproof.semantics.routing import Router
@@ -53,10 +53,20 @@ class Where(NamedTuple):
 
 
 class Asker:
-    """Turns tests into sets, for the rules of one host; ``written`` are the fields that nat may have written."""
+    """Turns tests into sets, for the rules of one host; ``written`` are the fields that nat may have written.
 
-    def __init__(self, sets: Sets, router: Router, moved: frozenset[str]) -> None:
+    ``whole`` and ``loads`` are those of the :class:`Context`: what the tests make of late fragments.
+    """
+
+    def __init__(
+        self, sets: Sets, router: Router, moved: frozenset[str], *, whole: bool = False, loads: bool = False
+    ) -> None:
         self.sets = sets
+        self.late = sets.none
+        if "fragment" in sets.fields and not whole:
+            self.late = sets.words("fragment", lambda word: word == "yes")
+        self.loads = loads
+        self._others: dict[tuple[bool, bool], Asker] = {(whole, loads): self}
         self.router = router
         self.written = moved
         self._known: dict[tuple[Test, bool], Set] = {}
@@ -71,7 +81,14 @@ class Asker:
         unknown = frozenset(name for name, _ in config.unknown) if config.unknown else _NOTHING
         test, negated = settle(match, config.state, config.direction, here, config.nat.translated, unknown)
         where = Where(key, config.version() + (" forwarded" if context.hops_lost else ""))
-        return self._settled(test, config, where, negated=negated)
+        asker = self._for(context.seen_by(match)) if "fragment" in self.sets.fields else self
+        return asker._settled(test, config, where, negated=negated)  # noqa: SLF001 - one of our own kind
+
+    def _for(self, context: Context) -> Asker:
+        seen = (context.whole, context.loads)
+        if seen not in self._others:
+            self._others[seen] = Asker(self.sets, self.router, self.written, whole=seen[0], loads=seen[1])
+        return self._others[seen]
 
     def _settled(self, test: Test, config: Config, where: Where, *, negated: bool) -> Set:
         if isinstance(test, AnyOf):
@@ -129,10 +146,9 @@ class Asker:
             for part, turned in product:
                 held = self._settled(part, config, where._replace(key=f"{where.key} {part}"), negated=turned) & held
             products.append(held)
-        has = self.sets.all
-        if "fragment" in self.sets.fields and fields & _TRANSPORT:
-            has = self.sets.words("fragment", lambda word: word == "no")
-        found = has & self._turn(self.sets.union(products), negated)
+        found = self._turn(self.sets.union(products), negated)
+        if fields & _TRANSPORT or any(isinstance(atom, EitherPort) for atom in atoms(test)):
+            found = (found & ~self.late) | self._loaded(test, negated=negated)
         if plain:
             self._known[known] = found
         return found
@@ -174,7 +190,16 @@ class Asker:
 
     def _exact(self, test: Test, *, negated: bool) -> Set:
         has, found = self._header(test)
-        return has & self._turn(found, negated)
+        held = has & self._turn(found, negated)
+        if isinstance(test, EitherPort) or getattr(test, "field", "") in _TRANSPORT:
+            held |= self._loaded(test, negated=negated)
+        return held
+
+    def _loaded(self, test: Test, *, negated: bool) -> Set:
+        """Return the late fragments for which a test of the transport header holds all the same."""
+        if not self.loads or self.late == self.sets.none:
+            return self.sets.none
+        return self.late & self._turn(self.sets.oracle(f"{test} of a late fragment", LATE), negated)
 
     def _header(self, test: Test) -> tuple[Set, Set]:  # noqa: PLR0911 - one return for each kind of test
         """Return the packets that have what a test looks at, and those for which it holds."""
@@ -244,9 +269,7 @@ class Asker:
         carrier = {"icmp": self._icmp, "flags": self._tcp}.get(field, self.ported)
         if field == "spi":
             carrier = self.sets.within("proto", [(number, number) for number in SECURED])
-        if "fragment" in self.sets.fields:
-            return carrier & self.sets.words("fragment", lambda word: word == "no")
-        return carrier
+        return carrier & ~self.late
 
 
 def inside(value: int, test: Within | Bits) -> bool:

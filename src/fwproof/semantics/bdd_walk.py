@@ -61,9 +61,7 @@ class Host:
         return self._programs[id(table)]
 
     def packets(self) -> Set:
-        """Return every packet that rules can see: conntrack puts fragments together before them (priority -400)."""
-        if "fragment" in self.sets.fields and self.model.defragments(self.family):
-            return self.sets.words("fragment", lambda word: word == "no")
+        """Return every packet; where fragments are put together before the rules, a late one is as the whole."""
         return self.sets.all
 
     def asked(self, hook: Hook, chosen: order.Chosen | None = None) -> Route:

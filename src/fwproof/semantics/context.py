@@ -15,6 +15,7 @@ from fwproof.ruleset.asks import (
     Conntrack,
     ConnTuple,
     Constant,
+    Fragment,
     Interface,
     OneOf,
     Opaque,
@@ -36,7 +37,10 @@ class Context:
 
     ``forwarded``: the packet is not for this host and not from it. ``again``: it already went through output
     on this host and comes back over the loopback interface, with its conntrack entry attached. ``early``: the
-    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200).
+    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200). ``whole``:
+    fragments have been put together before the rules here. ``loads``: where they have not, nft takes the bytes of a
+    late one for its transport header (nft_payload_fast_eval() does not look at the offset); iptables' own matches do
+    not hold for it.
     """
 
     hook: Hook
@@ -44,6 +48,8 @@ class Context:
     forwarded: bool = False
     again: bool = False
     early: bool | None = None
+    whole: bool = False
+    loads: bool = False
 
     @property
     def untracked_yet(self) -> bool:
@@ -53,6 +59,10 @@ class Context:
     def after(self, *, notrack: bool) -> Context:
         """Return the context for a packet that a rule before conntrack has made untracked: that is its state now."""
         return replace(self, again=True) if notrack and self.untracked_yet else self
+
+    def seen_by(self, match: Match) -> Context:
+        """Return the context of a match: xt_ah.c and xt_esp.c look at the offset of fragments in nft's tables too."""
+        return replace(self, loads=False) if self.loads and match.module in {"ah", "esp"} else self
 
     @property
     def has_iif(self) -> bool:
@@ -138,6 +148,8 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
     if isinstance(test, Interface):
         present = context.has_iif if test.field == "iif" else context.has_oif
         return (test if present else Constant(test.covers(""))), negated
+    if isinstance(test, Fragment) and context.whole:
+        return FALSE, negated
     if isinstance(test, AnyOf):
         return _any_of(test, ctstate, ctdir, context, translated, unknown, connection), negated
     if asks_conntrack(test):

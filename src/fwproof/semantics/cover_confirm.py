@@ -68,7 +68,7 @@ class Walks:
             return model
         found = replace(model, rulesets={**model.rulesets, family: tuple(rulesets)})
         # both are known once and for all, and are so from the whole tables
-        found.conntrack(family)
+        found.tracking(family)
         for hooks in (route.THROUGH, route.LOOPED, route.OUTBOUND):
             found.orders(family, hooks)
         return found

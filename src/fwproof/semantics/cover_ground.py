@@ -107,7 +107,7 @@ class Ground:
             fit &= self.sets.words("iif", lambda name: name != "lo")
         elif config.state is not CtState.UNTRACKED:
             fit &= ~self.net("src", "nothing")  # the kernel puts an address there (raw(7)), but for its own discovery
-        if not self.host.model.conntrack(self.family):
+        if not self.host.model.tracking(self.family).connections:
             return fit
         if config.state is CtState.NEW:
             return fit & self._first
@@ -124,7 +124,7 @@ class Ground:
             found = looped.ite(self.net("src", "loopback") & self.net("dst", "loopback"), found)
         elif hook is not Hook.OUTPUT and self.addresses is not None:
             found &= ~self.sets.within("src", self._mine)
-        if config.state is CtState.INVALID and self.host.model.conntrack(self.family):
+        if config.state is CtState.INVALID and self.host.model.tracking(self.family).connections:
             found &= ~self._first
         return found
 

@@ -29,6 +29,7 @@ from fwproof.semantics.readings import routes_of, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
+from fwproof.semantics.tracking import Tracking, tracking_of
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 
 __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
@@ -38,6 +39,12 @@ Sources = Mapping[str, str]
 
 _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
+
+
+def _read(text: str, family: Family, key: str, names: Mapping[str, str]) -> Ruleset:
+    """Return a view of iptables; what was given as legacy is that, also where a text of it has no heading."""
+    found = iptables.parse(text, family, names.get(key, key))
+    return replace(found, backend=found.backend or ("legacy" if "legacy" in key else ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,7 @@ class HostModel:
             Family.IPV6: (("ip6tables_save", ip6tables_save), ("ip6tables_legacy_save", ip6tables_legacy_save)),
         }
         rulesets = {
-            family: tuple(iptables.parse(text, family, names.get(key, key)) for key, text in texts if text is not None)
+            family: tuple(_read(text, family, key, names) for key, text in texts if text is not None)
             for family, texts in views.items()
         }
         if nft_json is not None:
@@ -96,7 +103,7 @@ class HostModel:
                 Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
                 + routes_of(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
-            settings={} if sysctls is None else parse_sysctls(sysctls),
+            settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
             special=frozenset(
                 family
                 for family, key, text in (
@@ -162,7 +169,7 @@ class HostModel:
         if key not in self._known:
             rulesets = self.rulesets.get(family, ())
             wanted = (*hooks, Hook.INPUT) if Hook.FORWARD in hooks else tuple(hooks)
-            counts = {hook: route.count(hook, rulesets, conntrack=self.conntrack(family)) for hook in wanted}
+            counts = {hook: route.count(hook, rulesets, self.tracking(family)) for hook in wanted}
             self._known[key] = order.combined(counts)
         found: list[order.Chosen | None] = self._known[key]
         return found
@@ -181,9 +188,8 @@ class HostModel:
     def _packet(self, flow: Flow, path: route.Path, simulate: Simulate | None) -> Packet:
         router = self.router(flow.family)
         iif, oif, not_loopback = route.interfaces(flow, path, router)
-        whole = flow.fragment and not self.defragments(flow.family)
         return Packet(
-            replace(flow, iif=iif, oif=oif, fragment=whole), self._local(flow.family), not_loopback=not_loopback,
+            replace(flow, iif=iif, oif=oif), self._local(flow.family), not_loopback=not_loopback,
             simulate=simulate, router=router,
         )  # fmt: skip
 
@@ -192,12 +198,12 @@ class HostModel:
 
         ``chosen`` is one of the :meth:`orders` of base chains; without it those of an unknown order are blind.
         """
-        conntrack = self.conntrack(family)
+        tracking = self.tracking(family)
         rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
 
         def make(part: route.Path) -> tuple[Stage, ...]:
             reasons = blind if part.hooks[0] is hooks[0] else ()
-            return route.stages(part, family, rulesets, reasons, conntrack=conntrack, chosen=chosen)
+            return route.stages(part, family, rulesets, reasons, tracking=tracking, chosen=chosen)
 
         return make
 
@@ -218,17 +224,12 @@ class HostModel:
         routes = self.routes.get(Family.of(address), ())
         return own or self.addresses.on_link(address) or interface_to(routes, address)
 
-    def conntrack(self, family: Family) -> bool:
-        """Whether some rule of a family makes the kernel track connections."""
-        if ("conntrack", family) not in self._known:
-            self._known["conntrack", family] = route.tracks(self.rulesets.get(family, ()))
-        return bool(self._known["conntrack", family])
-
-    def defragments(self, family: Family) -> bool:
-        """Whether some rule of a family makes the kernel put fragments together before any rule sees them."""
-        if ("fragments", family) not in self._known:
-            self._known["fragments", family] = route.defragments(self.rulesets.get(family, ()))
-        return bool(self._known["fragments", family])
+    def tracking(self, family: Family) -> Tracking:
+        """Return what the rules of a family make the kernel do before it looks at them."""
+        if ("tracking", family) not in self._known:
+            self._known["tracking", family] = tracking_of(self.rulesets.get(family, ()))
+        found: Tracking = self._known["tracking", family]
+        return found
 
     def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
         known = self.addresses

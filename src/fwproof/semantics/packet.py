@@ -39,6 +39,8 @@ PORTED = frozenset({6, 17, 33, 132, 136})
 
 SECURED = frozenset({ESP, AH})
 """The protocols whose header has a security parameter index."""
+LATE = "what a late fragment carries where nft looks for its ports"
+"""The question that nft's tests of the transport header ask of a fragment that has none."""
 
 Simulate = Callable[[Test, "Packet", RuleRef], bool | None]
 """Answers an oracle from simulated state, None where it cannot; the text is the rule that asks."""
@@ -83,6 +85,7 @@ class Packet:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
         """Return the one answer that a packet gives to a match, which may be a question back."""
+        context = context.seen_by(match)
         test, negated = settle(
             match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated,
             self.unknown, self.connection,
@@ -90,22 +93,26 @@ class Packet:
         if isinstance(test, Outside):
             return (self._ask(test, Place(rule, visit, self.edits + context.hops_lost), negated=negated),)
         if isinstance(test, AnyOf):
-            answer = self._any_of(test, Place(rule, visit, self.edits + context.hops_lost))
+            answer = self._any_of(test, Place(rule, visit, self.edits + context.hops_lost), context)
         else:
-            answer = self._answer(test)
+            answer = self._late(test, context) if self.flow.fragment and not context.whole else self._exact(test)
         return ((False if answer is None else _turn(answer, negated=negated), self),)
 
-    def _answer(self, test: Test) -> Answer | None:
-        return None if self.flow.fragment and _transport(test) else self._exact(test)
+    def _late(self, test: Test, context: Context) -> Answer | None:
+        """Answer for a late fragment, which has no transport header: nft looks at what is in its place."""
+        if not _transport(test):
+            return self._exact(test)
+        return Question(f"{test} of a late fragment", LATE) if context.loads else None
 
-    def _any_of(self, test: AnyOf, place: Place) -> Answer | None:
-        if self.flow.fragment and _transport(test):
-            return None
+    def _any_of(self, test: AnyOf, place: Place, context: Context) -> Answer | None:
+        late = self.flow.fragment and not context.whole
+        if late and _transport(test):
+            return self._late(test, context)
 
         def ask(part: Test, negated: bool) -> Answer | None:  # noqa: FBT001 - a literal of the product
             if isinstance(part, Outside):
                 return self._ask(part, place, negated=negated)[0]
-            said = self._any_of(part, place) if isinstance(part, AnyOf) else self._answer(part)
+            said = self._any_of(part, place, context) if isinstance(part, AnyOf) else self._exact(part)
             return None if said is None else _turn(said, negated=negated)
 
         return any_of.answer(test, ask)

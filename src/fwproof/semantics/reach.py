@@ -154,7 +154,9 @@ class _Asked:
             flow, plain = self._witness(found, room_set(sets, room, hook))
             # single packets have no extension headers, and show more of what nat writes than sets do
             if plain and not vague:
-                confirm(self.host.model, flow, hook, expected, found.by)
+                # which rule of a ring of calls is to blame depends on where one enters it
+                by = None if found.certainty == "unknown" else found.by
+                confirm(self.host.model, flow, hook, expected, by)
             witnesses.append(flow)
         states = tuple(dict.fromkeys(config.state for config in found.configs))
         return Opening(

@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fwproof.flow import Family, Flow, Hook
-from fwproof.ruleset.asks import Conntrack, OneOf, atoms
 from fwproof.ruleset.iptables import BUILT_IN
-from fwproof.ruleset.model import TEMPLATE, Act, Chain, Ruleset, Table
+from fwproof.ruleset.model import Chain, Ruleset, Table
 from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.order import UNORDERED, Chosen
 from fwproof.semantics.order import orders as orders_of
 from fwproof.semantics.routing import Router
 from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Carry, Exit, Stage, Turn
-
-_NAT_TARGETS = {"DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE"}
+from fwproof.semantics.tracking import Tracking, seen_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +119,17 @@ def _guesses(flow: Flow) -> tuple[Path, ...]:
 
 
 def stages(  # noqa: PLR0913 - what base chains depend on
-    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, conntrack: bool,
+    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, tracking: Tracking,
     chosen: Chosen | None = None,
 ) -> tuple[Stage, ...]:  # fmt: skip
-    """Return the base chains of a path; ``conntrack`` says whether any rule makes the kernel track connections.
+    """Return the base chains of a path; ``tracking`` says what the kernel does before it looks at them.
 
     ``chosen`` is one of the orders of chains of equal priority. Without it, chains whose order matters are blind.
     """
     whole: list[Stage] = []
     for at, hook in enumerate(path.hooks):
         again = Hook.OUTPUT in path.hooks[:at] and hook in INBOUND
-        found = _at(hook, rulesets, conntrack=conntrack, forwarded=path.forwarded, again=again)
+        found = _at(hook, rulesets, tracking, forwarded=path.forwarded, again=again)
         if chosen is not None:
             whole += found[chosen.get(hook, 0) % len(found)]
         else:
@@ -139,21 +137,21 @@ def stages(  # noqa: PLR0913 - what base chains depend on
     return tuple(whole) if not blind else (_nothing_known(family, path, blind), *whole)
 
 
-def count(hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool) -> int:
+def count(hook: Hook, rulesets: Sequence[Ruleset], tracking: Tracking) -> int:
     """Return how many orders of the base chains of a hook have to be tried."""
-    return len(_at(hook, rulesets, conntrack=conntrack, forwarded=False, again=False))
+    return len(_at(hook, rulesets, tracking, forwarded=False, again=False))
 
 
 def _at(
-    hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool, forwarded: bool, again: bool
+    hook: Hook, rulesets: Sequence[Ruleset], tracking: Tracking, *, forwarded: bool, again: bool
 ) -> list[tuple[Stage, ...]]:
     """Return the orders of the base chains of a hook."""
     base = [
-        stage
+        seen_by(stage, ruleset, tracking)
         for ruleset in rulesets
         for table in ruleset.tables.values()
         for stage in _of_table(table, ruleset, hook, forwarded=forwarded, again=again)
-        if not stage.nat or (conntrack and not again)
+        if not stage.nat or (tracking.connections and not again)
     ]
     return orders_of(base)
 
@@ -170,7 +168,7 @@ def _of_table(table: Table, ruleset: Ruleset, hook: Hook, *, forwarded: bool, ag
     chain_ = table.chains.get(name)
     if chain_ is None and reasons and name in BUILT_IN.get(table.name, ()):
         chain_ = Chain(name=name, rules=(), default="ACCEPT")
-    if chain_ is None:
+    if chain_ is None or name not in BUILT_IN.get(table.name, (name,)):
         return
     nat = table.name == "nat"
     priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)
@@ -198,38 +196,6 @@ def _nothing_known(family: Family, path: Path, blind: Sequence[str]) -> Stage:
     chain = Chain(name="", rules=())
     context = Context(path.hooks[0], "")
     return Stage(context, family.table_family, Table(name="", chains={}), chain, blind="; ".join(blind))
-
-
-def tracks(rulesets: Sequence[Ruleset]) -> bool:
-    """Whether some rule makes the kernel track connections; without one the nat table is never looked at.
-
-    That a packet be not tracked is no reason to track others (xt_CT.c, nft_ct.c).
-    """
-    return any(
-        rule.target.act is Act.CONNMARK
-        or TEMPLATE in rule.target.changes
-        or rule.target.name in _NAT_TARGETS | {"CONNSECMARK", "SYNPROXY", "flow"}
-        or any(_asks_conntrack(test, match.module) for match in rule.matches for test in atoms(match.test))
-        for ruleset in rulesets
-        for rule in ruleset.rules()
-    )
-
-
-def defragments(rulesets: Sequence[Ruleset]) -> bool:
-    """Whether some rule makes the kernel put fragments together before the rules, as conntrack does (priority -400)."""
-    return tracks(rulesets) or any(
-        rule.target.name == "TPROXY" or any(match.module == "socket" for match in rule.matches)
-        for ruleset in rulesets
-        for rule in ruleset.rules()
-    )
-
-
-def _asks_conntrack(test: object, module: str) -> bool:
-    if isinstance(test, OneOf):
-        return test.field == "ctstate"
-    return isinstance(test, Conntrack) or module in {
-        "state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster",
-    }  # fmt: skip
 
 
 def interfaces(flow: Flow, path: Path, router: Router) -> tuple[str | None, str | None, frozenset[str]]:

@@ -14,6 +14,8 @@ S = TypeVar("S")
 PRIORITY = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """Priorities of the tables (netfilter_ipv4.h); nat differs by hook."""
 NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+DEFRAG = -400
+"""The priority at which fragments are put together, where that is done."""
 CONNTRACK = -200
 """The priority at which conntrack looks at a packet."""
 

@@ -28,6 +28,8 @@ MAX_LEAVES = 500
 
 Well below Python's recursion limit, since the tree of the questions can be as deep as it has ends.
 """
+DEEPEST = 512
+"""How deep chains may call one another; nft allows 16 (NFT_JUMP_STACK_SIZE), and nobody writes more."""
 
 
 class TooLarge(Exception):
@@ -226,6 +228,8 @@ class Walker(Generic[S]):
         if called.name in frame.path or called.default is not None:
             kind = "calls itself" if called.default is None else "is a base chain, which no rule can jump to"
             return self._leaf(state, Decision.UNKNOWN, rule.ref, None, f"chain {called.name} {kind}")
+        if len(frame.path) > DEEPEST:
+            return self._leaf(state, Decision.UNKNOWN, rule.ref, None, f"chains call one another {DEEPEST} deep")
         back = frame.back
         if rule.target.act is Act.JUMP:
             back = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)

@@ -57,8 +57,7 @@ def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
     """
     router, family = model.router(flow.family), flow.family
     decide = partial(_turn, router, hook)
-    whole = flow.fragment and not model.defragments(family)
-    packet = Packet(replace(flow, fragment=whole), _kinds(model, family), router=router)
+    packet = Packet(flow, _kinds(model, family), router=router)
     found: list[Leaf[Packet]] = []
     tried = model.orders(family, PATHS[hook].hooks)
     for number, chosen in enumerate(tried):

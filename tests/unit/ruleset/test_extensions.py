@@ -90,7 +90,7 @@ def says(line, family, flow):
         return Decision.ACCEPT in decisions, decisions == {Decision.ACCEPT}
     start = Config(state=flow.ctstate, direction=flow.ctdir, connmark=flow.connmark, mark=flow.mark)
     some = engine.hosts[0].asked(hook).flow({start: engine.hosts[0].packets()})[1].accepted
-    here = engine.sets.plain(point(engine.sets, replace(flow, fragment=flow.fragment and not host.defragments(family))))
+    here = engine.sets.plain(point(engine.sets, flow))
     may, must = here & some != engine.sets.none, here & ~some == engine.sets.none
     assert (may, must) == (Decision.ACCEPT in decisions, decisions == {Decision.ACCEPT})
     return may, must

@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from fwproof.decision import Decision
+from fwproof.errors import InputError
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.iptables import parse
 from fwproof.semantics.bdd_config import Config
@@ -284,7 +285,7 @@ SYSCTLS = {
     "one interface": ("net.ipv4.ip_forward = 0\nnet.ipv4.conf.eth0.forwarding = 1\n", True, None),
     "only what new interfaces get": ("/proc/sys/net/ipv4/conf/default/forwarding:1\n", None, None),
     "a name with a dot": ("/proc/sys/net/ipv4/conf/eth0.5/forwarding:1\n/proc/sys/net/ipv4/ip_forward:0\n", True, None),
-    "nothing": ("garbage\n\x00:1\n", None, None),
+    "nothing": ("", None, None),
 }
 
 
@@ -293,6 +294,11 @@ def test_whether_a_host_forwards(name):
     text, four, six = SYSCTLS[name]
     host = model(DOCKER, sysctls=text)
     assert (host.forwards(Family.IPV4), host.forwards(Family.IPV6)) == (four, six)
+
+
+def test_what_holds_no_sysctl_is_refused():
+    with pytest.raises(InputError, match=r"sysctls:1:1: expected lines such as net\.ipv4\.ip_forward = 1"):
+        model(DOCKER, sysctls="garbage\n\x00:1\n")
 
 
 def test_without_forwarding_the_routing_drops_and_says_so():
