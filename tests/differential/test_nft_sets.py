@@ -21,7 +21,7 @@ from fwproof.semantics.witness import dressed, follow
 
 from . import kernel as k
 from .random_nft import Ruleset
-from .random_tables import new_flow
+from .random_tables import ODD, new_flow
 from .test_nft import NftKernel, load
 from .test_sets import a_packet, said_by_sets, whole
 
@@ -80,6 +80,8 @@ def boxed(model, version, hook, flow):
         values |= {"sport": flow.sport, "dport": flow.dport}
     if flow.icmp_type is not None:
         values["icmp"] = flow.icmp_type * 256 + flow.icmp_code
+    if flow.spi is not None:
+        values["spi"] = flow.spi
     if flow.proto == 6:
         values["flags"] = sum(k.FLAGS[name] for name in flow.flags)
     ranges = {field: ((int(value), int(value)),) for field, value in values.items()}
@@ -99,6 +101,8 @@ def test_boxes_decide_as_the_walk_of_every_packet(kernel):
         for _ in range(40):
             hook = rng.choice([Hook.INPUT, Hook.FORWARD])
             flow = new_flow(rng, version, hook.value, rng.choice([80, 1023, 20001, 40000]))
+            if str(flow.src) in ODD[version] or " set 1" in text:
+                continue  # routing keeps some of those off, which boxes do not look at
             walked = {leaf.decision for leaf in model.leaves(flow)}
             said = boxed(model, version, hook, flow)
             assert walked <= said, f"{hook} {flow}: walk {walked}, boxes {said}\n{text}"
