@@ -117,8 +117,9 @@ class Tables:
         if six:
             soft = rng.choice(["", " --soft"])
             choices += [
-                f"-m ipv6header {self._bang()}--header {rng.choice(['prot', 'none', 'esp', 'hop,prot', 'frag'])}{soft}"
-                for _ in range(6)
+                f"-m ipv6header {self._bang()}--header {rng.choice(['prot'] * 3 + ['none', 'esp', 'hop,prot', 'frag'])}"
+                f"{soft}"
+                for _ in range(8)
             ]
             choices += [f"-m {name}" for name in ("frag", "hbh", "dst", "rt")] + ["-p mh -m mh", "-p mh"]
             choices += ["-m frag --fragfirst", "-m rt ! --rt-type 5", "-m hbh ! --hbh-len 8", "-p 59"]

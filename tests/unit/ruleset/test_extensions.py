@@ -66,12 +66,14 @@ def a_flow(family, changes):
     return replace(flow, **values | ({"flags": frozenset(values["flags"])} if "flags" in values else {}))
 
 
-def host_of(line, family):
+def host_of(line, family, flow):
     """Return a host that lets in what fits a match."""
     chain, table = ("PREROUTING", "mangle") if "rpfilter" in line else ("INPUT", "filter")
     hook = Hook.INPUT
     if "owner" in line or "cgroup" in line:
         chain, hook = "OUTPUT", Hook.OUTPUT
+    if flow.fragment:  # those for the host itself are put together before INPUT
+        chain, hook = "FORWARD", Hook.FORWARD
     text = f"*{table}\n:{chain} ACCEPT [0:0]\n-A {chain} {line} -j ACCEPT\n-A {chain} -j DROP\nCOMMIT\n"
     if table == "mangle":
         text += "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
@@ -82,7 +84,7 @@ def host_of(line, family):
 
 def says(line, family, flow):
     """Return whether a packet may and whether it must fit: as one packet, and as one of all packets."""
-    host, hook = host_of(line, family)
+    host, hook = host_of(line, family, flow)
     decisions = {leaf.decision for leaf in follow(host, flow, hook)}
     assert Decision.UNKNOWN not in decisions
     engine = Engine([host], family)

@@ -20,11 +20,8 @@ FOLDERS = ("fixtures/rules", "fixtures/lab", "fixtures/hostile", "reports/sample
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
 SAVES = [path for path in FILES if re.search(r"tables-.*save|\.v[46]$|rules\.v[46]", path.name)]
 # hostile lists are damaged on purpose: what becomes of them is in test_hostile.py of the command line
-LISTS = [
-    path
-    for path in FILES
-    if path.name == "nft.txt" or (path.name.endswith(".nft.json") and "hostile" not in path.parts)
-]
+LISTS = [path for path in FILES if path.name == "nft.txt" or path.name.endswith(".nft.json")]
+LISTS = [path for path in LISTS if "hostile" not in path.parts]
 
 RULE = re.compile(r"(?:\[\d+:\d+\] +)?(?:-A|--append|-I|--insert) +\S")
 STRUCTURE = re.compile(r"\s*$|#|\*|:|COMMIT\s*$|(?:-N|--new-chain|-P|--policy) ")
