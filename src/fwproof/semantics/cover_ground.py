@@ -288,7 +288,8 @@ class Ground:
         living = self.living
         if dict(config.unknown).get("ttl"):
             living = self.sets.oracle("hops left", "whether the packet has hops left after a target changed them")
-        yield Way((self._leaving(config), passing & ~mine & ~self._held & living & onward), places.away)
+        for after, some in self._leaving(config):
+            yield Way((after, some & passing & ~mine & ~self._held & living & onward), places.away)
 
     def _sent(self, config: Config, places: route.Places) -> Iterator[Way[Going]]:
         if "dst" not in config.nat.translated:
@@ -299,7 +300,8 @@ class Ground:
         new = config.nat.value("dst")
         mine = self.sets.none if isinstance(new, int) and self._address(new).is_multicast else self._new(config)
         yield Way((config._replace(nat=config.nat._replace(leaving="lo")), mine), places.here)
-        yield Way((self._leaving(config), ~mine), places.away)
+        for after, some in self._leaving(config):
+            yield Way((after, some & ~mine), places.away)
 
     def _address(self, value: int) -> IPv4Address | IPv6Address:
         return IPv4Address(value) if self.family is Family.IPV4 else IPv6Address(value)
@@ -318,13 +320,33 @@ class Ground:
             return self.own if self.addresses is not None else self.own | asked
         return asked
 
-    def _leaving(self, config: Config) -> Config:
-        """Return a config with the interface that a new destination leads to."""
+    def _leaving(self, config: Config) -> Iterator[Going]:
+        """Divide packets by the interface that a new destination leads to (Router.out)."""
         if "dst" not in config.nat.translated or self.addresses is None:
-            return config
+            yield config, self.sets.all
+            return
         new = config.nat.value("dst")
-        name = self.router.out(self._address(new)) if isinstance(new, int) else None
-        if name is not None:
-            return config._replace(nat=config.nat._replace(leaving=name))
-        moved = frozenset({*((f, v) for f, v in config.nat.moved if f != "oif"), ("oif", "routed anew")})
-        return config._replace(nat=config.nat._replace(moved=moved))
+        if new is None:  # only the port is written
+            for name, some in self._by_way.items():
+                yield _towards(config, name), some
+        else:
+            yield _towards(config, self.router.out(self._address(new)) if isinstance(new, int) else None), self.sets.all
+
+    @cached_property
+    def _by_way(self) -> dict[str | None, Set]:
+        """The packets by the one interface that leads to their destination, None where there are several."""
+        assert self.addresses is not None
+        several = frozenset(self.addresses.interfaces) - {"lo"}
+        found: dict[str | None, Set] = {}
+        for some, ways in self._ways("dst"):
+            names = ways or several
+            name = next(iter(names)) if len(names) == 1 else None
+            found[name] = found.get(name, self.sets.none) | some
+        return found
+
+
+def _towards(config: Config, name: str | None) -> Config:
+    if name is not None:
+        return config._replace(nat=config.nat._replace(leaving=name))
+    moved = frozenset({*((f, v) for f, v in config.nat.moved if f != "oif"), ("oif", "routed anew")})
+    return config._replace(nat=config.nat._replace(moved=moved))
