@@ -7,45 +7,30 @@ packet. Every packet that is chosen is followed rule by rule by the walk of sing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
-from fwproof.ruleset.asks import Ranges
-from fwproof.ruleset.model import Act
 from fwproof.semantics.bdd import Set, guarded
-from fwproof.semantics.bdd_config import Config
-from fwproof.semantics.bdd_walk import Engine, Host
+from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.cover_choose import Chooser, Option, Where, loose, options_of
 from fwproof.semantics.cover_confirm import Passed, Walks
 from fwproof.semantics.cover_found import Cover, Limits, Missed, Source, Why, Witness
-from fwproof.semantics.cover_ground import Ground, cuts, span
-from fwproof.semantics.cover_marks import Marks
+from fwproof.semantics.cover_ground import cuts
+from fwproof.semantics.cover_origins import Origins, cuts_of
 from fwproof.semantics.cover_pick import Picker
-from fwproof.semantics.cover_reach import Elements, Reach, Region, Start
+from fwproof.semantics.cover_reach import Elements, Reach, Start
 from fwproof.semantics.cover_why import reasons
-from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.plausible import atom_of
 from fwproof.semantics.reach import Disagreement, own_of
 from fwproof.semantics.walk import TooLarge
-from fwproof.semantics.witness import dressed, point
+from fwproof.semantics.witness import dressed
 
 __all__ = ["Cover", "Limits", "Missed", "Source", "Why", "Witness", "cover"]
 
-STATES = (
-    (CtState.NEW, "original"), (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"),
-    (CtState.RELATED, "original"), (CtState.RELATED, "reply"), (CtState.INVALID, "original"),
-    (CtState.UNTRACKED, "original"),
-)  # fmt: skip
-"""Every state that conntrack gives, with the directions that a packet of it can have."""
-
 _DRAWS = 24
 """Packets of a set that are tried one by one."""
-_TOGETHER = 32
-"""Marks that are looked at with the same tables."""
 
 
 def cover(model: HostModel, family: Family, limits: Limits | None = None) -> Cover:
@@ -70,11 +55,9 @@ class Search:
 
     def __init__(self, model: HostModel, family: Family, limits: Limits) -> None:
         self.model, self.family, self.limits = model, family, limits
-        extra = [*cuts(model, family), *_limits_of(limits, family)]
-        engine = Engine([model], family, extra)
-        self.sets = engine.sets
-        self.ground = self._grounded(engine.hosts[0])
-        self.host = self.ground.host
+        engine = Engine([model], family, [*cuts(model, family), *cuts_of(limits, family)])
+        self.host, self.sets = engine.hosts[0], engine.sets
+        self.origins = Origins(self.host)
         self.elements = Elements(model, family)
         self.reach = Reach(self.host, self.elements)
         self.walks = Walks(model, family, self.elements)
@@ -83,20 +66,9 @@ class Search:
         for number, element in enumerate(self.elements.all):
             self._numbers.setdefault(element.ref, []).append(number)
 
-    def _grounded(self, host: Host) -> Ground:
-        """Return the ground of a host; what it sends to itself comes in with the source that nat has written."""
-        if any(rule.target.act is Act.SOURCE_NAT for rule in self.model.rules(self.family)):
-            host.asker.written |= {"src", "sport"}
-        return Ground(host)
-
-    @cached_property
-    def marks(self) -> Marks:
-        """The marks that may make a difference."""
-        return Marks.of(self.model.rules(self.family))
-
     def run(self) -> Cover:
         """Search, and say of everything that was not found why."""
-        starts = list(self.starts(self.limits))
+        starts = list(self.origins.starts(self.limits))
         reached = [self.reach.of(start) for start in starts]
         real = not self.limits.everything
         options = options_of(self.sets, starts, reached, real=real)
@@ -117,68 +89,6 @@ class Search:
             at_least=len([number for number in apart if number not in lost]),
             missed=tuple(missed[number] for number in sorted(missed)), total=len(self.elements.all),
         )  # fmt: skip
-
-    def starts(
-        self, limits: Limits, configs: Iterable[Config] | None = None, ground: Ground | None = None
-    ) -> Iterator[Start]:
-        """Yield where packets within limits set out: from the wire for each hook that it may lead to, and from here."""
-        configs = self.configs(limits.states) if configs is None else configs
-        ground, every = ground or self.ground, self.host.packets()
-        wire, home = self._sources(limits, itself=False), self._sources(limits, itself=True)
-        every &= self._destinations(limits)
-        ways = [(hook, ground.arriving(hook), ground.at_wire(hook) & wire & every)
-                for hook in ([None] if ground.addresses is not None else [Hook.INPUT, Hook.FORWARD])]  # fmt: skip
-        ways.append((Hook.OUTPUT, ground.sent(), ground.at_home() & home & every))
-        for config in configs:
-            for hook, way, some in ways:
-                if some != self.sets.none:
-                    real = ground.real(config, hook)
-                    yield Start(hook, config, way, some, real, real & ground.liked(config, hook))
-
-    def marked(self, limits: Limits, left: set[int]) -> Iterator[tuple[Start, dict[int, Region]]]:
-        """Yield starts that have a mark before the first rule, with what they reach of the elements ``left``.
-
-        Those that are reached are taken out of ``left``.
-        """
-        for config in (each for each in CONFIGS if each.state in limits.states):
-            marks = self.marks.on(config)
-            hoped = {
-                start.hook: set(self.reach.of(start, left)) for start in self.starts(limits, [config] * bool(marks))
-            }
-            for at in range(0, len(marks), _TOGETHER):
-                if not left.intersection(*[set().union(*hoped.values())]):
-                    break
-                # what is known of each mark is kept in a host's tables, and would become too much
-                ground = self._grounded(Host(self.model, self.family, self.sets))
-                reach = Reach(ground.host, self.elements)
-                for start in self.starts(limits, marks[at : at + _TOGETHER], ground):
-                    regions = reach.of(start, hoped.get(start.hook, set()) & left)
-                    left -= set(regions)
-                    if regions:
-                        yield start, regions
-
-    def configs(self, states: Collection[CtState]) -> list[Config]:
-        """Return what is known of packets of some states: their marks are 0."""
-        return [Config(state, direction) for state, direction in STATES if state in states]
-
-    def _destinations(self, limits: Limits) -> Set:
-        if limits.destinations is None:
-            return self.sets.all
-        return self.sets.within("dst", [span(n) for n in limits.destinations if Family.of(n) is self.family])
-
-    def _sources(self, limits: Limits, *, itself: bool) -> Set:
-        if limits.sources is None:
-            return self.sets.all
-        return self.sets.union([self._from(source) for source in limits.sources if source.itself == itself])
-
-    def _from(self, source: Source) -> Set:
-        found = self.sets.all
-        if source.networks is not None:
-            found = self.sets.within("src", [span(n) for n in source.networks if Family.of(n) is self.family])
-        if source.interface is not None and not source.itself:
-            at = atom_of(self.sets.fields["iif"], source.interface)
-            found &= self.sets.none if at is None else self.sets.within("iif", ((at, at),))
-        return found
 
     def _chosen(
         self, starts: Sequence[Start], chooser: Chooser, apart: Sequence[int], options: Mapping[int, Option]
@@ -218,7 +128,7 @@ class Search:
         flow, given = self.picker.pick(some, number, sent=start.hook is Hook.OUTPUT, first=first, draw=draw)
         hook, flow = self._dressed(start, flow)
         certain = {n for n in members if options[n].certain}
-        source = self._source_of(flow, hook)
+        flow, source = self._sourced(flow, hook)
         depends = set(members) - certain
         try:
             ways = list(self.walks.passed(flow, hook))
@@ -237,6 +147,13 @@ class Search:
         made = Witness(flow=flow, hook=hook, reaches=way.certain, depends=asked, given=tuple(given.items()),
                        source=source)  # fmt: skip
         return _Found(made, sure, depends - sure)
+
+    def _sourced(self, flow: Flow, hook: Hook) -> tuple[Flow, str]:
+        """Return a packet with the interface of its source, which no rule tells from the chosen one, and its name."""
+        source = self.origins.source_of(self.limits, flow, hook)
+        if source is not None and source.interface is not None and flow.iif is not None:
+            flow = replace(flow, iif=source.interface)
+        return flow, source.name if source is not None else ""
 
     def _maybe(self, way: Passed) -> set[int]:
         return {n for ref in way.maybe for n in self._numbers[ref]}
@@ -272,20 +189,13 @@ class Search:
         """Return the hook that a packet is for, and the packet with the state and the interfaces that it has there."""
         hook = start.hook
         if hook is None:
-            own = self.ground.router.is_own(flow.dst)
+            own = self.origins.ground.router.is_own(flow.dst)
             hook = Hook.INPUT if own else Hook.FORWARD
         before = flow.oif
         flow = dressed(flow, start.config, hook)
-        if self.ground.addresses is None and self.host.asker.written:
+        if self.origins.ground.addresses is None and self.host.asker.written:
             flow = replace(flow, oif=before)  # nat may send it on, and no route says by which interface
         return hook, flow
-
-    def _source_of(self, flow: Flow, hook: Hook) -> str:
-        for source in self.limits.sources or ():
-            if source.itself == (hook is Hook.OUTPUT) and (
-                source.itself or point(self.sets, flow) & self._from(source) != self.sets.none):  # fmt: skip
-                return source.name
-        return ""
 
     def _asked(self, found: Sequence[_Found], certain: set[int]) -> dict[int, Missed]:
         """Return what is reached on some answers only, with the answers."""
@@ -320,10 +230,3 @@ def _reduced(found: Sequence[_Found]) -> list[_Found]:
 def _keys(each: _Found) -> Iterator[tuple[int, bool]]:
     yield from ((number, True) for number in each.certain)
     yield from ((number, False) for number in each.depends)
-
-
-def _limits_of(limits: Limits, family: Family) -> list[tuple[str, Ranges]]:
-    """Return where the fields have to be cut for the limits."""
-    networks = [("src", n) for source in limits.sources or () for n in source.networks or ()]
-    networks += [("dst", n) for n in limits.destinations or ()]
-    return [(name, (span(n),)) for name, n in networks if Family.of(n) is family]

@@ -34,20 +34,21 @@ class Marks:
     def of(cls, rules: Sequence[Rule]) -> Marks:
         """Return the marks that rules compare with, and all that they can make of others."""
         tested, numbers = set[str](), set[int]()
-        spans = False
+        spans, moved = False, False
         for rule in rules:
             for test in (atom for match in rule.matches for atom in atoms(match.test)):
                 if getattr(test, "field", "") in _FIELDS and isinstance(test, Bits | Within):
                     tested.add(test.field)
                     numbers |= _numbers(test)
                     spans = spans or isinstance(test, Within)
+            moved = moved or (rule.target.mark or ("",))[0] in {"save", "restore"}
             numbers |= {each for each in (rule.target.mark or ())[1:] if isinstance(each, int)}
             spans = spans or bool(_FIELDS & set(rule.target.changes))
         values = _values(numbers - {_ALL})
-        return cls(
-            values if MARK in tested else (0,), values if CONNMARK in tested else (0,),
-            complete=not spans and _used(numbers - {_ALL}).bit_count() <= _BITS,
-        )  # fmt: skip
+        told = {field: field in tested or (moved and bool(tested)) for field in _FIELDS}
+        complete = not spans and _used(numbers - {_ALL}).bit_count() <= _BITS
+        marks, connmarks = (values if told[field] else (0,) for field in (MARK, CONNMARK))
+        return cls(marks, connmarks, complete)
 
     def on(self, config: Config) -> list[Config]:
         """Return a config with every pair of marks but 0 and 0, those that have one of them 0 first.

@@ -74,7 +74,7 @@ class _Reasons:
 
     def by_packets(self) -> None:
         """Look at packets of every state from anywhere to anywhere, real ones first; their marks are 0."""
-        starts = list(self.search.starts(Limits(states=_STATES))) if self.left else []
+        starts = list(self.search.origins.starts(Limits(states=_STATES))) if self.left else []
         reached = [self.search.reach.of(start, self.left) for start in starts]
         for number, option, example in self._examples(starts, reached, real=True):
             states = tuple(dict.fromkeys(starts[at].config.state.value for at in option.where))
@@ -102,7 +102,9 @@ class _Reasons:
     def by_mark(self) -> None:
         """Look at packets that have a mark before the first rule, in every state."""
         text = "only packets reach it that have a mark before the first rule"
-        for start, regions in self.search.marked(Limits(states=_STATES), set(self.left)):
+        for start, regions in self.search.origins.marked(
+            Limits(states=_STATES), set(self.left), self.search.reach, self.search.elements
+        ):
             marks = ("mark", start.config.mark), ("connmark", start.config.connmark)
             needs = tuple(f"{name} {value:#x}" for name, value in marks if isinstance(value, int) and value)
             for number, _, example in self._examples([start], [regions], real=False):
@@ -136,9 +138,9 @@ class _Reasons:
     def _seeming(self) -> None:
         """Set apart what packets with some other mark may reach: nothing is proved of it."""
         search = self.search
-        if search.marks.complete:
+        if search.origins.marks.complete:
             return
-        for start in search.starts(Limits(), CONFIGS):
+        for start in search.origins.starts(Limits(), CONFIGS):
             for number, region in search.reach.of(start, self.left).items():
                 self.add(number, Why.UNKNOWN, _SEEMS, needs=search.sets.asked(region.some))
 
