@@ -22,7 +22,9 @@ from fwproof.semantics.addresses import (
 )  # fmt: skip
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
+from fwproof.semantics.context import Question
 from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
+from fwproof.semantics.lookup import Indexes
 from fwproof.semantics.packet import Packet, Simulate
 from fwproof.semantics.readings import routes_of, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
@@ -35,6 +37,7 @@ __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 Sources = Mapping[str, str]
 """Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
 
+_PacketWalker: type[Walker[Packet]] = Walker
 _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
 
@@ -113,35 +116,67 @@ class HostModel:
 
         ``hook`` is a :class:`~fwproof.flow.Hook` or its word.
         """
+        return self._ruling(flow, hook, traced=True)
+
+    def decide(self, flow: Flow, hook: str | None = None) -> Ruling:
+        """Return what :meth:`evaluate` does but for the trace: rules that cannot concern the flow are passed over."""
+        return self._ruling(flow, hook, traced=False)
+
+    def _ruling(self, flow: Flow, hook: str | None, *, traced: bool) -> Ruling:
         try:
-            return rule_on(self.leaves(flow, hook))
+            return rule_on(self.leaves(flow, hook, traced=traced))
         except TooLarge as limit:
             may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
             return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
 
-    def leaves(self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
-        """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
+    def leaves(
+        self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None, *, traced: bool = True
+    ) -> list[Leaf[Packet]]:
+        """Return every end of a flow's walk, for all values of the oracles, each with its steps if ``traced``.
+
+        Raises TooLarge.
+        """
         router, at = self.router(flow.family), None if hook is None else Hook(hook)
         found: list[Leaf[Packet]] = []
         for path in route.paths(flow, at, self.addresses):
-            packet = self._packet(flow, path, simulate)
+            packet = self._packet(flow, path, router, simulate)
             early = router.early(flow.src, flow.dst, packet.flow.iif) if path.hooks == route.THROUGH else ""
             if early:
                 found.append(turns.dropped(packet, router, early, path.given))
             else:
-                found += self._walks(packet, path, router)
+                found += self._walks(packet, path, router, traced=traced)
         return found
 
-    def _walks(self, packet: Packet, path: route.Path, router: Router) -> list[Leaf[Packet]]:
+    def _walks(self, packet: Packet, path: route.Path, router: Router, *, traced: bool) -> list[Leaf[Packet]]:
         """Walk a packet in every order that base chains of equal priority may have; one stands for equal answers."""
-        tried = self.orders(router.family, path.hooks)
-        found = []
-        for number, chosen in enumerate(tried):
-            choices = (*path.given, *order.given(number, len(tried)))
-            found.append(list(Walker[Packet](self._route(path, router, chosen)).walk(packet, choices)))
-        if len({leaf.decision for leaves in found for leaf in leaves}) == 1:
+        lookup = None if traced else self.indexes
+        found = [
+            list(_PacketWalker(way, lookup=lookup).walk(packet, (*path.given, *choices)))
+            for way, choices in self._routes(path, router)
+        ]
+        if len(found) == 1 or len({leaf.decision for leaves in found for leaf in leaves}) == 1:
             return found[0]
         return [leaf for leaves in found for leaf in leaves]
+
+    @property
+    def indexes(self) -> Indexes:
+        """What finds the rules that a packet may meet, for walks that keep no trace."""
+        if "indexes" not in self._known:
+            self._known["indexes"] = Indexes()
+        found: Indexes = self._known["indexes"]
+        return found
+
+    def _routes(self, path: route.Path, router: Router) -> list[tuple[Route, tuple[tuple[Question, bool], ...]]]:
+        """Return the way of a path in every order of base chains, with the answers that choose it."""
+        key = ("routes", router.family, path.hooks)
+        if key not in self._known:
+            tried = self.orders(router.family, path.hooks)
+            self._known[key] = [
+                (self._route(path, router, chosen), order.given(number, len(tried)))
+                for number, chosen in enumerate(tried)
+            ]
+        found: list[tuple[Route, tuple[tuple[Question, bool], ...]]] = self._known[key]
+        return found
 
     def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
         """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""
@@ -156,24 +191,26 @@ class HostModel:
 
     def router(self, family: Family) -> Router:
         """Return what of the host decides where a packet of a family goes."""
-        return Router(
-            family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
-            special=family in self.special,
-        )  # fmt: skip
+        if ("router", family) not in self._known:
+            self._known["router", family] = Router(
+                family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
+                special=family in self.special,
+            )  # fmt: skip
+        found: Router = self._known["router", family]
+        return found
 
     def forwards(self, family: Family) -> bool | None:
         """Whether the host passes packets of a family on at the moment, None when its sysctls were not read."""
         return self.router(family).forwards()
 
-    def _packet(self, flow: Flow, path: route.Path, simulate: Simulate | None) -> Packet:
-        router = self.router(flow.family)
+    def _packet(self, flow: Flow, path: route.Path, router: Router, simulate: Simulate | None) -> Packet:
         iif, oif, not_loopback = route.interfaces(flow, path, router)
         # with conntrack, fragments are put together before the rules (priority -400)
-        whole = flow.fragment and not self.conntrack(flow.family)
-        return Packet(
-            replace(flow, iif=iif, oif=oif, fragment=whole), self._local(flow.family), not_loopback=not_loopback,
-            simulate=simulate, router=router,
-        )  # fmt: skip
+        whole = flow.fragment and not self.conntrack(router.family)
+        if (flow.iif, flow.oif, flow.fragment) != (iif, oif, whole):
+            flow = replace(flow, iif=iif, oif=oif, fragment=whole)
+        local = self._local(router.family)
+        return Packet(flow, local, not_loopback=not_loopback, simulate=simulate, router=router)
 
     def chains(self, family: Family, hooks: Sequence[Hook], chosen: order.Chosen | None = None) -> route.Make:
         """Return what makes base chains of hooks, for a route that begins with the first of ``hooks``.
@@ -233,7 +270,7 @@ class HostModel:
         decisions: list[Decision] = []
         for number in range(count):
             burst.now = number * gap_seconds
-            leaves = self.leaves(flow, hook, burst.answer)
+            leaves = self.leaves(flow, hook, burst.answer, traced=False)
             if len(leaves) > 1:
                 # the branches would each have left their own state behind
                 return decisions + [rule_on(leaves).decision] * (count - number)
@@ -243,25 +280,25 @@ class HostModel:
         return decisions
 
     def evaluate_fresh(self, flow: Flow, hook: Hook | None = None) -> Ruling:
-        """Return what happens to a flow while no rate match has counted anything: the first packet of its kind."""
+        """Return what happens to a flow while no rate match has counted anything, as :meth:`decide`."""
         try:
-            return rule_on(self.leaves(flow, hook, Burst(self.rules(flow.family)).answer))
+            return rule_on(self.leaves(flow, hook, Burst(self.rules(flow.family)).answer, traced=False))
         except TooLarge:
-            return self.evaluate(flow, hook)
+            return self.decide(flow, hook)
 
     def limiters(self, flow: Flow, hook: str | None = None) -> tuple[Limiter, ...]:
         """Return the rates on which the decision about a flow depends, in the order in which it meets them.
 
         Raises NotSettled where they cannot be told: none found is not the same as none looked for.
         """
-        leaves = self._settled(flow, hook)
+        leaves = self._settled(flow, hook, traced=False)
         tests = {q.test: q for q in questions(outcome(leaves)) if q.test is not None and isinstance(q.test, Rate)}
         refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
         return tuple(limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
 
-    def _settled(self, flow: Flow, hook: str | None) -> list[Leaf[Packet]]:
+    def _settled(self, flow: Flow, hook: str | None, *, traced: bool) -> list[Leaf[Packet]]:
         try:
-            leaves = self.leaves(flow, hook)
+            leaves = self.leaves(flow, hook, traced=traced)
         except TooLarge as limit:
             raise NotSettled(str(limit)) from limit
         unknown = next((leaf for leaf in leaves if leaf.decision is Decision.UNKNOWN), None)
@@ -282,7 +319,7 @@ class HostModel:
 
     def logs(self, flow: Flow, hook: str | None = None) -> tuple[LogAct, ...]:
         """Return the rules that log a flow which is dropped or rejected, before that happens; raises NotSettled."""
-        dropped = [leaf for leaf in self._settled(flow, hook) if leaf.decision in REFUSED]
+        dropped = [leaf for leaf in self._settled(flow, hook, traced=True) if leaf.decision in REFUSED]
         rules = {rule.ref: rule for rule in self.rules(flow.family) if rule.target.act is Act.LOG}
         met: dict[RuleRef, list[bool]] = {}
         for leaf in dropped:
