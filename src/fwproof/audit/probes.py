@@ -35,7 +35,7 @@ def ask(check: Check, model: HostModel, own: Address) -> Asked:
     ruling = model.evaluate(flow)
     return Asked(
         check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow), ruling=ruling,
-        reply=model.evaluate(reply(flow)), fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
+        reply=model.decide(reply(flow)), fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
@@ -37,6 +37,7 @@ __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 Sources = Mapping[str, str]
 """Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
 
+T = TypeVar("T")
 _PacketWalker: type[Walker[Packet]] = Walker
 _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
@@ -161,43 +162,42 @@ class HostModel:
     @property
     def indexes(self) -> Indexes:
         """What finds the rules that a packet may meet, for walks that keep no trace."""
-        if "indexes" not in self._known:
-            self._known["indexes"] = Indexes()
-        found: Indexes = self._known["indexes"]
+        return self._once("indexes", Indexes)
+
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made of the model before, or make it."""
+        if key not in self._known:
+            self._known[key] = make()
+        found: T = self._known[key]
         return found
 
     def _routes(self, path: route.Path, router: Router) -> list[tuple[Route, tuple[tuple[Question, bool], ...]]]:
         """Return the way of a path in every order of base chains, with the answers that choose it."""
-        key = ("routes", router.family, path.hooks)
-        if key not in self._known:
+
+        def make() -> list[tuple[Route, tuple[tuple[Question, bool], ...]]]:
             tried = self.orders(router.family, path.hooks)
-            self._known[key] = [
-                (self._route(path, router, chosen), order.given(number, len(tried)))
-                for number, chosen in enumerate(tried)
-            ]
-        found: list[tuple[Route, tuple[tuple[Question, bool], ...]]] = self._known[key]
-        return found
+            ways = [self._route(path, router, chosen) for chosen in tried]
+            return [(way, order.given(number, len(tried))) for number, way in enumerate(ways)]
+
+        return self._once(("routes", router.family, path.hooks), make)
 
     def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
         """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""
-        key = ("orders", family, tuple(hooks))
-        if key not in self._known:
+
+        def make() -> list[order.Chosen | None]:
             rulesets = self.rulesets.get(family, ())
             wanted = (*hooks, Hook.INPUT) if Hook.FORWARD in hooks else tuple(hooks)
             counts = {hook: route.count(hook, rulesets, conntrack=self.conntrack(family)) for hook in wanted}
-            self._known[key] = order.combined(counts)
-        found: list[order.Chosen | None] = self._known[key]
-        return found
+            return order.combined(counts)
+
+        return self._once(("orders", family, tuple(hooks)), make)
 
     def router(self, family: Family) -> Router:
         """Return what of the host decides where a packet of a family goes."""
-        if ("router", family) not in self._known:
-            self._known["router", family] = Router(
-                family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
-                special=family in self.special,
-            )  # fmt: skip
-        found: Router = self._known["router", family]
-        return found
+        return self._once(("router", family), lambda: Router(
+            family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
+            special=family in self.special,
+        ))  # fmt: skip
 
     def forwards(self, family: Family) -> bool | None:
         """Whether the host passes packets of a family on at the moment, None when its sysctls were not read."""
@@ -244,9 +244,7 @@ class HostModel:
 
     def conntrack(self, family: Family) -> bool:
         """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
-        if ("conntrack", family) not in self._known:
-            self._known["conntrack", family] = route.tracks(self.rulesets.get(family, ()))
-        return bool(self._known["conntrack", family])
+        return self._once(("conntrack", family), lambda: route.tracks(self.rulesets.get(family, ())))
 
     def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
         known = self.addresses

@@ -136,7 +136,7 @@ def _values(flow: Flow) -> dict[str, int | str | None]:
 
 
 def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
-    """Return every end of a packet's walk for the question about a hook, rule by rule; raises TooLarge.
+    """Return every end of a packet's walk for the question about a hook, without its steps; raises TooLarge.
 
     Where packets that nat left alone go is for the question to say, as it is for sets.
     """
@@ -146,7 +146,7 @@ def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
     way = route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide)
     whole = flow.fragment and not model.conntrack(flow.family)
     packet = Packet(replace(flow, fragment=whole), _kinds(model, flow.family), router=router)
-    return list(Walker[Packet](way).walk(packet))
+    return list(Walker[Packet](way, lookup=model.indexes).walk(packet))
 
 
 def _turn(router: Router, hook: Hook, places: route.Places) -> Turn:
