@@ -29,7 +29,7 @@ from fwproof.ruleset.model import (
     Unparsed,
 )  # fmt: skip
 from fwproof.ruleset.targets import target_of
-from fwproof.ruleset.words import BASE, Instance, Option, Word, owner_of, split, take
+from fwproof.ruleset.words import BASE, BASE_OPTIONS, Instance, Option, Word, owner_of, split, take
 
 BUILT_IN = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
@@ -275,7 +275,7 @@ def _place(parts: _Parts, option: Option) -> None:
         parts.target = parts.latest = Instance(option.arguments[0])
         parts.goto = option.name in {"-g", "--goto"}
         parts.strays.extend(option.arguments[1:])
-    elif option.name in BASE.values():
+    elif option.name in BASE_OPTIONS:
         parts.base.append(option)
     elif parts.latest is not None and parts.latest is parts.target and parts.latest.module not in _WITHOUT_OPTIONS:
         parts.latest.options.append(option)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, TCP, UDP
 
 _OPTION = re.compile(r"-[A-Za-z]|--[A-Za-z]")
+_WORDS = re.compile(r"[^ \t\r\n\f\v]+")
 
 BASE = {
     "-s": "-s", "--source": "-s", "--src": "-s", "-d": "-d", "--destination": "-d", "--dst": "-d",
@@ -17,6 +18,7 @@ BASE = {
     "--ipv6": "-6", "-c": "-c", "--set-counters": "-c",
 }  # fmt: skip
 """The options that need no module, each with its short form."""
+BASE_OPTIONS = frozenset(BASE.values())
 
 _ARITY = {
     "--tcp-flags": 2, "--match-set": 2, "-f": 0, "-4": 0, "-6": 0, "-c": 2, "--syn": 0, "--limit-iface-in": 0,
@@ -128,6 +130,8 @@ def split(line: str) -> tuple[list[Word], bool]:
 
     Blanks separate, double quotes keep together, a backslash inside them escapes.
     """
+    if '"' not in line:
+        return [Word(word) for word in _WORDS.findall(line)], True
     words: list[Word] = []
     current: list[str] = []
     quoted = inside = escaped = False
