@@ -71,7 +71,7 @@ def by_z3(place, seconds, own):
 
 
 def in_namespace(tool, text, seconds):
-    """Return how long a program takes to load a table into the kernel, in an empty network namespace: the best of three.
+    """Return how long a program takes to load a table into the kernel, in an empty namespace: best of three.
 
     Making the namespace is in it, some milliseconds.
     """
