@@ -7,6 +7,7 @@ chain for each pod. ``acl``: nested prefixes and port ranges that overlap heavil
 import random
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
 
 from fwproof.flow import Flow, Hook
 
@@ -18,6 +19,12 @@ def table(kind, count, version=4, seed=1):
     """Return the text of a filter table with about ``count`` rules."""
     rng = random.Random(seed)
     return {"blocklist": _blocklist, "kube": _kube, "acl": _acl}[kind](rng, count, version)
+
+
+def memory():
+    """Return the most memory that this process had, in megabytes; getrusage() would count its parent's as well."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
 
 
 def hook_of(kind):

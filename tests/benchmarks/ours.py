@@ -11,13 +11,12 @@ after asking that both say the same). ``read_mb`` and ``peak_mb`` are the memory
 
 import json
 import random
-import resource
 import statistics
 import sys
 import time
 from dataclasses import replace
 
-from big_tables import hook_of, packets, table
+from big_tables import hook_of, memory, packets, table
 
 from fwproof.flow import Family
 from fwproof.semantics.bdd import guarded
@@ -42,10 +41,6 @@ def timed(work):
     except SpaceTooLarge:
         return None, f"too large ({time.perf_counter() - start:.0f} s)"
     return found, time.perf_counter() - start
-
-
-def memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def whole(model, family, hook):

@@ -7,13 +7,12 @@ Prints seconds for making the formula and for solving it, whether tcp/11434 can 
 """
 
 import json
-import resource
 import sys
 import time
 from functools import reduce
 
 import z3
-from big_tables import hook_of, table
+from big_tables import hook_of, memory, table
 
 from fwproof.flow import CtState, Family
 from fwproof.ruleset.asks import Conntrack, Constant, Interface, Limit, Within
@@ -101,9 +100,8 @@ def main():
     made = time.perf_counter()
     answer = str(solver.check())
     done = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"terms": made - start, "solve": done - made, "total": done - start,
-                      "answer": {"sat": True, "unsat": False}.get(answer), "peak_mb": peak}))  # fmt: skip
+                      "answer": {"sat": True, "unsat": False}.get(answer), "peak_mb": memory()}))  # fmt: skip
 
 
 if __name__ == "__main__":

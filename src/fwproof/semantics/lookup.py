@@ -9,8 +9,7 @@ one that asks something else: what has an effect or is a question is left to the
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 from fwproof.decision import RuleRef
@@ -133,7 +132,7 @@ class Index:
 class _Number:
     """The bitsets of one number: one for each interval between two values at which some rule begins or ends to fit.
 
-    Only some are kept; the others are made of the one before, by the rules that begin or end to fit on the way.
+    Of many only some are kept; another is made of the one before, by the rules that begin or end to fit on the way.
     """
 
     def __init__(self, read: Callable[[Packet], int]) -> None:
@@ -162,24 +161,29 @@ class _Number:
         self.lacking = every & ~self.users
         self._cuts = sorted(self._changes)
         self._turns = [self._changes[cut] for cut in self._cuts]
-        self._step = 1 + len(self._cuts) * (every.bit_length() // 8) // ROOM
-        self._kept = list(self._frames(every & ~bitset(self._positive)))
+        changes = sum(map(len, self._turns))
+        self._keep(every & ~bitset(self._positive), changes * (every.bit_length() // 8) // ROOM)
         self._changes.clear()
 
-    def _frames(self, first: int) -> Iterator[int]:
-        for number, rules in enumerate(accumulate(self._turns, _turned, initial=first)):
-            if number % self._step == 0:
-                yield rules
+    def _keep(self, rules: int, most: int) -> None:
+        """Keep a bitset wherever more than ``most`` rules would have to be turned on the way from the one before."""
+        self._kept, self._from, turned = {0: rules}, [0], 0
+        for number, turns in enumerate(self._turns, 1):
+            rules, turned = _turned(rules, turns), turned + len(turns)
+            if turned > most:
+                self._kept[number], turned = rules, 0
+                self._from.append(number)
+            else:
+                self._from.append(self._from[-1])
 
     def fitting(self, value: int) -> int:
         """Return the rules that a value fits."""
         at = bisect_right(self._cuts, value)
-        if self._step == 1:
-            return self._kept[at]
-        frame, left = divmod(at, self._step)
-        rules = self._kept[frame]
-        for turns in self._turns[at - left : at]:
-            rules = _turned(rules, turns)
+        start = self._from[at]
+        rules = self._kept[start]
+        if start != at:
+            for turns in self._turns[start:at]:
+                rules = _turned(rules, turns)
         return rules
 
 
