@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fwproof.flow import PROTOCOLS, Family
 from fwproof.ruleset.asks import Bits, Ranges, Test, Within
@@ -75,9 +75,7 @@ def address_test(field: str, text: str, family: Family) -> Test:
     """Return the test of ``-s`` and ``-d``: an address, a prefix, or an address and a mask with holes."""
     size = bits(family)
     head, slash, tail = text.partition("/")
-    address = ip_address(head)
-    if Family.of(address) is not family:
-        raise ValueError(text)
+    address = IPv4Address(head) if family is Family.IPV4 else IPv6Address(head)
     if slash and not tail.isdigit():
         mask_address = ip_address(tail)
         if Family.of(mask_address) is not family:
@@ -87,8 +85,9 @@ def address_test(field: str, text: str, family: Family) -> Test:
         if holes != (1 << size) - 1:
             return Bits(field, mask, int(address) & mask)
         tail = str(mask.bit_count())
-    network = ip_network(f"{head}/{whole(tail, size) if slash else size}", strict=False)
-    return Within(field, ((int(network.network_address), int(network.broadcast_address)),))
+    host = size - (whole(tail, size) if slash else size)
+    low = int(address) >> host << host
+    return Within(field, ((low, low | ((1 << host) - 1)),))
 
 
 def address_range(field: str, text: str, family: Family) -> Test:

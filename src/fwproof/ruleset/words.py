@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fwproof.ruleset.options import MAYBE
 
 _OPTION = re.compile(r"-[A-Za-z]|--[A-Za-z]")
+_WORDS = re.compile(r"[^ \t\r\n\f\v]+")
 
 BASE = {
     "-s": "-s", "--source": "-s", "--src": "-s", "-d": "-d", "--destination": "-d", "--dst": "-d",
@@ -75,6 +76,8 @@ def split(line: str) -> tuple[list[Word], bool]:
 
     Blanks separate, double quotes keep together, a backslash inside them escapes.
     """
+    if '"' not in line:
+        return [Word(word) for word in _WORDS.findall(line)], True
     words: list[Word] = []
     current: list[str] = []
     quoted = inside = escaped = False

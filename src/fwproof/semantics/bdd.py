@@ -29,7 +29,7 @@ ORDER = ("iif", "oif", "pkttype", "mac", "fragment", "proto", "tos", "ttl", "len
 
 _SMALL = 3000
 _NODES = (1 << 23, 1 << 26)
-_CACHE = (1 << 18, 1 << 22)
+_CACHE = (1 << 18, 1 << 20)
 """Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
 SECONDS = 120.0
 """How long one engine may take to build sets before it gives up."""
@@ -140,6 +140,7 @@ class Sets:
         self._vars = [self.manager.var(at) for at in range(self.header)]
         self._not = [~each for each in self._vars]
         self._known: dict[tuple[str, Spans], Set] = {}
+        self._ends: dict[tuple[str, int], Set] = {}
         self._cubes: dict[tuple[int, frozenset[str]], Set] = {}
         self._deadline = time.monotonic() + seconds
         self.seconds = seconds
@@ -175,8 +176,24 @@ class Sets:
         key = (name, codes)
         if key not in self._known:
             field = self.fields[name]
-            self._known[key] = self._spans(field, codes, 0, 0, 0, len(codes))
+            single = len(codes) == 1 and codes[0][0] == codes[0][1]
+            self._known[key] = (
+                self._single(field, codes[0][0], 0) if single else self._spans(field, codes, 0, 0, 0, len(codes))
+            )
         return self._known[key]
+
+    def _single(self, field: Field, code: int, first: int) -> Set:
+        """Return the set of one code, from the bit ``first`` on; the last bits of many codes are the same."""
+        half, last, found = field.width // 2, field.width, self.all
+        if first < half:
+            key = (field.name, code & ((1 << (field.width - half)) - 1))
+            if key not in self._ends:
+                self._ends[key] = self._single(field, code, half)
+            last, found = half, self._ends[key]
+        for at in range(last - 1, first - 1, -1):
+            bit = 1 << (field.width - 1 - at)
+            found = (self._vars if code & bit else self._not)[field.first + at] & found
+        return found
 
     def _spans(self, field: Field, codes: Spans, at: int, low: int, first: int, last: int) -> Set:  # noqa: PLR0913, PLR0917
         """Build the set of ``codes[first:last]`` within the block of ``2 ** (width - at)`` codes from ``low``."""

@@ -43,6 +43,7 @@ def _lint(model: HostModel, family: Family) -> Iterator[Finding]:
         chain = table.chains[name]
         arrivals = [v for v in space.visits.values() if v.stage.table is table and name in v.reached]
         for at, rule in enumerate(chain.rules):
+            space.sets.tick()
             met = space.met.get((number, name, at), [])
             found = _judge(space, table, chain, at, arrivals, met)
             packets = rule.counters.packets if rule.counters else None

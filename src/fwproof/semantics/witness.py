@@ -51,7 +51,7 @@ def _values(flow: Flow) -> dict[str, int | str | None]:
 
 
 def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
-    """Return every end of a packet's walk for the question about a hook, rule by rule; raises TooLarge.
+    """Return every end of a packet's walk for the question about a hook, without its steps; raises TooLarge.
 
     Where packets that nat left alone go is for the question to say, as it is for sets.
     """
@@ -63,7 +63,7 @@ def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
     for number, chosen in enumerate(tried):
         make = model.chains(family, PATHS[hook].hooks, chosen)
         way = route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide)
-        found += Walker[Packet](way).walk(packet, order.given(number, len(tried)))
+        found += Walker[Packet](way, lookup=model.indexes).walk(packet, order.given(number, len(tried)))
     return found
 
 
