@@ -20,11 +20,11 @@ from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.witness import atom_of, point
 
 _STATES = (
-    (CtState.NEW, "original"), (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"),
-    (CtState.RELATED, "original"), (CtState.RELATED, "reply"), (CtState.INVALID, "original"),
-    (CtState.UNTRACKED, "original"),
+    (CtState.NEW, "original"), (CtState.INVALID, "original"), (CtState.UNTRACKED, "original"),
+    (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"), (CtState.RELATED, "original"),
+    (CtState.RELATED, "reply"),
 )  # fmt: skip
-"""Every state that conntrack gives, with the directions that a packet of it can have."""
+"""Every state that conntrack gives, with the directions of its packets; first those that need no connection before."""
 _TOGETHER = 32
 """Marks that are looked at with the same tables."""
 
