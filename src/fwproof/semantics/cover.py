@@ -84,6 +84,7 @@ class Search:
         missed = self._asked(kept, certain)
         rest = set(range(len(self.elements.all))) - certain - set(missed)
         missed |= reasons(self, rest, lost)
+        assert rest <= missed.keys(), "a rule is neither reached nor has a reason why not"
         return Cover(
             family=self.family, witnesses=tuple(each.witness for each in kept),
             at_least=len([number for number in apart if number not in lost]),

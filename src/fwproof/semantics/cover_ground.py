@@ -25,6 +25,12 @@ Going = tuple[Config, Set]
 
 _NEW_ICMP = {Family.IPV4: (8, 13, 15, 17), Family.IPV6: (128, 139)}
 """ICMP types that begin a connection (nf_conntrack_proto_icmp.c and _icmpv6.c, ``valid_new``)."""
+_KNOWN_ICMP = {Family.IPV4: (0, 8, 13, 14, 15, 16, 17, 18), Family.IPV6: (128, 129, 139, 140)}
+"""ICMP types of a connection, both ways (``invmap``)."""
+_ERRORS = {Family.IPV4: (3, 4, 5, 11, 12), Family.IPV6: (1, 2, 3, 4)}
+"""ICMP types that are about a connection (``icmp_error_message``; ICMPv6 errors have types below 128)."""
+_VALID = ((0x17, 0x02), (0x37, 0x12), (0x37, 0x04), (0x37, 0x14), (0x17, 0x11), (0x17, 0x10))
+"""TCP flags that conntrack accepts, as masks and values (``tcp_valid_flags``); PSH does not count."""
 _UNTRACKED_ICMP = (130, 131, 132, 133, 134, 135, 136, 143)
 """ICMPv6 types that conntrack leaves alone (``noct_valid_new``)."""
 _FLAGS = 0x17
@@ -35,8 +41,8 @@ _LONGEST = 65535
 def cuts(model: HostModel, family: Family) -> list[tuple[str, Ranges]]:
     """Return where addresses, ICMP types and lengths have to be cut for the sets of this module."""
     found = list(address_cuts(model, family))
-    types = (*_NEW_ICMP[family], *(_UNTRACKED_ICMP if family is Family.IPV6 else ()))
-    found += [("icmp", ((kind * 256, kind * 256 + 255),)) for kind in types]
+    types = {*_KNOWN_ICMP[family], *_ERRORS[family], *(_UNTRACKED_ICMP if family is Family.IPV6 else ())}
+    found += [("icmp", ((kind * 256, kind * 256 + 255),)) for kind in sorted(types)]
     return [*found, *(("length", ((least, _LONGEST),)) for least in set(_shortest(family).values()))]
 
 
@@ -69,7 +75,7 @@ class Ground:
             return fit & self._first
         if config.state is CtState.UNTRACKED:
             return fit & self._icmp(_UNTRACKED_ICMP) if self.family is Family.IPV6 else self.sets.none
-        return fit
+        return fit & self._later[config.state] if config.state in self._later else fit
 
     def liked(self, config: Config, hook: Hook | None) -> Set:
         """Return the packets that need nothing sent before them to be in a state, and have an ordinary source."""
@@ -94,6 +100,16 @@ class Ground:
         own = ICMP if self.family is Family.IPV4 else ICMPV6
         spans = [(kind * 256, kind * 256 + 255) for kind in types]
         return self.sets.within("proto", ((own, own),)) & self.sets.within("icmp", spans)
+
+    @cached_property
+    def _later(self) -> dict[CtState, Set]:
+        """The packets that belong to a connection, or are about one, in conntrack's eyes."""
+        sets = self.sets
+        own = ICMP if self.family is Family.IPV4 else ICMPV6
+        tcp, icmp = (sets.within("proto", ((proto, proto),)) for proto in (TCP, own))
+        valid = sets.union([sets.bits("flags", *each) for each in _VALID]) | ~tcp
+        return {CtState.ESTABLISHED: valid & (self._icmp(_KNOWN_ICMP[self.family]) | ~icmp),
+                CtState.RELATED: valid & (self._icmp(_ERRORS[self.family]) | ~icmp)}  # fmt: skip
 
     @cached_property
     def _first(self) -> Set:

@@ -21,11 +21,11 @@ from fwproof.semantics.plausible import atom_of
 from fwproof.semantics.witness import point
 
 _STATES = (
-    (CtState.NEW, "original"), (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"),
-    (CtState.RELATED, "original"), (CtState.RELATED, "reply"), (CtState.INVALID, "original"),
-    (CtState.UNTRACKED, "original"),
+    (CtState.NEW, "original"), (CtState.INVALID, "original"), (CtState.UNTRACKED, "original"),
+    (CtState.ESTABLISHED, "original"), (CtState.ESTABLISHED, "reply"), (CtState.RELATED, "original"),
+    (CtState.RELATED, "reply"),
 )  # fmt: skip
-"""Every state that conntrack gives, with the directions that a packet of it can have."""
+"""Every state that conntrack gives, with the directions of its packets; first those that need no connection before."""
 _TOGETHER = 32
 """Marks that are looked at with the same tables."""
 

@@ -147,12 +147,13 @@ def test_sources_that_there_are_and_one_that_would_do_it():
                              Source(name="odd", networks=(ip_network("192.0.2.0/24"),), interface="tun7"),
                              ), destinations=WIRE.destinations)  # fmt: skip
     rules = ("-A INPUT -s 192.0.2.0/24 -j DROP", "-A INPUT -s 198.51.100.0/24 -j DROP", f"-A INPUT {SSH} -j ACCEPT")
-    found = build(*rules, "-A INPUT -i lo -j ACCEPT", limits=limits, default="DROP")
+    found = build(*rules, "-A INPUT -i lo -j ACCEPT", "-A INPUT -i eth1 -j LOG", limits=limits, default="DROP")
     assert {(w.source, w.flow.iif) for w in found.witnesses} == {("lan", "eth0"), ("odd", "tun7")}
     missed = {m.rule.rule: m for m in found.missed if m.rule.chain == "INPUT"}
-    assert {number: m.why for number, m in missed.items()} == {2: Why.SOURCE, 4: Why.SOURCE}
+    assert {number: m.why for number, m in missed.items()} == dict.fromkeys((2, 4, 5), Why.SOURCE)
     assert missed[2].example.src in ip_network("198.51.100.0/24")
     assert missed[4].example.iif is None  # the host itself
+    assert missed[5].example.iif == "eth1"
 
 
 def test_one_packet_of_the_host_to_itself_reaches_both_ends():
@@ -172,6 +173,16 @@ def test_a_published_port_is_reached_through_forward():
     assert [(ref.table, ref.rule) for ref in published.reaches][:2] == [("nat", 1), ("filter", 1)]
     missed = next(m for m in found.missed if (m.rule.chain, m.rule.rule) == ("INPUT", 1))
     assert (missed.why, missed.example.oif) == (Why.SOURCE, "lo")  # what the host sends itself is not translated here
+
+
+def test_a_nat_table_that_the_kernel_never_looks_at():
+    nat = "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -p udp -j ACCEPT\nCOMMIT\n"
+    found = build("-A INPUT -p udp", before=nat, limits=None)
+    (missed,) = (m for m in found.missed if m.rule.table == "nat" and m.rule.rule)
+    assert (missed.why, missed.text.split(":")[1]) == (
+        Why.UNREACHABLE, " no rule makes the kernel track connections, and nat needs that")  # fmt: skip
+    tracked = build("-A INPUT -m conntrack --ctstate NEW", before=nat, limits=None)
+    assert not [m for m in tracked.missed if m.rule.table == "nat"]
 
 
 def test_ipv6():
