@@ -77,6 +77,8 @@ class Walks:
         """Yield what a packet reaches, once for every end of its walk. Raises TooLarge."""
         for view in self._views:
             view.look(flow)
+        if self._views:
+            self._model.chains_changed()
         leaves = [leaf for leaf in self._model.leaves(flow) if _on_way(leaf, hook)]
         found = [dict(self._matched(leaf)) for leaf in leaves]
         sure = set[RuleRef]().union(*found).intersection(*(

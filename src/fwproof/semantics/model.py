@@ -197,6 +197,11 @@ class HostModel:
 
         return self._once(("routes", router.family, path.hooks, later), make)
 
+    def chains_changed(self) -> None:
+        """Forget the ways through the tables: these show other chains from now on (:mod:`cover_confirm`)."""
+        for key in [key for key in self._known if isinstance(key, tuple) and key[0] == "routes"]:
+            del self._known[key]
+
     def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
         """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""
 
