@@ -27,7 +27,7 @@ def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
     sets = asker.sets
 
     def decide(config: Config) -> Iterator[Way[Going]]:
-        living = _living(sets, config)
+        living = living_of(sets, config)
         if "dst" not in config.nat.translated:
             away = sets.all if hook is Hook.OUTPUT else living
             yield Way((config, sets.all), places.here) if hook is Hook.INPUT else Way((config, away), places.away)
@@ -44,7 +44,7 @@ def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
     return Turn(asker.router.family.table_family, decide)
 
 
-def _living(sets: Sets, config: Config) -> Set:
+def living_of(sets: Sets, config: Config) -> Set:
     """Return the packets that have hops left when they are passed on, as targets have left them."""
     change = written(config.rewritten, "ttl")
     if change is not None:

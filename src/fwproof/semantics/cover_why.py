@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _STATES = frozenset(CtState)
 _ODD = "only packets reach it that no network brings, such as the first of a connection with odd TCP flags"
+EXTENDED = "only packets with a header between IP's and the transport's reach it, of which a cover has none"
 _ELSEWHERE = "only packets from or to elsewhere reach it"
 _NEARLY = "every packet is decided by the rules before it, or does not come to its chain"
 _SEEMS = "some packet seems to reach it, and none was found that does"
@@ -84,9 +85,13 @@ class _Reasons:
                 self.add(number, Why.STATE, "only packets of another state reach it", needs=states, example=example)
         for number, _, example in self._examples(starts, reached, real=False):
             self.add(number, Why.UNREAL, _ODD, example=example)
-        for regions in reached:
-            for number in self.left & set(regions):
-                self.add(number, Why.UNKNOWN, _SEEMS, needs=self.search.sets.asked(regions[number].some))
+        sets = self.search.sets
+        for number in sorted(self.left & set[int]().union(*reached)):
+            found = [regions[number].some for regions in reached if number in regions]
+            if all(sets.plain(some) == sets.none for some in found):
+                self.add(number, Why.ORACLE, EXTENDED)
+            else:
+                self.add(number, Why.UNKNOWN, _SEEMS, needs=sets.asked(sets.union(found)))
 
     def _examples(
         self, starts: Sequence[Start], reached: Sequence[Mapping[int, Region]], *, real: bool
