@@ -9,7 +9,6 @@ from ipaddress import ip_network
 from fwproof.flow import Family, Network
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics import kinds
-from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.bdd import Set, Sets, Spans
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.routing import Router
@@ -28,7 +27,7 @@ def address_cuts(model: HostModel, family: Family) -> Iterator[tuple[str, Ranges
     spans = [span(network) for network in networks]
     if model.addresses is not None:
         spans += kinds.own(model.addresses, family)
-        spans += _broadcasts(model.addresses, family)
+        spans += kinds.broadcast(model.addresses, family)
         spans += [span(own.prefix.network) for own in model.addresses.own if Family.of(own.prefix.ip) is family]
     yield from ((field, (each,)) for field in ("src", "dst") for each in spans)
 
@@ -36,12 +35,6 @@ def address_cuts(model: HostModel, family: Family) -> Iterator[tuple[str, Ranges
 def span(network: Network) -> tuple[int, int]:
     """Return the first and the last address of a network."""
     return int(network.network_address), int(network.broadcast_address)
-
-
-def _broadcasts(addresses: Addresses, family: Family) -> list[tuple[int, int]]:
-    if family is Family.IPV6:
-        return []
-    return [(int(own.broadcast),) * 2 for own in addresses.own if own.broadcast is not None]
 
 
 class Roads:
@@ -62,7 +55,7 @@ class Roads:
         found = self.net("dst", "multicast") | self.net("dst", "loopback")
         if self.addresses is None:
             return found
-        spans = _broadcasts(self.addresses, self.family)
+        spans = kinds.broadcast(self.addresses, self.family)
         return found | self.net("dst", "all") | self.sets.within("dst", sorted({*spans, *self.mine}))
 
     @cached_property

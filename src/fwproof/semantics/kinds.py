@@ -30,7 +30,7 @@ def cuts(tests: Iterable[Test], addresses: Addresses, family: Family) -> list[tu
         return []
     # not as one where they touch: :: and ::1 are of different kinds
     own_ones = ((int(a), int(a)) for a in addresses.of(family))
-    ranges = (_span(_LOOPBACK[family]), *own_ones, _span(_MULTICAST[family]), *_broadcast(addresses, family), (0, 0))
+    ranges = (_span(_LOOPBACK[family]), *own_ones, _span(_MULTICAST[family]), *broadcast(addresses, family), (0, 0))
     return [(field, ranges) for field in sorted(fields)]
 
 
@@ -44,7 +44,7 @@ def plain(test: AddressType, router: Router | None) -> Test:
 
 def _ranges(kinds: frozenset[str], addresses: Addresses, family: Family) -> Ranges | None:
     local, multicast = own(addresses, family), _sorted([_span(_MULTICAST[family])])
-    broadcast = _broadcast(addresses, family)
+    ones = broadcast(addresses, family)
     if family is Family.IPV6:
         known = {"LOCAL": local, "MULTICAST": multicast, "UNSPEC": ((0, 0),),
                  "UNICAST": _without(family, _sorted([*multicast, (0, 0)]))}  # fmt: skip
@@ -56,12 +56,13 @@ def _ranges(kinds: frozenset[str], addresses: Addresses, family: Family) -> Rang
         return found
     if not kinds <= {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST"}:
         return None
-    by_kind = {"LOCAL": local, "MULTICAST": multicast, "BROADCAST": _only(family, broadcast, local, multicast),
-               "UNICAST": _without(family, _sorted([*local, *multicast, *broadcast]))}  # fmt: skip
+    by_kind = {"LOCAL": local, "MULTICAST": multicast, "BROADCAST": _only(family, ones, local, multicast),
+               "UNICAST": _without(family, _sorted([*local, *multicast, *ones]))}  # fmt: skip
     return _sorted([span for kind in kinds for span in by_kind[kind]])
 
 
-def _broadcast(addresses: Addresses, family: Family) -> Ranges:
+def broadcast(addresses: Addresses, family: Family) -> Ranges:
+    """Return the broadcast addresses of the host's networks, which IPv6 does not have."""
     if family is Family.IPV6:
         return ()
     return _sorted([(each, each) for each in addresses.broadcasts()])
