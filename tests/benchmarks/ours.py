@@ -89,9 +89,9 @@ def lookups(kind, text, model, version, hook):
 
 
 def clocked(ask, flow, hook):
-    start = time.perf_counter()
+    start = time.process_time()
     ruling = ask(flow, hook)
-    return ruling, time.perf_counter() - start
+    return ruling, time.process_time() - start
 
 
 if __name__ == "__main__":
