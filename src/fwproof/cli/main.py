@@ -22,7 +22,10 @@ _VERBS = {
     "explain": ("fwproof.cli.explain:explain", "Follow packets through rule tables."),
     "query": ("fwproof.cli.query:query", "Show who reaches what, over the whole packet space."),
     "lint": ("fwproof.cli.lint:lint", "Find rules that do nothing, contradict others or allow too much."),
+    "understood": ("fwproof.cli.understood:understood", "Show how far rule tables are understood, and what is not."),
     "diff": ("fwproof.cli.diff:diff", "Compare what two sets of tables let through."),
+    "parity": ("fwproof.cli.parity:parity", "Show what IPv4 and IPv6 let through differently."),
+    "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),
@@ -83,7 +86,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except FwproofError as error:
-        # it may quote what a host printed, or a file's name, which must not steer a terminal
-        text = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(error))
-        click.echo(f"fwproof: {text}", err=True)
+        from fwproof.cli.tables import safe
+
+        click.echo("\n".join(map(safe, f"fwproof: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)

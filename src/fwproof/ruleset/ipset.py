@@ -7,7 +7,7 @@ net/netfilter/ipset/ip_set_*.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family
@@ -28,10 +28,11 @@ _OF_MEMBERS = frozenset({"timeout", "packets", "bytes", "comment", "skbmark", "s
 
 @dataclass(frozen=True, slots=True)
 class IpSets:
-    """All sets of one ``ipset save``, and the lines that were not understood."""
+    """All sets of one ``ipset save``, and the lines that were not understood; ``source`` names the text."""
 
     sets: Sets
     unparsed: tuple[Unparsed, ...] = ()
+    source: str = ""
 
 
 def parse(text: str, source: str = "ipset-save") -> IpSets:
@@ -60,7 +61,7 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
     # what is said of no known set may be about any of them
     general = next((reason for name, reason in doubts.items() if name not in sets), "")
     sets = {name: replace(each, doubt=each.doubt or doubts.get(name) or general) for name, each in sets.items()}
-    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed))
+    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed), source)
 
 
 def _read(sets: dict[str, IpSet], members: dict[str, list[tuple[str, bool]]], words: Sequence[str]) -> None:
@@ -105,11 +106,15 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def resolved(ruleset: Ruleset, known: IpSets) -> Ruleset:
-    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known."""
+def resolved(ruleset: Ruleset, known: IpSets, others: Iterable[Ruleset] = ()) -> Ruleset:
+    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known.
+
+    ``others`` are the rulesets whose rules may fill a set as well.
+    """
     filled = {
         word
-        for rule in ruleset.rules()
+        for each in (ruleset, *others)
+        for rule in each.rules()
         if rule.target.name == "SET"
         for word in rule.target.text.split()
     }  # fmt: skip

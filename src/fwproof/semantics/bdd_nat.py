@@ -1,6 +1,6 @@
 """What a nat target makes of sets of packets: parts that stay, parts that are written, and the kernel's choices.
 
-As :mod:`fwproof.semantics.boxes_nat`, over sets. What is written is kept in the :class:`Config`; the variables go on
+As :mod:`fwproof.semantics.nat` for one packet. What is written is kept in the :class:`Config`; the variables go on
 to stand for the packet as it came in.
 """
 
@@ -20,6 +20,9 @@ from fwproof.semantics.bdd_tests import Asker
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.routing import own_for
 
+_PEERS = {Family.IPV4: ("192.0.2.1",), Family.IPV6: ("2001:db8::1", "fe80::1")}
+"""A peer of each scope."""
+
 
 def translated(asker: Asker, rule: Rule, context: Context, config: Config) -> Iterator[tuple[Config, Set]]:
     """Yield what is known of packets after a nat target, as disjoint sets; what is in none of them is dropped."""
@@ -29,7 +32,7 @@ def translated(asker: Asker, rule: Rule, context: Context, config: Config) -> It
     if side not in asker.written:
         yield config, asker.sets.all
         return
-    for part, mine in _by_interface(asker, target, side, context):
+    for part, mine in _by_interface(asker, target, side, context, config):
         for inner, change in _by_port(asker, target.nat, side, config):
             outcomes = nat.outcomes(change, side, _address(config, side), _port(config, side), lambda _, own=mine: own)  # type: ignore[misc]
             for way in nat.ways(outcomes, target, rule.ref, asker.router.family, lambda outcome: outcome):
@@ -49,23 +52,35 @@ def given(asker: Asker, answers: Sequence[tuple[Question, bool]]) -> Set:
 
 
 def _by_interface(
-    asker: Asker, target: Target, side: str, context: Context
+    asker: Asker, target: Target, side: str, context: Context, config: Config
 ) -> Iterator[tuple[Set, Sequence[int] | None]]:
-    """Divide by the interface whose address REDIRECT would take; None stands for one that is not known."""
+    """Divide by the interface whose address REDIRECT or MASQUERADE would take; None stands for one that is not known.
+
+    An interface without addresses has none to give, and the packet is dropped.
+    """
     router, sets = asker.router, asker.sets
     own = target.nat is not None and target.nat.own
-    if not own or side == "src" or router.addresses is None:
+    field = "iif" if side == "dst" else "oif"
+    if not own or router.addresses is None or (side == "src" and config.nat.value("oif") is not None):
         yield sets.all, None
         return
-    v6 = router.family is Family.IPV6
-    peer = ip_address("2001:db8::1" if v6 else "192.0.2.1")
-    if not context.has_iif:
-        yield sets.all, own_for(router, side, None, None, peer)
+    peers = [ip_address(text) for text in _PEERS[router.family]]
+    if side == "dst" and not context.has_iif:
+        yield sets.all, own_for(router, side, None, None, peers[0])
         return
-    for at, name in enumerate(sets.fields["iif"].words):
-        known = own_for(router, side, name, None, peer) if name in router.addresses.interfaces else None
-        # an IPv6 source of this link only is answered from an address of this link only
-        yield sets.within("iif", ((at, at),)), known if known and not v6 else None
+    for at, word in enumerate(sets.fields[field].words):
+        name = config.nat.leaving if side == "src" and config.nat.leaving else word
+        known = [own_for(router, side, name if side == "dst" else None, name, peer) for peer in peers]
+        here = sets.within(field, ((at, at),))
+        if all(each == [] for each in known):
+            yield here, []
+        elif [] in known:
+            # an address of this link only serves peers of this link only
+            has = sets.oracle(f"{name} has an address", f"whether {name} has an address of the peer's scope")
+            yield here & has, None
+            yield here & ~has, []
+        else:
+            yield here, known[0] if side == "dst" and router.family is Family.IPV4 and known[0] else None
 
 
 def _by_port(asker: Asker, change: Translation, side: str, config: Config) -> Iterator[tuple[Set, Translation]]:
@@ -117,7 +132,8 @@ def _really(asker: Asker, some: Set, before: Config, after: Config, side: str) -
     same = some
     for field, value in new.items():
         if isinstance(value, str):
-            fits = asker.sets.oracle(f"the {value} was there", f"whether nat writes the {field} that was there already")
+            label = f"whether nat writes the {field} that was there already"
+            fits = asker.sets.oracle(f"the {value} was there", label, vague=True)
         else:
             fits = asker.sets.within(field, ((value, value),))
         same &= fits | ~asker.ported if field.endswith("port") else fits

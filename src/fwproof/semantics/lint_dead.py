@@ -23,7 +23,7 @@ def dead(space: Space, table: Table, chain: Chain, at: int, arrivals: Sequence[V
         return Finding(kind=Kind.NEVER, rule=rule.ref, why="no packet fits all of its conditions at once")
     callers = _callers(space, table, chain.name)
     if not arrivals:
-        return _uncalled(rule, chain, [caller.ref for caller in callers])
+        return _uncalled(rule, chain, _refs(table, callers))
     takers: dict[int, bool] = {}
     some = False
     for visit in arrivals:
@@ -35,7 +35,7 @@ def dead(space: Space, table: Table, chain: Chain, at: int, arrivals: Sequence[V
                 takers[taker] = takers.get(taker, False) or _opposes(visit, chain, taker, rule, wanted)
     if not some or not takers:
         why = f"no packet that comes to chain {chain.name} fits its conditions"
-        blamed = _taken_before(arrivals, chain, at, callers) or [caller.ref for caller in callers]
+        blamed = _taken_before(arrivals, chain, at, callers) or _refs(table, callers)
         return Finding(kind=Kind.UNREACHABLE, rule=rule.ref, why=why, causes=tuple(blamed[:MOST_CAUSES]))
     causes = tuple(chain.rules[taker].ref for taker in sorted(takers)[:MOST_CAUSES])
     if any(takers.values()):
@@ -55,17 +55,25 @@ def _uncalled(rule: Rule, chain: Chain, callers: Sequence[RuleRef]) -> Finding:
     return Finding(kind=Kind.UNREACHABLE, rule=rule.ref, why=why, causes=tuple(callers[:MOST_CAUSES]))
 
 
-def _callers(space: Space, table: Table, name: str) -> list[Rule]:
+def _callers(space: Space, table: Table, name: str) -> list[tuple[str, int]]:
+    """Return where the rules that call a chain stand; a part of a rule of nft stands elsewhere than its number says."""
     found = space.callers.get(id(table))
     if found is None:
         found = space.callers[id(table)] = {}
-        for rule in (rule for chain in table.chains.values() for rule in chain.rules):
-            if rule.target.act in CALLS:
-                found.setdefault(rule.target.chain, []).append(rule)
+        for chain in table.chains.values():
+            for at, rule in enumerate(chain.rules):
+                if rule.target.act in CALLS:
+                    found.setdefault(rule.target.chain, []).append((chain.name, at))
     return found.get(name, [])
 
 
-def _taken_before(arrivals: Sequence[Visit], chain: Chain, at: int, callers: Sequence[Rule]) -> list[RuleRef]:
+def _refs(table: Table, places: Sequence[tuple[str, int]]) -> list[RuleRef]:
+    return list(dict.fromkeys(table.chains[name].rules[at].ref for name, at in places))
+
+
+def _taken_before(
+    arrivals: Sequence[Visit], chain: Chain, at: int, callers: Sequence[tuple[str, int]]
+) -> list[RuleRef]:
     """Return which rules of the base chain take what fits a rule and the rules that call its chain."""
     found: dict[RuleRef, None] = {}
     for visit in arrivals:
@@ -76,9 +84,8 @@ def _taken_before(arrivals: Sequence[Visit], chain: Chain, at: int, callers: Seq
         for config, parts in visit.incoming.items():
             some = program.matched(program.grown(chain.name), at, context, config)[0] & program.sets.union(parts)
             calls = program.sets.none
-            for caller in callers:
-                grown = program.grown(caller.ref.chain)
-                calls |= program.matched(grown, (caller.ref.rule or 1) - 1, context, config)[0]
+            for name, place in callers:
+                calls |= program.matched(program.grown(name), place, context, config)[0]
             if some & calls != program.sets.none:
                 wanted[config] = some & calls
         grown = program.grown(base.name)

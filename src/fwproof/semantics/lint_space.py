@@ -59,7 +59,7 @@ class Space:
         self.met: dict[tuple[int, str, int], list[tuple[Visit, Met]]] = {}
         self.tables: dict[int, Table] = {}
         self.blind: set[int] = set()
-        self.callers: dict[int, dict[str, list[Rule]]] = {}
+        self.callers: dict[int, dict[str, list[tuple[str, int]]]] = {}
         for path in PATHS:
             self._arrive(self.host.route(path))
         for visit in self.visits.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fwproof.flow import Family, Flow, Hook
 from fwproof.ruleset.iptables import BUILT_IN
@@ -17,7 +18,7 @@ from fwproof.semantics.context import Context, Question
 from fwproof.semantics.order import UNORDERED, Chosen
 from fwproof.semantics.order import orders as orders_of
 from fwproof.semantics.routing import Router
-from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Exit, Route, Stage, Turn
+from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Carry, Exit, Stage, Turn
 from fwproof.semantics.tracking import Tracking, seen_by
 
 
@@ -41,6 +42,7 @@ LOOPED = (*OUTBOUND, *INBOUND)
 
 Make = Callable[[Path], Sequence[Stage]]
 """Returns the base chains of a sequence of hooks."""
+P = TypeVar("P", bound=Stage | Carry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +53,21 @@ class Places:
     away: int
 
 
-def arriving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def arriving(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that come in: prerouting, the routing decision, input or forward."""
     first, here, away = (make(Path(hooks)) for hooks in (THROUGH[:1], INBOUND[1:], THROUGH[1:]))
     at = len(first) + 1
     return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
 
 
-def leaving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def leaving(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that leave the host which sends them: output, routing anew, postrouting."""
     first, away = make(Path(OUTBOUND[:1])), make(Path(OUTBOUND[1:]))
     at = len(first) + 1
     return (*first, decide(Places(at, at)), *away, Exit())
 
 
-def sending(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def sending(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that the host sends: output, routing anew, postrouting, and back in over loopback."""
     whole = make(Path(LOOPED))
     first = [stage for stage in whole if stage.context.hook is Hook.OUTPUT]
@@ -73,6 +75,22 @@ def sending(make: Make, decide: Callable[[Places], Turn]) -> Route:
     away = [stage for stage in here if stage.context.hook is Hook.POSTROUTING]
     at = len(first) + 1
     return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
+
+
+def carrying(make: Make, family: Family) -> Callable[[Path], Sequence[Stage | Carry]]:
+    """Return what makes base chains for later packets of a connection, which conntrack itself translates."""
+
+    def made(path: Path) -> Sequence[Stage | Carry]:
+        whole, found = make(path), list[Stage | Carry]()
+        for hook in path.hooks:
+            mine = [stage for stage in whole if stage.context.hook is hook]
+            place = NAT_PRIORITY.get(hook.value, None)
+            before = [stage for stage in mine if place is None or stage.priority[0] < place]
+            here = [] if place is None else [Carry(Context(hook, "nat", forwarded=path.forwarded), family.table_family)]
+            found += [*before, *here, *mine[len(before) :]]
+        return found
+
+    return made
 
 
 def paths(flow: Flow, hook: Hook | None, addresses: Addresses | None) -> tuple[Path, ...]:

@@ -143,9 +143,15 @@ class Router:
         assert self.addresses is not None
         fitting = [route for route in self.routes if address in route.network]
         best = min(((-route.network.prefixlen, route.metric) for route in fitting), default=None)
-        ways = {route.interface for route in fitting if (-route.network.prefixlen, route.metric) == best}
+        if fitting:
+            return {route.interface for route in fitting if (-route.network.prefixlen, route.metric) == best} - {""}
         link = self.addresses.on_link(address)
-        return ways or ({link} if link else set())
+        return {link} if link else set()
+
+    def bridges(self) -> bool | None:
+        """Whether the rules see what bridges carry (br_netfilter); None where that was not read."""
+        name = "ip" if self.family is Family.IPV4 else "ip6"
+        return self._truth(f"bridge/bridge-nf-call-{name}tables")
 
     def _either(self, name: str, iif: str | None) -> bool:
         """Return IN_DEV_ORCONF: on for all interfaces, or for this one; an interface not known might have it."""

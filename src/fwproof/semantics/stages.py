@@ -72,4 +72,12 @@ class Exit:
     """Where a way through the host ends: the packet has reached a program or left by an interface."""
 
 
-Route = Sequence[Stage | Turn | Exit]
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Where conntrack translates the later packets of a connection, which no rule of nat sees (nf_nat_packet())."""
+
+    context: Context
+    family: str
+
+
+Route = Sequence[Stage | Carry | Turn | Exit]

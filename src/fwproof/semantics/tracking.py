@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Hook
 from fwproof.ruleset.asks import Conntrack, OneOf, Sort, Test, atoms, sort_of
-from fwproof.ruleset.model import Act, Rule, Ruleset
+from fwproof.ruleset.model import TEMPLATE, Act, Rule, Ruleset
 from fwproof.semantics.context import Context
 from fwproof.semantics.stages import DEFRAG, Stage
 
@@ -51,7 +51,12 @@ def tracking_of(rulesets: Sequence[Ruleset]) -> Tracking:
 def _tracks(rule: Rule) -> bool:
     # NOTRACK alone takes no part in it (xt_ct_tg_check(), nft_notrack_ops)
     named = rule.target.name in _TARGETS and rule.target.act is not Act.NOTRACK
-    return named or rule.target.act is Act.CONNMARK or any(_asks(test, module) for module, test in _tests(rule))
+    return (
+        named
+        or TEMPLATE in rule.target.changes
+        or rule.target.act is Act.CONNMARK
+        or any(_asks(test, module) for module, test in _tests(rule))
+    )
 
 
 def _strange(rule: Rule) -> bool:

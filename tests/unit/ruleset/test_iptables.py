@@ -77,7 +77,6 @@ MATCHES = {
     "-m ttl --ttl-lt 5": (Within("ttl", ((0, 4),)), False),
     "-m length --length 5:65535": (Within("length", ((5, 65535),)), False),
     "-m dscp --dscp 0x2e": (Bits("tos", 252, 184), False),
-    "-m mac --mac-source AA:bb:cc:dd:ee:ff": (OneOf("mac_src", frozenset({"aa:bb:cc:dd:ee:ff"})), False),
     "-m pkttype --pkt-type unicast": (OneOf("pkttype", frozenset({"host"})), False),
     "-m addrtype ! --dst-type LOCAL": (AddressType("dst", frozenset({"LOCAL"}), "--dst-type LOCAL"), True),
     "-m limit --limit 10/sec --limit-burst 20": (Limit(10, 1, 20), False),
@@ -86,7 +85,8 @@ MATCHES = {
     "-m hashlimit --hashlimit-above 20/min --hashlimit-burst 5 --hashlimit-mode srcip --hashlimit-name x": (
         HashLimit("x", True, 20, 60, 5, ("srcip",), 0xFFFFFFFF, 60.0), False),
     "-m set ! --match-set bad src": (Oracle("set", "set bad src"), True),
-    "-m string ! --string evil": (Opaque("-m string --string evil"), True),
+    "-m string ! --string evil": (Oracle("packet", "string --string evil"), True),
+    "-m string ! --strung evil": (Opaque("-m string --strung evil"), True),
     "-m made-up --with --odd 5 words": (Opaque("-m made-up --with --odd 5 words"), False),
     "-m tcp --dport 99999": (Opaque("-m tcp --dport 99999"), False),
     "-s 999.1.1.1": (Opaque("-s 999.1.1.1"), False),
