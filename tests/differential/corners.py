@@ -41,9 +41,11 @@ import yaml
 from fwproof.cli.explain import read_packets
 from fwproof.decision import Decision
 from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.ruleset.asks import EXTENDED
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.witness import point
 
 from . import kernel as k
 from .test_sets import said_by_sets
@@ -172,6 +174,16 @@ def data(flow):
     return k.ip_packet(flow, b"" if flow.icmp_type is not None else bytes(16))
 
 
+def extended(sets, flow, header):
+    """Return the set of a packet that begins with an IPv6 extension header; None for a packet without one."""
+    if header is None:
+        return None
+    here = point(sets, flow)
+    for name, some in sets.extensions.items():
+        here &= some if header in name or name == EXTENDED.name else ~some
+    return here
+
+
 def pieces(packet):
     """Cut an IPv4 packet in two fragments: the first sixteen bytes behind the header, and the rest."""
     head, body = packet[:20], packet[20:]
@@ -268,7 +280,7 @@ def _whole(model, sent):
     flow = sent.flow
     config = Config(CtState(flow.ctstate), flow.ctdir, flow.mark, flow.connmark)
     _, ends = route.flow({config: engine.hosts[0].packets()})
-    said = said_by_sets(engine, ends, flow)
+    said = said_by_sets(engine, ends, flow, extended(engine.sets, flow, sent.given.get("extension")))
     if sent.decision is Decision.UNKNOWN:
         if Decision.UNKNOWN not in said:
             yield f"{said} is claimed, and it is not known"

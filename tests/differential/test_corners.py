@@ -115,6 +115,11 @@ def prepare(kernel, case):
     settings = {"net.ipv6.icmp.ratelimit": 0, "net.ipv4.icmp_msgs_per_sec": 9999} | case.given.get("sysctls", {})
     for command in case.given.get("setup", ()):
         kernel.run(*command.split())
+    for _ in range(100 if "setup" in case.given else 0):
+        # a bridge's port takes part once its carrier is noticed
+        if all(port["state"] == "forwarding" for port in json.loads(kernel.run("bridge", "-j", "link"))):
+            break
+        time.sleep(0.05)
     for each, value in settings.items():
         kernel.run("sysctl", "-qw", f"{each}={value}")
     if case.six:

@@ -222,8 +222,10 @@ SABOTAGE = {
 def test_the_comparison_can_fail(kernel, what):
     rng = random.Random(2)  # whatever run this is, these tables are the ones that show it
     found = []
-    for serial in range(TABLES + 100, TABLES + 130):
+    for serial in range(TABLES + 100, TABLES + 400):
         found += disagreements(kernel, rng, serial, tamper=SABOTAGE[what])
+        if found:
+            break
     assert found, f"a model that reads {what} wrong agrees with the kernel: the comparison proves nothing"
 
 

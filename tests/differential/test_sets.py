@@ -61,10 +61,10 @@ def a_packet(rng, version, hook):
     return flow
 
 
-def said_by_sets(engine, ends, flow):
-    """Return every decision that some answer of the oracles leads to."""
+def said_by_sets(engine, ends, flow, here=None):
+    """Return every decision that some answer of the oracles leads to; ``here`` stands for the flow where given."""
     sets = engine.sets
-    here = sets.plain(point(sets, flow))  # single packets have no extension headers
+    here = sets.plain(point(sets, flow)) if here is None else here  # single packets have no extension headers
     parts = {
         Decision.ACCEPT: ends.accepted,
         Decision.REJECT: sets.union(list(ends.rejected.values())),
