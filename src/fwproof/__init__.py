@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fwproof.decision import Decision, Ruling
     from fwproof.errors import FwproofError
     from fwproof.flow import CtState, Family, Flow, Hook
+    from fwproof.semantics.conversation import converse
     from fwproof.semantics.diff import compare
     from fwproof.semantics.lint import lint
     from fwproof.semantics.model import HostModel
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Claim", "CtState", "Decision", "Family", "Flow", "FwproofError", "Hook", "HostModel", "Ruling", "SpaceTooLarge",
-    "__version__", "compare", "lint", "openings", "read_host", "read_snapshot", "understood",
+    "__version__", "compare", "converse", "lint", "openings", "read_host", "read_snapshot", "understood",
 ]  # fmt: skip
 
 _WHERE = {
     "Claim": "semantics.space", "CtState": "flow", "Decision": "decision", "Family": "flow", "Flow": "flow",
     "FwproofError": "errors", "Hook": "flow", "HostModel": "semantics.model", "Ruling": "decision",
-    "SpaceTooLarge": "semantics.space", "compare": "semantics.diff", "lint": "semantics.lint",
+    "SpaceTooLarge": "semantics.space", "compare": "semantics.diff",
+    "converse": "semantics.conversation", "lint": "semantics.lint",
     "openings": "semantics.reach", "read_host": "audit.reading", "read_snapshot": "audit.reading",
     "understood": "semantics.understood",
 }  # fmt: skip

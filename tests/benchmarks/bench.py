@@ -122,7 +122,7 @@ def by_simulator(listed, place, text, seconds, own):
         files = [Path(folder) / name for name in ("ruleset", "packets")]
         for file, content in zip(files, (json.dumps(verdicts_only(listed)), json.dumps(asked)), strict=True):
             file.write_text(content)
-        found = json.loads(run([OTHERS, HERE / "with_firewall_test.py", *files], seconds))
+        found = json.loads(run([OTHERS, HERE / "with_simulator.py", *files], seconds))
     model = HostModel.build(**{"iptables_save" if version == 4 else "ip6tables_save": text})
     same = [model.decide(flow, hook_of(kind)).accepted == passed
             for flow, passed in zip(flows, found["passed"], strict=True)]  # fmt: skip

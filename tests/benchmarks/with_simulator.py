@@ -1,6 +1,6 @@
 """Packets through the simulator of the PyPI package firewall-test, on the table as nft lists it.
 
-    python tests/benchmarks/with_firewall_test.py RULESET.json PACKETS.json
+    python tests/benchmarks/with_simulator.py RULESET.json PACKETS.json
 
 Runs where firewall-test is installed. Prints processor seconds for reading the table, microseconds a packet (the
 median), and for each packet whether it passed.
