@@ -65,7 +65,9 @@ class Ground:
         fit = self.sets.union([self._proto(proto, least) for proto, least in _shortest(self.family).items()])
         if hook is not Hook.OUTPUT:
             fit &= self.sets.words("iif", lambda name: name != "lo")
-        elif config.state is not CtState.UNTRACKED:
+        else:
+            fit &= ~self.roads.net("src", "loopback") | self.sets.words("oif", lambda name: name == "lo")
+        if hook is Hook.OUTPUT and config.state is not CtState.UNTRACKED:
             fit &= ~self.roads.net(
                 "src", "nothing"
             )  # the kernel puts an address there (raw(7)), but for its own discovery
