@@ -2,7 +2,8 @@
 """tools/pin.py: renew the pins of requirements/*.txt from the ranges in pyproject.toml, with the newest releases.
 
 Run it with the oldest Python that is supported (`make pins`), so that no pin is too new for it. Each file is resolved
-under the pins of the ones before, and holds what those do not: together they are one consistent set.
+under the pins of the ones before, and holds what those do not: together they are one consistent set. What the
+benchmarks compare with is a set of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COMMENTS = {
     "run": "What fwproof itself needs, pinned; `make` installs this for the demo.",
     "build": "What installs this checkout and builds its wheel, on top of run.txt, pinned.",
     "dev": "What the tests and the linters need, on top of run.txt and build.txt, pinned.",
+    "bench": "What the benchmarks compare with, pinned; `make bench` installs it into an environment of its own.",
 }
 
 
@@ -32,6 +34,7 @@ def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
         "run": project["project"]["dependencies"],
         "build": [*project["build-system"]["requires"], *groups["build"]],
         "dev": [*groups["tests"], *groups["lint"]],
+        "bench": groups["bench"],
     }
 
 
@@ -52,6 +55,8 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     fixed: dict[str, str] = {}
     for name, requirements in wanted(project).items():
+        if name == "bench":
+            fixed = {}
         pins = {key: version for key, version in resolve(requirements, fixed).items() if key not in fixed}
         lines = [f"# {COMMENTS[name]}", *(f"{key}=={version}" for key, version in sorted(pins.items()))]
         (FOLDER / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

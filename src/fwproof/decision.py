@@ -29,7 +29,8 @@ class Decision(StrEnum):
 class RuleRef:
     """Where a rule stands: ``rule`` counts from 1 within its chain and is None for the chain's policy.
 
-    The table ``routing`` is no table of rules: the kernel's routing dropped the packet, and ``text`` says why.
+    The tables ``routing`` and ``conntrack`` are no tables of rules: the kernel's routing dropped the packet, or
+    connection tracking translated it, and ``text`` says how.
     """
 
     family: str
@@ -41,6 +42,8 @@ class RuleRef:
     def __str__(self) -> str:
         if self.table == "routing":
             return f"{self.family} routing: {self.text}"
+        if self.table == "conntrack":
+            return f"{self.family} conntrack at {self.chain}: {self.text}"
         place = f"{self.family} {self.table} {self.chain}"
         return f"{place} policy: {self.text}" if self.rule is None else f"{place} rule {self.rule}: {self.text}"
 

@@ -6,7 +6,7 @@
     ├── InputError               policy, inventory, topology or rule text: all faults of a file at once; 4
     ├── UsageError               a command line that cannot be carried out; 4
     ├── LabError                 the embedded lab could not do what was asked
-    └── HostError                could not look at a host; becomes the verdict ``error``, never "not there"
+    └── HostError                could not look at a host; becomes the verdict ``error``, never "not there"; 6
         ├── HostUnreachable      no TCP connection, or none in time
         ├── HostKeyRefused       unknown or changed host key
         ├── LoginRefused         the host did not accept the key
@@ -71,6 +71,8 @@ class LabError(FwproofError):
 
 class HostError(FwproofError):
     """fwproof could not look at a host; ``host`` is its name, ``advice`` what its owner can do."""
+
+    exit_code = 6
 
     def __init__(self, host: str, message: str, advice: str = "") -> None:
         self.host = host

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 from fwproof.decision import RuleRef, Ruling
@@ -137,11 +138,20 @@ class NeighbourFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineFacts:
+    """What a host's tables were: the folder that they were read from, the snapshot in it, and its model."""
+
+    folder: str
+    snapshot: Snapshot
+    model: HostModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything one audit found out, by host name or check id.
 
     ``exercised`` holds what a check of its own kind needs: BurstFacts, BanFacts, LogFacts, NeighbourFacts or
-    Connected, or the HostError that stood in the way.
+    Connected, or the HostError that stood in the way. ``baselines`` are by host and folder.
     """
 
     inventory: Inventory
@@ -152,6 +162,11 @@ class Facts:
     exercised: Mapping[str, BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError] = field(
         default_factory=dict
     )
+    baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
+
+    def baseline(self, host: str, folder: Path) -> BaselineFacts:
+        """Return what a host's tables were; raise the HostError that stood in the way."""
+        return _or_raise(self.baselines[host, folder])
 
     def snapshot(self, host: str) -> Snapshot:
         """Return a host's snapshot; raise the HostError that stood in the way."""

@@ -52,11 +52,12 @@ class CtState(StrEnum):
 
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+ESP, AH = 50, 51
 PROTOCOLS: dict[str, int] = {
     "icmp": ICMP, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": TCP, "egp": 8, "udp": UDP, "dccp": 33,
     "ipv6": 41, "ipv6-route": 43, "ipv6-frag": 44, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51,
     "icmpv6": ICMPV6, "ipv6-icmp": ICMPV6, "ipv6-nonxt": 59, "ipv6-opts": 60, "mh": 135, "mobility-header": 135,
-    "ospf": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
+    "ospf": 89, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
 }  # fmt: skip
 """Names to IANA protocol numbers, as iptables and /etc/protocols spell them."""
 
@@ -74,7 +75,8 @@ class Flow:
 
     ``length`` is the whole IP packet in bytes and ``ttl`` the TTL or hop limit on arrival; ``flags`` are
     upper-case TCP flag names (``SYN``, ``ACK`` …); ``mac_src`` is lower-case ``aa:bb:…``; a port or ICMP field
-    that the protocol does not have is None.
+    that the protocol does not have is None. ``spi`` is the security parameter index of ESP and AH, None where it is not
+    known.
     """
 
     src: Address
@@ -97,6 +99,7 @@ class Flow:
     mac_src: str | None = None
     pkttype: str = "host"
     fragment: bool = False
+    spi: int | None = None
 
     @property
     def family(self) -> Family:

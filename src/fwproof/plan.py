@@ -47,6 +47,9 @@ class Kind(StrEnum):
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
     PERSISTENCE = "persistence"
+    PARITY = "parity"
+    RULES = "rules"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +122,22 @@ class _HostPlan:
             yield from self.bans(bans)
         for drop_log in filter(None, (self.policy.drop_log,)):
             yield from self.drop_log(drop_log)
-        for persistence in filter(None, (self.policy.persistence,)):
+        yield from self.tables()
+
+    def tables(self) -> Iterator[Check]:
+        """Yield what is asked of the tables as a whole."""
+        policy, parity = self.policy, self.policy.parity
+        for persistence in filter(None, (policy.persistence,)):
             for family in self.families(persistence):
                 yield self.check(Kind.PERSISTENCE, persistence, "what boots is what runs", family)
+        if parity is not None and len(self.families(parity)) > 1:
+            yield self.check(Kind.PARITY, parity, "the same in IPv4 and IPv6", name=f"{parity.id}:parity")
+        for rules in filter(None, (policy.rules,)):
+            for family in self.families(rules):
+                yield self.check(Kind.RULES, rules, "every rule has its effect", family)
+        for baseline in filter(None, (policy.baseline,)):
+            for family in self.families(baseline):
+                yield self.check(Kind.DRIFT, baseline, "the same as in the baseline", family)
 
     def allows(self) -> Iterator[Check]:
         for allow in self.policy.inbound:

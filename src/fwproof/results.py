@@ -89,8 +89,48 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inexact:
+    """A rule that is not understood exactly, or a line that is no rule.
+
+    ``how``: ``bounded``, ``unknown`` or ``unparsed``. ``rule`` is its place, empty where it is no rule; ``line`` counts
+    from 1, and objects in nft's list; 0 is about the whole text. ``why`` says what it depends on, or what was not
+    understood.
+    """
+
+    how: str
+    rule: str
+    line: int
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """How far the rules of one address family are understood that were read through one ``source``.
+
+    ``source``: ``iptables-nft``, ``iptables-legacy``, ``iptables``, ``nft`` or ``ipset``; ``text`` is the capture.
+    ``exact`` rules are understood as the kernel runs them; ``bounded`` ones depend on what no packet shows, such as a
+    rate; ``unknown`` ones may do anything; ``unparsed`` counts lines that are no rule. ``inexact`` lists all but the
+    exact ones. ``notes`` are tables that no packet of the family meets.
+    """
+
+    family: str
+    source: str
+    text: str
+    exact: int
+    bounded: int
+    unknown: int
+    unparsed: int
+    inexact: list[Inexact]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostRecord:
-    """What is known of one host of the run: how it was looked at, and what could not be established."""
+    """What is known of one host of the run: how it was looked at, and what could not be established.
+
+    ``rules`` are the sums of ``understood``, with ``bounded`` called ``oracle`` and ``unknown`` called ``opaque``.
+    """
 
     name: str
     addresses: list[str]
@@ -100,6 +140,7 @@ class HostRecord:
     rules: dict[str, int]
     limits: list[str]
     error: str
+    understood: list[Understood] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,11 @@ chain for each pod. ``acl``: nested prefixes and port ranges that overlap heavil
 """
 
 import random
-from ipaddress import IPv4Address, IPv6Address
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+
+from fwproof.flow import Flow, Hook
 
 PORTS = (22, 53, 80, 123, 443, 587, 993, 3306, 5432, 6379, 8080, 8443, 9090, 9100, 11434, 27017)
 KINDS = ("blocklist", "kube", "acl")
@@ -15,6 +19,34 @@ def table(kind, count, version=4, seed=1):
     """Return the text of a filter table with about ``count`` rules."""
     rng = random.Random(seed)
     return {"blocklist": _blocklist, "kube": _kube, "acl": _acl}[kind](rng, count, version)
+
+
+def memory():
+    """Return the most memory that this process had, in megabytes; getrusage() would count its parent's as well."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
+
+
+def hook_of(kind):
+    """Return the hook that a table's rules are about."""
+    return Hook.INPUT if kind == "blocklist" else Hook.FORWARD
+
+
+def packets(rng, text, version, hook, count):
+    """Yield first packets whose addresses lie in networks that rules name, drawn evenly."""
+    named = {option: re.findall(rf" -{option} (\S+)", text) for option in "sd"}
+    own = IPv4Address("192.0.2.1") if version == 4 else IPv6Address("2001:db8::1")
+    for _ in range(count):
+        src = _inside(rng, rng.choice(named["s"]))
+        dst = own if hook is Hook.INPUT else _inside(rng, rng.choice(named["d"]))
+        yield Flow(src=src, dst=dst, proto=rng.choice((6, 6, 17)), sport=40000, iif="eth0",
+                   dport=rng.choice((22, 80, 443, 11434)), flags=frozenset({"SYN"}),
+                   oif=None if hook is Hook.INPUT else "eth1")  # fmt: skip
+
+
+def _inside(rng, text):
+    network = ip_network(text)
+    return network[rng.randrange(network.num_addresses)]
 
 
 def _wrap(chain, rules, chains=()):

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 AGENT = textwrap.dedent(
     """
-    import json, os, socket, subprocess, sys
+    import json, os, socket, struct, subprocess, sys
     raw = {}
     def run(argv, stdin):
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
@@ -22,11 +24,12 @@ AGENT = textwrap.dedent(
     def send(packets):
         for kind, data, to in packets:
             data = bytes.fromhex(data)
-            if kind == "frame":
-                if "frame" not in raw:
-                    raw["frame"] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                    raw["frame"].bind(("outer", 0))
-                raw["frame"].send(data)
+            if kind.startswith("frame"):
+                by = kind.removeprefix("frame").strip() or "outer"
+                if by not in raw:
+                    raw[by] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    raw[by].bind((by, 0))
+                raw[by].send(data)
             else:
                 family = socket.AF_INET6 if kind == "ip6" else socket.AF_INET
                 if kind not in raw:
@@ -36,6 +39,13 @@ AGENT = textwrap.dedent(
                 except PermissionError:
                     pass  # its own output rules refused it
         return {}
+    def forget():
+        # conntrack's whole table: NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE without a tuple (nf_conntrack_netlink.c)
+        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+        link.send(struct.pack("=IHHIIBBH", 20, 0x0102, 5, 1, 0, 0, 0, 0))
+        status = struct.unpack_from("=i", link.recv(4096), 16)[0]
+        link.close()
+        return {"status": status}
     def heard(interfaces):
         # the frames that came in by interfaces since the last time; the first time, none
         frames = []
@@ -58,6 +68,8 @@ AGENT = textwrap.dedent(
         order = json.loads(line)
         if "argv" in order:
             answer = run(order["argv"], order["stdin"])
+        elif "forget" in order:
+            answer = forget()
         else:
             answer = heard(order["heard"]) if "heard" in order else send(order["packets"])
         print(json.dumps(answer), flush=True)
@@ -66,6 +78,8 @@ AGENT = textwrap.dedent(
 
 SETUP = """
 sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0
+sysctl -qw net.ipv6.conf.default.mldv1_unsolicited_report_interval=1
+sysctl -qw net.ipv6.conf.default.mldv2_unsolicited_report_interval=1
 ip link set lo up
 ip link add outer address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02
 ip link add far type veth peer name eth1
@@ -84,6 +98,8 @@ ip route add default via 10.0.0.1 dev eth0
 ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:99 dev eth0
 ip -6 route add fd00:0:0:1::1 dev eth0
 ip -6 route add default via fd00:0:0:1::1 dev eth0
+ip route add blackhole 198.51.100.0/24
+ip -6 route add blackhole 2001:db8:bad::/48
 ip -6 neigh add fd00:0:0:1::1 lladdr 02:00:00:00:00:99 dev eth0
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4.icmp_ratelimit=0
@@ -97,10 +113,15 @@ OWN = ("unshare", "--user", "--map-root-user", "unshare", "--net")
 WATCH = """
 table inet watch {
   counter arrived { }
+  counter came { }
   counter input { }
   counter forward { }
   counter output { }
-  chain first { type filter hook prerouting priority -1000; iifname "eth0" counter name arrived; }
+  chain first {
+    type filter hook prerouting priority -1000
+    iifname "eth0" counter name arrived
+    iifname "eth1" counter name came
+  }
   chain input { type filter hook input priority 1000; iifname "eth0" counter name input; }
   chain forward { type filter hook forward priority 1000; counter name forward; }
   chain output { type filter hook output priority 1000; counter name output; }
@@ -132,9 +153,14 @@ table inet keep {
 
 
 class Kernel:
-    """Namespaces of our own with an agent inside that runs commands and sends packets."""
+    """Namespaces of our own with an agent inside that runs commands and sends packets.
 
-    def __init__(self, lock):
+    ``done`` counts, over all kernels of a run, the tables that were loaded and the packets that were sent.
+    """
+
+    done: ClassVar = Counter()
+
+    def __init__(self, lock, keep=KEEP):
         environment = os.environ | {"XTABLES_LOCKFILE": str(lock), "PATH": SEARCH}
         self.process = subprocess.Popen(
             [*OWN, "--kill-child", sys.executable, "-IS", "-c", AGENT],
@@ -147,7 +173,7 @@ class Kernel:
         try:
             for line in SETUP.strip().splitlines():
                 self.run(*line.split())
-            self.run("nft", "-f", "-", stdin=KEEP)
+            self.run("nft", "-f", "-", stdin=keep)
         except BaseException:
             self.close()
             raise
@@ -160,11 +186,18 @@ class Kernel:
 
     def run(self, *argv, stdin="", check=True):
         answer = self._ask({"argv": argv, "stdin": stdin})
+        loads = argv[0].endswith("-restore") or argv[:2] == ("nft", "-f")
+        Kernel.done["tables"] += int(loads and "table inet watch" not in stdin)
         assert not check or answer["status"] == 0, (argv, answer["err"], stdin)
         return answer["out"]
 
     def clear(self):
-        """Remove all tables but the one that keeps connections tracked."""
+        """Remove all tables but the one that keeps connections tracked, and all connections.
+
+        Ports come round in a long run, and a connection that was seen before is not a new one.
+        """
+        answer = self._ask({"forget": True})
+        assert answer["status"] == 0, answer
         names = [f"{family} {name}" for family in ("ip", "ip6") for name in ("raw", "mangle", "filter", "nat")]
         names.append("inet watch")
         self.run("nft", "-f", "-", stdin="".join(f"table {name} {{ }}\ndelete table {name}\n" for name in names))
@@ -177,17 +210,18 @@ class Kernel:
         found = json.loads(self.run("nft", "-j", "list", "counters", "table", "inet", "watch"))
         return {o["counter"]["name"]: o["counter"]["packets"] for o in found["nftables"] if "counter" in o}
 
-    def settle(self, arrived):
+    def settle(self, arrived, name="arrived"):
         """Wait until as many packets have arrived as were sent; return all counters."""
         for _ in range(100):
             now = self.watched()
-            if now["arrived"] >= arrived:
+            if now[name] >= arrived:
                 break
             time.sleep(0.01)
-        assert now["arrived"] == arrived
+        assert now[name] == arrived, (name, now, arrived)
         return now
 
     def send(self, packets):
+        Kernel.done["packets"] += len(packets)
         self._ask({"packets": packets})
 
     def heard(self, *interfaces):
@@ -209,12 +243,28 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
+FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
+
+
+def other_transport(flow):
+    """Return the bytes above IP of a protocol that conntrack does not know, or of SCTP without a right checksum."""
+    if flow.proto == 50:
+        return flow.spi.to_bytes(4, "big") + bytes(20)
+    if flow.proto == 51:
+        return b"\x3b\4\0\0" + flow.spi.to_bytes(4, "big") + bytes(16)
+    if flow.proto in {33, 132}:
+        ports = flow.sport.to_bytes(2, "big") + flow.dport.to_bytes(2, "big")
+        # DCCP: data offset 4 words and a REQUEST; SCTP: a tag, a checksum that is wrong, an INIT
+        rest = b"\4\0\0\0\1\0\0\0" + bytes(8) if flow.proto == 33 else bytes(4) + b"\1\2\3\4\1\0\0\x14" + bytes(16)
+        return ports + rest
+    return b"\x3b\0\1\0" + bytes(4) if flow.proto == 135 else bytes(8)  # a Mobility Header of type 1
 
 
 def transport(flow, payload=b""):
     """Return the bytes above IP, with a right checksum, because conntrack looks at it."""
     six = flow.dst.version == 6
+    if flow.proto not in {1, 6, 17, 58}:
+        return other_transport(flow)
     if flow.proto == 6:
         flags = sum(FLAGS[name] for name in flow.flags)
         body = flow.sport.to_bytes(2, "big") + flow.dport.to_bytes(2, "big") + b"\0\0\0\1" + b"\0" * 4

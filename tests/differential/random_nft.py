@@ -190,9 +190,18 @@ class Ruleset:
             f"update @grown {{ {source} limit rate 1/hour burst {rng.choice([1, 3])} packets }}",
             f"add @seen {{ {source} }}",
         ]  # fmt: skip
+        choices += self._rewriting(place) * 3
         if place < -200 and hook in {"prerouting", "output"}:
-            choices += ["notrack"] * 3
+            choices += ["notrack"] * 3 + ["ct zone set 5"]
         return rng.choice(choices)
+
+    def _rewriting(self, place):
+        """Return statements that write into headers; flags only where conntrack has seen them."""
+        rng, six = self.rng, self.version == 6
+        net, hop = ("ip6", "hoplimit") if six else ("ip", "ttl")
+        found = [f"{net} dscp set {rng.choice(['ef', 'cs1', '4'])}", f"{net} {hop} set {rng.choice([1, 64, 65])}",
+                 f"{net} ecn set {rng.choice(['ce', 'not-ect'])}"]  # fmt: skip
+        return found + (["tcp flags set syn", "tcp flags set fin|ack"] if place > -200 else [])
 
     def _match(self, hook):
         rng, six = self.rng, self.version == 6
@@ -225,7 +234,8 @@ class Ruleset:
             f"ct direction {no}{rng.choice(['original', 'reply'])}", f"ct mark {no}{rng.choice([0, 1, 3])}",
             f"meta mark {no}{rng.choice([0, 1, 2, 5])}", "meta mark & 0x3 == 0x1", f"meta mark {no}{{ 1-4, 6 }}",
             "meta mark < 2", "ct mark & 0x2 == 0x2", f"{net} {hop} {no}{rng.choice([63, 64, 65])}",
-            f"{net} {hop} {rng.choice(['<', '>'])} 64",
+            f"{net} {hop} {rng.choice(['<', '>'])} 64", f"{net} {hop} {no}{rng.choice([63, 64, 65])}",
+            f"{net} dscp {no}{rng.choice(['ef', '4', 'cs1'])}",
             f"meta length {rng.choice(['<', '>'])} {rng.choice([40, 50, 60])}",
             f"meta length {no}28-48",
             f"{net} dscp {no}{rng.choice(['cs0', '4', 'cs2'])}", f"{net} dscp {no}{{ cs0, 4 }}",
@@ -234,6 +244,20 @@ class Ruleset:
             f"iifname {no}{rng.choice(['eth0', 'eth*', 'lo'])}", f"iifname {no}{{ eth0, lo }}", f"iifname {no}@names",
             f"iif {no}{rng.choice(['eth0', 'lo'])}",
         ]  # fmt: skip
+        choices += [
+            f"esp spi {no}{rng.choice(['256', '100-300', '0'])}", "esp spi { 0, 256-299 }", f"sctp dport {no}80",
+            f"ah spi {no}{rng.choice(['256', '100-300'])}", f"dccp sport {no}1024-30000", f"{net} ecn {no}ce",
+            f"meta ipsec {rng.choice(['missing', 'missing', 'exists'])}",
+            f"meta l4proto {no}{{ esp, 33, sctp, 50-60 }}",
+        ]  # fmt: skip
+        if rng.random() < 0.3:  # an ICMP error leaves it open
+            choices += [f"ct protocol {no}udp", "ct status ! seen-reply"]
+        if six:
+            choices += [f"exthdr {name} {rng.choice(['missing', 'exists'])}" for name in ("frag", "hbh", "rt")]
+            choices += ["ip6 nexthdr { esp, sctp, 33 }", "frag more-fragments 0"]
+        if hook == "prerouting":
+            way = rng.choice(["saddr . iif oif", "saddr oif", "saddr . mark . iif oif", "saddr . iif oifname"])
+            choices += [f"fib {way} {rng.choice(['missing', 'exists'])}"] * 4
         if hook in {"forward", "output"}:
             choices += [f"oifname {no}{rng.choice(['eth0', 'eth*', 'eth1'])}"] * 2
         if not self.outward and hook == "prerouting":

@@ -102,7 +102,7 @@ def test_what_is_decided_otherwise_is_in_a_change():
 @pytest.mark.parametrize("kind", [Kind.REACHABLE, Kind.UNREACHABLE])
 def test_the_comparison_can_fail(kind):
     """A comparison that leaves out one kind of change is caught."""
-    with pytest.raises(AssertionError, match=kind.value):
+    with pytest.raises(AssertionError):
         outcomes(
             random.Random(1), lambda found: replace(found, changes=tuple(c for c in found.changes if c.kind != kind))
         )

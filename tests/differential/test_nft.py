@@ -10,13 +10,15 @@ import random
 import re
 import time
 from collections import Counter
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from fwproof.decision import Decision
-from fwproof.flow import Family
+from fwproof.flow import Family, Flow
 from fwproof.ruleset import nft
+from fwproof.ruleset.asks import Oracle
 from fwproof.ruleset.nft_joined import JOINED
 from fwproof.ruleset.nft_text import rule_text
 from fwproof.semantics.burst import Burst
@@ -25,10 +27,11 @@ from fwproof.semantics.model import HostModel
 from . import kernel as k
 from .random_nft import Ruleset
 from .random_tables import Tables, new_flow
-from .test_tables import NOTHING, PACKETS, volley
+from .test_tables import NOTHING, PACKETS, as_it_is, volley
 from .test_tables import counters as iptables_counters
 from .test_tables import load as load_iptables
 
+CRASHING = re.compile(r"ah spi ")
 pytestmark = [pytest.mark.lab]
 TABLES = int(os.environ.get("FWPROOF_TABLES", "200"))
 SEED = int(os.environ.get("FWPROOF_SEED", "1"))
@@ -67,6 +70,8 @@ class NftKernel(k.Kernel):
         """Load a ruleset; return the numbers of the lines that nft refuses, in which case nothing is loaded."""
         answer = self._ask({"argv": ["nft", "-f", "-"], "stdin": text})
         lines = sorted({int(number) for number in REFUSED.findall(answer["err"])})
+        if answer["status"] < 0:  # nft 1.0.6 fails an assertion of its own where AH and another transport meet
+            lines = [number for number, line in enumerate(text.split("\n"), 1) if CRASHING.search(line)]
         assert answer["status"] == 0 or lines, (answer["err"], text)
         return lines
 
@@ -94,6 +99,8 @@ class Expected:
         asked = {question for leaf in leaves for question, _ in leaf.choices}
         if asked and all(getattr(question.test, "kind", "") in {"packet", "interface"} for question in asked):
             raise Undecided
+        if any(getattr(question.test, "kind", "") == "conntrack" for question in asked):
+            raise Undecided  # what an ICMP error says of the connection that it is about, or a zone
         leaf = leaves[0]
         if len(leaves) > 1 or leaf.decision is Decision.UNKNOWN:
             raise Open(leaf.reason, asked, flow)
@@ -105,7 +112,9 @@ class Expected:
 
     def _answer(self, test, packet, rule):
         """Answer the rates, and the one thing that the list does not show: nft has loaded these rules."""
-        return True if test == JOINED else self.burst.answer(test, packet, rule)
+        if test == JOINED:
+            return True
+        return as_it_is(test) if isinstance(test, Oracle) else self.burst.answer(test, packet, rule)
 
     @staticmethod
     def _final(step, final):
@@ -193,6 +202,9 @@ WRONG = {
     "concatenations": lambda text: text.replace('{"concat": ["10.0', '{"concat": ["10.1').replace(
         '{"concat": ["fd00', '{"concat": ["fd01'),
     "priorities": lambda text: text.replace('"prio": -350', '"prio": 350').replace('"prio": 10,', '"prio": -349,'),
+    "SPI": lambda text: text.replace('"right": 256', '"right": 257').replace("[100, 300]", "[301, 400]"),
+    "way back": lambda text: text.replace(', "iif"]', "]"),
+    "written fields": lambda text: re.sub(r'("field": "(?:ttl|hoplimit|dscp)"}}, "value": )[^}]+', r"\g<1>8", text),
     "any of some bits": lambda text: text.replace('"op": "in"', '"op": "=="'),
     "named sets": lambda text: text.replace('"@ports"', '"@gone"').replace(
         '"right": "@addresses"', '"right": "@nobody"'
@@ -244,6 +256,24 @@ def test_chains_of_one_priority_are_decided_in_one_of_the_orders(kernel):
             unknown += Decision.UNKNOWN in may
     assert open_, "no packet hangs on the order: the test shows nothing"
     assert unknown < 40, "too many orders to try: the test shows little"
+
+
+def test_connections_do_not_outlive_the_tables(kernel):
+    text = (
+        "table ip once {\n chain c {\n type filter hook forward priority 0\n ct mark 5 counter\n ct mark set 5\n }\n}\n"
+    )
+    flow = Flow(src=ip_address("10.0.5.7"), dst=ip_address("10.9.0.7"), proto=17, sport=1023, dport=53, iif="eth0")
+    for _ in range(2):
+        for name in kernel.loaded:
+            kernel.run("nft", "delete", "table", *name.split())
+        kernel.clear()
+        kernel.run("nft", "-f", "-", stdin=text)
+        kernel.loaded = ("ip once",)
+        kernel.watch()
+        before = kernel.watched()
+        kernel.send([("frame", k.frame(flow).hex(), "")])
+        assert kernel.settle(before["arrived"] + 1)["forward"] == before["forward"] + 1
+        assert counted(kernel)["ip", "once", "c", 1] == 0
 
 
 def test_the_right_reading_is_not_found_wrong(kernel):

@@ -16,6 +16,7 @@ import pytest
 
 from fwproof.decision import Decision
 from fwproof.flow import CtState, Family, Flow
+from fwproof.ruleset.asks import Oracle
 from fwproof.ruleset.iptables import BUILT_IN, parse
 from fwproof.semantics.burst import Burst
 from fwproof.semantics.model import HostModel
@@ -47,6 +48,15 @@ def kernel(tmp_path_factory):
     scratch.close()
 
 
+def as_it_is(test):
+    """Return how an oracle answers in the scratch kernel: no IPsec, no bridge, and root sends."""
+    return {"ipsec": False, "bridged": False, "owner": True, "sender": True}.get(test.kind)
+
+
+class Undecided(Exception):
+    """The model leaves open what becomes of a packet."""
+
+
 class Expected:
     """What the model says of packet after packet: counters by rule, and how many got through each hook."""
 
@@ -58,8 +68,14 @@ class Expected:
         self.hits = Counter()
         self.passed = Counter()
 
+    def answer(self, test, packet, rule):
+        """Answer what no header shows."""
+        return as_it_is(test) if isinstance(test, Oracle) else self.burst.answer(test, packet, rule)
+
     def add(self, flow):
-        leaves = self.model.leaves(flow, None, self.burst.answer)
+        leaves = self.model.leaves(flow, None, self.answer)
+        if any("after target CT" in question.name for leaf in leaves for question, _ in leaf.choices):
+            raise Undecided  # what of a connection is known before conntrack, when CT has been at it, is not modelled
         assert len(leaves) == 1, (flow, [leaf.choices for leaf in leaves])
         leaf = leaves[0]
         assert leaf.decision in {Decision.ACCEPT, Decision.DROP, Decision.REJECT}, leaf
@@ -138,7 +154,11 @@ def disagreements(kernel, rng, serial, tamper=None):
     printed = load(kernel, tables.text, version, backend)
     expected = Expected(tamper(printed) if tamper else printed, version, *kernel.facts)
     # never the same connection twice, also not across tables
-    packets = volley(rng, version, expected, outward, 1024 + serial * PACKETS % 60000)
+    try:
+        packets = volley(rng, version, expected, outward, 1024 + serial * PACKETS % 60000)
+    except Undecided:
+        kernel.undecided = getattr(kernel, "undecided", 0) + 1
+        return []
     before = kernel.watched()
     kernel.send(packets)
     arrived = sum(kind == "frame" for kind, _, _ in packets)
@@ -156,10 +176,11 @@ def disagreements(kernel, rng, serial, tamper=None):
 
 def test_random_tables_decide_and_count_as_the_model_says(kernel):
     rng = random.Random(SEED)
-    found = []
+    found, kernel.undecided = [], 0
     for serial in range(TABLES):
         found += disagreements(kernel, rng, serial)
         assert not found, "\n".join(found[:3])
+    assert kernel.undecided <= TABLES // 20, "too much is left open: the test shows little"
 
 
 SABOTAGE = {
@@ -168,6 +189,11 @@ SABOTAGE = {
     "masked mark": lambda text: re.sub(r"(--set-xmark 0x\w+)/0x\w+", r"\1/0xffffffff", text),
     "mark matched through a mask": lambda text: re.sub(r"(-m mark (?:! )?--mark 0x\w+)/0x\w+", r"\1", text),
     "hitcount": lambda text: re.sub(r"--hitcount (\d+)", lambda m: f"--hitcount {int(m[1]) + 1}", text),
+    "SPI": lambda text: re.sub(r"spi (\d+)(?::\d+)?", lambda m: f"spi {int(m[1]) + 1}", text),
+    "way back": lambda text: re.sub(r"-m rpfilter( --validmark)?( --accept-local)?", "-m rpfilter --loose", text),
+    "written DSCP": lambda text: re.sub(r"--set-dscp 0x\w+", "--set-dscp 0x3f", text),
+    "written hops": lambda text: re.sub(r"-(ttl|hl)-set \d+", r"-\1-set 200", text),
+    "IPv6 headers": lambda text: text.replace("--header protocol", "--header esp"),
     "default": lambda text: text.replace(":FORWARD DROP", ":FORWARD ACCEPT").replace(":INPUT DROP", ":INPUT ACCEPT"),
 }  # fmt: skip
 
@@ -176,7 +202,7 @@ SABOTAGE = {
 def test_the_comparison_can_fail(kernel, what):
     rng = random.Random(2)  # whatever run this is, these tables are the ones that show it
     found, serial = [], TABLES + 100 * list(SABOTAGE).index(what)
-    for each in range(serial, serial + 60):
+    for each in range(serial, serial + 100):
         found += disagreements(kernel, rng, each, tamper=SABOTAGE[what])
         if found:
             break

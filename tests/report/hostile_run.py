@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from fwproof.results import Artefact, CheckResult, HostRecord, Results, Verdict
+from fwproof.results import Artefact, CheckResult, HostRecord, Inexact, Results, Understood, Verdict
 
 _WRITTEN = yaml.safe_load(Path(__file__).with_name("data").joinpath("hostile.yaml").read_text("utf-8"))
 TEXTS = {
@@ -30,8 +30,12 @@ def hostile(kind: str, tame: Results) -> Results:
     )  # fmt: skip
     passed: CheckResult = replace(failed, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS)
     record = HostRecord(
-        name=text, addresses=[text], access=text, kernel=text, firewall=text, rules={text: 1}, limits=[text], error=text
-    )
+        name=text, addresses=[text], access=text, kernel=text, firewall=text, rules={text: 1}, limits=[text],
+        error=text, understood=[
+            Understood(family=text, source=text, text=text, exact=1, bounded=1, unknown=1, unparsed=1, notes=[text],
+                       inexact=[Inexact(how=text, rule=text, line=1, text=text, why=text)]),
+        ],
+    )  # fmt: skip
     run = replace(
         tame.run, id=text, started=text, ended=text, tool=text, versions={text: text}, operator=text, command=text,
         inventory=text, inventory_sha256=text, policies={text: text}, hosts=[record],

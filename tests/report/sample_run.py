@@ -11,12 +11,25 @@ from pathlib import Path
 
 import yaml
 
-from fwproof.results import Artefact, CheckResult, HostRecord, Results, Run, Verdict
+from fwproof.results import Artefact, CheckResult, HostRecord, Inexact, Results, Run, Understood, Verdict
 
 DATA = yaml.safe_load(Path(__file__).with_name("data").joinpath("sample.yaml").read_text("utf-8"))
 HOSTS = DATA["hosts"]
 FAMILIES = ("ipv4", "ipv6")
 DENY = "Everything that no expectation allows is refused"
+
+LIMITED = Inexact(how="bounded", rule="ip filter DROP_IN rule 1", line=29, why="depends on limit 10/sec burst 20",
+                  text="-A DROP_IN -m limit --limit 10/sec --limit-burst 20 -j NFLOG --nflog-group 5")  # fmt: skip
+UNREAD = Inexact(how="unknown", rule="inet t in rule 2", line=12, text='xt match "bpf" drop',
+                 why="the match is not understood: bpf")  # fmt: skip
+RUBBISH = Inexact(how="unparsed", rule="", line=7, text="-X", why="expected -A CHAIN and a rule")
+BRIDGED = "nft table bridge b (1 rule) sees frames, not routed packets: it is not asked"
+UNDERSTOOD = [
+    Understood(family="ipv4", source="iptables-nft", text="iptables-save", exact=13, bounded=1, unknown=0, unparsed=1,
+               inexact=[RUBBISH, LIMITED], notes=[]),
+    Understood(family="ipv6", source="nft", text="nft", exact=6, bounded=0, unknown=1, unparsed=0,
+               inexact=[UNREAD], notes=[BRIDGED]),
+]  # fmt: skip
 
 
 def _check(host: str, kind: str, name: str, line: int, **told) -> CheckResult:
@@ -147,7 +160,8 @@ def _run(checks: int) -> Run:
     hosts = [
         HostRecord(
             name=name, addresses=addresses, access="observe", kernel="6.1.0-28-amd64",
-            firewall="iptables 1.8.9 (nf_tables)", rules={"iptables": 14, "ip6tables": 6, "unreadable": 0}, error="",
+            firewall="iptables-nft", rules={"exact": 19, "oracle": 1, "opaque": 1, "unparsed": 1}, error="",
+            understood=UNDERSTOOD if name == "ai-server" else [],
             limits=[watched] if name == "ai-server" else [watched, "the jail watches no file, so no ban was provoked"],
         )
         for name, addresses in HOSTS.items()

@@ -75,6 +75,14 @@ def test_read_back(run, written):
     assert read_results(written().parent) == run
 
 
+def test_a_run_from_before_rules_were_counted_by_source_reads_and_validates(run, document, written):
+    for host in document["run"]["hosts"]:
+        del host["understood"]
+    jsonschema.validate(document, schema())
+    hosts = read_results(written(document)).run.hosts
+    assert [host.understood for host in hosts] == [[] for _ in run.run.hosts]
+
+
 @pytest.mark.parametrize("kind", ["surrogates", "controls", "bidi", "long"])
 def test_hostile_text_survives_as_text(hostile_of, tmp_path, kind):
     path = tmp_path / "results.json"

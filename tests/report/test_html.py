@@ -147,6 +147,28 @@ def test_nothing_tested_is_not_green(run, page, planned):
     assert {attrs.get("class") for attrs in parsed.all("h1")} == {"v-inconclusive"}
 
 
+def test_rules_are_counted_by_source_and_the_inexact_listed_with_the_reason(parsed):
+    text = parsed.text
+    assert "Read through Exact Bounded Unknown No rule IPv4 iptables-nft 13 1 0 1 IPv6 nft 6 0 1 0" in text
+    assert "IPv4 iptables-nft: 2 lines not exact" in text
+    assert "no rule, line 7: expected -A CHAIN and a rule -X" in text
+    assert "bounded, ip filter DROP_IN rule 1, line 29: depends on limit 10/sec burst 20 -A DROP_IN -m limit" in text
+    assert "IPv6 nft: 1 line not exact, 1 note" in text
+    assert "unknown, inet t in rule 2, object 12: the match is not understood: bpf xt match" in text
+    assert "nft table bridge b (1 rule) sees frames" in text
+    # a run from before they were counted by source
+    assert "19 exact, 1 opaque, 1 oracle, 1 unparsed" in text
+
+
+def test_a_long_list_of_inexact_rules_is_cut_and_counted(run, page):
+    host = run.run.hosts[0]
+    many = replace(host.understood[0], inexact=[host.understood[0].inexact[1]] * 250, bounded=250)
+    long = replace(run, run=replace(run.run, hosts=[replace(host, understood=[many])]))
+    text = page(render_html(long)).text
+    assert text.count("depends on limit 10/sec burst 20") == 200
+    assert "and 50 more in results.json" in text
+
+
 def _luminance(colour: str) -> float:
     # WCAG 2.2, relative luminance
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -106,10 +106,11 @@ def pinned(name):
 
 
 def test_pins_name_one_version_each_and_each_package_once():
-    lines = [line for name in PINS for line in pinned(name)]
-    assert sorted(PINS) == ["build", "dev", "run"]
-    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
-    assert len(names(lines)) == len(lines)
+    assert sorted(PINS) == ["bench", "build", "dev", "run"]
+    for environment in (["run", "build", "dev"], ["bench"]):
+        lines = [line for name in environment for line in pinned(name)]
+        assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
+        assert len(names(lines)) == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +119,9 @@ def test_pins_name_one_version_each_and_each_package_once():
         ("run", PROJECT["project"]["dependencies"]),
         ("build", [*PROJECT["build-system"]["requires"], *PROJECT["dependency-groups"]["build"]]),
         ("dev", [*PROJECT["dependency-groups"]["tests"], *PROJECT["dependency-groups"]["lint"]]),
+        ("bench", PROJECT["dependency-groups"]["bench"]),
     ],
-    ids=["run", "build", "dev"],
+    ids=["run", "build", "dev", "bench"],
 )
 def test_all_that_pyproject_asks_for_is_pinned(file, wanted):
     assert names(wanted) <= names(pinned(file))

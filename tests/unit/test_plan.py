@@ -125,6 +125,15 @@ def test_a_family_that_a_host_lacks_is_not_planned():
     assert {check.family for check in checks if check.host == "web"} == {Family.IPV4, Family.IPV6}
 
 
+def test_tables_are_asked_about_as_a_whole():
+    checks = planned("hosts: [web, old]\nipv6: same\nrules: true\nbaseline: '../baseline/{host}'\n")
+    assert rows(checks, Kind.PARITY) == [("ipv6:parity[web]", "the same in IPv4 and IPv6")]
+    assert [id_ for id_, _ in rows(checks, Kind.RULES)] == ["rules[web-ipv4]", "rules[web-ipv6]", "rules[old-ipv4]"]
+    assert [id_ for id_, _ in rows(checks, Kind.DRIFT)] == ["drift[web-ipv4]", "drift[web-ipv6]", "drift[old-ipv4]"]
+    assert {(check.vantage, check.service, check.direction) for check in checks} == {(None, None, None)}
+    assert {check.family for check in checks if check.kind is Kind.PARITY} == {None}
+
+
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():
     checks = planned(
         "hosts: web\ninbound:\n  default: deny\n  samples: [tcp/22, icmp/echo-request]\n"

@@ -1,5 +1,6 @@
 """The README by itself: its examples load, its rules are the ones that are printed, its commands and files exist."""
 
+import os
 import re
 import shlex
 from importlib.metadata import entry_points
@@ -15,6 +16,8 @@ from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.probing.start import agent_sha256
 
+from .shown import with_outputs
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -27,7 +30,7 @@ INLINE = re.findall(r"`(fwproof [^`]+)`", README)
 
 
 def test_no_block_has_escaped_these_tests():
-    assert sorted(kind for kind, _ in BLOCKS) == ["sudoers", "yaml", "yaml", "yaml"]
+    assert sorted(kind for kind, _ in BLOCKS) == ["console", "sudoers", "yaml", "yaml", "yaml"]
     assert README.count("```") == 2 * len(BLOCKS)
     assert len(COMMANDS) > 8
     assert len(INLINE) > 3
@@ -63,6 +66,14 @@ def test_commands_parse(command):
         context = click.Context(verb, parent=context, info_name=name)
     if words != ["--help"]:
         verb.make_context(verb.name, words, resilient_parsing=isinstance(verb, click.Group))
+
+
+def test_answers_are_what_the_commands_print(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    fresh = with_outputs(README)
+    if os.environ.get("FWPROOF_GOLDEN") == "write":
+        (ROOT / "README.md").write_text(fresh, encoding="utf-8")
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == fresh, "FWPROOF_GOLDEN=write, then look"
 
 
 def test_make_targets_exist():

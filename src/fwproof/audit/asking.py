@@ -117,7 +117,7 @@ class Asking:
             return False
         peer = IPv6Address("fe80::1")
         packets = neighbour_packets(own, peer, model.interface_for(own) or "eth0")
-        return any(model.evaluate(packets[role], hook).refused for role, hook in
+        return any(model.decide(packets[role], hook).refused for role, hook in
                    (("solicitation in", Hook.INPUT), ("advertisement out", Hook.OUTPUT)))  # fmt: skip
 
     def _drop_lines(self, hosts: Iterable[str]) -> Mapping[str, Sequence[DropLine]]:

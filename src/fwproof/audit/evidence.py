@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fwproof.errors import HostError
 from fwproof.facts import Facts, FlowFacts
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
-from fwproof.results import HostRecord
+from fwproof.results import HostRecord, Inexact, Understood
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.understood import Reading, source_of, total, understood
 
 
 def evidence_of(facts: Facts) -> dict[str, bytes]:
@@ -37,6 +40,7 @@ def _host_of(facts: Facts, id_: str, seen: Observation) -> str:
 def host_record(facts: Facts, name: str) -> HostRecord:
     """Return what is known of one host: tier, kernel, tables, how much of the rules is understood, and gaps."""
     host, snapshot, model = facts.inventory.hosts[name], facts.snapshots[name], facts.models[name]
+    readings = () if isinstance(model, HostError) else understood(model)
     limits, agent = [], facts.agents.get(name)
     if agent is not None:
         limits.append(f"no agent: {agent.message}")
@@ -44,32 +48,35 @@ def host_record(facts: Facts, name: str) -> HostRecord:
     if not isinstance(snapshot, HostError):
         kernel = snapshot.captures["uname"].stdout.strip() if "uname" in snapshot.captures else ""
         limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()]
+    limits += [limit for reading in readings if (limit := _not_understood(reading))]
     return HostRecord(
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,
-        firewall=_firewall(model), rules=_honesty(model), limits=limits,
-        error=str(snapshot) if isinstance(snapshot, HostError) else "",
+        firewall=_firewall(model), rules=_sums(readings), limits=limits,
+        error=str(snapshot) if isinstance(snapshot, HostError) else "", understood=[_recorded(r) for r in readings],
     )  # fmt: skip
 
 
 def _firewall(model: HostModel | HostError) -> str:
     if isinstance(model, HostError):
         return "could not be read"
-    kinds = {
-        f"iptables-{ruleset.backend or 'save'}"
-        for sets in model.rulesets.values()
-        for ruleset in sets
-        if ruleset.tables
-    }
+    kinds = {source_of(ruleset) for sets in model.rulesets.values() for ruleset in sets if ruleset.tables}
     return ", ".join(sorted(kinds)) or "no rules"
 
 
-def _honesty(model: HostModel | HostError) -> dict[str, int]:
-    if isinstance(model, HostError):
+def _sums(readings: Collection[Reading]) -> dict[str, int]:
+    """Return the sums in the words that results.json has always had for them."""
+    if not readings:
         return {}
-    counts: dict[str, int] = {"exact": 0, "oracle": 0, "opaque": 0, "unparsed": 0}
-    for sets in model.rulesets.values():
-        for ruleset in sets:
-            for rule in ruleset.rules():
-                counts[rule.sort.value] = counts.get(rule.sort.value, 0) + 1
-            counts["unparsed"] += len(ruleset.unparsed)
-    return counts
+    sums = total(readings)
+    return {"exact": sums["exact"], "oracle": sums["bounded"], "opaque": sums["unknown"], "unparsed": sums["unparsed"]}
+
+
+def _not_understood(reading: Reading) -> str:
+    number = reading.counts["unknown"] + reading.counts["unparsed"]
+    lines = "1 line" if number == 1 else f"{number} lines"
+    return f"{reading.family} {reading.source}: {lines} not understood, listed under Rules" if number else ""
+
+
+def _recorded(reading: Reading) -> Understood:
+    inexact = [Inexact(**each.as_json()) for each in reading.inexact]
+    return Understood(**reading.as_json(), inexact=inexact, notes=list(reading.notes))

@@ -179,7 +179,7 @@ def loopback(field: Field, prober: Prober, check: Check, model: HostModel) -> Co
     if port is None:
         return None
     address = ip_network("127.0.0.0/8").network_address + 1 if check.family is Family.IPV4 else IPv6Address("::1")
-    own = model.evaluate(loop(Service("tcp", port, f"tcp/{port}"), check.family), Hook.OUTPUT)
+    own = model.decide(loop(Service("tcp", port, f"tcp/{port}"), check.family), Hook.OUTPUT)
     made = prober.connect(check.host, address, port, timeout=_CUT if own.refused else 2.0)
     return Connected(ok=made.ok, detail=f"a connection from the host itself to {address}, tcp/{port}: {made.result}")
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
+from pathlib import Path
 
 from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.errors import FwproofError, HostError, NotThere
-from fwproof.facts import Facts, FlowFacts
+from fwproof.errors import FwproofError, HostError, InputError, NotThere
+from fwproof.facts import BaselineFacts, Facts, FlowFacts
 from fwproof.flow import Family
+from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Bans
+from fwproof.policy.model import Bans, Baseline
 from fwproof.results import HostRecord
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
@@ -51,8 +53,8 @@ class Gathered:
         known = self.facts.flows.get(check.id)
         probed = isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
-        if check.family is not None:
-            wanted.append(f"evidence/{check.host}/{_SAVES[check.family]}.txt")
+        families = tuple(Family) if check.kind is Kind.PARITY else filter(None, (check.family,))
+        wanted += [f"evidence/{check.host}/{_SAVES[family]}.txt" for family in families]
         return [path for path in wanted if path in self.evidence]
 
 
@@ -87,8 +89,7 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
     for check in checks:
         if isinstance(check.expectation, Bans):
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
-        if check.family is not None:
-            families[check.host].add(check.family)
+        families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
     others = [check.vantage for check in checks if check.vantage]
     if any(check.kind is Kind.BAN_EXERCISE for check in checks):
         others += [host.name for host in found.field.inventory.vantages]  # one of them shows that others are not banned
@@ -101,7 +102,43 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
     found.facts = replace(
         found.facts, inventory=field_.inventory, snapshots=snapshots, agents=agents,
         models={name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()},
+        baselines=_baselines(checks),
     )  # fmt: skip
+
+
+def _baselines(checks: Sequence[Check]) -> dict[tuple[str, Path], BaselineFacts | HostError]:
+    wanted: dict[tuple[str, Path], set[Family]] = {}
+    for check in checks:
+        if isinstance(check.expectation, Baseline) and check.family is not None:
+            wanted.setdefault((check.host, check.expectation.folder(check.host)), set()).add(check.family)
+    return {key: read_baseline(*key, families) for key, families in wanted.items()}
+
+
+def read_baseline(host: str, folder: Path, families: set[Family]) -> BaselineFacts | HostError:
+    """Return what a host's tables of some families were, or why that cannot be told."""
+    resolved, here = folder.resolve(), Path.cwd()
+    shown = str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
+    advice = f"take one while the host is as it should be: fwproof collect {host} -o {Path(shown).parent}"
+    try:
+        snapshot = replay.load(Path(shown))
+    except InputError as error:
+        return HostError(host, f"the baseline cannot be used: {error}", advice)
+    if snapshot.host != host:
+        return HostError(host, f"the baseline in {shown} is that of {snapshot.host}, another host", advice)
+    try:
+        model = model_of(snapshot, families)
+    except HostError as error:  # an entry that this version reads, and that was not collected then
+        model = error
+    if isinstance(model, HostError):
+        return HostError(host, f"the baseline in {shown} cannot be used: {model.message}", advice)
+    return BaselineFacts(folder=shown, snapshot=snapshot, model=model)
+
+
+def _printed(snapshot: Snapshot, name: str) -> str:
+    """Return what a command printed, with the warning of legacy tables that iptables-save gives as an error message."""
+    text = snapshot.text(name)
+    warnings = [line for line in snapshot.captures[name].stderr.splitlines() if line.startswith("# Warning: ip")]
+    return "\n".join([text.rstrip("\n"), *warnings, ""]) if warnings else text
 
 
 def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel | HostError:
@@ -124,10 +161,11 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         spared = isinstance(fault, NotThere) and needed != "ip-addr" and "nft" in snapshot.captures
         if fault is not None and not spared:
             return fault
-    unread = snapshot.faults.get("nft")
-    if unread is not None and not isinstance(unread, NotThere):
-        return unread  # tables beside those of iptables decide as well, and nothing else tells of them
-    texts = {key: snapshot.text(name) for key, name in names.items() if name not in snapshot.faults}
+    beside = ("nft", *(f"{_SAVES[family].removesuffix('-save')}-legacy-save" for family in sorted(families)))
+    for unread in filter(None, map(snapshot.faults.get, beside)):
+        if not isinstance(unread, NotThere):
+            return unread  # tables beside those of iptables decide as well, and nothing else tells of them
+    texts = {key: _printed(snapshot, name) for key, name in names.items() if name not in snapshot.faults}
     for key in ("iptables_legacy_save", "ip6tables_legacy_save"):
         if not texts.get(key, "").strip():
             texts.pop(key, None)  # prints nothing where the kernel has no legacy tables

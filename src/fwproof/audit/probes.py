@@ -12,9 +12,10 @@ from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Counted, FlowFacts
 from fwproof.flow import TCP, Address, Family
-from fwproof.flows import reply, request
+from fwproof.flows import request
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
+from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ def ask(check: Check, model: HostModel, own: Address) -> Asked:
     outbound = check.direction == "outbound"
     flow = request(check.service, own, check.peer) if outbound else request(check.service, check.peer, own)
     ends = (check.host, check.vantage) if outbound else (check.vantage, check.host)
-    ruling = model.evaluate(flow)
+    known = converse(model, flow)
+    ruling = known.request.ruling
     return Asked(
         check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow), ruling=ruling,
-        reply=model.evaluate(reply(flow)), fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
+        reply=known.reply.ruling if known.reply else None,
+        fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
     )  # fmt: skip
 
 

@@ -3,42 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fwproof.cli.tables import packet_json, read_tables, read_text, rule_json, say
+from fwproof.cli.tables import (
+    Tables,
+    complain,
+    families_option,
+    inventory_option,
+    live,
+    of_files,
+    of_folder,
+    of_host,
+    packet_json,
+    read_text,
+    rule_json,
+    say,
+    understood_json,
+)
 from fwproof.decision import RuleRef
-from fwproof.errors import Fault, InputError, UsageError
+from fwproof.errors import Fault, HostError, InputError, UsageError
 from fwproof.flow import Family
 from fwproof.semantics.diff import Change, Comparison, compare
-from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import SpaceTooLarge
+from fwproof.snapshot import Snapshot
 
 SCHEMA = "fwproof-diff-1"
 _WORDS = {
     "became-reachable": "became reachable", "stopped-being-reachable": "stopped being reachable",
     "refused-otherwise": "is refused otherwise", "not-known": "is not known",
 }  # fmt: skip
-_RULES = {Family.IPV4: ("rules.v4", "iptables_save"), Family.IPV6: ("rules.v6", "ip6tables_save")}
+_LIVE = "host:"
+_PARTS = {
+    "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
+    "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
+    "ip6tables-legacy-save": "ip6tables_legacy_save", "nft": "nft_json", "ipset-save": "ipset_save",
+    "ip-addr": "addresses", "ip-route": "routes", "ip6-route": "routes6", "ip-rule": "routing_rules",
+    "ip6-rule": "routing_rules6", "sysctl": "sysctls",
+}  # fmt: skip
+"""Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
 
 
-def _read(path: Path, family: str | None) -> tuple[HostModel, list[Family]]:
-    """Read a snapshot's folder, a folder with rules.v4 and rules.v6, or one file of iptables-save."""
-    if path.is_dir():
-        files = {key: path / name for name, key in _RULES.values() if (path / name).exists()}
-        if (path / "snapshot.json").exists() or not files:
-            return read_tables({"snapshot": path}, family)
-        return read_tables(files, family)
-    text = read_text(path)
+def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
+    """Read one side: a live host, a snapshot's folder, a folder of files, or one file."""
+    if place.startswith(_LIVE):
+        name = place.removeprefix(_LIVE)
+        return of_host(hosts[name], family, name)
+    path = Path(place)
+    if not path.is_dir():
+        return of_files(*_file(path, read_text(path), family))
+    files = _files_of(path)
+    if (path / "snapshot.json").exists() or not files:
+        return of_folder(path, family)
+    return of_files(files, family)
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    named = {path.name.removesuffix(".txt").removesuffix(".json"): path for path in sorted(folder.iterdir())}
+    return {key: named[name] for name, key in _PARTS.items() if name in named}
+
+
+def _file(path: Path, text: str, family: str | None) -> tuple[dict[str, Path], str | None]:
+    """Return what a file is: nft's list, or a dump that says its family, or whose name does."""
+    if text.lstrip().startswith("{"):
+        return {"nft_json": path}, family
     of = Family(family) if family else _family_of(path, text)
-    return read_tables({_RULES[of][1]: path}, of.value)
+    return {"iptables_save" if of is Family.IPV4 else "ip6tables_save": path}, of.value
 
 
 def _family_of(path: Path, text: str) -> Family:
-    """Return the family that a dump says it is of, or that its name does."""
     first = text[:200].lower()
     if "ip6tables-save" in first or "ip6tables-nft-save" in first or path.suffix == ".v6":
         return Family.IPV6
@@ -47,32 +83,61 @@ def _family_of(path: Path, text: str) -> Family:
     raise InputError([Fault(str(path), 0, 0, "does not say whether it is IPv4 or IPv6: give --family")])
 
 
+def _sides(places: Sequence[str], inventory: Path | None, family: str | None) -> list[Tables]:
+    """Read both sides, live hosts first and at once; raises UsageError where they are of different families."""
+    names = [place.removeprefix(_LIVE) for place in places if place.startswith(_LIVE)]
+    if inventory is not None and not names:
+        raise UsageError("--inventory is where hosts are looked up: give OLD or NEW as host:NAME")
+    hosts = live(names, inventory) if names else {}
+    sides = [_read(place, family, hosts) for place in places]
+    if sides[0].families != sides[1].families:
+        has = [f"{place} has {' and '.join(side.families)}" for place, side in zip(places, sides, strict=True)]
+        raise UsageError(f"{', '.join(has)}: give --family for what is to be compared")
+    for side in sides:
+        complain(side)
+    return sides
+
+
 @click.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
-@click.option("--family", type=click.Choice([family.value for family in Family]), help="Only this address family.")
+@click.argument("old")
+@click.argument("new")
+@inventory_option
+@families_option
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="List at most so many changes.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
-def diff(old: Path, new: Path, family: str | None, most: int, form: str) -> None:
+def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
+    old: str, new: str, inventory: Path | None, family: str | None, most: int, form: str
+) -> None:  # fmt: skip
     """Compare the meaning of two sets of tables.
 
-    OLD and NEW are each a folder that fwproof collect wrote for a host, a folder with rules.v4 and rules.v6, or one
-    file of iptables-save or ip6tables-save. Every packet, in every state and on every path, is decided in both.
+    \b
+    OLD and NEW are each one of
+      host:NAME    a host of the inventory, read live over SSH
+      a folder     that fwproof collect wrote for a host; of a run (reports/latest/evidence/NAME);
+                   or with rules.v4, rules.v6, nft.json, ipset-save.txt …
+      a file       of iptables-save, ip6tables-save or nft -j list ruleset
+
+    \b
+    Examples:
+      fwproof diff baseline/web1 host:web1
+      fwproof diff host:web1 host:web2 --family ipv4
+      fwproof diff rules.v4 rules.v4.new
+
+    Every packet, in every state and on every path, is decided in both.
     Exit status: 0 same meaning, 1 different, 6 not known.
     """
-    (before, families), (after, others) = _read(old, family), _read(new, family)
-    if families != others:
-        raise UsageError(f"{old} and {new} are not of the same address families; give --family")
+    before, after = _sides([old, new], inventory, family)
     found: list[Comparison] = []
     too_large: list[str] = []
-    for each in families:
+    for each in before.families:
         try:
-            found.append(compare(before, after, each, most=most))
+            found.append(compare(before.model, after.model, each, most=most))
         except SpaceTooLarge as limit:
             too_large.append(f"{each}: {limit}")
     unanswered = too_large + [f"{c.family}: {'; '.join(c.blind)}" for c in found if c.blind]
     if form == "json":
-        click.echo(json.dumps(_document(found, unanswered)))
+        sides = {word: understood_json(side.model, side.families) for word, side in (("old", before), ("new", after))}
+        click.echo(json.dumps(_document(found, unanswered) | {"understood": sides}))
     else:
         say(_text(found, unanswered))
     raise SystemExit(_status(found, unanswered))

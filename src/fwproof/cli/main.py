@@ -22,7 +22,9 @@ _VERBS = {
     "explain": ("fwproof.cli.explain:explain", "Follow packets through rule tables."),
     "query": ("fwproof.cli.query:query", "Show who reaches what, over the whole packet space."),
     "lint": ("fwproof.cli.lint:lint", "Find rules that do nothing, contradict others or allow too much."),
+    "understood": ("fwproof.cli.understood:understood", "Show how far rule tables are understood, and what is not."),
     "diff": ("fwproof.cli.diff:diff", "Compare what two sets of tables let through."),
+    "parity": ("fwproof.cli.parity:parity", "Show what IPv4 and IPv6 let through differently."),
     "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
@@ -84,5 +86,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except FwproofError as error:
-        click.echo(f"fwproof: {error}", err=True)
+        from fwproof.cli.tables import safe
+
+        click.echo("\n".join(map(safe, f"fwproof: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)

@@ -1,19 +1,23 @@
-"""Where the verbs over whole rule tables get them from: files, or a snapshot's folder."""
+"""Where the verbs over whole rule tables get them from: a live host, a snapshot's folder, or files.
+
+What was not understood is said on stderr, whatever the verb; the answers count it in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fwproof.audit.gather import model_of
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, HostError, InputError, UsageError
 from fwproof.flow import Family, Flow
-from fwproof.hosts import replay
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.understood import Inexact, Reading, total, understood
+from fwproof.snapshot import Snapshot
 
 _FILES = {
     "iptables_save": "Output of iptables-save.",
@@ -30,15 +34,27 @@ _SAVES = {
     Family.IPV4: ("iptables_save", "iptables_legacy_save"),
     Family.IPV6: ("ip6tables_save", "ip6tables_legacy_save"),
 }  # fmt: skip
+_COMPLAINTS = 20
+_SHOWN = 300
 Command = Callable[..., None]
+Given = Mapping[str, Path | str | None]
+"""The options of :func:`table_options` as a command gets them; ``host`` is a name, the others are paths."""
+
+
+def inventory_option(command: Command) -> Command:
+    """Add ``--inventory``, None where it was not given."""
+    text = "The hosts that can be read live  [default: fixtures/inventory.yaml]."
+    return click.option("--inventory", type=click.Path(path_type=Path), help=text)(command)
 
 
 def table_options(command: Command) -> Command:
-    """Add the options that name rule tables; the command gets them as ``tables`` keyword arguments."""
+    """Add the options that name rule tables; the command gets them as keyword arguments for :func:`read_tables`."""
     for key, text in reversed(_FILES.items()):
         command = click.option(f"--{key.replace('_', '-')}", type=click.Path(path_type=Path), help=text)(command)
     folder = "A folder that fwproof collect wrote for one host."
-    return click.option("--snapshot", type=click.Path(path_type=Path), help=folder)(command)
+    command = click.option("--snapshot", type=click.Path(path_type=Path), help=folder)(command)
+    command = inventory_option(command)
+    return click.option("--host", metavar="NAME", help="A host of the inventory, read live over SSH.")(command)
 
 
 def families_option(command: Command) -> Command:
@@ -47,41 +63,97 @@ def families_option(command: Command) -> Command:
     return click.option("--family", "family", type=kinds, help="Only this address family.")(command)
 
 
-def read_tables(files: Mapping[str, Path | None], family: str | None) -> tuple[HostModel, list[Family]]:
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The model of what was given, the families to look at, and where it is from, for messages."""
+
+    model: HostModel
+    families: list[Family]
+    place: str = ""
+
+
+def read_tables(
+    options: Given, family: str | None, needed: Collection[Family] = tuple(Family), *, loud: bool = True
+) -> tuple[HostModel, list[Family]]:
     """Return the model of the given tables and the families to look at; the command line must name some.
 
-    Raises UsageError, InputError for what cannot be read, HostError where a snapshot could not look.
+    Of a host, the tables of ``family`` have to be readable, or of all in ``needed`` where None. Says on stderr which
+    lines were not understood, if ``loud``. Raises UsageError, InputError for what cannot be read, HostError where a
+    host could not be looked at.
     """
-    given = {key: path for key, path in files.items() if path is not None}
+    found = _given({key: value for key, value in options.items() if value is not None}, family, needed)
+    if loud:
+        complain(found)
+    return found.model, found.families
+
+
+def _given(given: dict[str, Path | str], family: str | None, needed: Collection[Family]) -> Tables:
+    inventory = given.pop("inventory", None)
+    if inventory is not None and "host" not in given:
+        raise UsageError("--inventory is where --host is looked up: give --host NAME as well")
+    if len(given) > 1 and given.keys() & {"host", "snapshot"}:
+        raise UsageError("give one of --host, --snapshot and files: tables of different places make no host")
+    if "host" in given:
+        name = str(given["host"])
+        return of_host(live([name], inventory)[name], family, name, needed)
     if "snapshot" in given:
-        if len(given) > 1:
-            raise UsageError("give either --snapshot or files, not both")
-        return _stored(given["snapshot"], family)
-    known = [each for each in Family if any(key in given for key in _SAVES[each])]
-    if "nft_json" in given:
+        return of_folder(Path(given["snapshot"]), family, needed)
+    return of_files({key: Path(path) for key, path in given.items()}, family)
+
+
+def live(names: Iterable[str], inventory: Path | str | None) -> dict[str, Snapshot | HostError]:
+    """Read hosts of an inventory file live; raises UsageError for a name that is none of them."""
+    from fwproof.audit import reading
+    from fwproof.policy.inventory_file import load_inventory
+
+    known = load_inventory(Path(inventory or reading.INVENTORY))
+    wanted = [reading.one_host(known, name) for name in dict.fromkeys(names)]
+    return reading.live_snapshots(known, wanted, lambda line: click.echo(line, err=True))
+
+
+def of_folder(folder: Path, family: str | None, needed: Collection[Family] = tuple(Family)) -> Tables:
+    """Return the tables of a folder that ``fwproof collect`` wrote."""
+    from fwproof.hosts import replay
+
+    return of_host(replay.load(folder), family, str(folder), needed)
+
+
+def of_host(
+    found: Snapshot | HostError, family: str | None, place: str, needed: Collection[Family] = tuple(Family)
+) -> Tables:  # fmt: skip
+    """Return the tables of a host that was read; ``place`` names it."""
+    from fwproof.audit import reading
+
+    wanted = [Family(family)] if family else list(needed)
+    try:
+        return Tables(reading.model_from(found, wanted), wanted, f"{place}: ")
+    except HostError as error:
+        raise _with_the_way_out(error, found, wanted) from error
+
+
+def _with_the_way_out(error: HostError, found: Snapshot | HostError, wanted: list[Family]) -> HostError:
+    """Name the family that can be asked about where only the other one could not be read."""
+    from fwproof.audit.gather import model_of
+
+    others = [each for each in wanted if len(wanted) > 1 and isinstance(model_of(found, {each}), HostModel)]
+    if not others:
+        return error
+    advice = f"--family {others[0]} asks about what was read"
+    return type(error)(error.host, error.message, f"{error.advice}; {advice}" if error.advice else advice)
+
+
+def of_files(files: Mapping[str, Path], family: str | None) -> Tables:
+    """Return the tables of files, by the parameter of :meth:`HostModel.build` that they are for."""
+    known = [each for each in Family if any(key in files for key in _SAVES[each])]
+    if "nft_json" in files:
         known = list(Family)
     if not known:
-        raise UsageError("no rule tables: give --iptables-save FILE, --ip6tables-save FILE, or --snapshot FOLDER")
-    wanted = _wanted(known, family)
-    texts: dict[str, str] = {key: read_text(path) for key, path in given.items()}
-    sources = {key: str(path) for key, path in given.items()}
-    return HostModel.build(**texts, sources=sources), wanted
-
-
-def _wanted(known: list[Family], family: str | None) -> list[Family]:
-    if family is None:
-        return known
-    if Family(family) not in known:
+        raise UsageError("no rule tables: give --host NAME, --snapshot FOLDER, --iptables-save FILE or --nft-json FILE")
+    if family is not None and Family(family) not in known:
         raise UsageError(f"--family {family}: no tables of that family were given")
-    return [Family(family)]
-
-
-def _stored(folder: Path, family: str | None) -> tuple[HostModel, list[Family]]:
-    wanted = [Family(family)] if family else list(Family)
-    model = model_of(replay.load(folder), set(wanted))
-    if isinstance(model, HostError):
-        raise model
-    return model, wanted
+    wanted = known if family is None else [Family(family)]
+    texts: dict[str, Any] = {key: read_text(path) for key, path in files.items()}
+    return Tables(HostModel.build(**texts, sources={key: str(path) for key, path in files.items()}), wanted)
 
 
 def read_text(path: Path) -> str:
@@ -90,6 +162,39 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError([Fault(str(path), 0, 0, f"cannot be read: {error.strerror}")]) from error
+
+
+def complain(tables: Tables) -> None:
+    """Say on stderr which lines were not understood, each once."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for reading in understood(tables.model, tables.families):
+        for each in reading.inexact:
+            if each.how != "bounded":
+                found.setdefault((reading.text, each.line, each.text), _lines(reading, each, tables.place))
+    for lines in list(found.values())[:_COMPLAINTS]:
+        for line in lines:
+            click.echo(safe(line), err=True)
+    if len(found) > _COMPLAINTS:
+        rest = len(found) - _COMPLAINTS
+        click.echo(safe(f"{tables.place}and {rest} more; `fwproof understood` lists them all"), err=True)
+    if found:
+        those = "1 line was" if len(found) == 1 else f"{len(found)} lines were"
+        click.echo(safe(f"{tables.place}{those} not understood; answers hold whatever they do, or name them"), err=True)
+
+
+def _lines(reading: Reading, each: Inexact, place: str) -> list[str]:
+    where = f"{place}{reading.text}"
+    if each.line:
+        where += f" object {each.line}" if reading.source == "nft" else f":{each.line}"
+    text = each.text if len(each.text) <= _SHOWN else f"{each.text[:_SHOWN]}…"
+    rule = f"{each.rule}: " if each.rule else ""
+    return [f"{where}: {each.why}", *([f"    {rule}{text}"] if text else [])]
+
+
+def understood_json(model: HostModel, families: Collection[Family]) -> dict[str, Any]:
+    """Return the ``understood`` object: how many rules are exact, bounded and unknown, in all and by source."""
+    found = understood(model, families)
+    return {**total(found), "sources": [each.as_json() for each in found]}
 
 
 def safe(text: str) -> str:
@@ -115,7 +220,7 @@ def packet_json(flow: Flow) -> dict[str, Any]:
         "sport": flow.sport, "dport": flow.dport, "icmp_type": flow.icmp_type, "icmp_code": flow.icmp_code,
         "ctstate": flow.ctstate.value, "ctdir": flow.ctdir, "mark": flow.mark, "connmark": flow.connmark,
         "length": flow.length, "ttl": flow.ttl, "tos": flow.tos, "mac_src": flow.mac_src, "pkttype": flow.pkttype,
-        "fragment": flow.fragment,
+        "fragment": flow.fragment, "spi": flow.spi,
     }  # fmt: skip
     if flow.flags:
         found["flags"] = ",".join(sorted(flow.flags))

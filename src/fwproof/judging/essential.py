@@ -15,6 +15,7 @@ from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Service
 from fwproof.results import Outcome, Verdict
+from fwproof.semantics.conversation import Part, converse
 
 _ANYTHING = Service("tcp", 9999, "any service")
 
@@ -86,7 +87,9 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
     model, rulings = facts.model(check.host), {}
     for direction, flow in _sample_requests(check, facts).items():
         way = "leaving" if direction == "inbound" else "arriving"
-        rulings[f"the reply {way} ({reply(flow)})"] = model.evaluate(reply(flow))
+        # where the request itself is refused, the answer is judged as one of a connection that stands already
+        known = converse(model, flow).reply or Part(flow=reply(flow), ruling=model.evaluate(reply(flow)))
+        rulings[f"the reply {way} ({known.flow})"] = known.ruling
     asked, answered = _replies_seen(check, facts)
     refused = _first_refused(rulings)
     return _outcome(

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
 from fwproof.judging.bans import judge_ban_exercise, judge_bans
+from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
+from fwproof.judging.parity import judge_parity
 from fwproof.judging.persistence import judge_persistence
+from fwproof.judging.rules import judge_rules
 from fwproof.judging.space import judge_claim, judge_default
 from fwproof.plan import Check, Kind
 from fwproof.results import Outcome
@@ -36,6 +39,9 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.BAN_EXERCISE: judge_ban_exercise,
     Kind.DROP_LOG: judge_drop_log,
     Kind.PERSISTENCE: judge_persistence,
+    Kind.PARITY: judge_parity,
+    Kind.RULES: judge_rules,
+    Kind.DRIFT: judge_drift,
 }
 
 

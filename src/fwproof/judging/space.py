@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from typing import Any
 
-from fwproof.decision import Decision, RuleRef
+from fwproof.decision import RuleRef
 from fwproof.facts import Facts
-from fwproof.farends import one_of
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, CtState, Family, Hook
-from fwproof.flows import icmp_type, request
+from fwproof.flows import icmp_type
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Policy, Service
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.claims import accepted_for_others, refused_to_peers
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import Claim, Leak, SpaceTooLarge, accepted_outside
+from fwproof.semantics.reach import Opening, openings, refusals
+from fwproof.semantics.space import Claim, SpaceTooLarge
 
 STATES = (CtState.NEW, CtState.INVALID, CtState.UNTRACKED)
 """What a default is asked about: everything but the packets of connections that were let in."""
@@ -26,6 +28,8 @@ _HOOKS = {
     Kind.OUTBOUND_DEFAULT: Hook.OUTPUT,
     Kind.FORWARD_DEFAULT: Hook.FORWARD,
 }
+_BACK = {Hook.INPUT: Hook.OUTPUT, Hook.OUTPUT: Hook.INPUT}
+"""Where the answers to the packets of a hook pass."""
 _SHOWN = 12
 
 
@@ -57,9 +61,8 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     assert check.family is not None
     hook, model = _HOOKS[check.kind], facts.model(check.host)
     try:
-        leaks = accepted_outside(
-            model, hook, check.family, claimed=claims_of(check.policy, hook, check.family), states=STATES
-        )
+        claimed = claims_of(check.policy, hook, check.family)
+        leaks = openings(model, hook, check.family, outside=claimed, states=STATES).openings
     except SpaceTooLarge as limit:
         return _too_large(limit)
     if not leaks:
@@ -71,9 +74,9 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     first = (certain or leaks)[0]
     return Outcome(
         verdict=Verdict.FAIL if certain else Verdict.INCONCLUSIVE,
-        reason=f"packets pass that no expectation allows: {first}{_more(len(leaks) - 1)}",
-        proved="; ".join(str(leak) for leak in leaks[:3]), rule=str(first.by or ""),
-        cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks),
+        reason=f"packets pass that no expectation allows: {first.lines()[0]}{_more(len(_lines(leaks)) - 1)}",
+        proved="; ".join(_lines(leaks)[:3]), rule=str(first.by or ""),
+        cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks)[:_SHOWN],
     )  # fmt: skip
 
 
@@ -115,80 +118,106 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
     service = check.expectation.service
     same = [a for a in (check.policy.inbound if inbound else check.policy.outbound) if str(a.service) == str(service)]
     claimed = [claim_of(service, family, **{side: allow.peers.of(family)}) for allow in same]
-    mine = claim_of(service, family, **{side: check.expectation.peers.of(family)})
+    mine = _usual(check, facts, model, claim_of(service, family, **{side: check.expectation.peers.of(family)}))
     try:
-        leaks = accepted_for_others(model, hook, family, claim_of(service, family), claimed)
-        refused = refused_to_peers(model, hook, family, mine)
+        found = _Found(
+            own=_own_rules(openings(model, hook, family, claim=mine).openings),
+            leaks=openings(model, hook, family, claim=claim_of(service, family), outside=claimed).openings,
+            refused=refusals(model, hook, family, replace(mine, opening=True)).openings,
+            mute=refusals(model, _BACK[hook], family, mine.answers(), answers=True).openings,
+        )
     except SpaceTooLarge as limit:
         return _too_large(limit)
-    problems = [f"others than {check.expectation.peers.name} pass: {leak}" for leak in leaks]
-    problems += [f"refused, though the policy lets it pass: {_refusal(leak)}" for leak in refused]
-    own = _own_rules(check, facts, model, hook)
-    unknown = [leak for leak in (*leaks, *refused) if leak.certainty == "unknown"]
-    verdict = Verdict.INCONCLUSIVE if unknown and len(unknown) == len(problems) else Verdict.FAIL
-    if not problems and not own:
+    return _claimed(check, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is known of a claim: the rules that let its packets pass, and everything that speaks against it.
+
+    ``mute`` are answers that are refused.
+    """
+
+    own: tuple[RuleRef, ...]
+    leaks: Sequence[Opening]
+    refused: Sequence[Opening]
+    mute: Sequence[Opening]
+
+    @property
+    def all(self) -> tuple[Opening, ...]:
+        """Everything that speaks against the claim."""
+        return (*self.leaks, *self.refused, *self.mute)
+
+
+def _usual(check: Check, facts: Facts, model: HostModel, claim: Claim) -> Claim:
+    """Restrict a claim to the host's own address, and to the interfaces by which the way to the peers leads."""
+    assert isinstance(check.expectation, Allow)
+    assert check.family is not None
+    own, router = facts.inventory.hosts[check.host].address(check.family), model.router(check.family)
+    ends: dict[str, Any] = {}
+    if own is not None:
+        ends["destinations" if check.direction == "inbound" else "sources"] = (ip_network(own),)
+    ways = {router.out(network.network_address) for network in check.expectation.peers.of(check.family)}
+    known = () if model.addresses is None else model.addresses.interfaces
+    names = tuple(sorted(way for way in ways if way)) if ways and None not in ways else known
+    return replace(claim, **ends, interfaces=tuple(name for name in names if name != "lo") or None)
+
+
+def _own_rules(passing: Iterable[Opening]) -> tuple[RuleRef, ...]:
+    """Return the rules, not policies, that accept the service for the peers that may use it."""
+    rules = (each.by for each in passing if each.certainty != "unknown" and each.by is not None)
+    return tuple(dict.fromkeys(by for by in rules if by.rule is not None))
+
+
+def _claimed(check: Check, found: _Found) -> Outcome:
+    assert isinstance(check.expectation, Allow)
+    peers, service = check.expectation.peers.name, check.expectation.service
+    problems = [f"others than {peers} pass: {line}" for line in _lines(found.leaks)]
+    problems += [f"refused, though the policy lets it pass: {line}" for line in _lines(found.refused)]
+    problems += [f"let in, but its answers are refused: {line}" for line in _lines(found.mute)]
+    unclear = problems and all(each.certainty == "unknown" for each in found.all)
+    if not problems and not found.own:
         problems.append(f"{service} passes only because the chain's policy accepts: no rule of its own accepts it")
+    proved = f"over the whole packet space, {service} passes for these peers and for nobody else, and is answered"
     return Outcome(
-        verdict=verdict if problems else Verdict.PASS,
-        reason="; ".join(problems[:3]) or f"{service} is open to exactly {check.expectation.peers.name}",
-        proved=_proved(check, leaks, refused), cause=_claim_cause(check, leaks, refused, own) if problems else "",
-        rule=", ".join(str(rule) for rule in own) or str((leaks or refused)[0].by if leaks or refused else ""),
-        fix=_claim_fix(check, leaks) if problems else "", evidence=(*_lines(leaks), *map(_refusal, refused[:_SHOWN])),
+        verdict=(Verdict.INCONCLUSIVE if unclear else Verdict.FAIL) if problems else Verdict.PASS,
+        reason="; ".join(problems[:3]) or f"{service} is open to exactly {peers}",
+        proved=_against(found) if found.all else proved, cause=_claim_cause(check, found) if problems else "",
+        rule=", ".join(map(str, found.own)) or str(found.all[0].by if found.all else ""),
+        fix=_claim_fix(check, found) if problems else "",
+        evidence=tuple(line for each in (found.leaks, found.refused, found.mute) for line in _lines(each)[:_SHOWN]),
     )  # fmt: skip
 
 
-def _own_rules(check: Check, facts: Facts, model: HostModel, hook: Hook) -> tuple[RuleRef, ...]:
-    """Return the rules, not policies, that accept the service for a peer that may use it."""
-    assert isinstance(check.expectation, Allow)
-    assert check.family is not None
-    own = facts.inventory.hosts[check.host].address(check.family)
-    if own is None:
-        return ()
-    peer = one_of(check.expectation.peers, check.family)
-    ends = (peer, own) if check.direction == "inbound" else (own, peer)
-    flow = request(check.expectation.service, *ends)
-    leaves = [*model.leaves(flow, hook), *model.leaves(flow)]  # nat may lead it past the hook
-    found = dict.fromkeys(leaf.by for leaf in leaves if leaf.decision is Decision.ACCEPT)
-    return tuple(by for by in found if by is not None and by.rule is not None)
+def _against(found: _Found) -> str:
+    parts = (("passes for others", found.leaks), ("refused", found.refused), ("not answered", found.mute))
+    return "; ".join(f"{words}: {line}" for words, some in parts for line in _lines(some)[:2])
 
 
-def _refusal(leak: Leak) -> str:
-    """Return what is refused to a peer, in words."""
-    ends = f"from {leak.source} to {leak.destination}"
-    return f"{leak.service} {ends}, refused by {leak.by}; for example {leak.witness}"
-
-
-def _proved(check: Check, leaks: Sequence[Leak], refused: Sequence[Leak]) -> str:
-    if not leaks and not refused:
-        return f"over the whole packet space, {check.service} passes for these peers and for nobody else"
-    parts = [f"passes for others: {leak}" for leak in leaks[:2]] + [
-        f"refused: {_refusal(leak)}" for leak in refused[:2]
-    ]
-    return "; ".join(parts)
-
-
-def _claim_cause(check: Check, leaks: Sequence[Leak], refused: Sequence[Leak], own: Sequence[RuleRef]) -> str:
-    by = leaks[0].by if leaks else None
+def _claim_cause(check: Check, found: _Found) -> str:
+    by, own = found.leaks[0].by if found.leaks else None, found.own
     if by is not None and by.rule is None and own:
         return f"the rule for {check.service} restricts nobody: the policy of {by.chain} accepts everybody else"
     if by is not None and by.rule is not None:
         return f"{check.service} is let through for too many by {by}"
-    if not own and not refused:
+    if not own and not found.refused:
         return f"{check.service} has no ACCEPT of its own: only the chain's policy lets it pass"
-    return refusal_cause(refused[0].by)
+    return refusal_cause(found.refused[0].by) if found.refused else f"replies are dropped by {found.mute[0].by}"
 
 
-def _claim_fix(check: Check, leaks: Sequence[Leak]) -> str:
+def _claim_fix(check: Check, found: _Found) -> str:
     assert isinstance(check.expectation, Allow)
     peers = check.expectation.peers.name
-    if leaks:
+    if found.leaks:
         return f"Accept {check.service} for {peers} by a rule of its own, and drop everything else by default."
-    return f"Accept {check.service} for all of {peers}."
+    if found.refused or not found.own:
+        return f"Accept {check.service} for all of {peers}."
+    return "Accept RELATED,ESTABLISHED first, in INPUT and in OUTPUT."
 
 
 def _too_large(limit: SpaceTooLarge) -> Outcome:
     return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(limit), cause="the tables are too large for this proof")
 
 
-def _lines(leaks: Iterable[Leak]) -> tuple[str, ...]:
-    return tuple(str(leak) for leak in leaks)[:_SHOWN]
+def _lines(found: Iterable[Opening]) -> tuple[str, ...]:
+    return tuple(line for each in found for line in each.lines())

@@ -14,22 +14,25 @@ from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
+    Accepted,
     Allow,
     Bans,
+    Baseline,
     Default,
     DropLog,
     Essential,
+    Parity,
     Peers,
     Persistence,
     Policy,
     Rate,
+    Rules,
     Sample,
     Service,
 )
 from fwproof.policy.relations import relation_faults
 from fwproof.policy.shapes import (
     BansShape,
-    Common,
     Context,
     DefaultShape,
     InboundAllow,
@@ -37,6 +40,7 @@ from fwproof.policy.shapes import (
     PolicyShape,
     read_service,
 )
+from fwproof.policy.table_shapes import Common
 
 _STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
 BOTH = (Family.IPV4, Family.IPV6)
@@ -90,7 +94,7 @@ class _Builder:
         self.document = document
         self.shape = shape
         self.places: dict[int, Place] = {}
-        self.families = (Family.IPV4,) if shape.ipv6 == "deny" else BOTH
+        self.families = (Family.IPV4,) if shape.ipv6 is not None and shape.ipv6.expect == "deny" else BOTH
         chosen = {name for names in shape.hosts for name in names}
         self.hosts = tuple(name for name in inventory.hosts if name in chosen)
 
@@ -112,6 +116,9 @@ class _Builder:
             bans=tuple(self.bans(i, one) for i, one in enumerate(shape.bans)),
             drop_log=self.drop_log(),
             persistence=self.persistence(),
+            parity=self.parity(),
+            rules=self.rules(),
+            baseline=self.baseline(),
         )
 
     def services(self) -> dict[str, Service]:
@@ -211,6 +218,29 @@ class _Builder:
             return None
         title = "What boots is what runs: the saved rules are loaded at boot and mean the same"
         return Persistence(**self.common(("persistence",), self.shape.persistence, "persistence", title))
+
+    def parity(self) -> Parity | None:
+        shape = self.shape.ipv6
+        if shape is None or shape.expect != "same":
+            return None
+        return Parity(**self.common(("ipv6",), shape, "ipv6", "IPv4 and IPv6 let the same through, zone by zone"))
+
+    def rules(self) -> Rules | None:
+        shape = self.shape.rules
+        if shape is None:
+            return None
+        accepted = tuple(Accepted(rule=one.rule, finding=one.finding, reason=one.reason) for one in shape.accept)
+        title = "Every rule has a part in what the tables decide, and none allows too much"
+        return Rules(**self.common(("rules",), shape, "rules", title), fail=tuple(shape.fail), accepted=accepted)
+
+    def baseline(self) -> Baseline | None:
+        shape = self.shape.baseline
+        if shape is None:
+            return None
+        # joined as text: a path would not keep the braces apart from names
+        folder = shape.folder if Path(shape.folder).is_absolute() else f"{self.document.path.parent}/{shape.folder}"
+        common = self.common(("baseline",), shape, "drift", "The tables mean what they meant in the baseline")
+        return Baseline(**common, pattern=folder)
 
 
 def _joined(terms: Sequence[Peers]) -> Peers:

@@ -12,6 +12,12 @@ from pathlib import Path
 
 from fwproof.flow import Family, Network
 
+FINDINGS_THAT_FAIL = ("never-matches", "unreachable", "shadowed", "contradicted", "redundant", "over-broad")
+FINDINGS = (*FINDINGS_THAT_FAIL, "unused")
+"""What can be wrong with a rule, in the words of ``fwproof lint``; an unused one can match, and has not yet."""
+HOST = "{host}"
+"""What stands for a host's name in the folder of a baseline."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Service:
@@ -130,6 +136,39 @@ class Persistence(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parity(Expectation):
+    """IPv4 and IPv6 let the same through, zone by zone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
+
+    rule: str
+    finding: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules(Expectation):
+    """No rule has a finding of the kinds in ``fail`` but those that are ``accepted``."""
+
+    fail: tuple[str, ...] = FINDINGS_THAT_FAIL
+    accepted: tuple[Accepted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline(Expectation):
+    """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
+
+    pattern: str
+
+    def folder(self, host: str) -> Path:
+        """Return the folder of a host's snapshot."""
+        return Path(self.pattern.replace(HOST, host))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file. ``hosts`` are host names of the inventory, groups already resolved, in its order."""
 
@@ -147,3 +186,6 @@ class Policy:
     bans: tuple[Bans, ...] = ()
     drop_log: DropLog | None = None
     persistence: Persistence | None = None
+    parity: Parity | None = None
+    rules: Rules | None = None
+    baseline: Baseline | None = None

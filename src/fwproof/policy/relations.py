@@ -10,14 +10,14 @@ from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place
-from fwproof.policy.model import Allow, Expectation, Peers, Policy, Sample
+from fwproof.policy.model import HOST, Allow, Expectation, Peers, Policy, Sample
 from fwproof.policy.scalars import quoted
 
 
 def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
-    last = (policy.drop_log, policy.persistence)
+    last = (policy.drop_log, policy.persistence, policy.parity, policy.rules, policy.baseline)
     everything = (*single, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
@@ -38,6 +38,9 @@ def relation_faults(
         *relations.families(),
         *relations.samples(),
         *relations.bans(),
+        *relations.rules(),
+        *relations.baseline(),
+        *relations.parity(),
     ]
     if whole:
         # what is lacking here may be what could not be read
@@ -98,7 +101,7 @@ class _Relations:
         for essential in self.policy.essential:
             if essential.what == "icmpv6-nd" and Family.IPV6 in missing:
                 yield self.on(essential, "'icmpv6-nd' is about IPv6, and no host of this policy has an IPv6 address")
-            if essential.what == "icmpv6-nd" and self.document.plain().get("ipv6") == "deny":
+            if essential.what == "icmpv6-nd" and self.document.plain().get("ipv6") in ("deny", {"expect": "deny"}):
                 yield self.on(
                     essential, "'icmpv6-nd' lets IPv6 packets through, which 'ipv6: deny' forbids; leave one out"
                 )
@@ -159,6 +162,37 @@ class _Relations:
         for bans in self.policy.bans:
             if bans.exercise and bans.service.proto != "tcp":
                 yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
+
+    def rules(self) -> Iterator[Fault]:
+        rules = self.policy.rules
+        seen: list[tuple[str, str]] = []
+        for index, one in enumerate(rules.accepted if rules else ()):
+            keys: Keys = ("rules", "accept", index)
+            if (one.rule, one.finding) in seen:
+                yield self.at(keys, "the same finding about the same rule is accepted twice")
+            elif rules is not None and one.finding and one.finding not in rules.fail:
+                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
+            seen.append((one.rule, one.finding))
+
+    def baseline(self) -> Iterator[Fault]:
+        baseline = self.policy.baseline
+        if baseline is not None and HOST not in baseline.pattern and len(self.hosts) > 1:
+            words = (
+                f"the policy is about {len(self.hosts)} hosts, and a folder is one host's: put {{host}} into its name"
+            )
+            yield self.on(baseline, words)
+
+    def parity(self) -> Iterator[Fault]:
+        written = self.document.plain().get("ipv6")
+        if not isinstance(written, dict):
+            return
+        if written.get("expect") == "deny" and len(written) > 1:
+            words = "'ipv6: deny' is shown by the defaults and has no check of its own; write it as one word"
+            yield self.at(("ipv6",), words)
+        both = any(host.address(Family.IPV4) and host.address(Family.IPV6) for host in self.hosts)
+        if self.policy.parity is not None and not both:
+            words = "no host of this policy has addresses of both families, so there is nothing to compare"
+            yield self.on(self.policy.parity, words)
 
 
 def _overlap(first: Peers, second: Peers) -> tuple[Network, Network] | None:

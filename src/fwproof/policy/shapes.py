@@ -21,9 +21,7 @@ from fwproof.policy.fields import (
     Name,
     OneOrMany,
     Shape,
-    Shorthand,
     Text,
-    Title,
     quote_advice,
     read_network,
     suggest,
@@ -32,6 +30,15 @@ from fwproof.policy.fields import (
 )
 from fwproof.policy.model import Peers, Service
 from fwproof.policy.scalars import describe, quoted
+from fwproof.policy.table_shapes import (
+    IPV6,
+    IPV6_TEXT,
+    BaselineField,
+    Common,
+    Ipv6Shape,
+    PersistenceField,
+    RulesField,
+)
 
 ANYWHERE = "any"
 ESSENTIALS = ("loopback", "established", "icmpv6-nd")
@@ -138,23 +145,8 @@ HostNames = Annotated[
 Duration = Annotated[
     float, PlainValidator(_seconds), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,5}[smh]$"})
 ]
-Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
-ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
 HeaderValue = Annotated[str, PlainValidator(_header_value), WithJsonSchema({"type": "string"})]
 HeaderName = Annotated[str, Text("an HTTP header's name such as Authorization", r"[A-Z][A-Za-z0-9-]*")]
-
-
-class Common(Shape):
-    """What every expectation may have."""
-
-    id: Id = Field("", description="Stable name of the expectation, used in check ids and reports")
-    title: Title = Field("", description="One line for auditors: what is expected")
-    controls: dict[Framework, Annotated[list[ControlId], Field(min_length=1)]] = Field(
-        default_factory=dict, description="Controls that the expectation supports, by framework"
-    )
-    severity: Annotated[str, Choice(("critical", "high", "medium", "low"))] = Field(
-        "high", description="How much a violation matters"
-    )
 
 
 class RateShape(Shape):
@@ -259,14 +251,6 @@ class DropLogShape(Common):
     exercise: bool = Field(False, description="Whether the audit looks for the line of a packet of its own")
 
 
-class PersistenceShape(Common):
-    """What boots is what runs."""
-
-
-def _persistence(value: Any) -> Any:
-    return {True: {}, False: None}[value] if isinstance(value, bool) else value
-
-
 class PolicyShape(Shape):
     """What the firewall of some hosts is expected to do."""
 
@@ -278,14 +262,16 @@ class PolicyShape(Shape):
     inbound: InboundShape | None = Field(None, description="Traffic to the hosts")
     outbound: OutboundShape | None = Field(None, description="Traffic from the hosts")
     forward: ForwardShape | None = Field(None, description="Traffic through the hosts")
-    ipv6: Annotated[str, Choice(("same", "deny"))] = Field(
-        "same", description="same: what is expected holds in IPv6 too; deny: nothing is let through in IPv6"
-    )
+    ipv6: Annotated[Ipv6Shape | None, word_for("expect", IPV6)] = Field(None, description=IPV6_TEXT)
     essential: list[Annotated[EssentialShape, word_for("what", ESSENTIALS)]] = Field(
         default_factory=list, description="Traffic without which a host does not work"
     )
     bans: Annotated[list[BansShape], OneOrMany()] = Field(default_factory=list, description="fail2ban jails")
     drop_log: DropLogShape | None = Field(None, description="Dropped packets are logged")
-    persistence: Annotated[PersistenceShape | None, Shorthand(_persistence, (("type", "boolean"),))] = Field(
+    persistence: PersistenceField = Field(
         None, description="What boots is what runs: saved tables are loaded at boot and mean the same"
     )
+    rules: RulesField = Field(
+        None, description="Every rule has a part in what the tables decide, and none is too broad"
+    )
+    baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

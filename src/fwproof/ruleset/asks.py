@@ -85,21 +85,25 @@ class Conntrack:
     """``-m conntrack`` as one test, because its parts are not independent (xt_conntrack.c).
 
     Where conntrack has no entry for the packet, a state test that holds makes the whole match hold, and a
-    match without a state test never does. ``rest`` is the text of the parts that no header decides.
+    match without a state test never does. ``status`` are bits of what conntrack has done with the connection, of
+    which one is set (none of them: ``status_negated``). ``rest`` is the text of the parts that no header decides.
     """
 
     states: frozenset[str] | None
     states_negated: bool
     direction: str | None
     rest: str
+    status: frozenset[str] | None = None
+    status_negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ConnTuple:
-    """A part of ``-m conntrack`` about the connection's own addresses and ports (``--ctorigdst`` …).
+    """A part of ``-m conntrack`` about the connection's own addresses, ports and protocol (``--ctorigdst`` …).
 
     ``field`` is ``orig_`` (as the connection began) or ``repl_`` (as its answers look) and src, dst, sport or
-    dport. ``stateful``: the same match asks for a state as well, which alone decides where conntrack has no entry.
+    dport, or ``proto``. ``stateful``: the same match asks for a state as well, which alone decides where conntrack has
+    no entry.
     """
 
     field: str
@@ -118,6 +122,20 @@ class AddressType:
 
 
 @dataclass(frozen=True, slots=True)
+class ReversePath:
+    """The way back to the source leads through the interface that the packet came in by (``rpfilter``, ``fib``).
+
+    ``loose``: any way back will do. ``accept_local``: a source that is one of the host's own addresses fits too.
+    ``native``: nft asks, to which loopback is like any other interface after prerouting.
+    """
+
+    loose: bool
+    accept_local: bool
+    native: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Oracle:
     """Something outside the packet, by name; equal names are one and the same thing.
 
@@ -127,6 +145,25 @@ class Oracle:
     kind: str
     name: str
     each: bool = False
+
+    @property
+    def changeable(self) -> bool:
+        """Whether what a rule does to the packet (or to a set) may change the answer."""
+        return self.kind in _CHANGEABLE
+
+
+_CHANGEABLE = frozenset({"packet", "routing", "fib", "socket", "interface", "set", "addrtype", "link", "ipsec"})
+EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")
+"""A packet without them is what a single flow describes; the whole packet space has both."""
+SENDER = Oracle("sender", "a socket of the host belongs to the packet")
+"""Never so for packets that are passed on, nor before routing (ip_rcv_core(), ip_forward())."""
+BRIDGED = Oracle("bridged", "a bridge of the host carries the packet")
+IPSEC = {
+    "in": Oracle("ipsec", "IPsec protected the packet on its way in"),
+    "out": Oracle("ipsec", "IPsec protects the packet on its way out"),
+}
+TRACKED = Conntrack(None, states_negated=False, direction=None, rest="")
+"""Conntrack has an entry for the packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +267,13 @@ class AnyOf:
     text: str
 
 
-Exact = Constant | Within | Bits | EitherPort | Interface | OneOf | Fragment | Conntrack | ConnTuple | AddressType
+Exact = (
+    Constant | Within | Bits | EitherPort | Interface | OneOf | Fragment | Conntrack | ConnTuple | AddressType
+    | ReversePath
+)  # fmt: skip
 Rate = Recent | Limit | HashLimit | ConnLimit
+Outside = Rate | Oracle | Opaque
+"""Tests that no header decides."""
 Test = Exact | Rate | Oracle | Opaque | AnyOf
 Literal = tuple[Test, bool]
 """A test, and whether it is negated."""

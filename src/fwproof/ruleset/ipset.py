@@ -7,7 +7,7 @@ net/netfilter/ipset/ip_set_*.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family
@@ -22,14 +22,17 @@ _VALUED = frozenset({
     "initval",
 })  # fmt: skip
 _FLAGS = frozenset({"counters", "comment", "skbinfo", "forceadd", "wildcard"})
+_OF_MEMBERS = frozenset({"timeout", "packets", "bytes", "comment", "skbmark", "skbprio", "skbqueue"})
+"""What may stand behind a member, each with a value; ``nomatch`` has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class IpSets:
-    """All sets of one ``ipset save``, and the lines that were not understood."""
+    """All sets of one ``ipset save``, and the lines that were not understood; ``source`` names the text."""
 
     sets: Sets
     unparsed: tuple[Unparsed, ...] = ()
+    source: str = ""
 
 
 def parse(text: str, source: str = "ipset-save") -> IpSets:
@@ -40,7 +43,9 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
     sets: dict[str, IpSet] = {}
     members: dict[str, list[tuple[str, bool]]] = {}
     unparsed: list[Unparsed] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    doubts: dict[str, str] = {}
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
         words = [word.text for word in split(line.rstrip("\r"))[0]]
         if not words or words[0].startswith("#"):
             continue
@@ -49,12 +54,14 @@ def parse(text: str, source: str = "ipset-save") -> IpSets:
         except (ValueError, KeyError, IndexError):
             reason = f"{source}:{number}: this line of `ipset save` is not understood"
             unparsed.append(Unparsed(number, line, reason))
-            name = words[1] if len(words) > 1 else ""
-            if name in sets:
-                sets[name] = replace(sets[name], doubt=reason)
-    if unparsed and any(each.text.split()[:1] not in (["add"], ["create"]) for each in unparsed):
-        sets = {name: replace(each, doubt=each.doubt or unparsed[0].reason) for name, each in sets.items()}
-    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed))
+            doubts.setdefault(words[1] if len(words) > 1 else "", reason)
+    if lines[-1].strip():
+        doubts[""] = f"{source}:{len(lines)}: the last line has no end: the text is cut off"
+        unparsed.append(Unparsed(len(lines), lines[-1], doubts[""]))
+    # what is said of no known set may be about any of them
+    general = next((reason for name, reason in doubts.items() if name not in sets), "")
+    sets = {name: replace(each, doubt=each.doubt or doubts.get(name) or general) for name, each in sets.items()}
+    return IpSets({n: replace(each, members=tuple(members[n])) for n, each in sets.items()}, tuple(unparsed), source)
 
 
 def _read(sets: dict[str, IpSet], members: dict[str, list[tuple[str, bool]]], words: Sequence[str]) -> None:
@@ -70,9 +77,19 @@ def _read(sets: dict[str, IpSet], members: dict[str, list[tuple[str, bool]]], wo
             netmask=int(options["netmask"]) if "netmask" in options else None,
         )  # fmt: skip
     elif command == "add":
-        members[name].append((words[2], "nomatch" in words[3:]))
+        members[name].append((words[2], _is_hole(words[3:])))
     else:
         raise ValueError(command)
+
+
+def _is_hole(words: Sequence[str]) -> bool:
+    """Whether ``nomatch`` stands behind a member; ValueError for what ipset never prints there."""
+    rest = list(words)
+    while rest and rest[0] in _OF_MEMBERS:
+        del rest[:2]
+    if rest not in ([], ["nomatch"]):
+        raise ValueError(rest)
+    return bool(rest)
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:
@@ -89,11 +106,15 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def resolved(ruleset: Ruleset, known: IpSets) -> Ruleset:
-    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known."""
+def resolved(ruleset: Ruleset, known: IpSets, others: Iterable[Ruleset] = ()) -> Ruleset:
+    """Return a ruleset whose ``-m set`` matches ask for the members, where those are known.
+
+    ``others`` are the rulesets whose rules may fill a set as well.
+    """
     filled = {
         word
-        for rule in ruleset.rules()
+        for each in (ruleset, *others)
+        for rule in each.rules()
         if rule.target.name == "SET"
         for word in rule.target.text.split()
     }  # fmt: skip

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
-from fwproof.ruleset import numbers
-from fwproof.ruleset.asks import Constant, Opaque, Sort
-from fwproof.ruleset.matches import base_match, module_matches
+from fwproof.ruleset.asks import Constant, Opaque
+from fwproof.ruleset.grouping import group
+from fwproof.ruleset.matches import base_match, module_matches, writing
 from fwproof.ruleset.model import (
     Act,
     Chain,
     Counters,
-    Honesty,
     Match,
     Rule,
     Ruleset,
@@ -29,7 +28,7 @@ from fwproof.ruleset.model import (
     Unparsed,
 )  # fmt: skip
 from fwproof.ruleset.targets import target_of
-from fwproof.ruleset.words import BASE, Instance, Option, Word, owner_of, split, take
+from fwproof.ruleset.words import Word, split
 
 BUILT_IN = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
@@ -40,7 +39,8 @@ BUILT_IN = {
 }
 """The tables of iptables with their base chains."""
 
-_WITHOUT_OPTIONS = {"ACCEPT", "DROP", "RETURN"}
+LONGEST = 1 << 16
+"""The longest line that may be a rule: in the kernel one takes less than 64 KiB (next_offset in ip_tables.h)."""
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] +(?=-)", re.ASCII)
 _CHAIN = re.compile(r":(\S+) +(\S+)(?: +\[(\d+):(\d+)\])?$", re.ASCII)
 _INCOMPATIBLE = re.compile(r"# Table `(.*)' is incompatible, use 'nft' tool")
@@ -79,18 +79,13 @@ def parse(text: str, family: Family, source: str = "iptables-save") -> Ruleset:
     for number, line in enumerate(lines, 1):
         _read_line(reader, number, line.rstrip("\r"))
     if reader.table is not None:
-        reader.odd(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off")
+        # what tables would have followed is not known either
+        reader.unparsed.append(Unparsed(len(lines), "", f"table {reader.table} has no COMMIT: the text is cut off"))
     tables = {name: _build_table(reader, name, chains) for name, chains in reader.tables.items()}
-    ruleset = Ruleset(
+    return Ruleset(
         family=family, source=source, tables=tables, unparsed=tuple(reader.unparsed), comments=tuple(reader.comments),
         backend=reader.backend, lines=len(lines), mentions_legacy=reader.mentions_legacy,
     )  # fmt: skip
-    return replace(ruleset, honesty=_honesty(ruleset))
-
-
-def _honesty(ruleset: Ruleset) -> Honesty:
-    sorts = [rule.sort for rule in ruleset.rules()]
-    return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(ruleset.unparsed))
 
 
 def _read_line(reader: _Reader, number: int, line: str) -> None:
@@ -156,6 +151,9 @@ def _number(digits: str) -> int:
 
 
 def _read_rule(reader: _Reader, number: int, line: str) -> None:
+    if len(line) > LONGEST:
+        reader.odd(number, line, f"a line of {len(line)} characters, and no rule of the kernel is as long")
+        return
     counted = _COUNTED.match(line)
     text = line[counted.end() :] if counted else line
     counters = Counters(_number(counted[1]), _number(counted[2])) if counted else None
@@ -210,10 +208,13 @@ def _build_rule(ref: RuleRef, line: int, counters: Counters | None, chains: Coll
 
 def parse_rule(words: list[Word], chains: Collection[str], family: Family) -> tuple[tuple[Match, ...], Target, str]:
     """Return matches, target and comment of a rule; ``chains`` are the chains of its table, to jump to."""
-    parts = _group(words)
+    parts = group(words)
     matches = [base_match(option, family) for option in parts.base if option.name not in {"-c", "-4", "-6"}]
     for instance in parts.modules:
         matches += module_matches(instance, family)
+        reason = writing(instance)
+        if reason:  # whatever the matches after it say
+            return tuple(matches), Target(act=Act.UNKNOWN, name="", text=reason, reason=reason), ""
     matches += [Match(module="", text=text, test=Opaque(text)) for text in parts.strays]
     if parts.strays:
         reason = f"the rule has words that were not understood: {' '.join(parts.strays)}"
@@ -224,75 +225,3 @@ def parse_rule(words: list[Word], chains: Collection[str], family: Family) -> tu
     target = target_of(parts.target, goto=parts.goto, chains=chains, family=family)
     comments = [o.arguments[0] for i in parts.modules if i.module == "comment" for o in i.options if o.arguments]
     return tuple(matches), target, " ".join(comments)
-
-
-@dataclass(slots=True)
-class _Parts:
-    base: list[Option] = field(default_factory=list)
-    modules: list[Instance] = field(default_factory=list)
-    target: Instance | None = None
-    goto: bool = False
-    strays: list[str] = field(default_factory=list)
-    latest: Instance | None = None
-
-    def proto(self) -> int | None:
-        for option in self.base:
-            if option.name == "-p" and option.arguments and not option.negated:
-                try:
-                    return numbers.protocol(option.arguments[0])
-                except ValueError:
-                    return None
-        return None
-
-
-def _group(words: list[Word]) -> _Parts:
-    """Give every word of a rule to a base option, a module, the target, or the strays."""
-    parts = _Parts()
-    at, negated = 0, False
-    while at < len(words):
-        word = words[at]
-        if word.text == "!" and not word.quoted:
-            at, negated = at + 1, True
-            continue
-        if not word.is_option:
-            parts.strays.append(f"! {word.text}" if negated else word.text)
-            at, negated = at + 1, False
-            continue
-        arguments, at = take(words, at)
-        _place(parts, Option(BASE.get(word.text, word.text), arguments, negated))
-        negated = False
-    if negated:
-        parts.strays.append("!")
-    return parts
-
-
-def _place(parts: _Parts, option: Option) -> None:
-    if option.name in {"-m", "--match"} and len(option.arguments) >= 1:
-        parts.latest = Instance(option.arguments[0])
-        parts.modules.append(parts.latest)
-        parts.strays.extend(option.arguments[1:])
-    elif option.name in {"-j", "--jump", "-g", "--goto"} and option.arguments and parts.target is None:
-        parts.target = parts.latest = Instance(option.arguments[0])
-        parts.goto = option.name in {"-g", "--goto"}
-        parts.strays.extend(option.arguments[1:])
-    elif option.name in BASE.values():
-        parts.base.append(option)
-    elif parts.latest is not None and parts.latest is parts.target and parts.latest.module not in _WITHOUT_OPTIONS:
-        parts.latest.options.append(option)
-    else:
-        _place_in_module(parts, option)
-
-
-def _place_in_module(parts: _Parts, option: Option) -> None:
-    module = owner_of(option.name, parts.modules, parts.proto())
-    if module is None and parts.latest is None:
-        parts.strays.append(f"! {option.text}" if option.negated else option.text)
-        return
-    if module is None and parts.latest is not None:
-        parts.latest.options.append(option)
-        return
-    owner = next((i for i in reversed(parts.modules) if i.module == module), None)
-    if owner is None:
-        owner = Instance(module or "")
-        parts.modules.append(owner)
-    owner.options.append(option)

@@ -7,9 +7,10 @@ Each builder returns the tests of one ``-m`` instance; they all have to hold. A 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from fwproof.flow import CtState, Family
-from fwproof.ruleset import numbers, rates
+from fwproof.ruleset import match_headers, match_oracles, numbers, rates
 from fwproof.ruleset.asks import (
     AddressType,
     Bits,
@@ -25,9 +26,11 @@ from fwproof.ruleset.asks import (
     Test,
     Within,
 )  # fmt: skip
+from fwproof.ruleset.match_headers import single
 from fwproof.ruleset.model import Match
+from fwproof.ruleset.options import MAYBE, MODULES, Options
 from fwproof.ruleset.rates import Asked
-from fwproof.ruleset.words import MODULES, Instance, Option
+from fwproof.ruleset.words import Instance, Option
 
 Builder = Callable[[Sequence[Option], Family], list[Asked]]
 
@@ -51,7 +54,7 @@ def _base_test(option: Option, family: Family) -> Test:
         return numbers.address_test("src" if name == "-s" else "dst", value, family)
     if name == "-p":
         number = numbers.protocol(value)
-        return Constant(value=True) if number is None else Within("proto", ((number, number),))
+        return Constant(value=True) if number is None else Within("proto", numbers.transport(number, family))
     if not value or len(value) > 15:  # IFNAMSIZ - 1
         raise ValueError(value)
     return Interface("iif" if name == "-i" else "oif", value)
@@ -60,15 +63,30 @@ def _base_test(option: Option, family: Family) -> Test:
 def module_matches(instance: Instance, family: Family) -> list[Match]:
     """Return the matches of one module instance; a single opaque one where anything in it is not understood."""
     builder = _BUILDERS.get(instance.module)
+    known = MODULES.get(instance.module, {})
     try:
         asked = None
-        if builder is not None and all(o.name in MODULES[instance.module] for o in instance.options):
+        if builder is not None and all(_whole(o, known) for o in instance.options):
             asked = builder(instance.options, family)
     except (ValueError, KeyError, IndexError):
         asked = None
     if asked is None:
         return [_opaque(instance)]
     return [Match(module=instance.module, text=text, test=test, negated=negated) for test, negated, text in asked]
+
+
+def writing(instance: Instance) -> str:
+    """Return what a match does to a packet that fits, beyond matching; empty where it does nothing."""
+    names = {option.name for option in instance.options}
+    if instance.module == "socket" and "--restore-skmark" in names:
+        return "-m socket --restore-skmark writes the socket's mark into the packet's"
+    return ""
+
+
+def _whole(option: Option, known: Options) -> bool:
+    """Whether an option is one of the module's, and has all of its words."""
+    count = known.get(option.name)
+    return count == len(option.arguments) or (count == MAYBE and len(option.arguments) < 2)
 
 
 def _opaque(instance: Instance) -> Match:
@@ -86,25 +104,6 @@ def _each(convert: Callable[[Option, Family], Test]) -> Builder:
         return [(convert(option, family), option.negated, option.full) for option in options]
 
     return build
-
-
-def _transport(option: Option, _family: Family) -> Test:
-    if option.name in {"--sport", "--source-port"}:
-        return Within("sport", numbers.ports(_single(option.arguments[0])))
-    if option.name in {"--dport", "--destination-port"}:
-        return Within("dport", numbers.ports(_single(option.arguments[0])))
-    if option.name == "--syn":
-        return Bits("flags", numbers.flag_bits("FIN,SYN,RST,ACK"), numbers.flag_bits("SYN"))
-    if option.name == "--tcp-flags":
-        mask, value = (numbers.flag_bits(argument) for argument in option.arguments)
-        return Bits("flags", mask, value)
-    return Oracle("packet", f"tcp option {int(option.arguments[0])} present")
-
-
-def _single(text: str) -> str:
-    if "," in text:
-        raise ValueError(text)
-    return text
 
 
 def _multiport(option: Option, _family: Family) -> Test:
@@ -128,41 +127,50 @@ def _state(option: Option, _family: Family) -> Test:
 _TUPLES = {
     f"--ct{way}{end}{port}": (f"{way}_{'s' if end == 'src' else 'd'}port" if port else f"{way}_{end}")
     for way in ("orig", "repl") for end in ("src", "dst") for port in ("", "port")
-}  # fmt: skip
+} | {"--ctproto": "proto"}  # fmt: skip
+_STATUS = frozenset({"NONE", "EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED"})
 
 
 def _conntrack(options: Sequence[Option], family: Family) -> list[Asked]:
-    states: frozenset[str] | None = None
-    direction: str | None = None
-    negated, rest, tuples, texts = False, [], [], []
+    test = Conntrack(states=None, states_negated=False, direction=None, rest="")
+    rest, tuples, texts = [], [], []
     for option in options:
-        if option.name == "--ctstate" and states is None:
-            states, negated = frozenset(option.arguments[0].split(",")), option.negated
-            if not states <= {*CtState, "SNAT", "DNAT"}:
-                raise ValueError(option.text)
-        elif option.name == "--ctdir" and direction is None:
-            direction = option.arguments[0].lower()
-            if direction not in {"original", "reply"}:
-                raise ValueError(option.text)
-            if option.negated:
-                direction = "reply" if direction == "original" else "original"
-        elif option.name in _TUPLES:
+        if option.name in _TUPLES:
             tuples.append(option)
             continue
-        else:
+        if option.name == "--ctexpire":
             rest.append(option.full)
+        else:
+            test = _with(test, option)
         texts.append(option.full)
-    stateful = states is not None
     asked: list[Asked] = []
     if texts or not tuples:
-        asked.append((Conntrack(states, negated, direction, " ".join(rest)), False, " ".join(texts)))
+        asked.append((replace(test, rest=" ".join(["conntrack", *rest]) if rest else ""), False, " ".join(texts)))
+    stateful = test.states is not None
     return asked + [(_tuple(option, family, stateful=stateful), option.negated, option.full) for option in tuples]
+
+
+def _with(test: Conntrack, option: Option) -> Conntrack:
+    """Return a test of conntrack that asks for an option as well."""
+    words = frozenset(option.arguments[0].upper().split(","))
+    if option.name == "--ctstate" and test.states is None and words <= {*CtState, "SNAT", "DNAT"}:
+        return replace(test, states=words, states_negated=option.negated)
+    if option.name == "--ctstatus" and test.status is None and words <= _STATUS:
+        return replace(test, status=words - {"NONE"}, status_negated=option.negated)
+    if option.name == "--ctdir" and test.direction is None and len(words) == 1 and words <= {"ORIGINAL", "REPLY"}:
+        turned = {"ORIGINAL": "reply", "REPLY": "original"}
+        (word,) = words
+        return replace(test, direction=turned[word] if option.negated else word.lower())
+    raise ValueError(option.text)
 
 
 def _tuple(option: Option, family: Family, *, stateful: bool) -> Test:
     field, value = _TUPLES[option.name], option.arguments[0]
     if field.endswith("port"):
-        ranges = numbers.ports(_single(value))
+        ranges = numbers.ports(single(value))
+    elif field == "proto":
+        number = numbers.protocol(value)
+        ranges = () if number is None else ((number, number),)
     else:
         test = numbers.address_test(field, value, family)
         if not isinstance(test, Within):
@@ -192,27 +200,37 @@ def _hops(option: Option, _family: Family) -> Test:
     return Within("ttl", ((number, number),))
 
 
-_DSCP = {"EF": 46, "BE": 0, "DF": 0} | {f"CS{n}": 8 * n for n in range(8)} | {
+TOS = {"Minimize-Delay": 16, "Maximize-Throughput": 8, "Maximize-Reliability": 4, "Minimize-Cost": 2,
+       "Normal-Service": 0}  # fmt: skip
+"""iptables' names of a type of service (libxtables, tos_values.c); as a match they leave out the two lowest bits."""
+
+DSCP = {"EF": 46, "BE": 0, "DF": 0} | {f"CS{n}": 8 * n for n in range(8)} | {
     f"AF{a}{b}": 8 * a + 2 * b for a in range(1, 5) for b in range(1, 4)
 }  # fmt: skip
 
 
 def _dscp(option: Option, _family: Family) -> Test:
     text = option.arguments[0]
-    number = numbers.whole(text, 63, 0) if option.name == "--dscp" else _DSCP[text.upper()]
+    number = numbers.whole(text, 63, 0) if option.name == "--dscp" else DSCP[text.upper()]
     return Bits("tos", 0xFC, number << 2)
 
 
 def _tos(option: Option, _family: Family) -> Test:
-    value, mask = numbers.masked(option.arguments[0], 255)
+    text = option.arguments[0]
+    if text in TOS:
+        return Bits("tos", 0x3F, TOS[text])
+    value, mask = numbers.masked(text, 255)
     return Bits("tos", mask, value)
 
 
-def _mac(option: Option, _family: Family) -> Test:
+def _mac(options: Sequence[Option], _family: Family) -> list[Asked]:
+    """Return the tests of ``-m mac``, which looks at frames of Ethernet only (xt_mac.c)."""
+    (option,) = options
     parts = option.arguments[0].lower().split(":")
     if len(parts) != 6:
         raise ValueError(option.text)
-    return OneOf("mac_src", frozenset([":".join(f"{numbers.whole(part, 255, 16):02x}" for part in parts)]))
+    test = OneOf("mac_src", frozenset([":".join(f"{numbers.whole(part, 255, 16):02x}" for part in parts)]))
+    return [(Interface("iif", "lo"), True, "what -m mac needs"), (test, option.negated, option.full)]
 
 
 def _pkttype(option: Option, _family: Family) -> Test:
@@ -221,7 +239,7 @@ def _pkttype(option: Option, _family: Family) -> Test:
 
 
 def _addrtype(options: Sequence[Option], _family: Family) -> list[Asked]:
-    limited = any(option.name.startswith("--limit-iface") for option in options)
+    limited = " ".join(option.name for option in options if option.name.startswith("--limit-iface"))
     asked: list[Asked] = []
     for option in options:
         if option.name.startswith("--limit-iface"):
@@ -229,22 +247,9 @@ def _addrtype(options: Sequence[Option], _family: Family) -> list[Asked]:
         kinds = frozenset(option.arguments[0].upper().split(","))
         test: Test = AddressType("src" if option.name == "--src-type" else "dst", kinds, option.text)
         if limited:
-            test = Oracle("addrtype", f"addrtype {option.text} on the packet's interface")
+            test = Oracle("addrtype", f"addrtype {option.text} {limited}")
         asked.append((test, option.negated, option.full))
     return asked
-
-
-def _oracle(kind: str, *, each: bool = False) -> Builder:
-    """Make a builder of a named oracle; several options are one oracle, and negation needs a single one."""
-
-    def build(options: Sequence[Option], _family: Family) -> list[Asked]:
-        if len(options) > 1 and any(option.negated for option in options):
-            raise ValueError(kind)
-        name = " ".join([kind, *(" ".join(o.arguments) if len(options) == 1 else o.text for o in options)])
-        text = " ".join(option.full for option in options)
-        return [(Oracle(kind, name, each), any(option.negated for option in options), text)]
-
-    return build
 
 
 def _comment(options: Sequence[Option], _family: Family) -> list[Asked]:
@@ -252,7 +257,9 @@ def _comment(options: Sequence[Option], _family: Family) -> list[Asked]:
 
 
 _BUILDERS: dict[str, Builder] = {
-    **dict.fromkeys(("tcp", "udp", "udplite", "sctp", "dccp"), _each(_transport)),
+    **match_headers.BUILDERS,
+    **match_oracles.BUILDERS,
+    **dict.fromkeys(("tcp", "udp", "udplite"), _each(match_headers.transport)),
     **dict.fromkeys(("icmp", "icmp6"), _each(_icmp)),
     **dict.fromkeys(("ttl", "hl"), _each(_hops)),
     "multiport": _each(_multiport),
@@ -264,15 +271,12 @@ _BUILDERS: dict[str, Builder] = {
     "length": _each(lambda option, _family: Within("length", numbers.span(option.arguments[0], 65535))),
     "dscp": _each(_dscp),
     "tos": _each(_tos),
-    "mac": _each(_mac),
+    "mac": _mac,
     "pkttype": _each(_pkttype),
     "addrtype": _addrtype,
     "recent": rates.recent,
     "limit": rates.limit,
     "hashlimit": rates.hashlimit,
     "connlimit": rates.connlimit,
-    "statistic": _oracle("statistic", each=True),
-    "owner": _oracle("owner"),
-    "set": _oracle("set"),
     "comment": _comment,
 }

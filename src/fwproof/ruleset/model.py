@@ -6,8 +6,8 @@ chain, rule nor comment is kept as :class:`Unparsed` and weakens every answer th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fwproof.decision import RuleRef
@@ -42,9 +42,10 @@ class Target:
     """What a rule does with a packet that matches; ``text`` is the target as printed, without ``-j``.
 
     ``chain`` is the chain jumped to; ``reject_with`` the answer of REJECT; ``prefix`` and ``group`` belong to
-    LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names
-    header fields that are not known any more afterwards; ``nat`` is what a nat target writes; ``reason`` says
-    why an act is unknown.
+    LOG and NFLOG. ``mark`` is (operation, mask, value, other mask) for MARK and CONNMARK; ``changes`` names what is
+    not known any more afterwards: header fields, and :data:`TEMPLATE`, :data:`ZONE` and ``set NAME``. ``rewrites`` are
+    those of the fields whose new value is known: (field, mask, value) makes it ``old & ~mask ^ value``. ``nat`` is
+    what a nat target writes; ``reason`` says why an act is unknown.
     """
 
     act: Act
@@ -56,8 +57,21 @@ class Target:
     group: int | None = None
     mark: tuple[str, int, int, int] | None = None
     changes: tuple[str, ...] = ()
+    rewrites: tuple[tuple[str, int, int], ...] = ()
     nat: Translation | None = None
     reason: str = ""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What is not known any more afterwards, without the fields whose new value is."""
+        known = {name for name, _, _ in self.rewrites}
+        return tuple(name for name in self.changes if name not in known)
+
+
+TEMPLATE = "template"
+"""What CT leaves with a packet before conntrack: it looks tracked, and a later NOTRACK does nothing (xt_CT.c)."""
+ZONE = "zone"
+"""Conntrack looks for the packet's connection in a zone of its own, where it may not find what it else would."""
 
 
 NO_TARGET = Target(act=Act.NOTHING, name="", text="")
@@ -99,7 +113,14 @@ class Rule:
         sorts = {sort_of(match.test) for match in self.matches}
         if Sort.OPAQUE in sorts or self.target.act is Act.UNKNOWN:
             return Sort.OPAQUE
-        return Sort.ORACLE if Sort.ORACLE in sorts or self.target.act is Act.ELSEWHERE else Sort.EXACT
+        beyond = self.target.act is Act.ELSEWHERE or self.target.lost
+        return Sort.ORACLE if Sort.ORACLE in sorts or beyond else Sort.EXACT
+
+
+def worst(sorts: Iterable[Sort]) -> Sort:
+    """Return the sort that stands for several: of the least understood one."""
+    found = set(sorts)
+    return next((sort for sort in (Sort.OPAQUE, Sort.ORACLE) if sort in found), Sort.EXACT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +177,7 @@ class Honesty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
-    """Everything that one ``iptables-save`` or ``ip6tables-save`` printed.
+    """Everything that one ``iptables-save`` or ``ip6tables-save`` printed, or, where ``native``, nft's own list.
 
     ``backend`` is ``nft`` or ``legacy`` where the text says so, else empty. ``lines`` is the number of lines
     of the text: blank lines, comments and table marks included.
@@ -169,12 +190,26 @@ class Ruleset:
     comments: tuple[str, ...] = ()
     backend: str = ""
     lines: int = 0
-    honesty: Honesty = field(default_factory=Honesty)
     mentions_legacy: bool = False
+    native: bool = False
 
     def rules(self) -> tuple[Rule, ...]:
         """Return every rule of every chain, in the order of the text."""
         return tuple(rule for table in self.tables.values() for chain in table.chains.values() for rule in chain.rules)
+
+    def printed(self) -> dict[RuleRef, tuple[Rule, ...]]:
+        """Return each rule as it was printed, with what it became: a rule of nft may become several."""
+        found: dict[RuleRef, list[Rule]] = {}
+        for rule in self.rules():
+            if rule.ref.rule is not None:  # else it stands for a chain's default
+                found.setdefault(rule.ref, []).append(rule)
+        return {ref: tuple(parts) for ref, parts in found.items()}
+
+    @property
+    def honesty(self) -> Honesty:
+        """How much of the rules is understood; one that became several counts once, as the least understood part."""
+        sorts = [worst(part.sort for part in parts) for parts in self.printed().values()]
+        return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(self.unparsed))
 
     def chain(self, table: str, name: str) -> Chain | None:
         """Return a chain, None when there is none of that name."""

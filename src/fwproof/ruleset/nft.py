@@ -101,6 +101,10 @@ class NftDocument:
         return inside + self.notes + self.elements + len(self.unparsed)
 
 
+_BASE = frozenset({"type", "hook", "prio"})
+"""What every base chain has, and no other (libnftables-json(5), CHAIN)."""
+
+
 class _Odd(ValueError):
     """An object is not what nft prints; the message says why."""
 
@@ -111,7 +115,7 @@ class _OpenTable:
     doubt: str
     chains: dict[str, Json] = field(default_factory=dict)
     rules: dict[str, list[NftRule]] = field(default_factory=dict)
-    sets: dict[str, NftSet] = field(default_factory=dict)
+    sets: dict[str, tuple[dict[str, Json], bool]] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
 
 
@@ -136,14 +140,25 @@ def parse(text: str, source: str = "nft") -> NftDocument:
 
 
 def _entries(text: str, source: str) -> list[Json]:
+    line = column = 0
     try:
-        entries = json.loads(text)["nftables"]
+        entries = json.loads(text, object_pairs_hook=_unique)["nftables"]
         if isinstance(entries, list):
             return entries
         message = "nftables is no list"
+    except json.JSONDecodeError as error:
+        line, column, message = error.lineno, error.colno, error.msg
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"{type(error).__name__}: {error}"
-    raise InputError([Fault(source, 0, 0, f"expected the JSON of `nft -j list ruleset` ({message})")])
+    raise InputError([Fault(source, line, column, f"expected the JSON of `nft -j list ruleset` ({message})")])
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Return an object; one with a key twice is nothing that nft prints, and either half would be a guess."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _entry(entry: Json) -> tuple[str, dict[str, Json]]:
@@ -179,10 +194,10 @@ def _add(tables: dict[Key, _OpenTable], kind: str, body: dict[str, Json], number
         table.rules.setdefault(chain, []).append(_rule(body, number))
     elif kind in {"set", "map"}:
         _once(table.sets, name, "set")
-        table.sets[name] = _set(name, body, is_map=kind == "map")
+        _set(name, body, is_map=kind == "map")  # raises where it is none
+        table.sets[name] = {**body, "elem": [*_list(body.get("elem", []))]}, kind == "map"
     elif kind == "element":
-        old = table.sets[name]
-        table.sets[name] = _set(name, {**body, "elem": [*old.elements, *_list(body["elem"])]}, is_map=old.is_map)
+        table.sets[name][0]["elem"] += _list(body["elem"])
         return True
     else:
         table.others[kind] += 1
@@ -213,10 +228,11 @@ def _dormant(body: Mapping[str, Json]) -> tuple[bool, str]:
 
 
 def _chain(name: str, body: Mapping[str, Json]) -> NftChain:
-    if "hook" not in body:
+    if not _BASE & set(body):
         return NftChain(name=name, rules=())
-    default = body.get("policy", "accept")
-    priority = body.get("prio", 0)
+    if not set(body) >= _BASE:
+        raise _Odd(f"a base chain has {', '.join(sorted(_BASE))}")
+    default, priority = body.get("policy", "accept"), body["prio"]
     if default not in {"accept", "drop"} or not isinstance(priority, int):
         raise _Odd(f"policy {default!r}, priority {priority!r}")
     devices = body.get("dev", body.get("devs"))
@@ -227,7 +243,7 @@ def _chain(name: str, body: Mapping[str, Json]) -> NftChain:
 
 
 def _rule(body: Mapping[str, Json], number: int) -> NftRule:
-    statements, handle, comment = body.get("expr", []), body.get("handle"), body.get("comment", "")
+    statements, handle, comment = body.get("expr"), body.get("handle"), body.get("comment", "")
     if not isinstance(statements, list):
         raise _Odd("expr: expected a list of statements")
     return NftRule(
@@ -260,8 +276,9 @@ def _built(key: Key, table: _OpenTable) -> NftTable:
             name=name, rules=tuple(table.rules.get(name, ())), hook=chain.hook, priority=chain.priority,
             kind=chain.kind, default=chain.default, devices=chain.devices,
         )  # fmt: skip
+    sets = {name: _set(name, body, is_map=is_map) for name, (body, is_map) in table.sets.items()}
     return NftTable(
-        family=key[0], name=key[1], dormant=table.dormant, doubt=table.doubt, chains=chains, sets=table.sets,
+        family=key[0], name=key[1], dormant=table.dormant, doubt=table.doubt, chains=chains, sets=sets,
         others=table.others,
     )  # fmt: skip
 

@@ -17,11 +17,12 @@ from fwproof.decision import RuleRef
 from fwproof.ruleset.asks import Bits, Conntrack, OneOf, Sort, atoms, sort_of
 from fwproof.ruleset.model import NO_TARGET, Act, Counters, Match, Rule, Target
 from fwproof.ruleset.nft import Json, NftChain, NftRule
+from fwproof.ruleset.nft_items import ENDING, Choose, Do, Item, When
 from fwproof.ruleset.nft_match import Surroundings, simplified
-from fwproof.ruleset.nft_statements import ENDING, Choose, Do, Item, When, items_of
+from fwproof.ruleset.nft_statements import items_of
 from fwproof.ruleset.nft_text import rule_text
 
-_CHANGING = frozenset({"mark", "connmark", "ctstate", "tos", "ttl", "sport", "dport"})
+_CHANGING = frozenset({"mark", "connmark", "ctstate", "tos", "ttl", "flags", "sport", "dport", "icmp", "spi"})
 """What statements can change of a packet, so that a test of it may not be asked again."""
 _LEAVING = frozenset({Act.RETURN, Act.GOTO})
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fwproof.flow import Family
+from fwproof.ruleset import asks
 from fwproof.ruleset.asks import (
+    EXTENDED,
     AddressType,
     AnyOf,
     Conntrack,
@@ -26,7 +28,7 @@ from fwproof.ruleset.nft_text import expression
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""
-TRACKED: Literal = (Conntrack(None, states_negated=False, direction=None, rest=""), False)
+TRACKED: Literal = (asks.TRACKED, False)
 """Conntrack has an entry for the packet; without one, what nft loads of it breaks off the rule (nft_ct.c)."""
 
 
@@ -85,7 +87,10 @@ class Status(Plain):
         if set(words) <= {"snat", "dnat"}:
             states = frozenset(word.upper() for word in words)
             return [(Conntrack(states, states_negated=False, direction=None, rest=""), operator == "!")]
-        rest = f"--ctstatus {','.join(sorted(word.upper() for word in words))}"
+        status = frozenset(word.upper().replace("-", "_") for word in words)
+        if status <= {"EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED"}:
+            return [(Conntrack(None, states_negated=False, direction=None, rest="", status=status), operator == "!")]
+        rest = f"conntrack status {','.join(sorted(status))}"
         return [(Conntrack(None, states_negated=False, direction=None, rest=rest), operator == "!")]
 
 
@@ -148,10 +153,6 @@ def with_ports(test: Test) -> Test:
     return test
 
 
-EXTENDED = Oracle("extension", "IPv6 extension headers before the transport header")
-"""A packet without them is what a single flow describes; the whole packet space has both."""
-
-
 @dataclass(frozen=True, slots=True)
 class NextHeader(Plain):
     """``ip6 nexthdr``: the protocol, unless extension headers come first."""
@@ -166,23 +167,109 @@ class NextHeader(Plain):
         return AnyOf((plain, ((EXTENDED, False), (other, False))), "ip6 nexthdr")
 
 
+_ALWAYS_THERE = frozenset({"cpu", "time", "random", "priority", "ipsec", "numgen", "trace", "conntrack", "fib", "hash"})
+
+
 @dataclass(frozen=True, slots=True)
 class Hidden(Plain):
-    """Something that no header of the model shows; equal questions about it have equal answers."""
+    """Something that no header of the model shows; equal questions about it have equal answers.
+
+    Where the packet lacks it the rule breaks off, whatever it asks: ``!=`` is more than the opposite of ``==``. It is
+    ``certain`` that every packet has it.
+    """
 
     kind: str
     text: str
     each: bool = False
     needs: tuple[Literal, ...] = ()
+    certain: bool = False
+
+    @property
+    def lacking(self) -> tuple[Literal, ...]:  # type: ignore[override]
+        """What has to be there before there is a value."""
+        if self.kind in {"owner", "cgroup"}:
+            return ((asks.SENDER, False),)
+        return (
+            () if self.certain or self.kind in _ALWAYS_THERE else ((Oracle(self.kind, f"{self.text} is there"), False),)
+        )
 
     def among(self, values: Sequence[Json]) -> Test:
-        """Return an oracle."""
+        """Return an oracle; ``missing`` is that the same thing does not exist."""
+        first = inner(values[0]) if len(values) == 1 else None
+        if isinstance(first, bool):
+            there = Oracle(self.kind, f"{self.text} exists", self.each)
+            return there if first else AnyOf((((there, True),),), self.text)
         return Oracle(self.kind, f"{self.text} {_shown(values)}", self.each)
 
     def compare(self, operator: str, value: Json) -> list[Literal]:
         """Return an oracle of its own for each operator."""
         word = {"in": "", "!": "!"}.get(operator, operator)
         return [(Oracle(self.kind, f"{self.text} {word}{' ' if word else ''}{_shown([value])}", self.each), False)]
+
+
+_HEADERS = {"hbh": "hop-by-hop options", "rt": "routing", "rt0": "routing", "rt2": "routing", "srh": "routing",
+            "frag": "fragment", "dst": "destination options"}  # fmt: skip
+
+
+def extension_header(body: Json, needs: tuple[Literal, ...]) -> Hidden:
+    """Return the key of a field of an IPv6 extension header, or of the header's presence (nft_exthdr.c)."""
+    name = body["name"]
+    if name == "mh":
+        return Hidden("packet", expression({"exthdr": body}), needs=(*needs, (Within("proto", ((135, 135),)), False)))
+    header = f"IPv6 {_HEADERS[name]} header"
+    if "field" not in body and "offset" not in body:
+        return Present("extension", header, needs=needs)
+    return Hidden("packet", expression({"exthdr": body}), needs=(*needs, (header_test(name, header), False)))
+
+
+def header_test(name: str, header: str) -> Test:
+    """Return the test that an extension header is there; a later fragment has a header of fragments, for one."""
+    present = Oracle("extension", header)
+    return AnyOf((((asks.Fragment(), False),), ((present, False),)), header) if name == "frag" else present
+
+
+@dataclass(frozen=True, slots=True)
+class Present(Hidden):
+    """Whether an extension header of IPv6 is there."""
+
+    lacking: tuple[Literal, ...] = ()
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test of its presence."""
+        (value,) = (inner(each) for each in values)
+        if not isinstance(value, bool):
+            raise ValueError(value)  # noqa: TRY004 - ValueError is what "not understood" is here
+        test = header_test("frag" if "fragment" in self.text else "", self.text)
+        return test if value else AnyOf((((test, True),),), self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class IpSec(Plain):
+    """Whether IPsec protected a packet on its way ``in`` (``meta ipsec``) or will on its way ``out`` (``rt ipsec``)."""
+
+    way: str
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the question that ``-m policy --pol ipsec`` asks as well."""
+        (value,) = (inner(each) for each in values)
+        test = asks.IPSEC[self.way]
+        return AnyOf((((test, value in {False, "missing"}),),), test.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack(Plain):
+    """``fib saddr . iif oif``: the interface of the way back to the source, which may be missing (nft_fib.c)."""
+
+    hidden: Hidden
+    loose: bool
+
+    def among(self, values: Sequence[Json]) -> Test:
+        """Return the test that there is such a way, or none; of a certain interface it is an oracle."""
+        first = inner(values[0]) if len(values) == 1 else None
+        if not isinstance(first, bool) and first not in {0, "0"}:
+            return self.hidden.among(values)
+        test = asks.ReversePath(self.loose, accept_local=False, native=True, text=self.hidden.text)
+        return test if first is True else AnyOf((((test, True),),), self.hidden.text)
 
 
 def _shown(values: Sequence[Json]) -> str:

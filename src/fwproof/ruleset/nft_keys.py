@@ -37,6 +37,11 @@ class Key(Protocol):
         """What has to hold before there is a value; otherwise the rule does not match, whatever it asks."""
         ...
 
+    @property
+    def lacking(self) -> tuple[Literal, ...]:
+        """What has to hold as well, and goes without saying where the value is equal to another."""
+        ...
+
     def among(self, values: Sequence[Json]) -> Test:
         """Return the test that the value is one of these."""
         ...
@@ -50,6 +55,7 @@ class Plain(ABC):
     """A key that can only be compared for equality."""
 
     needs: tuple[Literal, ...] = ()
+    lacking: tuple[Literal, ...] = ()
 
     @abstractmethod
     def among(self, values: Sequence[Json]) -> Test:
@@ -285,6 +291,11 @@ class Joined(Plain):
     def needs(self) -> tuple[Literal, ...]:  # type: ignore[override]
         """What all parts need."""
         return tuple(dict.fromkeys(need for part in self.parts for need in part.needs))
+
+    @property
+    def lacking(self) -> tuple[Literal, ...]:  # type: ignore[override]
+        """What all parts need as well."""
+        return tuple(dict.fromkeys(need for part in self.parts for need in part.lacking))
 
     def among(self, values: Sequence[Json]) -> Test:
         """Return the test of the products; values that differ in their first part only are one product."""

@@ -77,9 +77,10 @@ def _literals(body: Mapping[str, Json], around: Surroundings) -> list[Literal]:
     if fragment is not None:
         return [around.scope.only_four(), fragment]
     key = key_of(left, around.scope)
+    needs = (*key.needs, *key.lacking) if operator in {"!=", "!"} else key.needs
     if operator in {"==", "!="}:
-        return [*key.needs, (membership(key, right, expression(left), around), operator == "!=")]
-    return [*key.needs, *key.compare(operator, right)]
+        return [*needs, (membership(key, right, expression(left), around), operator == "!=")]
+    return [*needs, *key.compare(operator, right)]
 
 
 def _fragment(left: Json, operator: str, right: Json) -> Literal | None:
@@ -94,7 +95,7 @@ def membership(key: Key, right: Json, text: str, around: Surroundings) -> Test:
     if isinstance(right, str) and right.startswith("@"):
         named = around.stable(right[1:])
         if named is None:
-            return Oracle("set", f"{text} is in set {right} of {around.place}")
+            return Oracle("set", f"{text} is in set {right} of {around.place}", each=right[1:] in around.filled)
         right = {"set": list(named.elements)}
     if isinstance(right, dict) and set(right) == {"set"}:
         elements = right["set"] if isinstance(right["set"], list) else [right["set"]]

@@ -29,6 +29,9 @@ def nat_target(kind: str, body: Mapping[str, Json], family: Family, text: str) -
     ):
         return Target(act=Act.ELSEWHERE, name=kind, text=text, reason=f"{text} rewrites a part of the address")
     address, port = _ends(body)
+    if not set(body) <= {"addr", "port", "family", "flags", "type_flags"} or (
+        kind in {"snat", "dnat"} and not address and not port):  # fmt: skip
+        raise ValueError(text)
     name = {"snat": "SNAT", "dnat": "DNAT", "masquerade": "MASQUERADE", "redirect": "REDIRECT"}[kind]
     options = []
     if kind in {"masquerade", "redirect"}:

@@ -6,62 +6,33 @@ A statement that is not understood becomes a deed that is unknown, with the reas
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fwproof.flow import TCP, Family
+from fwproof.flow import TCP, UDP, Family
 from fwproof.ruleset import nft_words as words
 from fwproof.ruleset.asks import ConnLimit, Literal, Oracle, Test, Within
 from fwproof.ruleset.model import Act, Match, Target
 from fwproof.ruleset.nft import Json
-from fwproof.ruleset.nft_fields import key_of
-from fwproof.ruleset.nft_hidden import TRACKED
+from fwproof.ruleset.nft_items import Do, Item, When, choice, needed, unknown
 from fwproof.ruleset.nft_joined import joined, neighbours
-from fwproof.ruleset.nft_marks import loads_connection, mark_deeds
-from fwproof.ruleset.nft_match import MISREAD, Surroundings, as_matches, is_rest, match_of
+from fwproof.ruleset.nft_mangle import TCP_ONLY, changing, mangled
+from fwproof.ruleset.nft_match import MISREAD, Surroundings, match_of
 from fwproof.ruleset.nft_meters import limit_test, meter_conditions
 from fwproof.ruleset.nft_nat import nat_target
-from fwproof.ruleset.nft_text import expression, statement_text
+from fwproof.ruleset.nft_text import statement_text
 from fwproof.ruleset.targets import target_of
 from fwproof.ruleset.words import Instance, Option
 
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """Conditions: where one of them does not hold, the rule is over for the packet."""
-
-    matches: tuple[Match, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Do:
-    """Something that is done, or a verdict."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Choose:
-    """The first of several options whose conditions hold; where none does, the rule is over."""
-
-    options: tuple[tuple[tuple[Match, ...], Target], ...]
-
-
-Item = When | Do | Choose
-ENDING = frozenset({Act.ACCEPT, Act.DROP, Act.REJECT, Act.RETURN, Act.GOTO, Act.ELSEWHERE, Act.UNKNOWN, Act.SOURCE_NAT,
-                    Act.DESTINATION_NAT})  # fmt: skip
-"""Acts after which the packet does not come back to the chain."""
-
 _QUIET = frozenset({
-    "counter", "last", "dup", "ct helper", "ct timeout", "ct expectation", "secmark", "comment", "objref", "reset",
+    "counter", "last", "dup", "ct helper", "ct timeout", "ct expectation", "secmark", "comment", "objref",
 })  # fmt: skip
 """Statements that change nothing that a table looks at."""
-_UNSEEN = {"priority", "nftrace", "cgroup", "secmark", "label", "event", "zone", "helper"}
-_REWRITTEN = {
-    ("ip", "ttl"): "ttl", ("ip6", "hoplimit"): "ttl", ("ip", "dscp"): "tos", ("ip6", "dscp"): "tos",
-    ("ip", "ecn"): "tos", ("ip6", "ecn"): "tos", ("tcp", "sport"): "sport", ("tcp", "dport"): "dport",
-    ("udp", "sport"): "sport",
-    ("udp", "dport"): "dport", ("th", "sport"): "sport", ("th", "dport"): "dport",
+_BY_OPTIONS = frozenset({"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "SET"})
+"""Targets of iptables of which the name alone says nothing."""
+_PROXIED: Mapping[str, Literal] = {
+    "synproxy": TCP_ONLY, "tproxy": (Within("proto", ((TCP, TCP), (UDP, UDP))), False),
 }  # fmt: skip
+"""Statements that break off the rule for other protocols (nft_synproxy.c, nft_tproxy.c)."""
 
 
 def items_of(statements: Sequence[Json], around: Surroundings, chains: Collection[str]) -> list[Item]:
@@ -96,12 +67,6 @@ def _items(statement: Json, around: Surroundings, chains: Collection[str]) -> li
         return [unknown(text)]
 
 
-def unknown(text: str) -> Do:
-    """Return a deed that is not understood."""
-    reason = f"{text} is not understood"
-    return Do(Target(act=Act.UNKNOWN, name="nft", text=text, reason=reason))
-
-
 def _read(  # noqa: PLR0911 - one return for each kind of statement
     kind: str, body: Json, around: Surroundings, chains: Collection[str]
 ) -> list[Item]:
@@ -114,16 +79,19 @@ def _read(  # noqa: PLR0911 - one return for each kind of statement
         # nft does not print what it asks, so no two of them are known to be one question
         return [When((_as_match(Oracle("xt", f"{text} (nft does not print the rest)", each=True), text),))]
     if kind == "vmap":
-        return _choice(body, around, text, lambda verdict: verdict_target(verdict, chains))
+        return choice(body, around, text, lambda verdict: verdict_target(verdict, chains))
     if kind in _CONDITIONS:
         return [When(tuple(_CONDITIONS[kind](body, text, around)))]
     if kind == "mangle":
-        return _mangle(body, around, text)
+        return mangled(body, around, text)
+    if kind == "reset":
+        return [*needed([TCP_ONLY], text, ""), Do(changing(text, "options"))]
     if kind in {"snat", "dnat", "masquerade", "redirect"}:
         return _nat(kind, body or {}, around, text)
     if kind == "reject":
         return _reject(body or {}, around, text)
-    return [Do(verdict_target({kind: body}, chains))]
+    head = needed([_PROXIED[kind]], text, "") if kind in _PROXIED else []
+    return [*head, Do(verdict_target({kind: body}, chains))]
 
 
 def verdict_target(verdict: Json, chains: Collection[str]) -> Target:  # noqa: PLR0911 - one return for each kind
@@ -167,87 +135,24 @@ def _log(body: Mapping[str, Json], text: str) -> Target:
 def _compat(body: Mapping[str, Json], text: str) -> Target:
     """Read a target of iptables by its name only: nft does not print its options (xt compat expressions)."""
     name = body["name"]
-    if body.get("type") != "target" or name in {"DNAT", "SNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT"}:
+    if body.get("type") != "target" or name in _BY_OPTIONS:
         raise ValueError(text)
     found = target_of(_instance(name, {}), goto=False, chains=(), family=Family.IPV4)
-    return replace(found, text=text)
+    return replace(found, text=text, reject_with=None)
 
 
 def _instance(name: str, options: Mapping[str, str]) -> Instance:
     return Instance(name, [Option(option, (value,)) for option, value in options.items()])
 
 
-def _choice(body: Mapping[str, Json], around: Surroundings, text: str, target: Callable[[Json], Target]) -> list[Item]:
-    """Read a map: one option for each distinct value, and the catch-all element last."""
-    data, left = body["data"], body["key"]
-    if isinstance(data, str) and data.startswith("@"):
-        named = around.stable(data[1:])
-        if named is None:
-            return [unknown(f"{text}, whose elements are not known")]
-        elements: Sequence[Json] = named.elements
-    else:
-        elements = data["set"] if isinstance(data["set"], list) else [data["set"]]
-    key = key_of(left, around.scope)
-    groups: dict[str, list[tuple[Json, Json]]] = {}
-    for name, value in elements:
-        groups.setdefault("*" if is_rest(name) else repr(value), []).append((name, value))
-    rest = groups.pop("*", None)
-    options = []
-    for pairs in groups.values():
-        test = key.among([name for name, _ in pairs])
-        asked = f"{expression(left)} {expression({'set': [name for name, _ in pairs]})}"
-        options.append((tuple(as_matches([(test, False)], asked, left)), target(pairs[0][1])))
-    if rest is not None:
-        options.append(((), target(rest[0][1])))
-    return [*_needs(key.needs, text, left), Choose(tuple(options))]
-
-
-def _needs(needs: Sequence[Literal], text: str, left: Json) -> list[Item]:
-    return [When(tuple(as_matches(needs, f"what {text} needs", left)))] if needs else []
-
-
-def _mangle(body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
-    ((kind, what),) = body["key"].items()
-    value = body["value"]
-    if kind in {"meta", "ct"} and what["key"] == "mark":
-        if isinstance(value, dict) and set(value) == {"map"}:
-            return _choice(value["map"], around, text, lambda each: _one(mark_deeds(kind, each, text)))
-        found = mark_deeds(kind, value, text)
-        head: list[Item] = [When(tuple(_tracked(text)))] if loads_connection(value) else []
-        return [*head, *(Do(target) for target in found)]
-    if kind == "payload" and "protocol" in what:
-        field = _REWRITTEN.get((what["protocol"], what["field"]))
-        needs = key_of(body["key"], around.scope).needs
-        if field is not None:
-            return [*_needs(needs, text, body["key"]), Do(_change(text, field))]
-        if what["protocol"] in {"ether", "vlan"}:
-            return []
-    if kind == "tcp option" or (kind in {"meta", "ct"} and what["key"] in _UNSEEN):
-        return []
-    raise ValueError(text)
-
-
-def _one(targets: Sequence[Target]) -> Target:
-    (target,) = targets
-    return target
-
-
-def _tracked(text: str) -> list[Match]:
-    return as_matches([TRACKED], f"what {text} needs", {"ct": {}})
-
-
-def _change(text: str, field: str) -> Target:
-    return Target(act=Act.CHANGE, name="nft", text=text, changes=(field,))
-
-
 def _nat(kind: str, body: Mapping[str, Json], around: Surroundings, text: str) -> list[Item]:
     family = around.scope.family
     if "family" in body and body["family"] != family.table_family:
-        return _needs([around.scope.only(Family.IPV4 if body["family"] == "ip" else Family.IPV6)], text, {"ct": {}})
+        return needed([around.scope.only(Family.IPV4 if body["family"] == "ip" else Family.IPV6)], text, {"ct": {}})
     for part in ("addr", "port"):
         value = body.get(part)
         if isinstance(value, dict) and set(value) == {"map"}:
-            return _choice(
+            return choice(
                 value["map"], around, text,
                 lambda each, part=part: nat_target(kind, {**body, part: each}, family, text),  # type: ignore[misc]
             )  # fmt: skip
@@ -260,11 +165,11 @@ def _reject(body: Mapping[str, Json], around: Surroundings, text: str) -> list[I
     four = family is Family.IPV4
     head: list[Item] = []
     if kind == "tcp reset":
-        head, answer = _needs([(Within("proto", ((TCP, TCP),)), False)], text, ""), "tcp-reset"
+        head, answer = needed([(Within("proto", ((TCP, TCP),)), False)], text, ""), "tcp-reset"
     else:
         if kind in {None, "icmpx"}:
             kind, name = ("icmp" if four else "icmpv6"), words.ICMPX[name][not four]
-        head = _needs([around.scope.only(Family.IPV4 if kind == "icmp" else Family.IPV6)], text, "")
+        head = needed([around.scope.only(Family.IPV4 if kind == "icmp" else Family.IPV6)], text, "")
         answer = words.REJECT[kind][name]
     return [*head, Do(Target(act=Act.REJECT, name="reject", text=text, reject_with=answer))]
 

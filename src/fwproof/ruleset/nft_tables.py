@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
-from fwproof.ruleset.asks import AnyOf, Conntrack, Interface, Oracle, Sort
-from fwproof.ruleset.model import Act, Chain, Honesty, Match, Rule, Ruleset, Table, Target, Unparsed
+from fwproof.ruleset.asks import AnyOf, Conntrack, Interface, Oracle
+from fwproof.ruleset.model import Act, Chain, Match, Rule, Ruleset, Table, Target, Unparsed
 from fwproof.ruleset.nft import Json, Key, NftChain, NftDocument, NftTable
 from fwproof.ruleset.nft_chains import counters_of, lower
 from fwproof.ruleset.nft_fields import Scope
@@ -29,7 +29,7 @@ _FRAMES = frozenset({"arp", "bridge"})
 def ruleset_of(document: NftDocument, family: Family, source: str, leave: Collection[Key] = ()) -> Ruleset:
     """Return the tables that packets of a family meet, without those of ``leave``."""
     unparsed = list(document.unparsed)
-    comments = [_comment(table) for table in document.tables.values() if table.family in _FRAMES]
+    comments = [comment for table in document.tables.values() if (comment := _unasked(table, family))]
     tables = {}
     for key, table in document.tables.items():
         if key in leave or table.family not in {family.table_family, "inet", "netdev"} or table.dormant:
@@ -39,27 +39,21 @@ def ruleset_of(document: NftDocument, family: Family, source: str, leave: Collec
             unparsed.append(Unparsed(0, name, f"nft table {name}: {table.doubt}"))
         tables[name], odd = _table(table, family)
         unparsed += odd
-    ruleset = Ruleset(
+    return Ruleset(
         family=family, source=source, tables=tables, unparsed=tuple(unparsed), comments=tuple(comments), backend="nft",
-        lines=document.objects,
+        lines=document.objects, native=True,
     )  # fmt: skip
-    return replace(ruleset, honesty=_honesty(ruleset))
 
 
-def _comment(table: NftTable) -> str:
+def _unasked(table: NftTable, family: Family) -> str:
+    """Return why packets of a family do not meet a table that one might think they do; empty where they do."""
     rules = sum(len(chain.rules) for chain in table.chains.values())
-    return f"nft table {table.family} {table.name} ({rules} rules) sees frames, not routed packets: it is not asked"
-
-
-def _honesty(ruleset: Ruleset) -> Honesty:
-    """Count the rules of nft, each by the least understood of the rules that it became."""
-    worst: dict[object, Sort] = {}
-    order = [Sort.EXACT, Sort.ORACLE, Sort.OPAQUE]
-    for rule in ruleset.rules():
-        key = (rule.ref.family, rule.ref.table, rule.ref.chain, rule.ref.rule)
-        worst[key] = max(worst.get(key, Sort.EXACT), rule.sort, key=order.index)
-    sorts = list(worst.values())
-    return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(ruleset.unparsed))
+    place = f"nft table {table.family} {table.name} ({rules} {'rule' if rules == 1 else 'rules'})"
+    if table.family in _FRAMES:
+        return f"{place} sees frames, not routed packets: it is not asked"
+    if table.dormant and table.family in {family.table_family, "inet", "netdev"}:
+        return f"{place} is dormant: the kernel does not ask it"
+    return ""
 
 
 def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:

@@ -56,13 +56,15 @@ def _statement(kind: str, body: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - 
     if kind in {"ct helper", "ct timeout", "ct expectation"} and isinstance(body, str):
         return f'{kind} set "{body}"'
     if kind == "mangle":
-        return f"{expression(body['key'])} set {expression(body['value'])}"
+        return f"{expression(body['key'])} set {_list(body['value'], ',')}"
     if kind == "set":
         return f"{body['op']} {body['set']} {{ {expression(body['elem'])}{_stated(body)} }}"
     if kind == "meter":
         return f"meter {body['name']} {{ {expression(body['key'])}{_stated(body)} }}"
     if kind in {"snat", "dnat", "masquerade", "redirect"}:
         return _nat(kind, body)
+    if kind == "reset":
+        return f"reset {expression(body)}"
     if kind == "ct count":
         return f"ct count {'over ' if body.get('inv') else ''}{body['val']}"
     if kind == "reject":
@@ -95,7 +97,8 @@ def _bitwise(left: Json) -> bool:
     if not isinstance(left, dict):
         return False
     kind, body = next(iter(left.items()), ("", None))
-    return kind in {"&", "|", "^"} or (isinstance(body, dict) and body.get("field") == "flags")
+    flags = isinstance(body, dict) and (body.get("field") == "flags" or (kind == "ct" and body.get("key") == "status"))
+    return kind in {"&", "|", "^"} or flags
 
 
 def _quote(value: Json) -> str:
@@ -145,6 +148,10 @@ def expression(value: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - one return
         return f"@{body['base']},{body['offset']},{body['len']}"
     if kind == "meta":
         return str(body["key"]) if body["key"] in _BARE else f"meta {body['key']}"
+    if kind == "osf":
+        return " ".join(["osf", *(("ttl", str(body["ttl"])) if "ttl" in body else ()), str(body["key"])])
+    if kind == "ipsec":
+        return " ".join(["ipsec", *(str(body[key]) for key in ("dir", "family", "key") if key in body)])
     if kind in {"ct", "rt", "socket"}:
         return " ".join([kind, *(str(body[key]) for key in ("dir", "family") if key in body), str(body["key"])])
     if kind == "fib":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fwproof.flow import PROTOCOLS
+from fwproof.ruleset.numbers import PROTOCOL_NAMES
 
-PROTOCOL = {**PROTOCOLS, "hopopt": 0, "ip": 0, "esp": 50, "ah": 51, "comp": 108, "ggp": 3, "st": 5}
+PROTOCOL = {**PROTOCOL_NAMES, "hopopt": 0, "ip": 0}
 ICMP_TYPE = {
     "echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "redirect": 5, "echo-request": 8,
     "router-advertisement": 9, "router-solicitation": 10, "time-exceeded": 11, "parameter-problem": 12,

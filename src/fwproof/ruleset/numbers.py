@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fwproof.flow import PROTOCOLS, Family
 from fwproof.ruleset.asks import Bits, Ranges, Test, Within
@@ -15,16 +15,35 @@ SERVICES = {
 }  # fmt: skip
 """Service names that a hand-written rules file may use (IANA); iptables-save prints numbers."""
 
+PROTOCOL_NAMES = {
+    **PROTOCOLS, "ggp": 3, "ipv4": 4, "st": 5, "igp": 9, "pup": 12, "hmp": 20, "xns-idp": 22, "rdp": 27, "iso-tp4": 29,
+    "xtp": 36, "ddp": 37, "idpr-cmtp": 38, "idrp": 45, "skip": 57, "rspf": 73, "vmtp": 81, "eigrp": 88, "ax.25": 93,
+    "ipip": 94, "etherip": 97, "encap": 98, "comp": 108, "isis": 124, "fc": 133, "ipv6-mh": 135, "mpls-in-ip": 137,
+    "manet": 138, "hip": 139, "shim6": 140, "wesp": 141, "rohc": 142, "ethernet": 143,
+}  # fmt: skip
+"""Names of /etc/protocols, which iptables-save and nft print in place of numbers; ``ipip`` is 94 there."""
+EXTENSION_HEADERS = (0, 43, 44, 51, 60)
+"""What stands before the transport header of IPv6 and so is never taken for it (ipv6_ext_hdr(), ipv6_find_hdr())."""
+
 _ICMP = {
-    "echo-reply": "0", "pong": "0", "destination-unreachable": "3", "network-unreachable": "3/0",
-    "host-unreachable": "3/1", "protocol-unreachable": "3/2", "port-unreachable": "3/3",
-    "fragmentation-needed": "3/4", "source-quench": "4", "redirect": "5", "echo-request": "8", "ping": "8",
+    "any": "any", "echo-reply": "0", "pong": "0", "destination-unreachable": "3", "network-unreachable": "3/0",
+    "host-unreachable": "3/1", "protocol-unreachable": "3/2", "port-unreachable": "3/3", "fragmentation-needed": "3/4",
+    "source-route-failed": "3/5", "network-unknown": "3/6", "host-unknown": "3/7", "network-prohibited": "3/9",
+    "host-prohibited": "3/10", "TOS-network-unreachable": "3/11", "TOS-host-unreachable": "3/12",
+    "communication-prohibited": "3/13", "host-precedence-violation": "3/14", "precedence-cutoff": "3/15",
+    "source-quench": "4", "redirect": "5", "network-redirect": "5/0", "host-redirect": "5/1",
+    "TOS-network-redirect": "5/2", "TOS-host-redirect": "5/3", "echo-request": "8", "ping": "8",
     "router-advertisement": "9", "router-solicitation": "10", "time-exceeded": "11", "ttl-exceeded": "11",
-    "parameter-problem": "12", "timestamp-request": "13", "timestamp-reply": "14", "any": "any",
+    "ttl-zero-during-transit": "11/0", "ttl-zero-during-reassembly": "11/1", "parameter-problem": "12",
+    "ip-header-bad": "12/0", "required-option-missing": "12/1", "timestamp-request": "13", "timestamp-reply": "14",
+    "address-mask-request": "17", "address-mask-reply": "18",
 }  # fmt: skip
 _ICMP6 = {
-    "destination-unreachable": "1", "packet-too-big": "2", "time-exceeded": "3", "ttl-exceeded": "3",
-    "parameter-problem": "4", "echo-request": "128", "ping": "128", "echo-reply": "129", "pong": "129",
+    "destination-unreachable": "1", "no-route": "1/0", "communication-prohibited": "1/1", "beyond-scope": "1/2",
+    "address-unreachable": "1/3", "port-unreachable": "1/4", "failed-policy": "1/5", "reject-route": "1/6",
+    "packet-too-big": "2", "time-exceeded": "3", "ttl-exceeded": "3", "ttl-zero-during-transit": "3/0",
+    "ttl-zero-during-reassembly": "3/1", "parameter-problem": "4", "bad-header": "4/0", "unknown-header-type": "4/1",
+    "unknown-option": "4/2", "echo-request": "128", "ping": "128", "echo-reply": "129", "pong": "129",
     "router-solicitation": "133", "router-advertisement": "134", "neighbour-solicitation": "135",
     "neighbor-solicitation": "135", "neighbour-advertisement": "136", "neighbor-advertisement": "136",
     "redirect": "137",
@@ -56,9 +75,7 @@ def address_test(field: str, text: str, family: Family) -> Test:
     """Return the test of ``-s`` and ``-d``: an address, a prefix, or an address and a mask with holes."""
     size = bits(family)
     head, slash, tail = text.partition("/")
-    address = ip_address(head)
-    if Family.of(address) is not family:
-        raise ValueError(text)
+    address = IPv4Address(head) if family is Family.IPV4 else IPv6Address(head)
     if slash and not tail.isdigit():
         mask_address = ip_address(tail)
         if Family.of(mask_address) is not family:
@@ -68,8 +85,9 @@ def address_test(field: str, text: str, family: Family) -> Test:
         if holes != (1 << size) - 1:
             return Bits(field, mask, int(address) & mask)
         tail = str(mask.bit_count())
-    network = ip_network(f"{head}/{whole(tail, size) if slash else size}", strict=False)
-    return Within(field, ((int(network.network_address), int(network.broadcast_address)),))
+    host = size - (whole(tail, size) if slash else size)
+    low = int(address) >> host << host
+    return Within(field, ((low, low | ((1 << host) - 1)),))
 
 
 def address_range(field: str, text: str, family: Family) -> Test:
@@ -83,10 +101,16 @@ def address_range(field: str, text: str, family: Family) -> Test:
 
 def protocol(text: str) -> int | None:
     """Return a protocol number, None for ``all`` and 0, which match every packet."""
-    number = PROTOCOLS.get(text.lower())
+    number = PROTOCOL_NAMES.get(text.lower())
     if number is None:
         number = 0 if text.lower() == "all" else whole(text, 255)
     return number or None
+
+
+def transport(number: int, family: Family) -> Ranges:
+    """Return the interval of a protocol's number; extension headers of IPv6 are no packet's transport protocol."""
+    gone = family is Family.IPV6 and number in EXTENSION_HEADERS
+    return () if gone else ((number, number),)
 
 
 def _port(text: str, default: int) -> int:

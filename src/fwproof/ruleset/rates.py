@@ -5,12 +5,15 @@ As in :mod:`fwproof.ruleset.matches`, a ValueError or KeyError means "not unders
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fwproof.flow import Family
 from fwproof.ruleset import numbers
-from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Recent, Test
+from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Oracle, Recent, Test
 from fwproof.ruleset.words import Option
+
+_BYTES = re.compile(r"[0-9]+[kKmM]?b(/s)?", re.ASCII)
 
 Asked = tuple[Test, bool, str]
 """A test, whether it is negated, and the text it came from."""
@@ -52,15 +55,16 @@ def limit(options: Sequence[Option], _family: Family) -> list[Asked]:
 
 
 def hashlimit(options: Sequence[Option], family: Family) -> list[Asked]:
-    """Return the test of ``-m hashlimit``; rates in bytes are not understood."""
+    """Return the test of ``-m hashlimit``; rates in bytes, and those that are only compared, are a plain oracle."""
     names = ("--hashlimit-upto", "--hashlimit", "--hashlimit-above")
     found = _options(options, *names)
     (name,) = [name for name in names if name in found]
-    count, seconds = numbers.rate(found[name])
     negated = any(option.negated for option in options)
+    if "--hashlimit-rate-match" in found or _BYTES.fullmatch(found[name]):
+        text = " ".join(option.full for option in options)
+        return [(Oracle("hashlimit", f"hashlimit {text}", each=True), False, text)]
+    count, seconds = numbers.rate(found[name])
     modes = found.get("--hashlimit-mode", "")
-    if "--hashlimit-rate-match" in found:
-        raise ValueError(name)
     test = HashLimit(
         list=found["--hashlimit-name"],
         above=(name == "--hashlimit-above") != negated,

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, TCP, UDP
+from fwproof.ruleset.options import MAYBE
 
 _OPTION = re.compile(r"-[A-Za-z]|--[A-Za-z]")
+_WORDS = re.compile(r"[^ \t\r\n\f\v]+")
 
 BASE = {
     "-s": "-s", "--source": "-s", "--src": "-s", "-d": "-d", "--destination": "-d", "--dst": "-d",
@@ -18,62 +19,9 @@ BASE = {
 }  # fmt: skip
 """The options that need no module, each with its short form."""
 
-_ARITY = {
-    "--tcp-flags": 2, "--match-set": 2, "-f": 0, "-4": 0, "-6": 0, "-c": 2, "--syn": 0, "--limit-iface-in": 0,
-    "--limit-iface-out": 0, "--set": 0, "--rcheck": 0, "--update": 0, "--remove": 0, "--rttl": 0, "--reap": 0,
-    "--rsource": 0, "--rdest": 0, "--notrack": 0, "--save-mark": 0, "--restore-mark": 0, "--connlimit-saddr": 0,
-    "--connlimit-daddr": 0, "--hashlimit-rate-match": 0, "--log-tcp-sequence": 0, "--log-tcp-options": 0,
-    "--log-ip-options": 0, "--log-uid": 0, "--log-macdecode": 0, "--random": 0, "--random-fully": 0, "--persistent": 0,
-}  # fmt: skip
-
-_ONE_EACH = (
-    "-s -d -p -i -o --sport --source-port --dport --destination-port --sports --source-ports --dports "
-    "--destination-ports --ports --tcp-option --icmp-type --icmpv6-type --ctstate --ctdir --ctstatus --ctproto "
-    "--ctorigsrc --ctorigdst --ctreplsrc --ctrepldst --ctorigsrcport --ctorigdstport --ctreplsrcport "
-    "--ctrepldstport --ctexpire --state --mark --src-range --dst-range --pkt-type --ttl-eq --ttl-lt --ttl-gt --ttl "
-    "--hl-eq --hl-lt --hl-gt --length --tos --dscp --dscp-class --mac-source --comment --src-type --dst-type "
-    "--seconds --hitcount --name --mask --limit --limit-burst --hashlimit-upto --hashlimit --hashlimit-above "
-    "--hashlimit-burst --hashlimit-mode --hashlimit-name --hashlimit-srcmask --hashlimit-dstmask "
-    "--hashlimit-htable-size --hashlimit-htable-max --hashlimit-htable-expire --hashlimit-htable-gcinterval "
-    "--connlimit-upto --connlimit-above --connlimit-mask --mode --probability --every --packet --uid-owner "
-    "--gid-owner --reject-with --log-prefix --log-level --nflog-prefix --nflog-group --nflog-size "
-    "--nflog-threshold --nflog-range --ulog-prefix --ulog-nlgroup --set-xmark --set-mark --and-mark --or-mark "
-    "--xor-mark --nfmask --ctmask --to-source --to-destination --to-ports --to --string --hex-string --algo "
-    "--set-tos --set-dscp --set-dscp-class --ttl-set --ttl-dec --ttl-inc --hl-set --hl-dec --hl-inc"
-)
-_ONE = frozenset(_ONE_EACH.split())
-
-_PORTS = "--sport --source-port --dport --destination-port"
-MODULES: dict[str, frozenset[str]] = {
-    name: frozenset(options.split())
-    for name, options in {
-        "tcp": f"{_PORTS} --tcp-flags --syn --tcp-option",
-        "udp": _PORTS, "udplite": _PORTS, "sctp": _PORTS, "dccp": _PORTS,
-        "icmp": "--icmp-type", "icmp6": "--icmpv6-type",
-        "multiport": "--sports --source-ports --dports --destination-ports --ports",
-        "conntrack": "--ctstate --ctdir --ctstatus --ctproto --ctorigsrc --ctorigdst --ctreplsrc --ctrepldst "
-                     "--ctorigsrcport --ctorigdstport --ctreplsrcport --ctrepldstport --ctexpire",
-        "state": "--state", "mark": "--mark", "connmark": "--mark", "iprange": "--src-range --dst-range",
-        "pkttype": "--pkt-type", "ttl": "--ttl-eq --ttl-lt --ttl-gt --ttl", "hl": "--hl-eq --hl-lt --hl-gt",
-        "length": "--length", "tos": "--tos", "dscp": "--dscp --dscp-class", "mac": "--mac-source",
-        "comment": "--comment", "addrtype": "--src-type --dst-type --limit-iface-in --limit-iface-out",
-        "recent": "--set --rcheck --update --remove --seconds --hitcount --name --mask --rsource --rdest --rttl "
-                  "--reap",
-        "limit": "--limit --limit-burst",
-        "hashlimit": "--hashlimit-upto --hashlimit --hashlimit-above --hashlimit-burst --hashlimit-mode "
-                     "--hashlimit-name --hashlimit-srcmask --hashlimit-dstmask --hashlimit-htable-size "
-                     "--hashlimit-htable-max --hashlimit-htable-expire --hashlimit-htable-gcinterval "
-                     "--hashlimit-rate-match",
-        "connlimit": "--connlimit-upto --connlimit-above --connlimit-mask --connlimit-saddr --connlimit-daddr",
-        "statistic": "--mode --probability --every --packet",
-        "owner": "--uid-owner --gid-owner --suppl-groups --socket-exists", "set": "--match-set",
-    }.items()
-}  # fmt: skip
-"""The match modules that are understood, with the options that each of them knows."""
-
-IMPLIED = {TCP: "tcp", UDP: "udp", PROTOCOLS["udplite"]: "udplite", PROTOCOLS["sctp"]: "sctp",
-           PROTOCOLS["dccp"]: "dccp", ICMP: "icmp", ICMPV6: "icmp6"}  # fmt: skip
-"""The module that ``-p`` makes available without ``-m``."""
+_BASE_ARITY = {"-f": 0, "-4": 0, "-6": 0, "-c": 2}
+_ABBREVIATED = frozenset({"--proto"})
+"""What getopt takes for a base option only where no extension has an option of that very name (``-m policy``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +76,8 @@ def split(line: str) -> tuple[list[Word], bool]:
 
     Blanks separate, double quotes keep together, a backslash inside them escapes.
     """
+    if '"' not in line:
+        return [Word(word) for word in _WORDS.findall(line)], True
     words: list[Word] = []
     current: list[str] = []
     quoted = inside = escaped = False
@@ -151,27 +101,32 @@ def split(line: str) -> tuple[list[Word], bool]:
     return words, not inside
 
 
-def take(words: Sequence[Word], at: int) -> tuple[tuple[str, ...], int]:
+def take(words: Sequence[Word], at: int, arity: int | None) -> tuple[tuple[str, ...], int]:
     """Return the arguments of the option at ``at`` and the index after them.
 
-    Options that are known take as many words as they always do, because a comment may well look like an
-    option; an unknown option takes what follows up to the next word that looks like one.
+    ``arity`` is how many words always belong to the option, because a comment may well look like an option; None is
+    an option that is not known: it takes what follows up to the next word that looks like one.
     """
-    name = BASE.get(words[at].text, words[at].text)
-    known = _ARITY.get(name, 1 if name in _ONE else None)
     end = at + 1
-    if known is not None:
-        end = min(len(words), end + known)
-    else:
-        while end < len(words) and not words[end].is_option and (words[end].quoted or words[end].text != "!"):
-            end += 1
+    if arity is not None and arity >= 0:
+        end = min(len(words), end + arity)
+        return tuple(word.text for word in words[at + 1 : end]), end
+    most = 1 if arity == MAYBE else len(words)
+    while most and end < len(words) and not words[end].is_option and (words[end].quoted or words[end].text != "!"):
+        end, most = end + 1, most - 1
     return tuple(word.text for word in words[at + 1 : end]), end
 
 
-def owner_of(name: str, instances: Sequence[Instance], proto: int | None) -> str | None:
-    """Return the module that an option belongs to: the last loaded that knows it, else what ``-p`` implies."""
-    for instance in reversed(instances):
-        if name in MODULES.get(instance.module, ()):
-            return instance.module
-    implied = IMPLIED.get(proto) if proto is not None else None
-    return implied if implied is not None and name in MODULES[implied] else None
+def inlined(word: Word) -> tuple[Word, ...]:
+    """Divide ``--dport=22`` as getopt_long does; any other word stays one."""
+    name, equals, value = word.text.partition("=")
+    if equals and word.is_option and name.startswith("--") and not word.quoted:
+        return Word(name), Word(value, quoted=True)
+    return (word,)
+
+
+def base_of(name: str, known: bool) -> tuple[str, int] | None:  # noqa: FBT001 - whether an extension has the option
+    """Return the short form and the arity of a base option; None where the option is an extension's."""
+    if name not in BASE or (known and name in _ABBREVIATED):
+        return None
+    return BASE[name], _BASE_ARITY.get(BASE[name], 1)

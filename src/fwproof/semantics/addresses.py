@@ -25,7 +25,10 @@ class OwnAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: everything in ``network`` leaves through ``interface``; of equal length the lowest metric wins."""
+    """A route: everything in ``network`` leaves through ``interface``; of equal length the lowest metric wins.
+
+    By a route without an interface (blackhole, unreachable, prohibit) nothing leaves.
+    """
 
     network: Network
     interface: str
@@ -49,9 +52,13 @@ class Addresses:
 
     def is_broadcast(self, address: Address) -> bool:
         """Whether an address is a broadcast address of one of the host's networks (IPv4 only)."""
-        if address.version == 6:
-            return False
-        return int(address) == _ALL_ONES or any(address == own.broadcast for own in self.own)
+        return address.version == 4 and int(address) in self.broadcasts()
+
+    def broadcasts(self) -> frozenset[int]:
+        """Return the broadcast addresses of IPv4; a network's last one always is one (fib_add_ifaddr())."""
+        given = {int(own.broadcast) for own in self.own if own.broadcast is not None}
+        networks = [own.prefix.network for own in self.own if own.prefix.version == 4 and not own.prefix.is_loopback]
+        return frozenset({_ALL_ONES, *given, *(int(n.broadcast_address) for n in networks if n.prefixlen < 31)})
 
     def is_kind(self, address: Address, kinds: frozenset[str]) -> bool | None:
         """Whether an address is of the ``kinds`` that addrtype asks for; None where routes would decide it.
@@ -116,9 +123,16 @@ def parse_routes(text: str, source: str, family: Family | None = None) -> tuple[
 
 
 def _routes(entry: Mapping[str, Any], family: Family | None) -> list[Route]:
-    """Return a route for each next hop; none for blackhole, unreachable and prohibit, by which no packet leaves."""
+    """Return a route for each next hop, and one without an interface where no packet leaves."""
     hops = entry.get("nexthops") or [{}]
-    devices = [str(entry["dev"])] if entry.get("dev") else [str(hop["dev"]) for hop in hops if hop.get("dev")]
+    refused = entry.get("type") in {"blackhole", "unreachable", "prohibit", "throw"}
+    devices = (
+        [""]
+        if refused
+        else [str(entry["dev"])]
+        if entry.get("dev")
+        else [str(hop["dev"]) for hop in hops if hop.get("dev")]
+    )
     destination = str(entry["dst"])
     if destination == "default":
         hint = str(entry.get("gateway") or entry.get("prefsrc") or "")
@@ -130,7 +144,7 @@ def _routes(entry: Mapping[str, Any], family: Family | None) -> list[Route]:
 
 def special_rules(text: str, source: str) -> bool:
     """Whether ``ip -j rule`` shows more than the kernel's own three tables; raises InputError naming ``source``."""
-    usual = {"local", "main", "default"}
+    usual = ("local", "main", "default")
     plain = {"priority", "src", "table", "protocol"}
     return any(
         entry.get("table") not in usual or entry.get("src") != "all" or not set(entry) <= plain
@@ -141,13 +155,15 @@ def special_rules(text: str, source: str) -> bool:
 def interface_to(routes: Sequence[Route], address: Address) -> str | None:
     """Return the interface of the longest route to an address, None when no route is known."""
     fitting = [route for route in routes if address in route.network]
-    return min(fitting, key=lambda r: (-r.network.prefixlen, r.metric)).interface if fitting else None
+    return (min(fitting, key=lambda r: (-r.network.prefixlen, r.metric)).interface or None) if fitting else None
 
 
 def _entries(text: str, source: str, command: str) -> Iterable[Mapping[str, Any]]:
     """Read the JSON arrays of one or more runs of ``ip -j`` that follow one another."""
     decoder, at, entries = json.JSONDecoder(), 0, []
     text = text.strip()
+    if not text:
+        raise _fault(source, f"is empty, and `{command}` prints a JSON list in any case")
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)

@@ -1,6 +1,6 @@
 """Sets of packets as decision diagrams: every field of a header is a few Boolean variables.
 
-A field is cut at the constants that occur (:class:`~fwproof.semantics.boxes.Space`), and the variables spell the
+A field is cut at the constants that occur (:mod:`~fwproof.semantics.atoms`), and the variables spell the
 number of the atom, so that IPv6 costs what IPv4 does. What no header decides is a variable of its own below all
 others, one for each :class:`~fwproof.semantics.context.Question`. Fields come in an order in which tables stay
 small: interfaces and protocol, addresses, then ports. Diagrams are oxidd's, with complement edges; functions of
@@ -24,12 +24,12 @@ Spans = tuple[tuple[int, int], ...]
 T = TypeVar("T")
 
 ORDER = ("iif", "oif", "pkttype", "mac", "fragment", "proto", "tos", "ttl", "length", "dst", "src", "dport", "sport",
-         "icmp", "flags")  # fmt: skip
+         "icmp", "spi", "flags")  # fmt: skip
 """The fields from the top of a diagram to its bottom."""
 
 _SMALL = 3000
 _NODES = (1 << 23, 1 << 26)
-_CACHE = (1 << 18, 1 << 22)
+_CACHE = (1 << 18, 1 << 20)
 """Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
 SECONDS = 120.0
 """How long one engine may take to build sets before it gives up."""
@@ -134,10 +134,13 @@ class Sets:
         self.all, self.none = self.manager.true(), self.manager.false()
         self.oracles: dict[str, int] = {}
         self.labels: list[str] = []
+        self._rates: list[int] = []
+        self.vague: set[str] = set()
         self.extensions: dict[str, Set] = {}
         self._vars = [self.manager.var(at) for at in range(self.header)]
         self._not = [~each for each in self._vars]
         self._known: dict[tuple[str, Spans], Set] = {}
+        self._ends: dict[tuple[str, int], Set] = {}
         self._cubes: dict[tuple[int, frozenset[str]], Set] = {}
         self._deadline = time.monotonic() + seconds
         self.seconds = seconds
@@ -173,8 +176,24 @@ class Sets:
         key = (name, codes)
         if key not in self._known:
             field = self.fields[name]
-            self._known[key] = self._spans(field, codes, 0, 0, 0, len(codes))
+            single = len(codes) == 1 and codes[0][0] == codes[0][1]
+            self._known[key] = (
+                self._single(field, codes[0][0], 0) if single else self._spans(field, codes, 0, 0, 0, len(codes))
+            )
         return self._known[key]
+
+    def _single(self, field: Field, code: int, first: int) -> Set:
+        """Return the set of one code, from the bit ``first`` on; the last bits of many codes are the same."""
+        half, last, found = field.width // 2, field.width, self.all
+        if first < half:
+            key = (field.name, code & ((1 << (field.width - half)) - 1))
+            if key not in self._ends:
+                self._ends[key] = self._single(field, code, half)
+            last, found = half, self._ends[key]
+        for at in range(last - 1, first - 1, -1):
+            bit = 1 << (field.width - 1 - at)
+            found = (self._vars if code & bit else self._not)[field.first + at] & found
+        return found
 
     def _spans(self, field: Field, codes: Spans, at: int, low: int, first: int, last: int) -> Set:  # noqa: PLR0913, PLR0917
         """Build the set of ``codes[first:last]`` within the block of ``2 ** (width - at)`` codes from ``low``."""
@@ -190,12 +209,19 @@ class Sets:
         below = self._spans(field, codes, at + 1, low, first, split)
         return self._vars[field.first + at].ite(above, below)
 
-    def oracle(self, key: str, label: str) -> Set:
-        """Return the packets for which the answer to a question is yes; equal keys are one question."""
+    def oracle(self, key: str, label: str, *, rate: bool = False, vague: bool = False) -> Set:
+        """Return the packets for which the answer to a question is yes; equal keys are one question.
+
+        ``rate``: it is about how many packets came before. ``vague``: sets do not know, but a single packet shows.
+        """
         if key not in self.oracles:
             self.oracles[key] = self.header + len(self.labels)
             self.labels.append(label)
             self.manager.add_vars(1)
+            if rate:
+                self._rates.append(self.oracles[key])
+            if vague:
+                self.vague.add(label)
         return self.manager.var(self.oracles[key])
 
     def plain(self, some: Set) -> Set:
@@ -229,6 +255,14 @@ class Sets:
     def must(self, some: Set) -> Set:
         """Return the headers that are in a set whatever the oracles say."""
         return some.forall(self._oracle_cube()) if self.labels else some
+
+    def whatever_rates(self, some: Set) -> Set:
+        """Return what is in a set whatever the rates say."""
+        return some.forall(self.cube(self._rates)) if self._rates else some
+
+    def without_rates(self, some: Set) -> Set:
+        """Return what is in a set for some answer of the rates."""
+        return some.exists(self.cube(self._rates)) if self._rates else some
 
     def only(self, some: Set, names: Iterable[str]) -> Set:
         """Forget every field but some, and the oracles: the values that occur."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from fwproof.flow import Hook
 from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
@@ -279,7 +280,11 @@ def entering(called: Grown, config: Config) -> Config:
 @lru_cache(maxsize=256)
 def view(context: Context) -> tuple[bool, ...]:
     """Return what of a context tests can see."""
-    return context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet
+    early = context.hook is Hook.PREROUTING
+    return (
+        context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet, early, context.whole,
+        context.loads,
+    )  # fmt: skip
 
 
 def _balanced(parts: list[Part]) -> Part:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from fwproof.flow import CtState
 from fwproof.ruleset.asks import AddressType, Conntrack, ConnTuple, EitherPort, Oracle, Rate, Recent, Test, atoms
-from fwproof.ruleset.model import Act, Rule, Target
-from fwproof.semantics.context import Context
+from fwproof.ruleset.model import TEMPLATE, ZONE, Act, Rule, Target
+from fwproof.semantics.context import Context, asks_conntrack, changes_of
+from fwproof.semantics.rewriting import Fields, Written
 
 MARKS = frozenset({"mark", "connmark"})
 
@@ -39,9 +40,9 @@ NO_NAT = Nat()
 class Config(NamedTuple):
     """What is known of packets beside their header.
 
-    A mark that is not known has a name, so that equal ones are asked about once. ``unknown`` are the fields that
-    targets changed and how often; ``visits`` counts calls by chain; ``notrack``: a rule has kept the packets from
-    conntrack.
+    A mark that is not known has a name, so that equal ones are asked about once. ``unknown`` is what targets changed
+    and how often; ``rewritten`` are those fields of which one still knows how; ``visits`` counts calls by chain;
+    ``notrack``: a rule has kept the packets from conntrack.
     """
 
     state: CtState = CtState.NEW
@@ -53,6 +54,18 @@ class Config(NamedTuple):
     visits: frozenset[tuple[str, int]] = frozenset()
     nat: Nat = NO_NAT
     notrack: bool = False
+    rewritten: Fields = frozenset()
+
+    def lost(self, field: str) -> int:
+        """Return how often a field was changed, 0 where its value is known."""
+        return 0 if any(each.field == field for each in self.rewritten) else dict(self.unknown).get(field, 0)
+
+    def version(self) -> str:
+        """Return a name for what has become of the packets, empty where nothing was changed."""
+        if not (self.unknown or self.rewritten or self.nat.moved):
+            return ""
+        done = [*sorted(self.unknown), *sorted(self.rewritten), *sorted(self.nat.moved, key=str)]
+        return " ".join(map(str, done))
 
 
 BASE = Config()
@@ -68,6 +81,8 @@ def project(config: Config, touches: Touches) -> Config:
     kept = {name: getattr(config, name) for name in touches}
     if CT in touches:
         kept |= {"direction": config.direction, "notrack": config.notrack}
+    if UNKNOWN in touches:
+        kept["rewritten"] = config.rewritten
     return Config(**kept)
 
 
@@ -78,6 +93,8 @@ def restore(after: Config, before: Config, touches: Touches) -> Config:
     found = {name: getattr(after, name) for name in touches}
     if CT in touches:
         found["notrack"] = after.notrack
+    if UNKNOWN in touches:
+        found["rewritten"] = after.rewritten
     return before._replace(**found)
 
 
@@ -90,13 +107,23 @@ def touches_of(rule: Rule, *, visited: bool, changes: frozenset[str], written: C
     for test in (atom for match in rule.matches for atom in atoms(match.test)):
         field = getattr(test, "field", "")
         found |= _read(test, field)
-        if field in changes:
+        moving = isinstance(test, Oracle) and test.changeable
+        if _lost(test, field, changes) or (moving and changes):
             found.add(UNKNOWN)
-        if written and (field in written or isinstance(test, EitherPort | ConnTuple | Conntrack | AddressType)):
+        whole = isinstance(test, EitherPort | ConnTuple | Conntrack | AddressType)
+        if written and (field in written or whole or moving):
             found.add(NAT)
         if visited and (isinstance(test, Rate) or (isinstance(test, Oracle) and test.each)):
             found.add(VISITS)
-    return frozenset(found | _changed(rule, translating=bool(written)))
+    early = {UNKNOWN} if TEMPLATE in changes and rule.target.act is Act.NOTRACK else set()
+    return frozenset(found | early | _changed(rule, translating=bool(written)))
+
+
+def _lost(test: Test, field: str, changes: frozenset[str]) -> bool:
+    """Whether a test looks at something that targets change."""
+    if isinstance(test, EitherPort):
+        return bool(changes & {"sport", "dport"})
+    return field in changes or (asks_conntrack(test) and bool(changes & {TEMPLATE, ZONE}))
 
 
 def _read(test: Test, field: str) -> set[str]:
@@ -123,12 +150,10 @@ def _changed(rule: Rule, *, translating: bool) -> set[str]:
 def changed(config: Config, target: Target, context: Context) -> Config:
     """Return what is known after a target such as MARK (xt_mark.c, xt_connmark.c)."""
     if target.act is Act.NOTRACK:
-        return config._replace(state=CtState.UNTRACKED, notrack=True) if context.untracked_yet else config
+        kept = not context.untracked_yet or TEMPLATE in dict(config.unknown)
+        return config if kept else config._replace(state=CtState.UNTRACKED, notrack=True)
     if target.act is Act.CHANGE:
-        times = dict(config.unknown)
-        times |= {field: times.get(field, 0) + 1 for field in target.changes if field != MARK}
-        mark = f"{target.text} of {config.mark}" if MARK in target.changes else config.mark
-        return config._replace(unknown=frozenset(times.items()), mark=mark)
+        return _rewritten(config, target, context)
     tracked = not context.untracked_yet and config.state not in {CtState.INVALID, CtState.UNTRACKED}
     if target.act is Act.CONNMARK and not tracked:
         return config
@@ -141,6 +166,23 @@ def changed(config: Config, target: Target, context: Context) -> Config:
     field = MARK if target.act is Act.MARK else CONNMARK
     mixed = _mixed(config.mark if field == MARK else config.connmark, mask, value, 0xFFFFFFFF)
     return config._replace(mark=mixed) if field == MARK else config._replace(connmark=mixed)
+
+
+def _rewritten(config: Config, target: Target, context: Context) -> Config:
+    """Return what is known after a target that changes fields."""
+    times, fields = dict(config.unknown), {each.field: each for each in config.rewritten}
+    known = {field: (mask, value) for field, mask, value in target.rewrites}
+    for field in changes_of(target, context):
+        if field in known and (known[field][0] == 0xFF or not config.lost(field)):
+            mask, value = known[field]
+            # the variables are the packet as it came in, with the hops that it had then
+            value += context.hops_lost if field == "ttl" else 0
+            fields[field] = fields.get(field, Written(field, 0, 0)).then(mask, value)
+        elif field != MARK:
+            fields.pop(field, None)
+            times[field] = 1 if field in {TEMPLATE, ZONE} else times.get(field, 0) + 1
+    mark = f"{target.text} of {config.mark}" if MARK in target.changes else config.mark
+    return config._replace(unknown=frozenset(times.items()), rewritten=frozenset(fields.values()), mark=mark)
 
 
 def _mixed(old: int | str, mask: int, new: int | str, keep: int) -> int | str:

@@ -1,6 +1,6 @@
 """What a nat target makes of sets of packets: parts that stay, parts that are written, and the kernel's choices.
 
-As :mod:`fwproof.semantics.boxes_nat`, over sets. What is written is kept in the :class:`Config`; the variables go on
+As :mod:`fwproof.semantics.nat` for one packet. What is written is kept in the :class:`Config`; the variables go on
 to stand for the packet as it came in.
 """
 
@@ -132,7 +132,8 @@ def _really(asker: Asker, some: Set, before: Config, after: Config, side: str) -
     same = some
     for field, value in new.items():
         if isinstance(value, str):
-            fits = asker.sets.oracle(f"the {value} was there", f"whether nat writes the {field} that was there already")
+            label = f"whether nat writes the {field} that was there already"
+            fits = asker.sets.oracle(f"the {value} was there", label, vague=True)
         else:
             fits = asker.sets.within(field, ((value, value),))
         same &= fits | ~asker.ported if field.endswith("port") else fits

@@ -1,7 +1,7 @@
 """What the routing decision does with sets of packets, for a question about one hook.
 
-As :mod:`fwproof.semantics.spaces_turn`: packets that nat left alone are on the way that the question asks about,
-whatever their destination; where nat has written the destination, that decides.
+Packets that nat left alone are on the way that the question asks about, whatever their destination: whether a packet
+is for the host is no matter of its rules. Where nat has written the destination, that decides.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.flow import Family, Hook
 from fwproof.semantics import kinds
-from fwproof.semantics.bdd import Set
+from fwproof.semantics.bdd import Set, Sets
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_tests import Asker
+from fwproof.semantics.rewriting import written
 from fwproof.semantics.route import Places
 from fwproof.semantics.stages import Turn, Way
 
@@ -24,9 +25,9 @@ Going = tuple[Config, Set]
 def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
     """Return the routing decision for a question about ``hook``; it takes a Config and gives ways of Going."""
     sets = asker.sets
-    living = ~sets.within("ttl", ((0, 1),))
 
     def decide(config: Config) -> Iterator[Way[Going]]:
+        living = _living(sets, config)
         if "dst" not in config.nat.translated:
             away = sets.all if hook is Hook.OUTPUT else living
             yield Way((config, sets.all), places.here) if hook is Hook.INPUT else Way((config, away), places.away)
@@ -41,6 +42,19 @@ def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
         yield Way((_leaving(asker, config), asked & ~mine), places.away)
 
     return Turn(asker.router.family.table_family, decide)
+
+
+def _living(sets: Sets, config: Config) -> Set:
+    """Return the packets that have hops left when they are passed on, as targets have left them."""
+    change = written(config.rewritten, "ttl")
+    if change is not None:
+        return sets.all if change.value > 1 else sets.none
+    times = config.lost("ttl")
+    if times:
+        return sets.oracle(
+            f"hops left after {times} changes", "whether the packet has hops left after a target changed them"
+        )
+    return ~sets.within("ttl", ((0, 1),))
 
 
 def _lost(config: Config) -> Config:

@@ -9,10 +9,10 @@ from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Hook
 from fwproof.ruleset.asks import Ranges
 from fwproof.ruleset.model import Act, Table
-from fwproof.semantics import route
+from fwproof.semantics import order, route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
 from fwproof.semantics.bdd_chains import Exits, Program, Way
-from fwproof.semantics.bdd_config import CT, NAT, Config, Touches
+from fwproof.semantics.bdd_config import CT, NAT, UNKNOWN, Config, Touches
 from fwproof.semantics.bdd_fields import fields_for
 from fwproof.semantics.bdd_tests import Asker
 from fwproof.semantics.bdd_turn import turn_of
@@ -52,28 +52,39 @@ class Host:
         self.asker = Asker(sets, self.router, frozenset() if lenient else _written(model, family))
         self._programs: dict[int, Program] = {}
         acts = (rule.target for rule in rules if rule.target.act is Act.CHANGE)
-        self._changes = frozenset(name for target in acts for name in target.changes)
+        self.changes = frozenset(name for target in acts for name in target.changes)
 
     def program(self, table: Table) -> Program:
         """Return a table ready to be walked by sets."""
         if id(table) not in self._programs:
-            self._programs[id(table)] = Program(table, self.asker, self._changes, lenient=self.lenient)
+            self._programs[id(table)] = Program(table, self.asker, self.changes, lenient=self.lenient)
         return self._programs[id(table)]
 
     def packets(self) -> Set:
-        """Return every packet that rules can see: conntrack puts fragments together before them (priority -400)."""
-        if "fragment" in self.sets.fields and self.model.conntrack(self.family):
-            return self.sets.words("fragment", lambda word: word == "no")
+        """Return every packet; where fragments are put together before the rules, a late one is as the whole."""
         return self.sets.all
 
-    def asked(self, hook: Hook) -> Route:
-        """Return the route of a question about a hook, as for :func:`~fwproof.semantics.space.accepted_outside`."""
-        make = self.model.chains(self.family, PATHS[hook].hooks)
+    def asked(self, hook: Hook, chosen: order.Chosen | None = None) -> Route:
+        """Return the route of a question about a hook, as for :func:`~fwproof.semantics.reach.openings`.
+
+        ``chosen`` is one of the orders of base chains of equal priority; without it, those chains are blind.
+        """
+        make = self.model.chains(self.family, PATHS[hook].hooks, chosen)
 
         def decide(places: route.Places) -> Turn:
             return turn_of(self.asker, hook, places)
 
         return Route(self, route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide))
+
+    def ways(self, hook: Hook) -> Iterator[tuple[Route, Set]]:
+        """Yield the route of a question for each order that base chains may have, with the answers that choose it."""
+        tried = self.model.orders(self.family, PATHS[hook].hooks)
+        for number, chosen in enumerate(tried):
+            condition = self.sets.all
+            for question, holds in order.given(number, len(tried)):
+                asked = self.sets.oracle(question.key, question.name)
+                condition &= asked if holds else ~asked
+            yield self.asked(hook, chosen), condition
 
     def route(self, path: route.Path) -> Route:
         """Return the base chains of a path, without the routing between them."""
@@ -192,6 +203,7 @@ class Route:
         for item in self.items[at:]:
             if isinstance(item, Turn):
                 found |= {NAT} if self.host.asker.written else frozenset()
+                found |= {UNKNOWN} if "ttl" in self.host.changes else frozenset()
             elif isinstance(item, Stage):
                 program = self.host.program(item.table)
                 if item.chain.name in item.table.chains:
@@ -224,9 +236,9 @@ class Engine:
         rules = [rule for model in models for rule in model.rules(family)]
         known = [name for model in models if model.addresses for name in model.addresses.interfaces]
         interfaces = (*(name for name in dict.fromkeys(known) if name != "lo"), "lo")
-        local = [model.addresses for model in models if model.addresses is not None]
+        routers = [model.router(family) for model in models]
         self.family = family
-        fields = fields_for(family, rules, extra, interfaces, local)
+        fields = fields_for(family, rules, extra, interfaces, routers)
         self.sets = Sets(fields, len(rules), seconds=seconds, nodes=nodes)
         self.hosts = [Host(model, family, self.sets, lenient=lenient) for model in models]
 

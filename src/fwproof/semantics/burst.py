@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fwproof.decision import RuleRef
 from fwproof.ruleset.asks import ConnLimit, HashLimit, Limit, Opaque, Oracle, Rate, Recent, Test
 from fwproof.ruleset.model import Rule
-from fwproof.semantics.packet import Packet
+from fwproof.semantics.packet import SECURED, Packet
 
 _DEFAULT_STAMPS = 32
 """Stamps that a list keeps for each address where no rule gives a hit count (XT_RECENT's nstamps mask)."""
@@ -99,8 +99,10 @@ class Burst:
 
     def _hashlimit(self, test: HashLimit, packet: Packet) -> bool:
         flow = packet.flow
-        values = {"srcip": int(flow.src) & test.srcmask, "dstip": int(flow.dst), "srcport": flow.sport,
-                  "dstport": flow.dport}  # fmt: skip
+        sport, dport = flow.sport or 0, flow.dport or 0
+        if flow.spi is not None and flow.proto in SECURED:
+            sport, dport = flow.spi >> 16, flow.spi & 0xFFFF  # what stands where ports would (proto_ports_offset)
+        values = {"srcip": int(flow.src) & test.srcmask, "dstip": int(flow.dst), "srcport": sport, "dstport": dport}
         key = (test.list, *(values.get(mode) for mode in test.mode))
         old = self._buckets.get(key)
         if old is not None and self.now - old.since > test.expire:

@@ -9,21 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from fwproof.decision import RuleRef
-from fwproof.flow import CtState, Hook
+from fwproof.flow import CtState, Flow, Hook
 from fwproof.ruleset.asks import (
     AnyOf,
     Conntrack,
     ConnTuple,
     Constant,
+    Fragment,
     Interface,
     OneOf,
     Opaque,
     Oracle,
     Rate,
+    ReversePath,
     Test,
     Within,
 )
-from fwproof.ruleset.model import Match
+from fwproof.ruleset.model import TEMPLATE, ZONE, Match, Target
 
 FALSE = Constant(value=False)
 TRUE = Constant(value=True)
@@ -35,7 +37,10 @@ class Context:
 
     ``forwarded``: the packet is not for this host and not from it. ``again``: it already went through output
     on this host and comes back over the loopback interface, with its conntrack entry attached. ``early``: the
-    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200).
+    priority of the chain, where it is not that of an iptables table, is before conntrack's (-200). ``whole``:
+    fragments have been put together before the rules here. ``loads``: where they have not, nft takes the bytes of a
+    late one for its transport header (nft_payload_fast_eval() does not look at the offset); iptables' own matches do
+    not hold for it.
     """
 
     hook: Hook
@@ -43,6 +48,8 @@ class Context:
     forwarded: bool = False
     again: bool = False
     early: bool | None = None
+    whole: bool = False
+    loads: bool = False
 
     @property
     def untracked_yet(self) -> bool:
@@ -52,6 +59,10 @@ class Context:
     def after(self, *, notrack: bool) -> Context:
         """Return the context for a packet that a rule before conntrack has made untracked: that is its state now."""
         return replace(self, again=True) if notrack and self.untracked_yet else self
+
+    def seen_by(self, match: Match) -> Context:
+        """Return the context of a match: xt_ah.c and xt_esp.c look at the offset of fragments in nft's tables too."""
+        return replace(self, loads=False) if self.loads and match.module in {"ah", "esp"} else self
 
     @property
     def has_iif(self) -> bool:
@@ -64,9 +75,46 @@ class Context:
         return self.hook not in {Hook.PREROUTING, Hook.INPUT}
 
     @property
+    def senderless(self) -> bool:
+        """Whether no socket of the host belongs to a packet here: before routing, and when it is passed on."""
+        return self.hook in {Hook.PREROUTING, Hook.FORWARD} or (self.hook is Hook.POSTROUTING and self.forwarded)
+
+    @property
     def hops_lost(self) -> int:
         """How much of the TTL the routing has taken: ip_forward() counts down before the forward hook."""
         return int(self.hook is Hook.FORWARD or (self.hook is Hook.POSTROUTING and self.forwarded))
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What conntrack keeps of a connection: its first packet as it came and as it left (struct nf_conn).
+
+    ``translated`` are the sides (src, dst) that nat changed on the way, ``unknown`` the fields of ``after`` whose
+    values are not known.
+    """
+
+    first: Flow
+    after: Flow
+    translated: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+
+    def value(self, field: str) -> int | None:
+        """Return a part of one of the two tuples (``orig_src``, ``repl_dport`` …), None where it is not known."""
+        way, _, end = field.partition("_")
+        if way == "repl":
+            end = TURNED[end]
+            if end in self.unknown:
+                return None
+        value = getattr(self.first if way == "orig" else self.after, end)
+        return None if value is None else int(value)
+
+    def hidden(self, ctdir: str) -> frozenset[str]:
+        """Return the fields of a packet of a direction that are not known when it comes to the host."""
+        return frozenset(TURNED[name] for name in self.unknown & TURNED.keys()) if ctdir == "reply" else frozenset()
+
+
+TURNED = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
+"""The field of an answer in which a packet's own is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +134,88 @@ class Question:
 Answer = bool | Question
 
 
-def settle(  # noqa: PLR0911 - one return for each kind of test
-    match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset()
-) -> tuple[Test, bool]:
+def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of test, and what it depends on
+    match: Match, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str] = frozenset(),
+    unknown: frozenset[str] = frozenset(), connection: Connection | None = None,
+) -> tuple[Test, bool]:  # fmt: skip
     """Return the test that a match amounts to in a context for a packet of a given state, and its negation.
 
-    ``translated`` are the sides (src, dst) that nat has changed on this very walk.
+    ``translated`` are the sides (src, dst) that nat has changed on this very walk, ``unknown`` what targets have;
+    ``connection`` is that of a later packet, where it is known how it began.
     """
     test, negated = match.test, match.negated
     state = CtState.INVALID if context.untracked_yet else ctstate
     if isinstance(test, Interface):
         present = context.has_iif if test.field == "iif" else context.has_oif
         return (test if present else Constant(test.covers(""))), negated
-    if isinstance(test, OneOf) and test.field == "ctstate":
-        return Constant(state.value in test.words), negated
+    if isinstance(test, Fragment) and context.whole:
+        return FALSE, negated
     if isinstance(test, AnyOf):
-        return _any_of(test, ctstate, ctdir, context, translated), negated
-    if isinstance(test, Conntrack):
-        return _conntrack(test, state, ctdir, translated), negated
-    if isinstance(test, ConnTuple):
-        return _tuple(test, state, ctdir, negated=negated)
+        return _any_of(test, ctstate, ctdir, context, translated, unknown, connection), negated
+    if asks_conntrack(test):
+        template = TEMPLATE in unknown and context.untracked_yet
+        if template and isinstance(test, OneOf | Conntrack) and not getattr(test, "rest", "") and (
+            getattr(test, "status", None) is None):  # fmt: skip
+            state, ctdir = CtState.NEW, "original"
+        elif template or (ZONE in unknown and state in _FOUND):
+            return Oracle("conntrack", f"conntrack after target CT: {getattr(test, 'text', test)}"), negated
+        return _of_connection(test, state, ctdir, translated, connection, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
         return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
-    if getattr(test, "field", "") == "connmark" and state in {CtState.INVALID, CtState.UNTRACKED}:
+    if isinstance(test, Oracle) and test.kind in {"owner", "cgroup", "sender"} and context.senderless:
+        return FALSE, negated
+    if isinstance(test, ReversePath) and context.hook is not Hook.PREROUTING:
+        return Oracle("fib", test.text), negated
+    return test, negated
+
+
+def changes_of(target: Target, context: Context) -> tuple[str, ...]:
+    """Return what a target changes here: CT does nothing to packets that conntrack has seen."""
+    if context.untracked_yet:
+        return target.changes
+    return tuple(each for each in target.changes if each not in {TEMPLATE, ZONE})
+
+
+_FOUND = frozenset({CtState.ESTABLISHED, CtState.RELATED})
+
+
+def asks_conntrack(test: Test) -> bool:
+    """Whether conntrack's entry of the packet decides a test, or that there is none."""
+    return isinstance(test, Conntrack | ConnTuple) or getattr(test, "field", "") in {"ctstate", "connmark"}
+
+
+def _of_connection(  # noqa: PLR0913 - as for settle
+    test: Test, state: CtState, ctdir: str, translated: frozenset[str], connection: Connection | None, *, negated: bool
+) -> tuple[Test, bool]:
+    if isinstance(test, OneOf):
+        return Constant(state.value in test.words), negated
+    if isinstance(test, Conntrack):
+        sides = translated if connection is None else connection.translated
+        return _conntrack(test, state, ctdir, sides, known=state is CtState.NEW or connection is not None), negated
+    if isinstance(test, ConnTuple):
+        return _tuple(test, state, ctdir, connection, negated=negated)
+    if state in {CtState.INVALID, CtState.UNTRACKED}:
         return FALSE, False  # xt_connmark.c: without a conntrack entry the match fails, negated or not
     return test, negated
 
 
-def _any_of(test: AnyOf, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str]) -> Test:
+def _any_of(  # noqa: PLR0913, PLR0917 - as for settle
+    test: AnyOf, ctstate: CtState, ctdir: str, context: Context, translated: frozenset[str], unknown: frozenset[str],
+    connection: Connection | None,
+) -> Test:  # fmt: skip
     """Settle every part; products that cannot hold are left out, and parts that always hold."""
     products = []
     for product in test.products:
         parts = [
-            settle(Match(module="", text="", test=part, negated=negated), ctstate, ctdir, context, translated)
+            settle(
+                Match(module="", text="", test=part, negated=negated),
+                ctstate,
+                ctdir,
+                context,
+                translated,
+                unknown,
+                connection,
+            )
             for part, negated in product
         ]
         if not any(isinstance(part, Constant) and part.value == negated for part, negated in parts):
@@ -128,40 +225,65 @@ def _any_of(test: AnyOf, ctstate: CtState, ctdir: str, context: Context, transla
     return AnyOf(tuple(products), test.text) if products else FALSE
 
 
-def _tuple(test: ConnTuple, state: CtState, ctdir: str, *, negated: bool) -> tuple[Test, bool]:
+def _tuple(
+    test: ConnTuple, state: CtState, ctdir: str, connection: Connection | None, *, negated: bool
+) -> tuple[Test, bool]:
     """Follow conntrack_mt(): without an entry the state alone decides, and without a state test nothing matches.
 
-    Of a connection's first packet both tuples are known; later ones do not show how it began.
+    Of a connection's first packet both tuples are known; later ones do not show by themselves how it began. Its
+    protocol is that of all its packets, but not of ICMP errors about it.
     """
     if state in {CtState.INVALID, CtState.UNTRACKED}:
         return Constant(test.stateful), False
-    if state is CtState.NEW and ctdir.lower() == "original":
+    value = None if connection is None else connection.value(test.field)
+    if value is not None:
+        return Constant(any(low <= value <= high for low, high in test.ranges)), negated
+    first = state is CtState.NEW and ctdir.lower() == "original"
+    if first or (test.field == "proto" and state is not CtState.RELATED):
         return Within(test.field, test.ranges), negated
     return Oracle("conntrack", f"conntrack {test.text}"), negated
 
 
-def _conntrack(test: Conntrack, state: CtState, ctdir: str, translated: frozenset[str]) -> Test:
-    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that only a first packet shows."""
+def _conntrack(test: Conntrack, state: CtState, ctdir: str, translated: frozenset[str], *, known: bool) -> Test:
+    """Follow conntrack_mt() of xt_conntrack.c; SNAT and DNAT are states that a later packet alone does not show.
+
+    ``known``: it is known what nat has made of the connection.
+    """
     tracked = state not in {CtState.INVALID, CtState.UNTRACKED}
-    hidden = ""
+    asked: list[str] = []
     if test.states is not None:
-        known = state.value in test.states
+        holds = state.value in test.states
         nat = test.states & {"SNAT", "DNAT"}
-        if state is CtState.NEW:
-            known, nat = known or bool(nat & {f"{side[0].upper()}NAT" for side in translated}), frozenset()
-        if not known and nat and tracked:
-            hidden = f"conntrack state {','.join(sorted(nat))}"
-        elif known == test.states_negated:
+        if known and tracked:
+            holds, nat = holds or bool(nat & {f"{side[0].upper()}NAT" for side in translated}), frozenset()
+        if not holds and nat and tracked:
+            asked.append(f"{'not ' if test.states_negated else ''}conntrack state {','.join(sorted(nat))}")
+        elif holds == test.states_negated:
             return FALSE
     if not tracked:
         return Constant(test.states is not None)
     if test.direction is not None and test.direction != ctdir.lower():
         return FALSE
-    if hidden and test.states_negated:
-        return Oracle("conntrack", " ".join(filter(None, [f"not {hidden}", test.rest])))
-    if hidden or test.rest:
-        return Oracle("conntrack", " ".join(filter(None, [hidden, test.rest and f"conntrack {test.rest}"])))
-    return TRUE
+    if test.status is not None:
+        held = _status(test.status, state)
+        if held is None:
+            asked.append(f"{'not ' if test.status_negated else ''}conntrack status {','.join(sorted(test.status))}")
+        elif held == test.status_negated:
+            return FALSE
+    asked += [test.rest] if test.rest else []
+    return Oracle("conntrack", " and ".join(asked)) if asked else TRUE
+
+
+def _status(wanted: frozenset[str], state: CtState) -> bool | None:
+    """Return whether conntrack's entry has one of the bits; None where the state of the packet does not tell.
+
+    NEW is that no answer was seen and that nobody expected the connection (resolve_normal_ct()).
+    """
+    if state is CtState.ESTABLISHED and wanted & {"SEEN_REPLY", "CONFIRMED"}:
+        return True
+    if not wanted or (state is CtState.NEW and wanted <= {"EXPECTED", "SEEN_REPLY", "ASSURED"}):
+        return False
+    return None
 
 
 def question_of(test: Test, rule: RuleRef, visit: int) -> Question:

@@ -68,7 +68,7 @@ class Walks:
             return model
         found = replace(model, rulesets={**model.rulesets, family: tuple(rulesets)})
         # both are known once and for all, and are so from the whole tables
-        found.conntrack(family)
+        found.tracking(family)
         for hooks in (route.THROUGH, route.LOOPED, route.OUTBOUND):
             found.orders(family, hooks)
         return found
@@ -77,6 +77,8 @@ class Walks:
         """Yield what a packet reaches, once for every end of its walk. Raises TooLarge."""
         for view in self._views:
             view.look(flow)
+        if self._views:
+            self._model.chains_changed()
         leaves = [leaf for leaf in self._model.leaves(flow) if _on_way(leaf, hook)]
         found = [dict(self._matched(leaf)) for leaf in leaves]
         sure = set[RuleRef]().union(*found).intersection(*(

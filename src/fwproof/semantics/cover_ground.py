@@ -71,7 +71,7 @@ class Ground:
             fit &= ~self.roads.net(
                 "src", "nothing"
             )  # the kernel puts an address there (raw(7)), but for its own discovery
-        if not self.host.model.conntrack(self.family):
+        if not self.host.model.tracking(self.family).connections:
             return fit
         if config.state is CtState.NEW:
             return fit & self._first
@@ -88,7 +88,7 @@ class Ground:
             found = looped.ite(self.roads.net("src", "loopback") & self.roads.net("dst", "loopback"), found)
         elif hook is not Hook.OUTPUT and self.addresses is not None:
             found &= ~self.sets.within("src", self.roads.mine)
-        if config.state is CtState.INVALID and self.host.model.conntrack(self.family):
+        if config.state is CtState.INVALID and self.host.model.tracking(self.family).connections:
             found &= ~self._first
         return found
 

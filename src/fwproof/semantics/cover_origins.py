@@ -17,7 +17,8 @@ from fwproof.semantics.cover_marks import Marks
 from fwproof.semantics.cover_reach import Elements, Reach, Region, Start
 from fwproof.semantics.cover_roads import span
 from fwproof.semantics.lint_space import CONFIGS
-from fwproof.semantics.witness import atom_of, point
+from fwproof.semantics.plausible import atom_of
+from fwproof.semantics.witness import point
 
 _STATES = (
     (CtState.NEW, "original"), (CtState.INVALID, "original"), (CtState.UNTRACKED, "original"),

@@ -11,14 +11,15 @@ from ipaddress import IPv4Address, IPv6Address
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow
 from fwproof.ruleset.numbers import FLAGS
 from fwproof.semantics.bdd import Field, Set, Sets
-from fwproof.semantics.packet import PORTED
-from fwproof.semantics.witness import atom_of
+from fwproof.semantics.packet import PORTED, SECURED
+from fwproof.semantics.plausible import atom_of
 
 _FLAGS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
 _NICE: dict[str, tuple[int | str, ...]] = {
     "proto": (TCP, UDP, ICMP, ICMPV6), "flags": (0x02, 0x10, 0x12), "ttl": (64,), "length": (60, 40), "tos": (0,),
     "icmp": (8 * 256, 128 * 256, 3 * 256 + 3, 256 + 4), "pkttype": ("host",), "mac": ("",), "fragment": ("no",),
     "dport": (9, 22, 80, 443, 53), "iif": (), "oif": (),
+    "spi": (256,),
 }  # fmt: skip
 _ORDINARY = {
     Family.IPV4: tuple(int(IPv4Address(a)) for a in ("203.0.113.7", "198.51.100.7", "192.0.2.7", "10.200.0.7")),
@@ -154,4 +155,5 @@ def _flow(values: Mapping[str, int | str], family: Family) -> Flow:
         iif=str(values["iif"]), oif=str(values["oif"]), ttl=int(values["ttl"]), length=int(values["length"]),
         tos=int(values.get("tos", 0)), mac_src=str(values.get("mac", "")) or None,
         pkttype=str(values.get("pkttype", "host")), fragment=values.get("fragment") == "yes",
+        spi=int(values["spi"]) if proto in SECURED and "spi" in values else None,
     )  # fmt: skip

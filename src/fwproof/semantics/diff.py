@@ -15,10 +15,11 @@ from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import CONNMARK, MARK, Config
 from fwproof.semantics.bdd_walk import PATHS, Ends, Engine, Host, unread
+from fwproof.semantics.deciders import rules_of
 from fwproof.semantics.diff_effects import effects
 from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.reach import confirm, deciders, own_of
+from fwproof.semantics.reach import confirm
 from fwproof.semantics.reach_text import Room, rooms
 from fwproof.semantics.walk import TooLarge
 from fwproof.semantics.witness import dressed, follow, pick
@@ -136,21 +137,19 @@ def _by_rule(
         return
     way = host.asked(hook)
     arrivals, _ = way.flow({config: some})
-    yield from deciders(way, arrivals)[0].items()
+    yield from rules_of(way, arrivals).items()
 
 
 def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], some: Set) -> Change:
     sets, family = engine.sets, engine.family
     old, new = (host.model for host in engine.hosts)
-    own = () if hook is Hook.FORWARD else own_of(new, family)
     plain = sets.plain(some)
-    flow = dressed(
-        pick(sets, some if plain == sets.none else plain, family, own, sent=hook is Hook.OUTPUT), configs[0], hook
-    )
+    shown = some if plain == sets.none else plain
+    flow = dressed(pick(sets, shown, engine.hosts[1].router, hook), configs[0], hook)
     asked = sets.asked(some)
     marked = any(label in {f"{MARK} of the packet", f"{CONNMARK} of the packet"} for label in asked)
     if plain != sets.none and not marked and kind in {Kind.REACHABLE, Kind.UNREACHABLE}:
-        confirm(new if kind is Kind.REACHABLE else old, flow, hook, Decision.ACCEPT)
+        confirm(new if kind is Kind.REACHABLE else old, flow, hook, {Decision.ACCEPT})
     listed, more, _ = rooms(sets, some, family, hook)
     return Change(
         kind=kind, family=family, hook=hook, states=tuple(map(_state, configs)), rooms=listed, more=more, witness=flow,

@@ -64,8 +64,7 @@ def _ranges(kinds: frozenset[str], addresses: Addresses, family: Family) -> Rang
 def _broadcast(addresses: Addresses, family: Family) -> Ranges:
     if family is Family.IPV6:
         return ()
-    known = {int(each.broadcast) for each in addresses.own if each.broadcast is not None} | {0xFFFFFFFF}
-    return _sorted([(each, each) for each in known])
+    return _sorted([(each, each) for each in addresses.broadcasts()])
 
 
 def _span(network: Network) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fwproof.decision import RuleRef
-from fwproof.flow import Family
+from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Chain, Rule, Table
 from fwproof.semantics.bdd import guarded
 from fwproof.semantics.bdd_chains import Way
@@ -28,7 +28,6 @@ from fwproof.semantics.lint_space import (
     same_without,
 )
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.reach import own_of
 from fwproof.semantics.witness import dressed, pick
 
 
@@ -44,6 +43,7 @@ def _lint(model: HostModel, family: Family) -> Iterator[Finding]:
         chain = table.chains[name]
         arrivals = [v for v in space.visits.values() if v.stage.table is table and name in v.reached]
         for at, rule in enumerate(chain.rules):
+            space.sets.tick()
             met = space.met.get((number, name, at), [])
             found = _judge(space, table, chain, at, arrivals, met)
             packets = rule.counters.packets if rule.counters else None
@@ -60,8 +60,16 @@ def _finished(space: Space, found: Finding, met: Sequence[tuple[Visit, Met]]) ->
             return replace(found, why=why)
         return found
     host, first = space.host, met[0][1]
-    flow = pick(space.sets, first.taken, host.family, own_of(host.model, host.family))
+    flow = pick(space.sets, first.taken, host.router, _side(met[0][0]))
     return replace(found, witness=dressed(flow, first.before))
+
+
+def _side(visit: Visit) -> Hook:
+    """Return whose packets a base chain sees: those that the host gets, passes on, or sends."""
+    hook = visit.stage.context.hook
+    if visit.stage.context.forwarded:
+        return Hook.INPUT if hook is Hook.PREROUTING else Hook.FORWARD
+    return Hook.OUTPUT if hook in {Hook.OUTPUT, Hook.POSTROUTING} else Hook.INPUT
 
 
 def _judge(  # noqa: PLR0913, PLR0917 - a rule, where it stands, and what comes to it

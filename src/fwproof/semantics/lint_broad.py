@@ -25,7 +25,7 @@ def over_broad(space: Space, chain: Chain, met: Iterable[tuple[Visit, Met]]) -> 
     for visit, each in met:
         hook, rule = visit.stage.context.hook, each.rule
         base = visit.stage.chain
-        if rule.target.act is not Act.ACCEPT or hook not in _UNIVERSAL or visit.stage.table.name != "filter":
+        if rule.target.act is not Act.ACCEPT or hook not in _UNIVERSAL or not visit.stage.main:
             continue
         closing = _closing(base)
         if closing is None or each.before.state is not CtState.NEW:

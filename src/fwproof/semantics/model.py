@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
@@ -22,12 +22,15 @@ from fwproof.semantics.addresses import (
 )  # fmt: skip
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
+from fwproof.semantics.context import Connection, Question
 from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
+from fwproof.semantics.lookup import Indexes
 from fwproof.semantics.packet import Packet, Simulate
 from fwproof.semantics.readings import routes_of, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
+from fwproof.semantics.tracking import Tracking, tracking_of
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 
 __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
@@ -35,8 +38,17 @@ __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 Sources = Mapping[str, str]
 """Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
 
+T = TypeVar("T")
+Given = tuple[tuple[Question, bool], ...]
+_PacketWalker: type[Walker[Packet]] = Walker
 _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
+
+
+def _read(text: str, family: Family, key: str, names: Mapping[str, str]) -> Ruleset:
+    """Return a view of iptables; what was given as legacy is that, also where a text of it has no heading."""
+    found = iptables.parse(text, family, names.get(key, key))
+    return replace(found, backend=found.backend or ("legacy" if "legacy" in key else ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +58,7 @@ class HostModel:
     ``rulesets``: of each family the view of iptables, that of its legacy variant, and nftables' own; a family without
     any was not read. ``settings``: the
     sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
-    answers are all unknown.
+    answers are all unknown. ``sets``: the members of IP sets.
     """
 
     rulesets: Mapping[Family, tuple[Ruleset, ...]]
@@ -55,6 +67,7 @@ class HostModel:
     settings: Settings = field(default_factory=dict)
     special: frozenset[Family] = frozenset()
     blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
+    sets: ipset.IpSets = field(default_factory=lambda: ipset.IpSets({}))
     _known: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -76,14 +89,16 @@ class HostModel:
             Family.IPV6: (("ip6tables_save", ip6tables_save), ("ip6tables_legacy_save", ip6tables_legacy_save)),
         }
         rulesets = {
-            family: tuple(iptables.parse(text, family, names.get(key, key)) for key, text in texts if text is not None)
+            family: tuple(_read(text, family, key, names) for key, text in texts if text is not None)
             for family, texts in views.items()
         }
         if nft_json is not None:
             rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
+        sets = ipset.IpSets({})
         if ipset_save is not None:
-            members = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
-            rulesets = {f: tuple(ipset.resolved(each, members) for each in found) for f, found in rulesets.items()}
+            sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
+            every = [each for found in rulesets.values() for each in found]
+            rulesets = {f: tuple(ipset.resolved(r, sets, every) for r in found) for f, found in rulesets.items()}
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
@@ -92,7 +107,7 @@ class HostModel:
                 Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
                 + routes_of(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
-            settings={} if sysctls is None else parse_sysctls(sysctls),
+            settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
             special=frozenset(
                 family
                 for family, key, text in (
@@ -102,6 +117,7 @@ class HostModel:
                 if text is not None and special_rules(text, names.get(key, key))
             ),
             blind={f: unread_of(f, rulesets[f]) for f in Family},
+            sets=sets,
         )
 
     def rules(self, family: Family) -> tuple[Rule, ...]:
@@ -113,84 +129,125 @@ class HostModel:
 
         ``hook`` is a :class:`~fwproof.flow.Hook` or its word.
         """
+        return self._ruling(flow, hook, traced=True)
+
+    def decide(self, flow: Flow, hook: str | None = None) -> Ruling:
+        """Return what :meth:`evaluate` does but for the trace: rules that cannot concern the flow are passed over."""
+        return self._ruling(flow, hook, traced=False)
+
+    def _ruling(self, flow: Flow, hook: str | None, *, traced: bool) -> Ruling:
         try:
-            return rule_on(self.leaves(flow, hook))
+            return rule_on(self.leaves(flow, hook, traced=traced))
         except TooLarge as limit:
             may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
             return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
 
-    def leaves(self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None) -> list[Leaf[Packet]]:
-        """Return every end of a flow's walk, for all values of the oracles. Raises TooLarge."""
+    def leaves(
+        self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None,
+        connection: Connection | None = None, *, traced: bool = True,
+    ) -> list[Leaf[Packet]]:  # fmt: skip
+        """Return every end of a flow's walk, for all values of the oracles, each with its steps if ``traced``.
+
+        ``connection`` is the one that a later packet belongs to, where it is known. Raises TooLarge.
+        """
         router, at = self.router(flow.family), None if hook is None else Hook(hook)
+        unknown = frozenset[str]() if connection is None else connection.hidden(flow.ctdir)
         found: list[Leaf[Packet]] = []
         for path in route.paths(flow, at, self.addresses):
-            packet = self._packet(flow, path, simulate)
+            packet = self._packet(flow, path, router, simulate)
+            if connection is not None:
+                packet = replace(packet, connection=connection, unknown=unknown)
             early = router.early(flow.src, flow.dst, packet.flow.iif) if path.hooks == route.THROUGH else ""
             if early:
                 found.append(turns.dropped(packet, router, early, path.given))
             else:
-                found += self._walks(packet, path, router)
+                found += self._walks(packet, path, router, traced=traced)
         return found
 
-    def _walks(self, packet: Packet, path: route.Path, router: Router) -> list[Leaf[Packet]]:
+    def _walks(self, packet: Packet, path: route.Path, router: Router, *, traced: bool) -> list[Leaf[Packet]]:
         """Walk a packet in every order that base chains of equal priority may have; one stands for equal answers."""
-        tried = self.orders(router.family, path.hooks)
-        found = []
-        for number, chosen in enumerate(tried):
-            choices = (*path.given, *order.given(number, len(tried)))
-            found.append(list(Walker[Packet](self._route(path, router, chosen)).walk(packet, choices)))
-        if len({leaf.decision for leaves in found for leaf in leaves}) == 1:
+        lookup = None if traced else self.indexes
+        found = [
+            list(_PacketWalker(way, lookup=lookup).walk(packet, (*path.given, *choices)))
+            for way, choices in self._routes(path, router, later=packet.connection is not None)
+        ]
+        if len(found) == 1 or len({leaf.decision for leaves in found for leaf in leaves}) == 1:
             return found[0]
         return [leaf for leaves in found for leaf in leaves]
 
+    @property
+    def indexes(self) -> Indexes:
+        """What finds the rules that a packet may meet, for walks that keep no trace."""
+        return self._once("indexes", Indexes)
+
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made of the model before, or make it."""
+        if key not in self._known:
+            self._known[key] = make()
+        found: T = self._known[key]
+        return found
+
+    def _routes(self, path: route.Path, router: Router, *, later: bool) -> list[tuple[Route, Given]]:
+        """Return the way of a path in every order of base chains, with the answers that choose it."""
+
+        def make() -> list[tuple[Route, Given]]:
+            tried = self.orders(router.family, path.hooks)
+            ways = [self._route(path, router, chosen, later=later) for chosen in tried]
+            return [(way, order.given(number, len(tried))) for number, way in enumerate(ways)]
+
+        return self._once(("routes", router.family, path.hooks, later), make)
+
+    def chains_changed(self) -> None:
+        """Forget the ways through the tables: these show other chains from now on (:mod:`cover_confirm`)."""
+        for key in [key for key in self._known if isinstance(key, tuple) and key[0] == "routes"]:
+            del self._known[key]
+
     def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
         """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""
-        key = ("orders", family, tuple(hooks))
-        if key not in self._known:
+
+        def make() -> list[order.Chosen | None]:
             rulesets = self.rulesets.get(family, ())
             wanted = (*hooks, Hook.INPUT) if Hook.FORWARD in hooks else tuple(hooks)
-            counts = {hook: route.count(hook, rulesets, conntrack=self.conntrack(family)) for hook in wanted}
-            self._known[key] = order.combined(counts)
-        found: list[order.Chosen | None] = self._known[key]
-        return found
+            counts = {hook: route.count(hook, rulesets, self.tracking(family)) for hook in wanted}
+            return order.combined(counts)
+
+        return self._once(("orders", family, tuple(hooks)), make)
 
     def router(self, family: Family) -> Router:
         """Return what of the host decides where a packet of a family goes."""
-        return Router(
+        return self._once(("router", family), lambda: Router(
             family=family, addresses=self.addresses, routes=self.routes.get(family, ()), settings=self.settings,
             special=family in self.special,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def forwards(self, family: Family) -> bool | None:
         """Whether the host passes packets of a family on at the moment, None when its sysctls were not read."""
         return self.router(family).forwards()
 
-    def _packet(self, flow: Flow, path: route.Path, simulate: Simulate | None) -> Packet:
-        router = self.router(flow.family)
+    def _packet(self, flow: Flow, path: route.Path, router: Router, simulate: Simulate | None) -> Packet:
         iif, oif, not_loopback = route.interfaces(flow, path, router)
-        # with conntrack, fragments are put together before the rules (priority -400)
-        whole = flow.fragment and not self.conntrack(flow.family)
-        return Packet(
-            replace(flow, iif=iif, oif=oif, fragment=whole), self._local(flow.family), not_loopback=not_loopback,
-            simulate=simulate, router=router,
-        )  # fmt: skip
+        if (flow.iif, flow.oif) != (iif, oif):
+            flow = replace(flow, iif=iif, oif=oif)
+        local = self._local(router.family)
+        return Packet(flow, local, not_loopback=not_loopback, simulate=simulate, router=router)
 
     def chains(self, family: Family, hooks: Sequence[Hook], chosen: order.Chosen | None = None) -> route.Make:
         """Return what makes base chains of hooks, for a route that begins with the first of ``hooks``.
 
         ``chosen`` is one of the :meth:`orders` of base chains; without it those of an unknown order are blind.
         """
-        conntrack = self.conntrack(family)
+        tracking = self.tracking(family)
         rulesets, blind = self.rulesets.get(family, ()), self.blind.get(family, ("its rules were not read",))
 
         def make(part: route.Path) -> tuple[Stage, ...]:
             reasons = blind if part.hooks[0] is hooks[0] else ()
-            return route.stages(part, family, rulesets, reasons, conntrack=conntrack, chosen=chosen)
+            return route.stages(part, family, rulesets, reasons, tracking=tracking, chosen=chosen)
 
         return make
 
-    def _route(self, path: route.Path, router: Router, chosen: order.Chosen | None) -> Route:
-        make = self.chains(router.family, path.hooks, chosen)
+    def _route(self, path: route.Path, router: Router, chosen: order.Chosen | None, *, later: bool = False) -> Route:
+        plain = self.chains(router.family, path.hooks, chosen)
+        make = route.carrying(plain, router.family) if later else plain
         if path.hooks == route.THROUGH:
             return route.arriving(make, partial(turns.arrived, router))
         if path.hooks in {route.OUTBOUND, route.LOOPED}:
@@ -205,11 +262,9 @@ class HostModel:
         routes = self.routes.get(Family.of(address), ())
         return own or self.addresses.on_link(address) or interface_to(routes, address)
 
-    def conntrack(self, family: Family) -> bool:
-        """Whether some rule of a family makes the kernel track connections (and reassemble fragments)."""
-        if ("conntrack", family) not in self._known:
-            self._known["conntrack", family] = route.tracks(self.rulesets.get(family, ()))
-        return bool(self._known["conntrack", family])
+    def tracking(self, family: Family) -> Tracking:
+        """Return what the rules of a family make the kernel do before it looks at them."""
+        return self._once(("tracking", family), lambda: tracking_of(self.rulesets.get(family, ())))
 
     def _local(self, family: Family) -> Callable[[int, frozenset[str]], bool | None]:
         known = self.addresses
@@ -233,7 +288,7 @@ class HostModel:
         decisions: list[Decision] = []
         for number in range(count):
             burst.now = number * gap_seconds
-            leaves = self.leaves(flow, hook, burst.answer)
+            leaves = self.leaves(flow, hook, burst.answer, traced=False)
             if len(leaves) > 1:
                 # the branches would each have left their own state behind
                 return decisions + [rule_on(leaves).decision] * (count - number)
@@ -243,25 +298,25 @@ class HostModel:
         return decisions
 
     def evaluate_fresh(self, flow: Flow, hook: Hook | None = None) -> Ruling:
-        """Return what happens to a flow while no rate match has counted anything: the first packet of its kind."""
+        """Return what happens to a flow while no rate match has counted anything, as :meth:`decide`."""
         try:
-            return rule_on(self.leaves(flow, hook, Burst(self.rules(flow.family)).answer))
+            return rule_on(self.leaves(flow, hook, Burst(self.rules(flow.family)).answer, traced=False))
         except TooLarge:
-            return self.evaluate(flow, hook)
+            return self.decide(flow, hook)
 
     def limiters(self, flow: Flow, hook: str | None = None) -> tuple[Limiter, ...]:
         """Return the rates on which the decision about a flow depends, in the order in which it meets them.
 
         Raises NotSettled where they cannot be told: none found is not the same as none looked for.
         """
-        leaves = self._settled(flow, hook)
+        leaves = self._settled(flow, hook, traced=False)
         tests = {q.test: q for q in questions(outcome(leaves)) if q.test is not None and isinstance(q.test, Rate)}
         refs = {m.test: rule.ref for rule in reversed(self.rules(flow.family)) for m in rule.matches}
         return tuple(limiter(test, refs[test], self._admits(flow, test, hook)) for test in tests)
 
-    def _settled(self, flow: Flow, hook: str | None) -> list[Leaf[Packet]]:
+    def _settled(self, flow: Flow, hook: str | None, *, traced: bool) -> list[Leaf[Packet]]:
         try:
-            leaves = self.leaves(flow, hook)
+            leaves = self.leaves(flow, hook, traced=traced)
         except TooLarge as limit:
             raise NotSettled(str(limit)) from limit
         unknown = next((leaf for leaf in leaves if leaf.decision is Decision.UNKNOWN), None)
@@ -282,7 +337,7 @@ class HostModel:
 
     def logs(self, flow: Flow, hook: str | None = None) -> tuple[LogAct, ...]:
         """Return the rules that log a flow which is dropped or rejected, before that happens; raises NotSettled."""
-        dropped = [leaf for leaf in self._settled(flow, hook) if leaf.decision in REFUSED]
+        dropped = [leaf for leaf in self._settled(flow, hook, traced=True) if leaf.decision in REFUSED]
         rules = {rule.ref: rule for rule in self.rules(flow.family) if rule.target.act is Act.LOG}
         met: dict[RuleRef, list[bool]] = {}
         for leaf in dropped:

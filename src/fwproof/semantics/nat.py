@@ -17,7 +17,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Target
 from fwproof.ruleset.translation import Pair, Translation
-from fwproof.semantics.context import Question
+from fwproof.semantics.context import TURNED, Question
 from fwproof.semantics.stages import Way
 
 S = TypeVar("S")
@@ -27,8 +27,7 @@ MOST = 16
 UNKNOWN = -1
 """In an outcome: a value that is not known."""
 
-_TURNED = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
-BASE = {f"orig_{field}": field for field in _TURNED} | {f"repl_{field}": turned for field, turned in _TURNED.items()}
+BASE = {f"orig_{field}": field for field in TURNED} | {f"repl_{field}": turned for field, turned in TURNED.items()}
 """The packet's own field in which a first packet has a part of its connection's two tuples.
 
 Until the far end answers, the reply's tuple is the packet's own, turned round (nf_ct_invert_tuple).

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any
 
 from fwproof.decision import RuleRef
-from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Flow, Hook
+from fwproof.flow import AH, ESP, ICMP, ICMPV6, TCP, CtState, Flow, Hook
 from fwproof.ruleset.asks import (
     AddressType,
     AnyOf,
@@ -17,46 +17,33 @@ from fwproof.ruleset.asks import (
     Fragment,
     Interface,
     OneOf,
-    Opaque,
     Oracle,
-    Rate,
+    Outside,
     Recent,
+    ReversePath,
     Test,
     Within,
     atoms,
 )  # fmt: skip
-from fwproof.ruleset.model import Act, Match, Target
-from fwproof.ruleset.numbers import FLAGS
+from fwproof.ruleset.model import TEMPLATE, Act, Match, Target
 from fwproof.semantics import any_of, nat
-from fwproof.semantics.context import Answer, Context, Question, question_of, settle
+from fwproof.semantics.context import TURNED, Answer, Connection, Context, Question, question_of, settle
+from fwproof.semantics.flow_changes import flag_bits, marked, rewritten
+from fwproof.semantics.reverse import followed, leads_back
 from fwproof.semantics.routing import Router, own_for
 from fwproof.semantics.stages import Way
+from fwproof.semantics.subject import Place
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose header starts with two ports."""
 
+SECURED = frozenset({ESP, AH})
+"""The protocols whose header has a security parameter index."""
+LATE = "what a late fragment carries where nft looks for its ports"
+"""The question that nft's tests of the transport header ask of a fragment that has none."""
+
 Simulate = Callable[[Test, "Packet", RuleRef], bool | None]
 """Answers an oracle from simulated state, None where it cannot; the text is the rule that asks."""
-
-
-class Subject(Protocol):
-    """What walks through the tables: one packet, or a set of them."""
-
-    def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Self]]:
-        """Divide the subject by a match: each part with its answer; the parts are disjoint and make up the whole."""
-        ...
-
-    def change(self, target: Target, context: Context) -> Self:
-        """Return the subject as a target such as MARK leaves it."""
-        ...
-
-    def translate(self, target: Target, context: Context, rule: RuleRef) -> Sequence[Way[Self]] | None:
-        """Return what a nat target makes of the subject; None where the target means nothing here."""
-        ...
-
-    def meets_nat(self, context: Context) -> bool:
-        """Whether a nat chain sees the subject: first packets only, and each side is translated once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,8 @@ class Packet:
     ``listed`` are the recent lists that a rule has put the packet's address on, on this very walk. ``router`` is
     what the host knows of addresses and routes, ``original`` the flow as it was before nat, ``settled`` the sides
     that a nat target has dealt with and ``translated`` those it has changed. ``own_dst``: nat has sent the packet
-    to the host itself; ``notrack``: a rule has kept it from conntrack.
+    to the host itself; ``notrack``: a rule has kept it from conntrack; ``connection`` is that of a later packet, where
+    it is known how it began. ``edits`` counts what was written into it.
     """
 
     flow: Flow
@@ -81,6 +69,8 @@ class Packet:
     translated: frozenset[str] = frozenset()
     own_dst: bool = False
     notrack: bool = False
+    connection: Connection | None = None
+    edits: int = 0
 
     def meets_nat(self, context: Context) -> bool:
         """Whether a nat chain sees the packet: a first packet whose side no other nat chain has dealt with."""
@@ -95,29 +85,39 @@ class Packet:
 
     def split(self, match: Match, context: Context, rule: RuleRef, visit: int) -> Iterable[tuple[Answer, Packet]]:
         """Return the one answer that a packet gives to a match, which may be a question back."""
+        context = context.seen_by(match)
         test, negated = settle(
-            match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated
-        )
-        if isinstance(test, Rate | Oracle | Opaque):
-            return (self._ask(test, rule, visit, negated=negated),)
-        answer = self._answer(test, rule, visit)
+            match, self.flow.ctstate, self.flow.ctdir, context.after(notrack=self.notrack), self.translated,
+            self.unknown, self.connection,
+        )  # fmt: skip
+        if isinstance(test, Outside):
+            return (self._ask(test, Place(rule, visit, self.edits + context.hops_lost), negated=negated),)
+        if isinstance(test, AnyOf):
+            answer = self._any_of(test, Place(rule, visit, self.edits + context.hops_lost), context)
+        else:
+            answer = self._late(test, context) if self.flow.fragment and not context.whole else self._exact(test)
         return ((False if answer is None else _turn(answer, negated=negated), self),)
 
-    def _answer(self, test: Test, rule: RuleRef, visit: int) -> Answer | None:
-        if self.flow.fragment and _transport(test):
-            return None
-        if not isinstance(test, AnyOf):
+    def _late(self, test: Test, context: Context) -> Answer | None:
+        """Answer for a late fragment, which has no transport header: nft looks at what is in its place."""
+        if not _transport(test):
             return self._exact(test)
+        return Question(f"{test} of a late fragment", LATE) if context.loads else None
+
+    def _any_of(self, test: AnyOf, place: Place, context: Context) -> Answer | None:
+        late = self.flow.fragment and not context.whole
+        if late and _transport(test):
+            return self._late(test, context)
 
         def ask(part: Test, negated: bool) -> Answer | None:  # noqa: FBT001 - a literal of the product
-            if isinstance(part, Rate | Oracle | Opaque):
-                return self._ask(part, rule, visit, negated=negated)[0]
-            said = self._answer(part, rule, visit)
+            if isinstance(part, Outside):
+                return self._ask(part, place, negated=negated)[0]
+            said = self._any_of(part, place, context) if isinstance(part, AnyOf) else self._exact(part)
             return None if said is None else _turn(said, negated=negated)
 
         return any_of.answer(test, ask)
 
-    def _ask(self, test: Rate | Oracle | Opaque, rule: RuleRef, visit: int, *, negated: bool) -> tuple[Answer, Packet]:
+    def _ask(self, test: Outside, place: Place, *, negated: bool) -> tuple[Answer, Packet]:
         after, certain = self, None
         if isinstance(test, Recent):
             spot = (test.list, test.side)
@@ -127,12 +127,17 @@ class Packet:
                 certain = True
         if isinstance(test, Oracle) and test.kind == "extension":
             certain = False  # a flow is a packet whose transport header comes first
+        if isinstance(test, Oracle) and test.kind == "bridged" and self.router is not None:
+            certain = False if self.router.bridges() is False else None
         if self.simulate is not None:
-            simulated = self.simulate(test, self, rule)
+            simulated = self.simulate(test, self, place.rule)
             certain = certain if simulated is None else simulated
         if certain is not None:
             return certain != negated, after
-        return _turn(question_of(test, rule, visit), negated=negated), after
+        asked = question_of(test, place.rule, place.visit)
+        if isinstance(test, Oracle) and test.changeable and not test.each and place.version:
+            asked = replace(asked, key=f"{asked.key} after {place.version} changes")
+        return _turn(asked, negated=negated), after
 
     def _exact(self, test: Test) -> Answer | None:  # noqa: PLR0911 - one return for each kind of test
         """Return what the header says; None where the protocol lacks the field, which no negation turns."""
@@ -151,7 +156,17 @@ class Packet:
             return Question("source MAC not given", "source MAC not given") if word is None else word in test.words
         if isinstance(test, AddressType):
             return self._kind(test)
+        if isinstance(test, ReversePath):
+            return self._back(test)
         raise AssertionError(test)
+
+    def _back(self, test: ReversePath) -> Answer:
+        flow, router = self.flow, self.router
+        if flow.iif is not None and router is not None and (followed(router) or flow.iif == "lo"):
+            known = leads_back(router, test, flow.src, flow.dst, flow.iif)
+            if known is not None and not self.unknown & {"src", "dst"}:
+                return known
+        return Question(f"{test.text} # {self.edits}", test.text)
 
     def _interface(self, test: Interface) -> Answer:
         name = self.flow.iif if test.field == "iif" else self.flow.oif
@@ -166,7 +181,7 @@ class Packet:
 
     def _number(self, test: Within | Bits) -> Answer | None:
         if nat.BASE.get(test.field, test.field) in self.unknown and not test.field.startswith("orig_"):
-            return Question(f"{test} changed", f"{test.field} after a target changed it")
+            return Question(f"{test} changed {self.edits}", f"{test.field} after a target changed it")
         value = self._value(test.field)
         if isinstance(value, Question) or value is None:
             return value
@@ -186,16 +201,16 @@ class Packet:
         if field in {"sport", "dport"}:
             if flow.proto not in PORTED:
                 return None
-            port: int | None = flow.sport if field == "sport" else flow.dport
-            return Question(f"{field} not given", f"{field} not given") if port is None else port
+            return _given(flow.sport if field == "sport" else flow.dport, f"{field} not given")
         if field == "icmp":
             if flow.proto not in {ICMP, ICMPV6}:
                 return None
-            if flow.icmp_type is None:
-                return Question("ICMP type not given", "ICMP type not given")
-            return flow.icmp_type * 256 + (flow.icmp_code or 0)
+            kind = flow.icmp_type
+            return _given(None if kind is None else kind * 256 + (flow.icmp_code or 0), "ICMP type not given")
         if field == "flags":
-            return sum(FLAGS[name] for name in flow.flags) if flow.proto == TCP else None
+            return flag_bits(flow) if flow.proto == TCP else None
+        if field == "spi":
+            return _given(flow.spi, "SPI not given") if flow.proto in SECURED else None
         number: int = getattr(flow, field)
         return number
 
@@ -209,7 +224,9 @@ class Packet:
 
     def _kind(self, test: AddressType) -> Answer:
         if test.field in self.unknown:
-            return Question(f"addrtype {test.text} changed", f"addrtype {test.text} after a target changed it")
+            return Question(
+                f"addrtype {test.text} changed {self.edits}", f"addrtype {test.text} after a target changed it"
+            )
         address = int(self.flow.src if test.field == "src" else self.flow.dst)
         answer = self.local(address, test.kinds)
         return Question(f"addrtype {test.text} {address}", f"addrtype {test.text}") if answer is None else answer
@@ -248,42 +265,60 @@ class Packet:
         return replace(
             self, flow=flow, unknown=frozenset(unknown), original=self.original or self.flow,
             settled=self.settled | {side}, translated=self.translated | ({side} if changed else set()),
-            own_dst=outcome.own if side == "dst" else self.own_dst,
+            own_dst=outcome.own if side == "dst" else self.own_dst, edits=self.edits + 1,
         )  # fmt: skip
+
+    def carried(self, context: Context) -> tuple[Packet, str]:
+        """Follow nf_nat_packet(): later packets are translated as the first was, and answers back."""
+        known = self.connection
+        if known is None or self.flow.ctstate not in {CtState.ESTABLISHED, CtState.RELATED}:
+            return self, ""
+        side = "dst" if context.hook in {Hook.PREROUTING, Hook.OUTPUT} else "src"
+        way = "repl" if self.flow.ctdir == "original" else "orig"
+        made = TURNED[side] if way == "orig" else side
+        if made not in known.translated:
+            return self, ""
+        ends = {end: known.value(f"{way}_{TURNED[end]}") for end in (side, f"{side[0]}port")}
+        address = ends[side]
+        if address is None:
+            return replace(self, unknown=self.unknown | set(ends), translated=self.translated | {side}), ""
+        changes: dict[str, Any] = {side: type(self.flow.dst)(address)}
+        if self.flow.proto in PORTED and ends[f"{side[0]}port"] is not None:
+            changes[f"{side[0]}port"] = ends[f"{side[0]}port"]
+        after = replace(self.flow, **changes)
+        if after == self.flow and not self.unknown & set(ends):
+            return self, ""
+        return replace(
+            self, flow=after, unknown=self.unknown - set(ends), translated=self.translated | {side},
+            edits=self.edits + 1,
+        ), f"{'destination' if side == 'dst' else 'source'} translated: {after}"  # fmt: skip
 
     def change(self, target: Target, context: Context) -> Packet:
         """Return the packet as a target leaves it: marks, notrack, header fields that are not known any more."""
         if target.act is Act.NOTRACK:
-            if not context.untracked_yet:
+            if not context.untracked_yet or TEMPLATE in self.unknown:
                 return self
             return replace(self, flow=replace(self.flow, ctstate=CtState.UNTRACKED), notrack=True)
         if target.act is Act.CHANGE:
-            return replace(self, unknown=self.unknown | set(target.changes)) if target.changes else self
+            flow, unknown = rewritten(self.flow, self.unknown, target, context)
+            edits = self.edits + bool(target.changes)
+            return replace(self, flow=flow, unknown=unknown, edits=edits)
         if target.act is Act.CONNMARK and (
             context.untracked_yet or self.flow.ctstate in {CtState.INVALID, CtState.UNTRACKED}
         ):
             return self
-        return self._marked(target)
+        flow, unknown = marked(self.flow, self.unknown, target)
+        return replace(self, flow=flow, unknown=unknown)
 
-    def _marked(self, target: Target) -> Packet:
-        assert target.mark is not None
-        operation, mask, value, other = target.mark
-        flow = self.flow
-        if operation == "save":
-            flow = replace(flow, connmark=(flow.connmark & ~other) ^ (flow.mark & mask))
-        elif operation == "restore":
-            flow = replace(flow, mark=(flow.mark & ~mask) ^ (flow.connmark & other))
-        elif target.act is Act.MARK:
-            flow = replace(flow, mark=(flow.mark & ~mask) ^ value)
-        else:
-            flow = replace(flow, connmark=(flow.connmark & ~mask) ^ value)
-        return replace(self, flow=flow)
+
+def _given(number: int | None, missing: str) -> int | Question:
+    return Question(missing, missing) if number is None else number
 
 
 def _transport(test: Test) -> bool:
     """Whether a test looks at the transport header, which a later fragment does not have."""
     return any(
-        isinstance(atom, EitherPort) or getattr(atom, "field", "") in {"sport", "dport", "icmp", "flags"}
+        isinstance(atom, EitherPort) or getattr(atom, "field", "") in {"sport", "dport", "icmp", "flags", "spi"}
         for atom in atoms(test)
     )
 

@@ -1,26 +1,48 @@
-"""One packet out of a box that a reader takes for a real one: ordinary addresses, ports that services have.
+"""One packet out of a set that a reader takes for a real one: ordinary addresses, ports that services have.
 
 A witness shows something only where nobody can object to it: its source is not the host's own address, not of
-loopback, not multicast, and it comes in by the interface that leads back to it, wherever the box leaves the choice.
+loopback, not multicast, and it comes in by the interface that leads back to it, wherever the set leaves the choice.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-from fwproof.flow import ICMP, ICMPV6, TCP, Address, Family, Flow, Hook
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow, Hook
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics.boxes import ORDINARY, Box, Span
-from fwproof.semantics.packet import PORTED
+from fwproof.semantics.bdd import Field, Set, Sets
+from fwproof.semantics.packet import PORTED, SECURED
 from fwproof.semantics.routing import Router
 
-_NICE: dict[str, tuple[int, ...]] = {
-    "proto": (6, 17, 1, 58), "sport": (40000,), "dport": (9, 22, 80, 443, 53, 8080, 3306, 5432),
-    "ttl": (64, 128, 255, 2), "length": (60,), "tos": (0,), "flags": (2, 16), "icmp": (8 * 256, 128 * 256),
+FLAG_BITS = {name: bit for name, bit in FLAGS.items() if name not in {"ALL", "NONE"}}
+_EMPTY = {
+    "sport": 40000,
+    "dport": 9,
+    "icmp": 8 * 256,
+    "flags": 2,
+    "ttl": 64,
+    "length": 60,
+    "tos": 0,
+    "proto": TCP,
+    "spi": 256,
+}
+_NICE: dict[str, tuple[int | str, ...]] = {
+    "proto": (TCP, UDP, ICMP, ICMPV6), "flags": (2, 16, 18), "sport": (40000,), "ttl": (64, 128, 255, 2),
+    "length": (60, 40), "tos": (0,), "icmp": (8 * 256, 128 * 256), "pkttype": ("host",), "mac": ("",),
+    "fragment": ("no",), "dport": (9, 22, 80, 443, 53, 8080, 3306, 5432), "spi": (256,),
 }  # fmt: skip
+_FAR = {
+    Family.IPV4: ("203.0.113.7", "10.200.0.7"),
+    Family.IPV6: ("2001:db8:ffff::7", "fd00:200::7"),
+}
+"""Far ends that a witness takes where it has the choice (RFC 5737, RFC 3849, private)."""
+_BEYOND = {
+    Family.IPV4: ("198.51.100.9", "192.168.200.9"),
+    Family.IPV6: ("2001:db8:fffe::9", "fd00:201::9"),
+}
+"""Destinations that it takes where the packet is not for the host."""
 _PLEASANT = {
     Family.IPV4: ("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
     Family.IPV6: ("2001:db8::/32", "fd00::/8", "2000::/3"),
@@ -31,131 +53,186 @@ _ODD = {
     Family.IPV6: ("::/8", "fe80::/10", "ff00::/8"),
 }
 """Unspecified, loopback, link-local, multicast and reserved."""
-_BEYOND = {
-    Family.IPV4: tuple(int(IPv4Address(a)) for a in ("198.51.100.9", "192.168.200.9")),
-    Family.IPV6: tuple(int(IPv6Address(a)) for a in ("2001:db8:fffe::9", "fd00:201::9")),
-}
-"""Destinations that a witness takes where it has the choice and the packet is not for the host."""
+
+Spans = Sequence[tuple[int, int]]
 
 
-_FEW = 8
-"""Atoms of sources that are looked at one by one, to see whether there is an ordinary one among them."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chooser:
-    """Chooses values for the packets of one hook of a host."""
+    """Narrows a set down to one packet of a hook of a host, field by field.
 
+    ``onto``: nat sends the packet on, so it came for one of the host's own addresses. ``hook`` None is any.
+    """
+
+    sets: Sets
     router: Router
-    hook: Hook
+    hook: Hook | None
+    rest: Set
+    onto: bool = False
 
-    def flow(self, box: Box) -> Flow:
-        """Return one packet of the box, an ordinary one where there is a choice."""
-        family = box.space.family
-        value = {field: _number(box, field) for field in _NICE}
-        src, dst = self._address(box, "src"), self._address(box, "dst")
-        make: Callable[[int], Address] = IPv4Address if family is Family.IPV4 else IPv6Address
-        iif, oif = self._interfaces(box, make(src), make(dst))
-        proto, ported = value["proto"], value["proto"] in PORTED
-        icmp = value["icmp"] if proto in {ICMP, ICMPV6} else None
-        flags = frozenset(n for n, bit in FLAGS.items() if n not in {"ALL", "NONE"} and value["flags"] & bit)
-        return Flow(
-            src=make(src), dst=make(dst), proto=proto, sport=value["sport"] if ported else None,
-            dport=value["dport"] if ported else None, flags=flags if proto == TCP else frozenset(),
-            icmp_type=None if icmp is None else icmp >> 8, icmp_code=None if icmp is None else icmp & 255,
-            iif=iif, oif=oif, ctstate=box.state, ctdir=box.direction, ttl=value["ttl"], length=value["length"],
-            tos=value["tos"],
-        )  # fmt: skip
+    def flow(self) -> Flow:
+        """Return one packet."""
+        values: dict[str, int | str] = {name: self._plain(name) for name in ("proto", "fragment") if self._has(name)}
+        sent = self.hook is Hook.OUTPUT
+        if not sent:
+            self._usual_way_in()
+        for end, face in (("src", "iif"), ("dst", "oif")):
+            values[end] = self._address(end)
+            values[face] = self._face(face, int(values[end]))
+        for name in self.sets.fields:
+            if name not in values:
+                values[name] = self._plain(name)
+        return _flow(values, self.router.family)
 
-    def rank(self, box: Box) -> int:
-        """Return how ordinary a box can be: at how many ends is an address that is liked, and how packets come in."""
-        near, found = self._near(box), 0
-        for field in ("src", "dst"):
-            atoms = (bisect_right(box.space.cuts[field], value) - 1 for value in self._tries(box, field, near))
-            found += any(box.get(field) >> atom & 1 for atom in atoms)
-        found += not (box.get("src").bit_count() <= _FEW and self._strange(box))
-        names, usual = box.space.names["iif"], self._usual(box.space.family)
-        return 2 * found + (box.get("iif") >> names.index(usual) & 1 if usual in names else 0)
+    def _has(self, name: str) -> bool:
+        return name in self.sets.fields
 
-    def _strange(self, box: Box) -> bool:
-        """Whether the source can be nothing but odd, or the host's own where it comes from elsewhere."""
-        family = box.space.family
-        own = () if self.hook is Hook.OUTPUT else self._own(family)
-        odd = [_span(text) for text in _ODD[family]] + [(value, value) for value in own]
-        return not _minus(box.space.spans("src", box.get("src")), odd)
+    def _take(self, part: Set) -> bool:
+        if part == self.sets.none:
+            return False
+        self.rest = part
+        return True
 
-    def _usual(self, family: Family) -> str:
-        """Return the interface that most packets come in by: the one that leads to anywhere."""
-        anywhere = IPv4Address(ORDINARY[family][0]) if family is Family.IPV4 else IPv6Address(ORDINARY[family][0])
-        return self.router.out(anywhere) or ""
+    def _spans(self, name: str) -> Spans:
+        """Return the values, or codes of words, that a field can still have; (value, mask) of one without atoms."""
+        return self.sets.pieces(self.sets.only(self.rest, [name]), name)[0][0]
 
-    def _near(self, box: Box) -> dict[str, Sequence[int]]:
-        """Return the host's own addresses for the end that the hook means, and none for the other."""
-        own, field = self._own(box.space.family), ""
-        if self.hook is Hook.OUTPUT:
-            field = "src"
-        elif self.hook is Hook.INPUT or "dst" in box.translated:
-            field = "dst"
-        return {each: own if each == field else () for each in ("src", "dst")}
+    def _plain(self, name: str) -> int | str:
+        """Choose a value that is liked, else the first that there is."""
+        field = self.sets.fields[name]
+        for value in _NICE.get(name, ()):
+            if self._take(self.rest & one(self.sets, field, value)):
+                return value
+        low, high = self._spans(name)[0]
+        if field.words:
+            self._take(self.rest & self.sets.within(name, ((low, low),)))
+            return field.words[low]
+        if name == "sport" and not field.raw:  # clients take high ports
+            low = next((max(first, 1024) for first, last in self._spans(name) if last >= 1024), low)
+        elif low == 0 and high > 0 and not field.raw:
+            low = 1  # 0 is no ordinary number
+        self._take(self.rest & one(self.sets, field, low))
+        return low
 
-    def _tries(self, box: Box, field: str, near: dict[str, Sequence[int]]) -> Sequence[int]:
-        far = _BEYOND if field == "dst" and self.hook is Hook.FORWARD else ORDINARY
-        own = self._own(box.space.family)
-        return near[field] or [value for value in far[box.space.family] if value not in own]
+    # ---- addresses
 
-    def _own(self, family: Family) -> tuple[int, ...]:
+    def _usual_way_in(self) -> None:
+        """Let packets come in by the interface that leads to anywhere, where a sensible source can."""
+        usual = self.router.out(self._make(self._wish("src")[0])) if self.router.addresses is not None else None
+        if usual is None:
+            return
+        before = self.rest
+        if self._take(self.rest & one(self.sets, self.sets.fields["iif"], usual)) and not self._sensible("src"):
+            self.rest = before
+
+    def _sensible(self, end: str) -> bool:
+        return self.sets.fields[end].raw or bool(_minus(self._spans(end), self._odd()))
+
+    def _odd(self) -> Spans:
+        own = () if self.hook is Hook.OUTPUT else self._own()
+        return [*map(_span, _ODD[self.router.family]), *((value, value) for value in own)]
+
+    def _make(self, value: int) -> Address:
+        return IPv4Address(value) if self.router.family is Family.IPV4 else IPv6Address(value)
+
+    def _own(self) -> list[int]:
         if self.router.addresses is None:
-            return ()
-        own = self.router.addresses.of(family)
+            return []
+        own = self.router.addresses.of(self.router.family)
         # an address of its own network card is what people know a host by
-        return tuple(int(a) for a in sorted(own, key=lambda a: (a.is_loopback, a.is_link_local)))
+        return [int(a) for a in sorted(own, key=lambda a: (a.is_loopback, a.is_link_local))]
 
-    def _address(self, box: Box, field: str) -> int:
-        family, spans = box.space.family, box.space.spans(field, box.get(field))
-        own = self._own(family)
-        found = next((value for value in self._tries(box, field, self._near(box)) if _inside(spans, value)), None)
-        if found is not None:
-            return found
-        odd = [_span(text) for text in _ODD[family]] + [(v, v) for v in own]
-        plain = _minus(spans, odd)
-        for text in _PLEASANT[family]:
-            low, high = _span(text)
+    def _wish(self, end: str) -> list[int]:
+        """Return the addresses that an end should have, the best first."""
+        own = self._own()
+        near = (end == "src") == (self.hook is Hook.OUTPUT) and (self.hook is not Hook.FORWARD or self.onto)
+        if near and own:
+            return [value for value in own if not self._make(value).is_loopback]
+        family = self.router.family
+        far = _BEYOND[family] if end == "dst" and self.hook is Hook.FORWARD else _FAR[family]
+        if end == "dst" and self.hook is not Hook.FORWARD:
+            far = far[::-1]
+        make = IPv4Address if family is Family.IPV4 else IPv6Address
+        return [int(make(text)) for text in far if int(make(text)) not in own]
+
+    def _address(self, end: str) -> int:
+        field = self.sets.fields[end]
+        for value in self._wish(end):
+            if self._take(self.rest & one(self.sets, field, value)):
+                return value
+        value = self._spans(end)[0][0] if field.raw else self._pleasant(self._spans(end))
+        self._take(self.rest & one(self.sets, field, value))
+        return value
+
+    def _pleasant(self, spans: Spans) -> int:
+        plain = _minus(spans, self._odd())
+        for low, high in map(_span, _PLEASANT[self.router.family]):
             for first, last in plain:
                 if max(first, low) <= min(last, high):
                     return _inner(max(first, low), min(last, high))
-        rest = plain or _minus(spans, [(v, v) for v in own]) or spans
-        return _inner(*rest[0])
+        own = self._own()
+        return _inner(*(plain or _minus(spans, [(v, v) for v in own]) or spans)[0])
 
-    def _interfaces(self, box: Box, src: Address, dst: Address) -> tuple[str | None, str | None]:
-        """Return the interfaces; what translation decides is left to the routing."""
-        iif = None if self.hook is Hook.OUTPUT else _name(box, "iif", self.router.out(src))
-        if self.hook is Hook.INPUT or "dst" in box.translated:
-            return iif, None
-        return iif, _name(box, "oif", self.router.out(dst))
-
-
-def _name(box: Box, field: str, wanted: str | None) -> str:
-    names = [name for at, name in enumerate(box.space.names[field]) if box.get(field) >> at & 1]
-    if wanted in names:
-        return str(wanted)
-    plain = [name for name in names if name and not name.endswith("*")]
-    name = plain[0] if plain else names[0]
-    # a name that stands for a group of names: ``eth*`` and, empty, any other
-    return name.replace("*", "99") or "other0"
+    def _face(self, face: str, address: int) -> str:
+        field = self.sets.fields[face]
+        wanted = None if self.router.addresses is None else self.router.out(self._make(address))
+        if wanted is not None and self._take(self.rest & one(self.sets, field, wanted)):
+            return wanted
+        at = next((low for low, _ in self._spans(face) if field.words[low]), self._spans(face)[0][0])
+        self._take(self.rest & self.sets.within(face, ((at, at),)))
+        return _named(field, field.words[at])
 
 
-def _number(box: Box, field: str) -> int:
-    spans = box.space.spans(field, box.get(field))
-    found = next((v for v in _NICE[field] if _inside(spans, v)), None)
-    if found is not None:
-        return found
-    if field == "sport":  # clients take high ports
-        found = next((max(low, 1024) for low, high in spans if high >= 1024), None)
-    return next((low or 1 for low, high in spans if high), spans[0][0]) if found is None else found
+def one(sets: Sets, field: Field, value: int | str) -> Set:
+    """Return the packets of the atom that a value is in."""
+    if field.words:
+        at = atom_of(field, str(value))
+        return sets.none if at is None else sets.within(field.name, ((at, at),))
+    assert isinstance(value, int)
+    if value > field.largest:
+        return sets.none
+    if field.raw:
+        return sets.bits(field.name, (1 << field.width) - 1, value)
+    code = field.code(value)
+    top = (1 << field.width) - 1
+    return sets.coded(field.name, ((code, top if code == field.size - 1 else code),))
 
 
-def _inside(spans: Iterable[Span], value: int) -> bool:
-    return any(low <= value <= high for low, high in spans)
+def atom_of(field: Field, word: str) -> int | None:
+    """Return the atom of a word field that a word is in; of interfaces the narrowest pattern that fits."""
+    if word in field.words:
+        return field.words.index(word)
+    fitting = [at for at, each in enumerate(field.words) if each.endswith("*") and word.startswith(each[:-1])]
+    if fitting:
+        return max(fitting, key=lambda at: len(field.words[at]))
+    return field.words.index("") if "" in field.words else None
+
+
+def _named(field: Field, word: str) -> str:
+    """Return an interface name that stands for a group of names: ``eth*`` and, empty, any other."""
+    if word and not word.endswith("*"):
+        return word
+    stem = word[:-1] or "other"
+    tries = (f"{stem}{number}" for number in ((99, "x0", "zz9", 1234567) if word else (0, 99, "x0", 1234567)))
+    at = field.words.index(word)
+    return next((name for name in tries if atom_of(field, name) == at), word)
+
+
+def _flow(values: dict[str, int | str], family: Family) -> Flow:
+    make = IPv4Address if family is Family.IPV4 else IPv6Address
+    number = {name: int(values.get(name, empty)) for name, empty in _EMPTY.items()}
+    proto = number["proto"]
+    ported, icmp = proto in PORTED, number["icmp"] if proto in {ICMP, ICMPV6} else None
+    flags = frozenset(name for name, bit in FLAG_BITS.items() if number["flags"] & bit) if proto == TCP else frozenset()
+    return Flow(
+        src=make(int(values["src"])), dst=make(int(values["dst"])), proto=proto,
+        sport=number["sport"] if ported else None, dport=number["dport"] if ported else None, flags=flags,
+        icmp_type=None if icmp is None else icmp >> 8, icmp_code=None if icmp is None else icmp & 255,
+        iif=str(values["iif"]) or "other0", oif=str(values["oif"]) or "other0", ttl=number["ttl"],
+        length=number["length"], tos=number["tos"], mac_src=str(values.get("mac", "")) or None,
+        pkttype=str(values.get("pkttype", "host")), fragment=values.get("fragment") == "yes",
+        spi=number["spi"] if proto in SECURED else None,
+    )  # fmt: skip
 
 
 def _inner(low: int, high: int) -> int:
@@ -163,12 +240,12 @@ def _inner(low: int, high: int) -> int:
     return low + 7 if high - low > 14 else min(low + 1, high)
 
 
-def _span(text: str) -> Span:
+def _span(text: str) -> tuple[int, int]:
     network = ip_network(text)
     return int(network.network_address), int(network.broadcast_address)
 
 
-def _minus(spans: Sequence[Span], others: Iterable[Span]) -> list[Span]:
+def _minus(spans: Spans, others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     rest = list(spans)
     for low, high in others:
         rest = [part for first, last in rest for part in ((first, min(last, low - 1)), (max(first, high + 1), last))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from itertools import islice
@@ -10,7 +10,8 @@ from typing import Any
 
 from fwproof.flow import ICMP, ICMPV6, Family, Hook, Network, protocol_name
 from fwproof.ruleset.numbers import bits
-from fwproof.semantics.bdd import Set, Sets, Spans
+from fwproof.semantics.bdd import Set, Sets
+from fwproof.semantics.grouping import Cell, Services, Spans, Values, grouped
 from fwproof.semantics.packet import PORTED
 
 MOST_CELLS = 2000
@@ -18,9 +19,6 @@ MOST_CELLS = 2000
 MOST_ROOMS = 50
 _SHOWN = 6
 _ICMPS = frozenset({ICMP, ICMPV6})
-
-Values = tuple[Spans, bool]
-"""Spans of values, or, where the second is true, (value, mask) pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +31,7 @@ class Room:
     family: Family
     sources: Values
     destinations: Values
-    services: tuple[tuple[Spans, Spans | None], ...]
+    services: Services
     interfaces: tuple[str, ...] | None
 
     def __str__(self) -> str:
@@ -52,9 +50,6 @@ class Room:
         }  # fmt: skip
 
 
-Key = tuple[Any, ...]
-
-
 def rooms(sets: Sets, some: Set, family: Family, hook: Hook) -> tuple[tuple[Room, ...], bool, tuple[str, ...]]:
     """Return a set as disjoint rooms, whether there are more, and the other fields that have a part in it."""
     face = "oif" if hook is Hook.OUTPUT else "iif"
@@ -62,22 +57,36 @@ def rooms(sets: Sets, some: Set, family: Family, hook: Hook) -> tuple[tuple[Room
     shadow = sets.only(some, keep)
     narrowed = () if shadow == sets.may(some) else _narrowed(sets, some, keep)
     cells = list(islice(_cells(sets, shadow, keep), MOST_CELLS + 1))
-    grouped: dict[Key, dict[Spans | None, list[tuple[int, int]]]] = {}
-    for faces, protos, dst, src, detail in cells[:MOST_CELLS]:
-        grouped.setdefault((faces, dst, src), {}).setdefault(detail, []).extend(protos)
-    merged: dict[Key, list[tuple[int, int]]] = {}
-    for (faces, dst, src), services in grouped.items():
-        made = tuple(sorted(((_sorted(protos), detail) for detail, protos in services.items()), key=str))
-        merged.setdefault((faces, dst, made, src[1]), []).extend(src[0])
     found = [
-        Room(family=family, sources=(_sorted(src) if not raw else tuple(src), raw), destinations=dst, services=made,
-             interfaces=_faces(sets, face, faces))
-        for (faces, dst, made, raw), src in merged.items()
+        Room(family=family, sources=group.src, destinations=group.dst, services=group.services,
+             interfaces=_faces(sets, face, group.faces))
+        for group in grouped(cells[:MOST_CELLS])
     ]  # fmt: skip
     return tuple(found[:MOST_ROOMS]), len(found) > MOST_ROOMS or len(cells) > MOST_CELLS, narrowed
 
 
-def _cells(sets: Sets, some: Set, keep: Sequence[str]) -> Iterator[tuple[Spans, Spans, Values, Values, Spans | None]]:
+def room_set(sets: Sets, room: Room, hook: Hook) -> Set:
+    """Return every packet of a room of :func:`rooms`."""
+    found = _ends(sets, "src", room.sources) & _ends(sets, "dst", room.destinations)
+    if room.interfaces is not None:
+        found &= sets.words("oif" if hook is Hook.OUTPUT else "iif", set(room.interfaces).__contains__)
+    parts = []
+    for protos, detail in room.services:
+        part = sets.within("proto", protos)
+        if detail is not None:
+            part &= sets.within("icmp" if protos[0][0] in _ICMPS else "dport", detail)
+        parts.append(part)
+    return found & sets.union(parts)
+
+
+def _ends(sets: Sets, field: str, values: Values) -> Set:
+    spans, raw = values
+    if not raw:
+        return sets.within(field, spans)
+    return sets.union([sets.bits(field, mask, value) for value, mask in spans])
+
+
+def _cells(sets: Sets, some: Set, keep: Sequence[str]) -> Iterator[Cell]:
     """Divide by interface, protocol, destination, source, then ports or ICMP types, which is the fields' order."""
     for faces, below in sets.pieces(some, keep[0]):
         for protos, inner in sets.pieces(below, "proto"):
@@ -87,9 +96,9 @@ def _cells(sets: Sets, some: Set, keep: Sequence[str]) -> Iterator[tuple[Spans, 
                         ends = (dst, sets.fields["dst"].raw), (src, sets.fields["src"].raw)
                         if kind:
                             for detail, _ in sets.pieces(sets.only(here, [kind]), kind):
-                                yield faces, part, *ends, detail
+                                yield Cell(faces, part, *ends, kind, detail)
                         elif here != sets.none:
-                            yield faces, part, *ends, None
+                            yield Cell(faces, part, *ends, kind, None)
 
 
 def _kinds(protos: Spans) -> Iterator[tuple[str, Spans]]:
@@ -122,16 +131,6 @@ def _faces(sets: Sets, face: str, codes: Spans) -> tuple[str, ...] | None:
     return None if set(words) - set(inside) <= {"lo"} and "" in inside else tuple(inside)
 
 
-def _sorted(spans: Iterable[tuple[int, int]]) -> Spans:
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return tuple(found)
-
-
 def networks(values: Values, family: Family) -> list[str]:
     """Return addresses as networks; those of a mask with holes as ``address/mask``."""
     spans, raw = values
@@ -160,15 +159,23 @@ def address_text(values: Values, family: Family) -> str:
     if spans == ((0, top),):
         return "anywhere"
     inside = networks(values, family)
-    whole = networks((((spans[0][0], spans[-1][1]),), False), family) if spans else []
     candidates = [("anywhere", _complement(spans, 0, top))]
-    if len(whole) == 1 and (spans[0][0], spans[-1][1]) != (0, top):
-        candidates.insert(0, (whole[0], _complement(spans, spans[0][0], spans[-1][1])))
+    around = _around(spans, family)
+    if around != (0, top):
+        candidates.insert(0, (networks(((around,), False), family)[0], _complement(spans, *around)))
     for name, outside in candidates:
         without = networks((outside, False), family)
         if len(without) + (name != "anywhere") < len(inside):
             return f"{name} except {_shown(without)}"
     return _shown(inside)
+
+
+def _around(spans: Spans, family: Family) -> tuple[int, int]:
+    """Return the smallest network that holds all of these addresses."""
+    if not spans:
+        return 0, (1 << bits(family)) - 1
+    free = (1 << (spans[0][0] ^ spans[-1][1]).bit_length()) - 1
+    return spans[0][0] & ~free, spans[0][0] | free
 
 
 def _complement(spans: Spans, bottom: int, top: int) -> Spans:
@@ -186,10 +193,12 @@ def _shown(texts: Sequence[str]) -> str:
 def service_text(services: Sequence[tuple[Spans, Spans | None]], family: Family) -> str:
     """Return services in a few words."""
     special = len(PORTED) + len(_ICMPS)
-    count = sum(high - low + 1 for protos, _ in services for low, high in protos)
+    named = {n for protos, _ in services for low, high in protos for n in range(low, high + 1)}
     whole = all(detail in {None, ((0, 65535),)} for _, detail in services)
-    if count == 256 and whole:
+    if len(named) == 256 and whole:
         return "every service"
+    if (missing := _missing(services, named)) is not None:
+        return f"every service except {service_text(missing, family)}"
     texts = []
     for protos, detail in services:
         numbers = [n for low, high in protos for n in range(low, high + 1)]
@@ -204,6 +213,21 @@ def service_text(services: Sequence[tuple[Spans, Spans | None]], family: Family)
         ports = "" if detail is None or detail == ((0, 65535),) else f" {_detail(protos, detail)}"
         texts.append(what + ports)
     return ", ".join(sorted(texts, key=lambda text: (not text.startswith("tcp"), not text.startswith("udp"))))
+
+
+def _missing(services: Sequence[tuple[Spans, Spans | None]], named: set[int]) -> Services | None:
+    """Return the few services that are left out; None where they are not few."""
+    gone = [(((n, n),), None) for n in range(256) if n not in named]
+    if len(gone) > _SHOWN:
+        return None
+    found: list[tuple[Spans, Spans | None]] = [*gone]
+    for protos, detail in services:
+        if detail is not None and detail != ((0, 65535),):
+            rest = _complement(detail, 0, 65535)
+            if len(rest) > _SHOWN or len(rest) >= len(detail):
+                return None
+            found.append((protos, rest))
+    return tuple(found)
 
 
 def _detail(protos: Spans, detail: Spans) -> str:

@@ -22,9 +22,7 @@ def unread_of(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
     program = "iptables" if family is Family.IPV4 else "ip6tables"
     if not rulesets:
         return (f"the rules of {program} were not read",)
-    reasons = []
-    if any(r.mentions_legacy for r in rulesets) and not any(r.backend == "legacy" for r in rulesets):
-        reasons.append(f"{program}-save says that there are legacy tables as well, and they were not read")
+    reasons = [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
     reasons += [
         f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
         for ruleset in rulesets
@@ -32,3 +30,11 @@ def unread_of(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
         if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables
     ]
     return tuple(reasons)
+
+
+def missing_beside(ruleset: Ruleset, rulesets: tuple[Ruleset, ...]) -> str:
+    """Return what a text says there is beside it and was not read; empty where all of it was."""
+    if not ruleset.mentions_legacy or any(each.backend == "legacy" for each in rulesets):
+        return ""
+    program = "iptables" if ruleset.family is Family.IPV4 else "ip6tables"
+    return f"{program}-save says that there are legacy tables as well, and they were not read"

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fwproof.flow import Family, Flow, Hook
-from fwproof.ruleset.asks import Conntrack, OneOf, atoms
 from fwproof.ruleset.iptables import BUILT_IN
-from fwproof.ruleset.model import Act, Chain, Ruleset, Table
+from fwproof.ruleset.model import Chain, Ruleset, Table
 from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.order import UNORDERED, Chosen
 from fwproof.semantics.order import orders as orders_of
 from fwproof.semantics.routing import Router
-from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Exit, Route, Stage, Turn
-
-_NAT_TARGETS = {"DNAT", "REDIRECT", "NETMAP", "SNAT", "MASQUERADE"}
+from fwproof.semantics.stages import CONNTRACK, NAT_PRIORITY, PRIORITY, Carry, Exit, Stage, Turn
+from fwproof.semantics.tracking import Tracking, seen_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ LOOPED = (*OUTBOUND, *INBOUND)
 
 Make = Callable[[Path], Sequence[Stage]]
 """Returns the base chains of a sequence of hooks."""
+P = TypeVar("P", bound=Stage | Carry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class Places:
     away: int
 
 
-def arriving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def arriving(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that come in: prerouting, the routing decision, input or forward."""
     first, here, away = (make(Path(hooks)) for hooks in (THROUGH[:1], INBOUND[1:], THROUGH[1:]))
     at = len(first) + 1
     return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
 
 
-def leaving(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def leaving(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that leave the host which sends them: output, routing anew, postrouting."""
     first, away = make(Path(OUTBOUND[:1])), make(Path(OUTBOUND[1:]))
     at = len(first) + 1
     return (*first, decide(Places(at, at)), *away, Exit())
 
 
-def sending(make: Make, decide: Callable[[Places], Turn]) -> Route:
+def sending(make: Callable[[Path], Sequence[P]], decide: Callable[[Places], Turn]) -> Sequence[P | Turn | Exit]:
     """Return the route of packets that the host sends: output, routing anew, postrouting, and back in over loopback."""
     whole = make(Path(LOOPED))
     first = [stage for stage in whole if stage.context.hook is Hook.OUTPUT]
@@ -75,6 +75,22 @@ def sending(make: Make, decide: Callable[[Places], Turn]) -> Route:
     away = [stage for stage in here if stage.context.hook is Hook.POSTROUTING]
     at = len(first) + 1
     return (*first, decide(Places(at, at + len(here) + 1)), *here, Exit(), *away, Exit())
+
+
+def carrying(make: Make, family: Family) -> Callable[[Path], Sequence[Stage | Carry]]:
+    """Return what makes base chains for later packets of a connection, which conntrack itself translates."""
+
+    def made(path: Path) -> Sequence[Stage | Carry]:
+        whole, found = make(path), list[Stage | Carry]()
+        for hook in path.hooks:
+            mine = [stage for stage in whole if stage.context.hook is hook]
+            place = NAT_PRIORITY.get(hook.value, None)
+            before = [stage for stage in mine if place is None or stage.priority[0] < place]
+            here = [] if place is None else [Carry(Context(hook, "nat", forwarded=path.forwarded), family.table_family)]
+            found += [*before, *here, *mine[len(before) :]]
+        return found
+
+    return made
 
 
 def paths(flow: Flow, hook: Hook | None, addresses: Addresses | None) -> tuple[Path, ...]:
@@ -103,17 +119,17 @@ def _guesses(flow: Flow) -> tuple[Path, ...]:
 
 
 def stages(  # noqa: PLR0913 - what base chains depend on
-    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, conntrack: bool,
+    path: Path, family: Family, rulesets: Sequence[Ruleset], blind: Sequence[str], *, tracking: Tracking,
     chosen: Chosen | None = None,
 ) -> tuple[Stage, ...]:  # fmt: skip
-    """Return the base chains of a path; ``conntrack`` says whether any rule makes the kernel track connections.
+    """Return the base chains of a path; ``tracking`` says what the kernel does before it looks at them.
 
     ``chosen`` is one of the orders of chains of equal priority. Without it, chains whose order matters are blind.
     """
     whole: list[Stage] = []
     for at, hook in enumerate(path.hooks):
         again = Hook.OUTPUT in path.hooks[:at] and hook in INBOUND
-        found = _at(hook, rulesets, conntrack=conntrack, forwarded=path.forwarded, again=again)
+        found = _at(hook, rulesets, tracking, forwarded=path.forwarded, again=again)
         if chosen is not None:
             whole += found[chosen.get(hook, 0) % len(found)]
         else:
@@ -121,21 +137,21 @@ def stages(  # noqa: PLR0913 - what base chains depend on
     return tuple(whole) if not blind else (_nothing_known(family, path, blind), *whole)
 
 
-def count(hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool) -> int:
+def count(hook: Hook, rulesets: Sequence[Ruleset], tracking: Tracking) -> int:
     """Return how many orders of the base chains of a hook have to be tried."""
-    return len(_at(hook, rulesets, conntrack=conntrack, forwarded=False, again=False))
+    return len(_at(hook, rulesets, tracking, forwarded=False, again=False))
 
 
 def _at(
-    hook: Hook, rulesets: Sequence[Ruleset], *, conntrack: bool, forwarded: bool, again: bool
+    hook: Hook, rulesets: Sequence[Ruleset], tracking: Tracking, *, forwarded: bool, again: bool
 ) -> list[tuple[Stage, ...]]:
     """Return the orders of the base chains of a hook."""
     base = [
-        stage
+        seen_by(stage, ruleset, tracking)
         for ruleset in rulesets
         for table in ruleset.tables.values()
         for stage in _of_table(table, ruleset, hook, forwarded=forwarded, again=again)
-        if not stage.nat or (conntrack and not again)
+        if not stage.nat or (tracking.connections and not again)
     ]
     return orders_of(base)
 
@@ -152,7 +168,7 @@ def _of_table(table: Table, ruleset: Ruleset, hook: Hook, *, forwarded: bool, ag
     chain_ = table.chains.get(name)
     if chain_ is None and reasons and name in BUILT_IN.get(table.name, ()):
         chain_ = Chain(name=name, rules=(), default="ACCEPT")
-    if chain_ is None:
+    if chain_ is None or name not in BUILT_IN.get(table.name, (name,)):
         return
     nat = table.name == "nat"
     priority = NAT_PRIORITY[hook.value] if nat else PRIORITY.get(table.name, 1000)
@@ -180,25 +196,6 @@ def _nothing_known(family: Family, path: Path, blind: Sequence[str]) -> Stage:
     chain = Chain(name="", rules=())
     context = Context(path.hooks[0], "")
     return Stage(context, family.table_family, Table(name="", chains={}), chain, blind="; ".join(blind))
-
-
-def tracks(rulesets: Sequence[Ruleset]) -> bool:
-    """Whether some rule makes the kernel track connections; without one the nat table is never looked at."""
-    return any(
-        rule.target.act in {Act.CONNMARK, Act.NOTRACK}
-        or rule.target.name in _NAT_TARGETS | {"CT", "CONNSECMARK", "SYNPROXY"}
-        or any(_asks_conntrack(test, match.module) for match in rule.matches for test in atoms(match.test))
-        for ruleset in rulesets
-        for rule in ruleset.rules()
-    )
-
-
-def _asks_conntrack(test: object, module: str) -> bool:
-    if isinstance(test, OneOf):
-        return test.field == "ctstate"
-    return isinstance(test, Conntrack) or module in {
-        "state", "conntrack", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster", "socket",
-    }  # fmt: skip
 
 
 def interfaces(flow: Flow, path: Path, router: Router) -> tuple[str | None, str | None, frozenset[str]]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 
+from fwproof.errors import Fault, InputError
 from fwproof.flow import Address, Family
 from fwproof.semantics.addresses import Addresses, Route
 
@@ -22,8 +23,11 @@ Settings = Mapping[str, str]
 """Values of sysctls by their path below ``/proc/sys/net``."""
 
 
-def parse_sysctls(text: str) -> dict[str, str]:
-    """Return the net sysctls of ``grep -r '' /proc/sys/net`` or of ``sysctl -a``; other lines say nothing."""
+def parse_sysctls(text: str, source: str = "sysctls") -> dict[str, str]:
+    """Return the net sysctls of ``grep -r '' /proc/sys/net`` or of ``sysctl -a``; other lines say nothing.
+
+    Raises InputError naming ``source`` where there are lines and none of them is a net sysctl.
+    """
     found = {}
     for line in text.splitlines():
         match = _FILE.match(line.strip())
@@ -32,6 +36,9 @@ def parse_sysctls(text: str) -> dict[str, str]:
             # sysctl(8) swaps dots and slashes, also within the name of an interface
             path = path if line.lstrip().startswith("/") else path.translate(str.maketrans("./", "/."))
             found[path] = match.group(2)
+    if text.strip() and not found:
+        message = "expected lines such as net.ipv4.ip_forward = 1, as `sysctl -a` prints; there is none"
+        raise InputError([Fault(source, 1, 1, message)])
     return found
 
 
@@ -136,9 +143,15 @@ class Router:
         assert self.addresses is not None
         fitting = [route for route in self.routes if address in route.network]
         best = min(((-route.network.prefixlen, route.metric) for route in fitting), default=None)
-        ways = {route.interface for route in fitting if (-route.network.prefixlen, route.metric) == best}
+        if fitting:
+            return {route.interface for route in fitting if (-route.network.prefixlen, route.metric) == best} - {""}
         link = self.addresses.on_link(address)
-        return ways or ({link} if link else set())
+        return {link} if link else set()
+
+    def bridges(self) -> bool | None:
+        """Whether the rules see what bridges carry (br_netfilter); None where that was not read."""
+        name = "ip" if self.family is Family.IPV4 else "ip6"
+        return self._truth(f"bridge/bridge-nf-call-{name}tables")
 
     def _either(self, name: str, iif: str | None) -> bool:
         """Return IN_DEV_ORCONF: on for all interfaces, or for this one; an interface not known might have it."""

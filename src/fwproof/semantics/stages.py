@@ -14,6 +14,8 @@ S = TypeVar("S")
 PRIORITY = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """Priorities of the tables (netfilter_ipv4.h); nat differs by hook."""
 NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+DEFRAG = -400
+"""The priority at which fragments are put together, where that is done."""
 CONNTRACK = -200
 """The priority at which conntrack looks at a packet."""
 
@@ -70,4 +72,12 @@ class Exit:
     """Where a way through the host ends: the packet has reached a program or left by an interface."""
 
 
-Route = Sequence[Stage | Turn | Exit]
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Where conntrack translates the later packets of a connection, which no rule of nat sees (nf_nat_packet())."""
+
+    context: Context
+    family: str
+
+
+Route = Sequence[Stage | Carry | Turn | Exit]

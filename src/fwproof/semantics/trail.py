@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule
 from fwproof.semantics.context import Question
-from fwproof.semantics.packet import Subject
 from fwproof.semantics.stages import Way
+from fwproof.semantics.subject import Subject
 
 S = TypeVar("S", bound=Subject)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A position in a chain; ``back`` is where RETURN and the end of the chain lead.
 
     ``path`` holds the chains that led here, by jump or goto; ``visit`` counts the earlier calls of this chain.
     """
 
     chain: Chain
-    index: int
+    at: int
     back: Frame | None
     path: frozenset[str]
     visit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A list that grows at its end and shares its beginning, so that branches are cheap."""
 
     before: Link | None
@@ -58,8 +56,14 @@ class Accepted:
     main: bool
 
 
-@dataclass(frozen=True, slots=True)
-class State(Generic[S]):
+class Missed(NamedTuple, Generic[S]):
+    """A rule did not take the subject, by its match at this place; what it asked before may have left a trace."""
+
+    subject: S
+    match: int
+
+
+class State(NamedTuple, Generic[S]):
     """Where a walk is, what of the subject is there, and how it came to be there."""
 
     stage: int
@@ -75,6 +79,8 @@ class State(Generic[S]):
 
 def items(link: Link | None) -> tuple[Any, ...]:
     """Return the items of a list, the first first."""
+    if link is None:
+        return ()
     items = []
     while link is not None:
         items.append(link.item)

@@ -7,19 +7,22 @@ after goto, RETURN and the end of the chain lead to the caller's caller (ip_tabl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.model import Act, Rule
 from fwproof.semantics.context import Question
-from fwproof.semantics.packet import Subject
-from fwproof.semantics.stages import Exit, Route, Stage, Turn
-from fwproof.semantics.trail import Accepted, Frame, Leaf, Link, State, agree, decisive, given, harmless, items
+from fwproof.semantics.lookup import Candidates, Lookup
+from fwproof.semantics.stages import Carry, Exit, Route, Stage, Turn
+from fwproof.semantics.subject import Subject
+from fwproof.semantics.trail import Accepted, Frame, Leaf, Link, Missed, State, agree, decisive, given, harmless, items
 
 __all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarge", "Walker"]
 
 S = TypeVar("S", bound=Subject)
+
+_TRANSLATES = frozenset({Act.SOURCE_NAT, Act.DESTINATION_NAT})
+_CHANGES = frozenset({Act.MARK, Act.CONNMARK, Act.NOTRACK, Act.CHANGE})
 
 MAX_STEPS = 2_000_000
 """Rules looked at in one walk, over all branches; more is answered as unknown instead of waiting."""
@@ -28,6 +31,8 @@ MAX_LEAVES = 500
 
 Well below Python's recursion limit, since the tree of the questions can be as deep as it has ends.
 """
+DEEPEST = 512
+"""How deep chains may call one another; nft allows 16 (NFT_JUMP_STACK_SIZE), and nobody writes more."""
 
 
 class TooLarge(Exception):
@@ -35,15 +40,23 @@ class TooLarge(Exception):
 
 
 class Walker(Generic[S]):
-    """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without."""
+    """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without.
 
-    def __init__(self, route: Route, *, traced: bool = True, leaves: int = MAX_LEAVES, steps: int = MAX_STEPS) -> None:
+    With ``lookup`` no step is kept, and rules that the header rules out are passed over; the ends are the same.
+    """
+
+    def __init__(
+        self, route: Route, *, traced: bool = True, lookup: Lookup[S] | None = None, leaves: int = MAX_LEAVES,
+        steps: int = MAX_STEPS,
+    ) -> None:  # fmt: skip
         self.route = route
-        self.traced = traced
+        self.traced = traced and lookup is None
+        self.lookup = lookup
         self.max_leaves = leaves
         self.max_steps = steps
         self.steps = 0
         self._pending: list[State[S] | Leaf[S]] = []
+        self._found: dict[tuple[int, str], tuple[S, Candidates]] = {}
 
     def walk(self, subject: S, choices: Sequence[tuple[Question, bool]] = ()) -> Iterator[Leaf[S]]:
         """Yield every end of the walk; ``choices`` are answers given beforehand. Raises TooLarge."""
@@ -51,13 +64,14 @@ class Walker(Generic[S]):
         for choice in choices:
             link = Link(link, choice)
         found = self._enter(0, subject, link, None, None)
+        step = self._step if self.lookup is None else self._leap
         leaves = 0
         while True:
             while isinstance(found, State):
                 self.steps += 1
+                found = step(found)
                 if self.steps > self.max_steps:
                     raise TooLarge(f"more than {self.max_steps} rules were looked at")
-                found = self._step(found)
             if found is not None:
                 leaves += 1
                 if leaves > self.max_leaves:
@@ -73,17 +87,28 @@ class Walker(Generic[S]):
         """Go to the next base chain that sees the packet, to a routing decision, or to the end of the way."""
         while at < len(self.route):
             here = self.route[at]
-            if not isinstance(here, Stage) or not here.nat or subject.meets_nat(here.context):
+            if isinstance(here, Carry):
+                subject, trace = self._carried(here, subject, trace)
+            elif not isinstance(here, Stage) or not here.nat or subject.meets_nat(here.context):
                 break
             at += 1
         if at == len(self.route) or isinstance(here, Exit):
             return Leaf(Decision.ACCEPT, accepted.by if accepted else None, subject, items(choices), items(trace))
         if isinstance(here, Turn):
             return self._turn(here, subject, choices, trace, accepted)
+        assert isinstance(here, Stage)
         if here.blind:
             return Leaf(Decision.UNKNOWN, None, subject, items(choices), items(trace), reason=here.blind)
         frame = Frame(here.chain, 0, None, frozenset([here.chain.name]))
         return State(at, frame, 0, subject, choices, trace, accepted)
+
+    def _carried(self, here: Carry, subject: S, trace: Link | None) -> tuple[S, Link | None]:
+        """Let conntrack translate a later packet of a connection, and say so."""
+        after, note = subject.carried(here.context)
+        if note and self.traced:
+            ref = RuleRef(family=here.family, table="conntrack", chain=here.context.hook.upper(), rule=None, text=note)
+            trace = Link(trace, Step(rule=ref, matched="yes", action=note))
+        return after, trace
 
     def _turn(
         self, turn: Turn, subject: S, choices: Link | None, trace: Link | None, accepted: Accepted | None
@@ -108,22 +133,58 @@ class Walker(Generic[S]):
 
     def _step(self, state: State[S]) -> State[S] | Leaf[S] | None:
         frame = state.frame
-        if frame.index >= len(frame.chain.rules):
+        if frame.at >= len(frame.chain.rules):
             return self._return(state)
-        rule = frame.chain.rules[frame.index]
-        context = self._stage(state).context
+        rule = frame.chain.rules[frame.at]
+        missed = self._matched(state, rule, state.match)
+        if isinstance(missed, Missed):
+            return self._next(state, missed.subject, self._no(state, rule, missed.match))
+        return missed
+
+    def _matched(self, state: State[S], rule: Rule, first: int) -> State[S] | Leaf[S] | Missed[S] | None:
+        """Ask a rule's matches, from the one at ``first`` on, and let it act where they hold."""
+        context, visit = self._stage(state).context, state.frame.visit
         subject = state.subject
-        for index in range(state.match, len(rule.matches)):
-            parts = tuple(subject.split(rule.matches[index], context, rule.ref, frame.visit))
+        for index in range(first, len(rule.matches)):
+            parts = tuple(subject.split(rule.matches[index], context, rule.ref, visit))
             if len(parts) == 1 and isinstance(parts[0][0], bool):
                 answer, subject = parts[0]
                 if not answer:
-                    return self._next(state, subject, self._no(state, rule, index))
+                    return Missed(subject, index)
             else:
                 found = [after for part in parts for after in self._branch(state, rule, index, part)]
                 self._pending.extend(found[:0:-1])
                 return found[0]
-        return self._apply(state if subject is state.subject else replace(state, subject=subject), rule)
+        return self._apply(state if subject is state.subject else state._replace(subject=subject), rule)
+
+    def _leap(self, state: State[S]) -> State[S] | Leaf[S] | None:
+        """Go on to the next rule that the header does not rule out; those between count as steps."""
+        frame, known = state.frame, state.match
+        if not known:
+            found = self._candidates(state)
+            left, rest = found.rules >> frame.at, len(frame.chain.rules) - frame.at
+            skipped = (left & -left).bit_length() - 1 if left else rest
+            self.steps += skipped
+            if not left:
+                return self._return(state)
+            at = frame.at + skipped
+            known = 0 if found.asked and found.asked >> at & 1 else found.known[at]
+            frame = Frame(frame.chain, at, frame.back, frame.path, frame.visit)
+            state = State(
+                state.stage, frame, 0, state.subject, state.choices, None, state.accepted, state.calls
+            )  # fmt: skip
+        missed = self._matched(state, frame.chain.rules[frame.at], known)
+        return self._next(state, missed.subject, None) if isinstance(missed, Missed) else missed
+
+    def _candidates(self, state: State[S]) -> Candidates:
+        """Return the rules of the present chain that the subject may meet; it is the same until a rule changes it."""
+        assert self.lookup is not None
+        chain, subject = state.frame.chain, state.subject
+        key = (state.stage, chain.name)
+        known = self._found.get(key)
+        if known is None or known[0] is not subject:
+            known = self._found[key] = (subject, self.lookup.candidates(chain, subject, self._stage(state).context))
+        return known[1]
 
     def _branch(self, state: State[S], rule: Rule, index: int, part: tuple[bool | Question, S]) -> Iterator[State[S]]:
         """Yield the states that one part of the subject goes on in, one for each answer to its question."""
@@ -146,13 +207,13 @@ class Walker(Generic[S]):
     ) -> State[S]:
         asked = rule.matches[index].text if choices is not None and choices is not state.choices else state.asked
         if holds:
-            return replace(state, match=index + 1, subject=subject, choices=choices, asked=asked)
+            return state._replace(match=index + 1, subject=subject, choices=choices, asked=asked)
         trace = self._note(state, rule, "depends" if asked else "no", f"not {rule.matches[index].text}")
-        return self._next(replace(state, choices=choices), subject, trace)
+        return self._next(state._replace(choices=choices), subject, trace)
 
     def _next(self, state: State[S], subject: S, trace: Link | None) -> State[S]:
         frame = state.frame
-        after = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
+        after = Frame(frame.chain, frame.at + 1, frame.back, frame.path, frame.visit)
         return State(state.stage, after, 0, subject, state.choices, trace, state.accepted, state.calls)
 
     def _no(self, state: State[S], rule: Rule, index: int) -> Link | None:
@@ -165,26 +226,25 @@ class Walker(Generic[S]):
         return Link(state.trace, Step(rule=rule.ref, matched=matched, action=action, note=note))
 
     def _apply(self, state: State[S], rule: Rule) -> State[S] | Leaf[S] | None:
-        target = rule.target
-        stage = self._stage(state)
-        unclear = target.act is Act.UNKNOWN or target.act is Act.ELSEWHERE
-        matched = "unknown" if unclear else "depends" if state.asked else "yes"
-        trace = self._note(state, rule, matched, target.reason or state.asked)
-        done = replace(state, trace=trace)
-        if target.act in {Act.DROP, Act.REJECT} or unclear:
-            decision = {Act.DROP: Decision.DROP, Act.REJECT: Decision.REJECT}.get(target.act, Decision.UNKNOWN)
+        target, act = rule.target, rule.target.act
+        unclear = act is Act.UNKNOWN or act is Act.ELSEWHERE
+        matched, trace, done = "", None, state
+        if self.traced:
+            matched = "unknown" if unclear else "depends" if state.asked else "yes"
+            trace = self._note(state, rule, matched, target.reason or state.asked)
+            done = state._replace(trace=trace)
+        if act is Act.DROP or act is Act.REJECT or unclear:
+            decision = Decision.UNKNOWN if unclear else Decision.DROP if act is Act.DROP else Decision.REJECT
             return self._leaf(done, decision, rule.ref, target.reject_with, target.reason)
-        if target.act is Act.ACCEPT:
+        if act is Act.ACCEPT:
             return self._accept(done, rule.ref)
-        if target.act in {Act.SOURCE_NAT, Act.DESTINATION_NAT}:
-            return self._translate(state, rule, matched)
-        if target.act in {Act.JUMP, Act.GOTO}:
+        if act is Act.JUMP or act is Act.GOTO:
             return self._call(done, rule)
-        if target.act is Act.RETURN:
+        if act is Act.RETURN:
             return self._return(done)
-        subject = state.subject
-        if target.act in {Act.MARK, Act.CONNMARK, Act.NOTRACK, Act.CHANGE}:
-            subject = subject.change(target, stage.context)
+        if act in _TRANSLATES:
+            return self._translate(state, rule, matched)
+        subject = state.subject.change(target, self._stage(state).context) if act in _CHANGES else state.subject
         return self._next(done, subject, trace)
 
     def _stage(self, state: State[S]) -> Stage:
@@ -202,7 +262,7 @@ class Walker(Generic[S]):
         for way in ways:
             given, possible = agree(state.choices, way)
             trace = self._note(state, rule, matched, way.dropped or way.note)
-            done = replace(state, subject=way.subject, choices=given, trace=trace)
+            done = state._replace(subject=way.subject, choices=given, trace=trace)
             if possible and way.dropped:
                 found.append(self._leaf(done, Decision.DROP, rule.ref, None, way.dropped))
             elif possible:
@@ -215,24 +275,31 @@ class Walker(Generic[S]):
         if called.name in frame.path or called.default is not None:
             kind = "calls itself" if called.default is None else "is a base chain, which no rule can jump to"
             return self._leaf(state, Decision.UNKNOWN, rule.ref, None, f"chain {called.name} {kind}")
+        if len(frame.path) > DEEPEST:
+            return self._leaf(state, Decision.UNKNOWN, rule.ref, None, f"chains call one another {DEEPEST} deep")
         back = frame.back
         if rule.target.act is Act.JUMP:
-            back = Frame(frame.chain, frame.index + 1, frame.back, frame.path, frame.visit)
-        visit = sum(name == called.name for name in items(state.calls))
+            back = Frame(frame.chain, frame.at + 1, frame.back, frame.path, frame.visit)
+        visit = items(state.calls).count(called.name)
         inside = Frame(called, 0, back, frame.path | {called.name}, visit)
-        return replace(state, frame=inside, match=0, asked="", calls=Link(state.calls, called.name))
+        calls = Link(state.calls, called.name)
+        return State(
+            state.stage, inside, 0, state.subject, state.choices, state.trace, state.accepted, calls
+        )  # fmt: skip
 
     def _return(self, state: State[S]) -> State[S] | Leaf[S] | None:
         if state.frame.back is not None:
-            return replace(state, frame=state.frame.back, match=0)
+            return state._replace(frame=state.frame.back, match=0)
         return self._default(state)
 
     def _default(self, state: State[S]) -> State[S] | Leaf[S] | None:
         stage = self._stage(state)
         default = stage.chain.default or "ACCEPT"
         ref = RuleRef(family=stage.family, table=stage.table.name, chain=stage.chain.name, rule=None, text=default)
-        step = Step(rule=ref, matched="yes", action=default, note="default of the chain")
-        done = replace(state, trace=Link(state.trace, step) if self.traced else None)
+        done = state
+        if self.traced:
+            step = Step(rule=ref, matched="yes", action=default, note="default of the chain")
+            done = state._replace(trace=Link(state.trace, step))
         return self._accept(done, ref) if default == "ACCEPT" else self._leaf(done, Decision.DROP, ref, None, "")
 
     def _accept(self, state: State[S], ref: RuleRef) -> State[S] | Leaf[S] | None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
 
@@ -96,6 +97,8 @@ MODELS = [
     ("no addresses", snapshot({"ip-addr": Garbled("h", "rubbish")}), V4, Garbled),
     ("no host", HostError("h", "down"), V4, HostError),
     ("nft is there and was refused", snapshot({"nft": CommandRefused("h", "sudo does not allow")}), V4, CommandRefused),
+    ("legacy tables were refused", snapshot({"iptables-legacy-save": CommandRefused("h", "no")}), V4, CommandRefused),
+    ("legacy tables that nobody asks for were refused", snapshot({"ip6tables-legacy-save": Garbled("", "")}), V4, None),
     ("addresses of another kind", snapshot({}, {"ip-addr": '{"a": 1}'}), V4, HostError),
 ]  # fmt: skip
 
@@ -104,6 +107,16 @@ MODELS = [
 def test_a_model_needs_the_tables_that_are_asked_about(what, found, families, fault):
     model = model_of(found, families)
     assert isinstance(model, HostModel if fault is None else fault)
+
+
+def test_legacy_tables_that_only_a_warning_tells_of_are_not_forgotten():
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    found = snapshot({})
+    captures = {**found.captures, "iptables-save": replace(found.captures["iptables-save"], stderr=warning)}
+    model = model_of(replace(found, captures=captures), V4 | V6)
+    assert "legacy" in model.blind[Family.IPV4][0]
+    assert not model.blind[Family.IPV6]
+    assert not model_of(found, V4 | V6).blind[Family.IPV4]
 
 
 def host(name, *addresses):

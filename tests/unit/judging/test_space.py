@@ -1,7 +1,17 @@
-"""Words for who refuses and who lets through."""
+"""Claims over the whole packet space, and words for who refuses and who lets through."""
+
+from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
+
+import pytest
 
 from fwproof.decision import RuleRef
-from fwproof.judging.space import refusal_cause
+from fwproof.flow import Family
+from fwproof.judging.space import judge_claim, refusal_cause
+from fwproof.plan import Check, Kind
+from fwproof.policy.model import Allow, Peers, Policy, Service
+from fwproof.results import Verdict
+from fwproof.semantics.model import HostModel
 
 
 def test_what_the_routing_drops_is_not_blamed_on_a_policy():
@@ -10,3 +20,53 @@ def test_what_the_routing_drops_is_not_blamed_on_a_policy():
     assert "its policy is DROP" in refusal_cause(
         RuleRef(family="ip", table="filter", chain="INPUT", rule=None, text="DROP")
     )
+
+
+NEAR = Peers("near", (ip_network("10.0.0.0/16"),))
+ALLOW = Allow(id="http", title="x", file="p.yaml", line=3, service=Service("tcp", 80, "http"), peers=NEAR)
+POLICY = Policy(name="p", path=None, sha256="", hosts=("h",), services={}, inbound=(ALLOW,))
+ADDRESSES = (
+    '[{"ifname": "lo", "addr_info": []}, {"ifname": "eth1", "addr_info": []}, {"ifname": "eth0", "addr_info":'
+    ' [{"family": "inet", "local": "10.0.0.10", "prefixlen": 16, "broadcast": "10.0.255.255"}]}]'
+)
+ROUTES = '[{"dst": "10.0.0.0/16", "dev": "eth0"}, {"dst": "default", "dev": "eth1"}]'
+HEAD = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n"
+ACCEPT = "-A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 80 -j ACCEPT\n"
+ANSWER = "-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+CLAIMS = {
+    "open and answered": (ACCEPT + ANSWER, Verdict.PASS, "is open to exactly near"),
+    "by the way and for the address that peers use": (
+        ("-A INPUT -i eth0 -d 10.0.0.10 -s 10.0.0.0/16 -p tcp -m tcp --dport 80 -j ACCEPT\n"
+        "-A OUTPUT -o eth0 -s 10.0.0.10 -p tcp -m tcp --sport 80 -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"),
+        Verdict.PASS, "is open to exactly near"),
+    "by another way": (
+        "-A INPUT -i eth1 -s 10.0.0.0/16 -p tcp -m tcp --dport 80 -j ACCEPT\n" + ANSWER, Verdict.FAIL,
+        "refused, though the policy lets it pass: tcp 80 from 10.0.0.0/16 to 10.0.0.10 through eth0"),
+    "for others too": (ACCEPT.replace("10.0.0.0/16", "10.0.0.0/15") + ANSWER, Verdict.FAIL,
+                       "others than near pass: tcp 80 from 10.1.0.0/16"),
+    "not for all": ("-A INPUT -s 10.0.9.0/24 -j REJECT\n" + ACCEPT + ANSWER, Verdict.FAIL,
+                    "refused, though the policy lets it pass: tcp 80 from 10.0.9.0/24"),
+    "answered to some only": (ACCEPT + "-A OUTPUT -d 10.0.9.0/24 -j DROP\n" + ANSWER, Verdict.FAIL,
+                              "let in, but its answers are refused: tcp from 10.0.0.10 to 10.0.9.0/24"),
+    "not understood": ("-A INPUT -j NFQUEUE\n" + ANSWER, Verdict.INCONCLUSIVE, "unknown"),
+}  # fmt: skip
+
+
+def judged(rules):
+    model = HostModel.build(iptables_save=f"{HEAD}{rules}COMMIT\n", addresses=ADDRESSES, routes=ROUTES)
+    check = Check(id="c", kind=Kind.CLAIM, policy=POLICY, expectation=ALLOW, host="h", expected="",
+                  family=Family.IPV4, service=ALLOW.service, direction="inbound")  # fmt: skip
+    own = SimpleNamespace(address=lambda _: ip_address("10.0.0.10"))
+    return judge_claim(check, SimpleNamespace(model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own})))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_over_all_packets(name):
+    rules, verdict, words = CLAIMS[name]
+    outcome = judged(rules)
+    assert outcome.verdict is verdict, outcome
+    assert words in outcome.reason
+    if verdict is Verdict.FAIL:
+        assert outcome.cause
+        assert outcome.fix
+        assert outcome.evidence

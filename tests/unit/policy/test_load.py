@@ -6,8 +6,9 @@ import pytest
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.policy.model import Peers, Rate, Service
+from fwproof.policy.model import FINDINGS, Accepted, Peers, Rate, Service
 from fwproof.policy.relations import expectations
+from fwproof.semantics.lint_finding import Kind
 
 ROOT = Path(__file__).parents[3]
 HEAD = "policy: p\nhosts: web\n"
@@ -100,6 +101,51 @@ def test_unchecked_makes_no_claim(load):
     policy = load(ALLOW.replace("default: deny", "default: unchecked").format("admin") + "persistence: false\n")
     assert policy.inbound_default is None
     assert policy.persistence is None
+
+
+def test_parity_is_expected_where_it_is_written(load):
+    assert load(ALLOW.format("internal")).parity is None
+    assert load(ALLOW.format("internal") + "ipv6: deny\n").parity is None
+    assert (load(HEAD + "ipv6: same\n").parity.id, load(HEAD + "ipv6: same\n").parity.line) == ("ipv6", 3)
+    policy = load(HEAD + "ipv6: {expect: same, id: both, title: Alike, severity: low, controls: {nist: [b]}}\n")
+    assert (policy.parity.id, policy.parity.title, policy.parity.severity) == ("both", "Alike", "low")
+    assert policy.parity.controls == {"nist": ("b",)}
+    assert load(ALLOW.format("internal") + "ipv6: {expect: deny}\n").inbound[0].peers.networks == (
+        ip_network("10.0.0.0/16"),
+    )
+
+
+def test_rules_fail_by_what_is_written_or_by_all_but_unused(load):
+    assert load(HEAD + "rules: true\n").rules.fail == tuple(k.value for k in Kind if k is not Kind.UNUSED)
+    assert load(HEAD + "rules: false\npersistence: true\n").rules is None
+    policy = load(
+        HEAD + "rules:\n  fail: [shadowed, unused]\n  accept:\n"
+        "    - {rule: '-A INPUT -j DROP', finding: shadowed, reason: counts}\n    - {rule: -A B, reason: r}\n"
+    )
+    assert policy.rules.fail == ("shadowed", "unused")
+    assert policy.rules.accepted == (
+        Accepted(rule="-A INPUT -j DROP", finding="shadowed", reason="counts"),
+        Accepted(rule="-A B", finding="", reason="r"),
+    )
+
+
+def test_the_words_of_findings_are_those_of_lint():
+    assert set(FINDINGS) == {kind.value for kind in Kind}
+
+
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [("../b/{host}", "../b/web"), ("b", "b"), ("/srv/b/{host}", "/srv/b/web"), ("{folder: 'x{host}'}", "xweb")],
+)
+def test_a_baseline_counts_from_the_policys_own_folder(written, folder, load):
+    baseline = load(HEAD + f"baseline: {written}\n").baseline
+    assert baseline.id == "drift"
+    assert baseline.folder("web") == Path(folder)
+
+
+def test_one_pattern_names_the_baselines_of_several_hosts(load):
+    baseline = load("policy: p\nhosts: [web, db]\nbaseline: '../b/{host}'\n").baseline
+    assert [baseline.folder(host) for host in ("web", "db")] == [Path("../b/web"), Path("../b/db")]
 
 
 def test_ipv6_denied_leaves_ipv4_to_be_let_in_and_both_to_be_checked(load):

@@ -81,6 +81,15 @@ def test_a_set_that_rules_fill_is_an_oracle():
     assert ruling.decision is DEPENDS
 
 
+def test_a_set_that_rules_of_another_table_fill_stays_an_oracle():
+    legacy = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j SET --add-set banned src\nCOMMIT\n"
+    text = rules("-m set --match-set banned src")
+    host = HostModel.build(iptables_save=text, iptables_legacy_save=legacy, ipset_save=SAVE)
+    assert isinstance(host.rules(Family.IPV4)[0].matches[0].test, Oracle)
+    alone = HostModel.build(iptables_save=text, ipset_save=SAVE)
+    assert isinstance(alone.rules(Family.IPV4)[0].matches[0].test, Within)
+
+
 @pytest.mark.parametrize("line", ["add nets nonsense", "add nets 10.0.0.0/99", "add nets fd00::/8"])
 def test_a_member_that_is_not_understood_leaves_the_set_open(line):
     assert decided("-m set --match-set nets src", tcp("10.0.6.1"), f"{SAVE}{line}\n") is DEPENDS

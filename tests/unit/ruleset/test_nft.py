@@ -93,7 +93,7 @@ def test_what_nft_never_prints_is_kept_and_weakens(name):
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"nftables": 1}', '{"nftables": [', "[" * 100000, "1" * 5000])
 def test_what_is_no_list_is_refused(text):
-    with pytest.raises(InputError, match=r"rules\.json: expected the JSON of `nft -j list ruleset`"):
+    with pytest.raises(InputError, match=r"rules\.json(:\d+:\d+)?: expected the JSON of `nft -j list ruleset`"):
         nft.parse(text, "rules.json")
 
 

@@ -189,3 +189,11 @@ def test_limits_and_logs_that_cannot_be_told_are_not_none():
         for ask in (model(text).limiters, model(text).logs):
             with pytest.raises(NotSettled, match=why):
                 ask(flow)
+
+
+def test_chains_that_call_one_another_too_deep_are_unknown():
+    chains = [f"C{at}" for at in range(2000)]
+    lines = ["-A INPUT -j C0", *(f"-A C{at} -j C{at + 1}" for at in range(1999)), "-A C1999 -j DROP"]
+    for deep, decision in ((2000, Decision.UNKNOWN), (100, Decision.ACCEPT)):
+        text = filter_table(*lines[:deep], chains=chains[: deep + 1])
+        assert model(text).evaluate(tcp("10.0.5.7", 80)).decision is decision

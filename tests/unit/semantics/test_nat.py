@@ -9,13 +9,16 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from fwproof.decision import Decision
+from fwproof.errors import InputError
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.iptables import parse
-from fwproof.semantics import space
-from fwproof.semantics.claims import accepted_for_others, refused_to_peers
+from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.compare import same_meaning
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import Claim, accepted_outside
+from fwproof.semantics.reach import openings, refusals
+from fwproof.semantics.space import Claim
+from fwproof.semantics.witness import point
 
 ADDRESSES = """[{"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},
  {"ifname": "eth0", "addr_info": [{"family": "inet", "local": "10.0.0.10", "prefixlen": 16, "broadcast": "10.0.255.255"}]},
@@ -50,7 +53,8 @@ COMMIT
 BASES = {
     "nat": "PREROUTING INPUT OUTPUT POSTROUTING",
     "filter": "INPUT FORWARD OUTPUT",
-    "mangle": "FORWARD POSTROUTING",
+    "mangle": "PREROUTING FORWARD POSTROUTING",
+    "raw": "PREROUTING OUTPUT",
 }
 
 
@@ -85,38 +89,38 @@ def test_a_published_port_bypasses_input():
     assert model(DOCKER).evaluate(tcp(dport=8081)).by.chain == "INPUT"
 
 
-@pytest.mark.parametrize("hook", ["input", "forward"])
+def let_in(host, hook, **question):
+    return openings(host, hook, Family.IPV4, **question).openings
+
+
+def rooms(found):
+    return [str(room) for each in found for room in each.rooms]
+
+
+@pytest.mark.parametrize("hook", [Hook.INPUT, Hook.FORWARD])
 def test_the_whole_space_shows_a_published_port(hook):
-    leaks = accepted_outside(model(DOCKER), hook, Family.IPV4)
-    (leak,) = [leak for leak in leaks if leak.translated]
-    assert (leak.service, leak.source, leak.translated, leak.by.chain) == (
-        "tcp 8080",
-        "anywhere",
-        "172.17.0.2, port 80",
-        "DOCKER",
-    )
-    assert leak.certainty == "accept"
-    assert "10.0.0.10" in leak.destination
-    assert "sent on to 172.17.0.2, port 80 by nat" in str(leak)
+    (leak,) = [each for each in let_in(model(DOCKER), hook) if each.onto]
+    assert (leak.onto, leak.by.chain, leak.certainty) == ("172.17.0.2, port 80", "DOCKER", "accept")
+    assert all(room.startswith("tcp 8080 from anywhere to ") and "10.0.0.10" in room for room in rooms([leak]))
+    assert "sent on to 172.17.0.2, port 80 by nat" in leak.lines()[0]
 
 
 def test_a_claim_about_a_published_port_is_judged_where_it_goes():
-    service = Claim(proto=6, ports=((8080, 8080),))
-    (leak,) = accepted_for_others(model(DOCKER), Hook.INPUT, Family.IPV4, service, [])
-    assert leak.source == "anywhere"
+    (leak,) = let_in(model(DOCKER), Hook.INPUT, claim=Claim(proto=6, ports=((8080, 8080),)))
+    assert all("from anywhere" in room for room in rooms([leak]))
     peers = Claim(
-        proto=6, ports=((8080, 8080),), sources=(ip_network("192.0.2.0/24"),), destinations=(ip_network("10.0.0.10"),)
-    )
-    (inside,) = refused_to_peers(model(DOCKER), Hook.INPUT, Family.IPV4, peers)
-    assert inside.interface == "docker0", "from there the port is not translated"
+        proto=6, ports=((8080, 8080),), sources=(ip_network("192.0.2.0/24"),), destinations=(ip_network("10.0.0.10"),),
+        opening=True,
+    )  # fmt: skip
+    (inside,) = refusals(model(DOCKER), Hook.INPUT, Family.IPV4, peers).openings
+    assert [room.interfaces for room in inside.rooms] == [("docker0",)], "from there the port is not translated"
     closed = DOCKER.replace("-p tcp -m tcp --dport 80 -j ACCEPT", "-p tcp -m tcp --dport 81 -j ACCEPT")
-    refused = refused_to_peers(model(closed), Hook.INPUT, Family.IPV4, peers)
-    assert {leak.by.chain for leak in refused} == {"FORWARD", "INPUT"}
+    refused = refusals(model(closed), Hook.INPUT, Family.IPV4, peers).openings
+    assert {each.by.chain for each in refused} == {"FORWARD", "INPUT"}
 
 
 def test_without_addresses_a_translation_depends_and_is_not_hidden():
-    leaks = accepted_outside(model(DOCKER, addresses=None, routes=None), "input", Family.IPV4)
-    (leak,) = [leak for leak in leaks if leak.translated]
+    (leak,) = [each for each in let_in(model(DOCKER, addresses=None, routes=None), Hook.INPUT) if each.onto]
     assert leak.certainty == "depends"
 
 
@@ -156,8 +160,8 @@ def test_a_translation_to_what_is_there_is_none():
     assert not seen("-p tcp -j DNAT --to-destination 172.17.0.2:8080", "-m conntrack --ctstate DNAT", tcp("172.17.0.2"))
     text = table("nat", "-A PREROUTING -p tcp -j DNAT --to-destination 172.17.0.2:8080") + table(
         "filter", "-A FORWARD -m conntrack --ctstate DNAT -j DROP")  # fmt: skip
-    (leak,) = [leak for leak in accepted_outside(model(text), "forward", Family.IPV4) if "tcp" in leak.service]
-    assert (leak.service.partition(",")[0], leak.destination) == ("tcp 8080", "172.17.0.2")
+    found = [each for each in let_in(model(text), Hook.FORWARD, claim=Claim(proto=6)) if not each.onto]
+    assert rooms(found) == ["tcp 8080 from anywhere to 172.17.0.2"]
 
 
 @pytest.mark.parametrize("state", [CtState.ESTABLISHED, CtState.INVALID, CtState.UNTRACKED])
@@ -205,10 +209,12 @@ def test_what_is_redirected_goes_to_input():
         "filter", "-A INPUT -p tcp --dport 3128 -j ACCEPT", input="DROP", forward="DROP")  # fmt: skip
     ruling = model(text).evaluate(tcp("192.0.2.1", 80))
     assert (ruling.decision, ruling.by.chain) == ("accept", "INPUT")
-    leaks = {leak.service: leak for leak in accepted_outside(model(text), "input", Family.IPV4)}
-    assert leaks["tcp 80"].translated == "10.0.0.10, port 3128" or "3128" in leaks["tcp 80"].translated
-    assert leaks["tcp 3128"].translated == ""
-    assert accepted_outside(model(text), "forward", Family.IPV4) == []
+    sent = {
+        room.partition(" from ")[0]: each.onto for each in let_in(model(text), Hook.INPUT) for room in rooms([each])
+    }
+    assert sent["tcp 80"].endswith("port 3128")
+    assert sent["tcp 3128"] == ""
+    assert let_in(model(text), Hook.FORWARD) == ()
 
 
 @pytest.mark.parametrize(
@@ -232,9 +238,7 @@ def test_the_kernel_s_choices_are_named_and_all_followed():
     assert "whether DNAT picks 172.17.0.3:80" in ruling.depends_on
     wide = text.replace("172.17.0.4", "172.17.9.4")
     assert model(wide).evaluate(tcp()).decision is Decision.DEPENDS
-    assert {leak.certainty for leak in accepted_outside(model(wide), "forward", Family.IPV4) if leak.translated} == {
-        "depends"
-    }
+    assert {each.certainty for each in let_in(model(wide), Hook.FORWARD) if each.onto} == {"depends"}
 
 
 @pytest.mark.parametrize("target", ["TPROXY --on-port 1", "NFQUEUE --queue-num 1", "SYNPROXY"])
@@ -281,7 +285,7 @@ SYSCTLS = {
     "one interface": ("net.ipv4.ip_forward = 0\nnet.ipv4.conf.eth0.forwarding = 1\n", True, None),
     "only what new interfaces get": ("/proc/sys/net/ipv4/conf/default/forwarding:1\n", None, None),
     "a name with a dot": ("/proc/sys/net/ipv4/conf/eth0.5/forwarding:1\n/proc/sys/net/ipv4/ip_forward:0\n", True, None),
-    "nothing": ("garbage\n\x00:1\n", None, None),
+    "nothing": ("", None, None),
 }
 
 
@@ -292,14 +296,17 @@ def test_whether_a_host_forwards(name):
     assert (host.forwards(Family.IPV4), host.forwards(Family.IPV6)) == (four, six)
 
 
+def test_what_holds_no_sysctl_is_refused():
+    with pytest.raises(InputError, match=r"sysctls:1:1: expected lines such as net\.ipv4\.ip_forward = 1"):
+        model(DOCKER, sysctls="garbage\n\x00:1\n")
+
+
 def test_without_forwarding_the_routing_drops_and_says_so():
     host = model(DOCKER, sysctls="/proc/sys/net/ipv4/ip_forward:0\n")
     ruling = host.evaluate(tcp())
     assert (ruling.decision, ruling.by.table) == ("drop", "routing")
     assert str(ruling.by) == "ip routing: the host does not forward (net.ipv4.ip_forward = 0)"
-    assert [leak for leak in accepted_outside(host, "forward", Family.IPV4) if leak.translated], (
-        "the table is judged all the same"
-    )
+    assert [each for each in let_in(host, Hook.FORWARD) if each.onto], "the table is judged all the same"
     assert model(DOCKER, sysctls=None).evaluate(tcp()).decision is Decision.ACCEPT
 
 
@@ -385,38 +392,47 @@ def _tables(rng):
     )
 
 
-@pytest.mark.parametrize("hook", ["input", "forward"])
+def _sensible(values, own):
+    """Whether some of these addresses are not of loopback and not the host's own."""
+    spans = [ip_network("127.0.0.0/8"), *map(ip_network, own)]
+    inside = lambda low, high: any(int(n[0]) <= low and high <= int(n[-1]) for n in spans)  # noqa: E731
+    return not all(inside(low, high) for low, high in values[0])
+
+
+@pytest.mark.parametrize("hook", [Hook.INPUT, Hook.FORWARD])
 def test_every_witness_is_an_ordinary_packet_that_evaluate_confirms(hook):
     rng, own, confirmed = random.Random(5), ("10.0.0.10", "172.17.0.1", "127.0.0.1"), 0
     for _ in range(150):
         text = _tables(rng)
         host = model(text)
-        for leak in accepted_outside(host, hook, Family.IPV4):
-            flow = leak.witness
-            if leak.source in {"127.0.0.0/8", "10.0.0.10"}:
-                continue  # nothing but packets that the routing keeps from these rules
-            if leak.certainty == "depends" and "NETMAP" in text:
-                continue  # of many addresses mapped at once, sets do not say which becomes which
-            alone = host.evaluate(flow)
-            if Decision.ACCEPT not in alone.may and not leak.translated:
-                alone = host.evaluate(flow, hook)  # its destination is not on the way that was asked about
-            assert Decision.ACCEPT in alone.may, (text, str(leak))
-            confirmed += 1
-            odd = flow.src.is_loopback or flow.src.is_multicast or flow.src.is_unspecified or str(flow.src) in own
-            assert not odd, (text, str(leak))
-            assert not flow.dst.is_unspecified
+        for leak in let_in(host, hook):
+            for room, flow in zip(leak.rooms, leak.witnesses, strict=False):
+                if not _sensible(room.sources, own) or not _sensible(room.destinations, ()):
+                    continue  # nothing but packets that the routing keeps from these rules
+                if leak.certainty == "depends" and "NETMAP" in text:
+                    continue  # of many addresses mapped at once, sets do not say which becomes which
+                alone = host.evaluate(flow)
+                if Decision.ACCEPT not in alone.may and not leak.onto:
+                    alone = host.evaluate(flow, hook)  # its destination is not on the way that was asked about
+                assert Decision.ACCEPT in alone.may, (text, str(room), str(flow), flow.iif)
+                confirmed += 1
+                odd = flow.src.is_loopback or flow.src.is_multicast or flow.src.is_unspecified or str(flow.src) in own
+                assert not odd, (text, room, flow)
+                assert not flow.dst.is_unspecified
     assert confirmed > 200
 
 
 def decisions(host, hook, flow):
     """Return what becomes of a set that holds just one packet."""
-    ends = {"src": flow.src, "dst": flow.dst, "proto": flow.proto, "sport": flow.sport, "dport": flow.dport, "flags": 2}
-    ranges = {field: ((int(value), int(value)),) for field, value in ends.items()}
-    cut = space.space_for(host, Family.IPV4, [ranges])
-    start = space.start_of(cut, flow.ctstate, hook, loopback=False)
-    masks = [mine & asked for mine, asked in zip(start.masks, space.product_of(cut, ranges), strict=True)]
-    masks[cut.fields.index("iif")] = 1 << cut.names["iif"].index(flow.iif)
-    return {leaf.decision for leaf in space.walk_boxes(host, hook, Family.IPV4, replace(start, masks=tuple(masks)))}
+    ends = {"src": flow.src, "dst": flow.dst, "sport": flow.sport, "dport": flow.dport}
+    engine = Engine([host], Family.IPV4, [(field, ((int(value), int(value)),)) for field, value in ends.items()])
+    sets = engine.sets
+    start = point(sets, replace(flow, oif=None))
+    _, result = engine.hosts[0].asked(hook).flow({Config(flow.ctstate): start})
+    assert not result.unknown
+    found = {Decision.ACCEPT} if result.accepted != sets.none else set()
+    rest = start & ~sets.union([result.accepted, result.outside, *result.rejected.values()])
+    return found | ({Decision.DROP} if rest != sets.none else set())
 
 
 def test_sets_and_single_packets_agree_through_nat():
@@ -437,6 +453,5 @@ def test_sets_and_single_packets_agree_through_nat():
 
 def test_a_packet_of_another_state_is_not_followed_through_nat_by_sets_either():
     host = model(DOCKER)
-    leaks = accepted_outside(host, "forward", Family.IPV4, states=(CtState.UNTRACKED,))
-    assert all(not leak.translated for leak in leaks)
+    assert not any(each.onto for each in let_in(host, Hook.FORWARD, states=(CtState.UNTRACKED,)))
     assert host.evaluate(replace(tcp(), ctstate=CtState.UNTRACKED)).by.chain == "INPUT"

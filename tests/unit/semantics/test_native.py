@@ -7,8 +7,9 @@ import pytest
 
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.semantics.lint import lint
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.space import accepted_outside
+from fwproof.semantics.reach import openings
 
 from .tables import ADDRESSES, filter_table
 
@@ -148,8 +149,8 @@ PAIRS = ("set", {"name": "pairs", "type": ["ipv4_addr", "inet_service"], "flags"
 def test_a_set_of_concatenations(op, src, port, decision):
     seen = one([{"match": {"op": op, "left": CONCAT, "right": "@pairs"}}, verdict("accept")], sets=[PAIRS])
     assert seen.evaluate(tcp(src, port)).decision is decision
-    (leak, *_) = accepted_outside(seen, "input", Family.IPV4)
-    assert leak.certainty == "accept"
+    (opening, *_) = openings(seen, Hook.INPUT, Family.IPV4).openings
+    assert opening.certainty == "accept"
 
 
 def test_what_rules_fill_is_not_known():
@@ -192,9 +193,9 @@ def test_equal_priorities_are_tried_in_both_orders():
 def test_whole_space_questions_know_of_the_order_too():
     drops = ruleset({"a": (base(), [[marked(1), verdict("drop")]])}, table="one")
     marks = ruleset({"b": (base(), [[mark(1)]])}, table="two")
-    leaks = accepted_outside(model(drops, marks), "input", Family.IPV4)
-    assert {leak.certainty for leak in leaks} == {"depends"}
-    assert all("order" in leak.depends_on[0] for leak in leaks)
+    found = openings(model(drops, marks), Hook.INPUT, Family.IPV4).openings
+    assert {opening.certainty for opening in found} == {"depends"}
+    assert all("order" in opening.depends_on[0] for opening in found)
 
 
 def test_too_many_orders_are_unknown():
@@ -266,7 +267,7 @@ def test_a_netdev_chain_drops_before_everything():
 def test_bridges_and_arp_are_kept_and_not_asked():
     seen = model(ruleset({"b": (base("forward"), [[verdict("drop")]])}, family="bridge"))
     assert seen.evaluate(tcp()).decision is ACCEPT
-    assert "bridge t (1 rules)" in seen.rulesets[Family.IPV4][-1].comments[0]
+    assert "bridge t (1 rule)" in seen.rulesets[Family.IPV4][-1].comments[0]
 
 
 def test_a_flowtable_may_carry_established_connections_past_the_rules():
@@ -314,3 +315,9 @@ def test_the_hook_may_be_asked_alone():
     assert seen.evaluate(tcp(), Hook.INPUT).decision is ACCEPT
     assert seen.evaluate(tcp(), Hook.PREROUTING).decision is DROP
     assert seen.evaluate(tcp()).decision is DROP
+
+
+def test_an_accept_of_everything_is_over_broad_in_a_native_chain_too():
+    on = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}
+    kinds = {finding.rule.rule: finding.kind.value for finding in lint(one([on, verdict("accept")]), Family.IPV4)}
+    assert kinds == {1: "over-broad"}

@@ -1,18 +1,15 @@
-"""Who reaches what, in boxes, by rule, with a packet; and the same from the walk of boxes."""
+"""Who reaches what, in boxes, by rule, with packets; and who is kept out."""
 
 from ipaddress import ip_network
 
 import pytest
 
-from fwproof.decision import Decision
 from fwproof.flow import Family, Hook
 from fwproof.semantics.bdd import Sets
-from fwproof.semantics.bdd_walk import PATHS
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.reach import Disagreement, openings
+from fwproof.semantics.reach import Disagreement, openings, refusals
 from fwproof.semantics.reach_text import address_text, networks, service_text
-from fwproof.semantics.space import Claim, accepted_outside
-from fwproof.semantics.witness import follow
+from fwproof.semantics.space import Claim
 
 from .tables import ADDRESSES, PUBLISHED, REPAIRED, filter_table
 
@@ -72,17 +69,6 @@ def test_only_so_many_are_listed_and_the_rest_is_counted():
     assert (len(answer.openings), answer.unlisted) == (4, 5)
 
 
-@pytest.mark.parametrize("text", [PUBLISHED, REPAIRED])
-@pytest.mark.parametrize("hook", list(PATHS))
-def test_the_walk_of_boxes_finds_the_same_rules(text, hook):
-    host = model(text)
-    boxes = accepted_outside(host, hook.value, Family.IPV4)
-    sets = openings(host, hook, Family.IPV4).openings
-    assert {(leak.by, leak.certainty) for leak in boxes} == {(opening.by, opening.certainty) for opening in sets}
-    for opening in sets:
-        assert Decision.ACCEPT in {leaf.decision for leaf in follow(host, opening.witness, hook)}
-
-
 def test_an_engine_that_is_wrong_is_not_believed(monkeypatch):
     """A broken engine is caught by the walk of the witness, and nothing is answered."""
     right = Sets.within
@@ -97,6 +83,54 @@ def test_words():
     net = ip_network("10.0.0.0/16")
     low, high = int(net[0]), int(net[-1])
     assert address_text((((low, low + 99), (low + 101, high)), False), v4) == "10.0.0.0/16 except 10.0.0.100"
+    assert address_text((((high + 1, low + 0xFFFFFF),), False), v4) == "10.0.0.0/8 except 10.0.0.0/16"
+    assert address_text((((low, low), (high, high)), False), v4) == "10.0.0.0, 10.0.255.255"
     assert networks((((0x0A000500, 0xFF00FF00), (5, 0xFFFFFFFF)), True), v4) == ["10.0.5.0/255.0.255.0", "0.0.0.5"]
     services = ((((6, 6), (17, 17)), ((53, 53), (80, 90))), (((1, 1),), ((2048, 2303), (771, 771))))
     assert service_text(services, v4) == "tcp/udp 53,80-90, icmp type 8,3/3"
+
+
+def test_services_are_told_together_where_that_is_shorter():
+    rules = [
+        "-A INPUT -s 10.0.0.0/16 -p tcp -m multiport --dports 80,443 -j DROP",
+        "-A INPUT -s 10.9.0.0/16 -p udp -j DROP",
+    ]
+    ((_, _, rooms),) = told(filter_table(*rules))
+    assert rooms == [
+        "every service except tcp 80,443, udp from anywhere",
+        "tcp 80,443 from anywhere except 10.0.0.0/16",
+        "udp from anywhere except 10.9.0.0/16",
+    ]
+
+
+def kept_out(text, **claim):
+    answer = refusals(model(text), Hook.INPUT, Family.IPV4, Claim(proto=6, opening=True, **claim))
+    return [(o.by.rule, o.certainty, [str(room) for room in o.rooms], o.depends_on) for o in answer.openings]
+
+
+def test_who_is_refused_and_by_which_rule():
+    rules = ["-A INPUT -s 10.0.5.0/24 -j REJECT", "-A INPUT -s 10.0.0.0/16 -p tcp -m tcp --dport 22 -j ACCEPT"]
+    assert kept_out(filter_table(*rules, default="DROP"), ports=((22, 22),), sources=(ip_network("10.0.0.0/8"),)) == [
+        (1, "refused", ["tcp 22 from 10.0.5.0/24"], ()),
+        (None, "refused", ["tcp 22 from 10.0.0.0/8 except 10.0.0.0/16"], ()),
+    ]
+
+
+def test_what_a_rate_refuses_is_not_refused_and_what_another_oracle_refuses_depends():
+    limited = filter_table("-A INPUT -m limit --limit 1/sec -j ACCEPT", default="DROP")
+    assert kept_out(limited) == []
+    both = filter_table("-A INPUT -m limit --limit 1/sec -j DROP", "-A INPUT -j REJECT")
+    assert [(rule, certainty) for rule, certainty, _, _ in kept_out(both)] == [(1, "refused"), (2, "refused")]
+    odd = filter_table("-A INPUT -m odd --x -j DROP")
+    assert kept_out(odd) == [(1, "depends", ["tcp from anywhere"], ("unread match -m odd --x",))]
+
+
+def test_answers_that_are_refused():
+    rules = ["-A OUTPUT -d 10.0.5.0/24 -j DROP", "-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+             "-A OUTPUT -j REJECT"]  # fmt: skip
+    claim = Claim(proto=6, ports=((22, 22),), sources=(ip_network("10.0.0.0/16"),))
+    found = refusals(model(filter_table(*rules)), Hook.OUTPUT, Family.IPV4, claim.answers(), answers=True).openings
+    assert [(o.by.rule, [str(room) for room in o.rooms], o.narrowed) for o in found] == [
+        (1, ["tcp from anywhere to 10.0.5.0/24"], ("sport",))
+    ]
+    assert (found[0].witness.sport, found[0].witness.ctdir) == (22, "reply")

@@ -1,0 +1,81 @@
+"""The shape of what a policy expects of the tables as a whole: families alike, rules with their effect, no drift."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title
+from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL
+
+Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
+ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
+IPV6 = ("same", "deny")
+IPV6_TEXT = (
+    "same: what is expected holds in IPv6 too, and the two families are compared: every zone can open the same"
+    " services in both; deny: nothing is let through in IPv6; left out: what is expected holds in IPv6 too"
+)
+
+
+class Common(Shape):
+    """What every expectation may have."""
+
+    id: Id = Field("", description="Stable name of the expectation, used in check ids and reports")
+    title: Title = Field("", description="One line for auditors: what is expected")
+    controls: dict[Framework, Annotated[list[ControlId], Field(min_length=1)]] = Field(
+        default_factory=dict, description="Controls that the expectation supports, by framework"
+    )
+    severity: Annotated[str, Choice(("critical", "high", "medium", "low"))] = Field(
+        "high", description="How much a violation matters"
+    )
+
+
+class Ipv6Shape(Common):
+    """What is expected of IPv6."""
+
+    expect: Annotated[str, Choice(IPV6)] = Field(description="Same or deny, as in the one word")
+
+
+class PersistenceShape(Common):
+    """What boots is what runs."""
+
+
+class AcceptShape(Shape):
+    """A finding that is known and stays."""
+
+    rule: Annotated[str, Text("a rule as iptables-save prints it", r"\S([^\n]*\S)?", 1024)] = Field(
+        description="The rule's text, as the report and iptables-save show it"
+    )
+    finding: Annotated[str, Choice(FINDINGS)] = Field("", description="Only this finding; left out: any")
+    reason: Title = Field(description="Why it stays")
+
+
+class RulesShape(Common):
+    """Which findings about single rules fail."""
+
+    fail: Annotated[list[Annotated[str, Choice(FINDINGS)]], Field(min_length=1)] = Field(
+        list(FINDINGS_THAT_FAIL), description="Findings that fail; the others are only told"
+    )
+    accept: list[AcceptShape] = Field(default_factory=list, description="Findings that are known and stay")
+
+
+class BaselineShape(Common):
+    """The tables mean what they meant when a snapshot was taken."""
+
+    folder: Annotated[str, Text("a folder such as ../baseline/{host}", r"[^\x00-\x1f]+", 1024)] = Field(
+        description="The folder that fwproof collect wrote for the host, from the policy's own; {host} is its name"
+    )
+
+
+def _persistence(value: Any) -> Any:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+_TRUTH = (("type", "boolean"),)
+PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
+RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
+BaselineField = Annotated[
+    BaselineShape | None,
+    Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),
+]

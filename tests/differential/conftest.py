@@ -1,0 +1,14 @@
+"""Says after a run how much was compared, and how to do the same again."""
+
+import os
+
+from .kernel import Kernel
+
+
+def pytest_terminal_summary(terminalreporter):
+    if Kernel.done:
+        seed, tables = (os.environ.get(name, "the default") for name in ("FWPROOF_SEED", "FWPROOF_TABLES"))
+        terminalreporter.write_line(
+            f"{Kernel.done['packets']} packets through {Kernel.done['tables']} loads of real tables; "
+            f"FWPROOF_SEED: {seed}, FWPROOF_TABLES: {tables}"
+        )
