@@ -78,10 +78,12 @@ def differences(text, version, family):
             return [f"{witness} does not reach what it should"], 0, 0
         reached |= claimed | {ref for ref in witness.depends if ref.rule}
     marked = {m.rule for m in found.missed if m.why is Why.MARK and m.rule.rule}
-    living = alive(model, family)
+    extended = {m.rule for m in found.missed if m.why is Why.ORACLE and m.example is None}
+    living = alive(model, family) - extended
+    wrong = [f"{ref} has nothing to do with extension headers" for ref in extended if version == 4]
     # marks may be anything to lint, also 1 and 2 at once
     impossible = {m.rule for m in found.missed if m.why is Why.UNREACHABLE} & living if "mark" in text else set()
-    wrong = [f"{ref} is called unreachable, and {flow} reaches it" for flow, ref in met(model, version, impossible)]
+    wrong += [f"{ref} is called unreachable, and {flow} reaches it" for flow, ref in met(model, version, impossible)]
     wrong += [f"{ref} is not reached" for ref in living - reached - marked - impossible]
     wrong += [f"{ref} is reached, and lint calls it dead" for ref in (reached | marked) - living]
     return wrong, len(found.witnesses) - found.at_least, len(impossible)

@@ -15,6 +15,7 @@ from fwproof.ruleset.asks import Ranges
 from fwproof.semantics import route
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_turn import living
 from fwproof.semantics.bdd_walk import Host, Route
 from fwproof.semantics.cover_roads import Roads, address_cuts
 from fwproof.semantics.model import HostModel
@@ -176,11 +177,10 @@ class Ground:
         else:
             mine, onward = self.roads.own, self.roads.onward
         yield Way((config, passing & mine), places.here)
-        living = ~self.sets.within("ttl", ((0, 1),))
-        if dict(config.unknown).get("ttl"):
-            living = self.sets.oracle("hops left", "whether the packet has hops left after a target changed them")
         for after, some in self._leaving(config):
-            yield Way((after, some & passing & ~mine & ~self.roads.held & living & onward), places.away)
+            yield Way(
+                (after, some & passing & ~mine & ~self.roads.held & living(self.sets, config) & onward), places.away
+            )
 
     def _sent(self, config: Config, places: route.Places) -> Iterator[Way[Going]]:
         if "dst" not in config.nat.translated:

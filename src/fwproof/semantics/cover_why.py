@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _STATES = frozenset(CtState)
 _ODD = "only packets reach it that no network brings, such as the first of a connection with odd TCP flags"
+_EXTENDED = "only packets with IPv6 extension headers reach it, and a packet of a cover has none"
 _ELSEWHERE = "only packets from or to elsewhere reach it"
 _NEARLY = "every packet is decided by the rules before it, or does not come to its chain"
 _SEEMS = "some packet seems to reach it, and none was found that does"
@@ -72,6 +73,15 @@ class _Reasons:
             example=example,
         )  # fmt: skip
 
+    def _seems(self, number: int, region: Region, *more: str) -> None:
+        """Say that packets reach an element of which none can be shown, and what is asked about them."""
+        sets = self.search.sets
+        asked = (*sets.asked(region.some), *more)
+        if sets.plain(region.some) == sets.none:
+            self.add(number, Why.ORACLE, _EXTENDED, needs=tuple(name for name in asked if name in sets.extensions))
+        else:
+            self.add(number, Why.UNKNOWN, _SEEMS, needs=asked)
+
     def by_packets(self) -> None:
         """Look at packets of every state from anywhere to anywhere, real ones first; their marks are 0."""
         starts = list(self.search.origins.starts(Limits(states=_STATES))) if self.left else []
@@ -86,7 +96,7 @@ class _Reasons:
             self.add(number, Why.UNREAL, _ODD, example=example)
         for regions in reached:
             for number in self.left & set(regions):
-                self.add(number, Why.UNKNOWN, _SEEMS, needs=self.search.sets.asked(regions[number].some))
+                self._seems(number, regions[number])
 
     def _examples(
         self, starts: Sequence[Start], reached: Sequence[Mapping[int, Region]], *, real: bool
@@ -110,7 +120,7 @@ class _Reasons:
             for number, _, example in self._examples([start], [regions], real=False):
                 self.add(number, Why.MARK, text, needs=needs, example=example)
             for number in set(regions) & self.left:
-                self.add(number, Why.UNKNOWN, _SEEMS, needs=needs)
+                self._seems(number, regions[number], *needs)
 
     def by_proof(self) -> None:
         """Prove of what is left that nothing reaches it: in any state, with any mark, on any answers of oracles."""
@@ -142,7 +152,7 @@ class _Reasons:
             return
         for start in search.origins.starts(Limits(), CONFIGS):
             for number, region in search.reach.of(start, self.left).items():
-                self.add(number, Why.UNKNOWN, _SEEMS, needs=search.sets.asked(region.some))
+                self._seems(number, region)
 
     def _unvisited(self, number: int) -> None:
         table = self.search.elements.all[number].table
