@@ -27,9 +27,9 @@ def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
     sets = asker.sets
 
     def decide(config: Config) -> Iterator[Way[Going]]:
-        living = living_of(sets, config)
+        alive = living(sets, config)
         if "dst" not in config.nat.translated:
-            away = sets.all if hook is Hook.OUTPUT else living
+            away = sets.all if hook is Hook.OUTPUT else alive
             yield Way((config, sets.all), places.here) if hook is Hook.INPUT else Way((config, away), places.away)
             return
         if hook is Hook.OUTPUT:
@@ -38,13 +38,13 @@ def turn_of(asker: Asker, hook: Hook, places: Places) -> Turn:
         mine = _own(asker, config)
         if hook is Hook.INPUT:
             yield Way((config, mine), places.here)
-        asked = living if hook is Hook.FORWARD else living & _to_host(asker)
+        asked = alive if hook is Hook.FORWARD else alive & _to_host(asker)
         yield Way((_leaving(asker, config), asked & ~mine), places.away)
 
     return Turn(asker.router.family.table_family, decide)
 
 
-def living_of(sets: Sets, config: Config) -> Set:
+def living(sets: Sets, config: Config) -> Set:
     """Return the packets that have hops left when they are passed on, as targets have left them."""
     change = written(config.rewritten, "ttl")
     if change is not None:

@@ -53,10 +53,14 @@ def options_of(
     for at, (start, regions) in enumerate(zip(starts, reached, strict=True)):
         for number, region in regions.items():
             some = sets.plain(region.some)
+            if some == sets.none:
+                continue
             certain = some.forall(oracles)
-            for found, part in ((sure, certain), (maybe, some)):
-                if part != sets.none and (not real or part & start.real != sets.none):
-                    found.setdefault(number, {})[at] = part
+            if certain != sets.none and (not real or certain & start.real != sets.none):
+                sure.setdefault(number, {})[at] = certain
+            elif real and some & start.real == sets.none:
+                continue
+            maybe.setdefault(number, {})[at] = some
     leaves = {number: {at: regions[number].leaves for at, regions in enumerate(reached) if number in regions}
               for number in maybe}  # fmt: skip
     return {number: Option(number in sure, sure.get(number, where), leaves[number]) for number, where in maybe.items()}
@@ -89,11 +93,13 @@ class _Tree:
             self._levels[level][at] = known
         return known
 
-    def meeting(self, some: Set) -> Iterator[int]:
-        """Yield the numbers of the sets that have something in common with one."""
+    def meeting(self, some: Set, after: int = -1) -> Iterator[int]:
+        """Yield the numbers of the sets that have something in common with one, of those behind a place."""
         pending = [(len(self._levels) - 1, 0, some)]
         while pending:
             level, at, rest = pending.pop()
+            if (at + 1 << level) - 1 <= after:
+                continue
             here = rest & self._node(level, at)
             if here == self._sets.none:
                 continue
@@ -124,10 +130,10 @@ class Chooser:
         kinds = sorted(grouped, key=lambda kind: len(grouped[kind]))
         for place, kind in enumerate(kinds):
             larger = [each for each in kinds[place + (kind[1] is not None) :] if each[0] == kind[0]]
-            for number in grouped[kind]:
-                self._list(number, kind, larger)
+            for at, number in enumerate(grouped[kind]):
+                self._list(number, at, kind, larger)
 
-    def _list(self, number: int, kind: _Kind, larger: Sequence[_Kind]) -> None:
+    def _list(self, number: int, place: int, kind: _Kind, larger: Sequence[_Kind]) -> None:
         """Note which elements of other kinds, or of its own, some packet reaches together with one.
 
         Of those at which packets leave one base chain none has to be looked at; nor is any where there are very many.
@@ -135,13 +141,14 @@ class Chooser:
         self.sets.tick()
         near = self._near[number]
         for each in larger:
-            for other in self._trees[each].meeting(self.options[number].where[kind[0]]):
+            # those before it in its own tree have found it already
+            some, after = self.options[number].where[kind[0]], place if each == kind else -1
+            for other in self._trees[each].meeting(some, after):
                 if len(near) > _MANY:
                     self._many.add(number)
                     return
-                if other != number:
-                    near[other] = None
-                    self._near[other][number] = None
+                near[other] = None
+                self._near[other][number] = None
 
     def _meeting(self, number: int) -> Iterator[int]:
         """Yield the elements that some packet reaches together with one; some may come twice."""

@@ -21,7 +21,7 @@ from fwproof.semantics.packet import Packet
 from fwproof.semantics.trail import harmless
 from fwproof.semantics.walk import Leaf
 
-_SMALL = 64
+_SMALL = 8
 """Chains with fewer rules are walked whole."""
 _WIDE = 64
 """Intervals that hold more of a chain's other addresses than this are looked at by every packet."""

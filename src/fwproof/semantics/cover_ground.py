@@ -15,7 +15,7 @@ from fwproof.ruleset.asks import Ranges
 from fwproof.semantics import route
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_config import Config
-from fwproof.semantics.bdd_turn import living_of
+from fwproof.semantics.bdd_turn import living
 from fwproof.semantics.bdd_walk import Host, Route
 from fwproof.semantics.cover_roads import Roads, address_cuts
 from fwproof.semantics.model import HostModel
@@ -66,7 +66,9 @@ class Ground:
         fit = self.sets.union([self._proto(proto, least) for proto, least in _shortest(self.family).items()])
         if hook is not Hook.OUTPUT:
             fit &= self.sets.words("iif", lambda name: name != "lo")
-        elif config.state is not CtState.UNTRACKED:
+        else:
+            fit &= ~self.roads.net("src", "loopback") | self.sets.words("oif", lambda name: name == "lo")
+        if hook is Hook.OUTPUT and config.state is not CtState.UNTRACKED:
             fit &= ~self.roads.net(
                 "src", "nothing"
             )  # the kernel puts an address there (raw(7)), but for its own discovery
@@ -175,9 +177,10 @@ class Ground:
         else:
             mine, onward = self.roads.own, self.roads.onward
         yield Way((config, passing & mine), places.here)
-        living = living_of(self.sets, config)
         for after, some in self._leaving(config):
-            yield Way((after, some & passing & ~mine & ~self.roads.held & living & onward), places.away)
+            yield Way(
+                (after, some & passing & ~mine & ~self.roads.held & living(self.sets, config) & onward), places.away
+            )
 
     def _sent(self, config: Config, places: route.Places) -> Iterator[Way[Going]]:
         if "dst" not in config.nat.translated:

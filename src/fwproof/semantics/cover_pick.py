@@ -41,6 +41,7 @@ class Picker:
         self.sets, self.family = sets, family
         self._own = tuple(map(int, own))
         self._draw = 0
+        self._codes: dict[tuple[str, int | str], int | None] = {}
 
     def pick(
         self, some: Set, number: int, *, sent: bool, first: bool = True, draw: int = 0
@@ -84,9 +85,13 @@ class Picker:
         return low + 1 if low < high and (field.name in {"src", "dst"} or not low) else low
 
     def _code(self, field: Field, value: int | str) -> int | None:
-        if field.words:
-            return atom_of(field, str(value))
-        return None if int(value) > field.largest else field.code(int(value))
+        key = field.name, value
+        if key not in self._codes:
+            if field.words:
+                self._codes[key] = atom_of(field, str(value))
+            else:
+                self._codes[key] = None if int(value) > field.largest else field.code(int(value))
+        return self._codes[key]
 
     def _follow(self, node: Set, field: Field, code: int) -> Set | None:
         """Return what is left of a set with a field at a code, None for nothing."""
