@@ -98,7 +98,8 @@ class Expected:
         asked = {question for leaf in leaves for question, _ in leaf.choices}
         if asked and all(getattr(question.test, "kind", "") in {"packet", "interface"} for question in asked):
             raise Undecided
-        if any(getattr(question.test, "kind", "") == "conntrack" for question in asked):
+        unsure = any(step.matched == "depends" for leaf in leaves for step in leaf.trace)
+        if unsure or any(getattr(question.test, "kind", "") == "conntrack" for question in asked):
             raise Undecided  # what an ICMP error says of the connection that it is about, or a zone
         leaf = leaves[0]
         if len(leaves) > 1 or leaf.decision is Decision.UNKNOWN:

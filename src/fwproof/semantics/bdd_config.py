@@ -141,7 +141,7 @@ def _changed(rule: Rule, *, translating: bool) -> set[str]:
         both = {MARK, CONNMARK} if operation in {"save", "restore"} else set()
         return {CT, MARK if act is Act.MARK else CONNMARK, *both}
     if act is Act.CHANGE and target.changes:
-        return {UNKNOWN, MARK} if MARK in target.changes else {UNKNOWN}
+        return {UNKNOWN, *({MARK} & set(target.changes)), *({CT} if TEMPLATE in target.changes else ())}
     if act in {Act.DESTINATION_NAT, Act.SOURCE_NAT} and translating:
         return {NAT}
     return {CT} if act is Act.NOTRACK else set()
@@ -172,7 +172,7 @@ def _rewritten(config: Config, target: Target, context: Context) -> Config:
     """Return what is known after a target that changes fields."""
     times, fields = dict(config.unknown), {each.field: each for each in config.rewritten}
     known = {field: (mask, value) for field, mask, value in target.rewrites}
-    for field in changes_of(target, context):
+    for field in changes_of(target, context, notrack=config.notrack):
         if field in known and (known[field][0] == 0xFF or not config.lost(field)):
             mask, value = known[field]
             # the variables are the packet as it came in, with the hops that it had then

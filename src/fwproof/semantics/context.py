@@ -109,10 +109,9 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
         return _any_of(test, ctstate, ctdir, context, translated, unknown), negated
     if asks_conntrack(test):
         template = TEMPLATE in unknown and context.untracked_yet
-        if template and isinstance(test, OneOf | Conntrack) and not getattr(test, "rest", "") and (
-            getattr(test, "status", None) is None):  # fmt: skip
+        if template and _only_state(test):
             state, ctdir = CtState.NEW, "original"
-        elif template or (ZONE in unknown and state in _FOUND):
+        elif template or (ZONE in unknown and state in _ZONED):
             return Oracle("conntrack", f"conntrack after target CT: {getattr(test, 'text', test)}"), negated
         return _of_connection(test, state, ctdir, translated, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
@@ -124,14 +123,26 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
     return test, negated
 
 
-def changes_of(target: Target, context: Context) -> tuple[str, ...]:
-    """Return what a target changes here: CT does nothing to packets that conntrack has seen."""
-    if context.untracked_yet:
+def changes_of(target: Target, context: Context, *, notrack: bool) -> tuple[str, ...]:
+    """Return what a target changes here.
+
+    CT does nothing to packets that conntrack has seen, nor to those that are kept from it; ``ct zone set`` has them
+    tracked all the same (xt_CT.c, nft_ct_set_zone_eval()).
+    """
+    if context.untracked_yet and not (notrack and target.name == "CT"):
         return target.changes
     return tuple(each for each in target.changes if each not in {TEMPLATE, ZONE})
 
 
-_FOUND = frozenset({CtState.ESTABLISHED, CtState.RELATED})
+_ZONED = frozenset({CtState.ESTABLISHED, CtState.RELATED, CtState.UNTRACKED})
+"""States that a packet may not have when conntrack looks for its connection in another zone."""
+
+
+def _only_state(test: Test) -> bool:
+    """Whether a test asks for the state alone; what else a template says, iptables and nft see differently."""
+    if isinstance(test, Conntrack):
+        return test.states is not None and test.status is None and not test.rest
+    return isinstance(test, OneOf)
 
 
 def asks_conntrack(test: Test) -> bool:

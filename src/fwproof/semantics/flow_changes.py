@@ -18,10 +18,12 @@ def flag_bits(flow: Flow) -> int:
     return sum(FLAGS[name] for name in flow.flags)
 
 
-def rewritten(flow: Flow, unknown: frozenset[str], target: Target, context: Context) -> tuple[Flow, frozenset[str]]:
+def rewritten(
+    flow: Flow, unknown: frozenset[str], target: Target, context: Context, *, notrack: bool
+) -> tuple[Flow, frozenset[str]]:
     """Return the packet as a target leaves it that changes fields, and what is not known of it then."""
     known = {field: Written(field, mask, value) for field, mask, value in target.rewrites}
-    unknown |= {field for field in changes_of(target, context) if field not in known}
+    unknown |= {field for field in changes_of(target, context, notrack=notrack) if field not in known}
     for field, change in known.items():
         if field in unknown and change.mask != 0xFF:
             continue

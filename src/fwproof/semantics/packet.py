@@ -265,7 +265,7 @@ class Packet:
                 return self
             return replace(self, flow=replace(self.flow, ctstate=CtState.UNTRACKED), notrack=True)
         if target.act is Act.CHANGE:
-            flow, unknown = rewritten(self.flow, self.unknown, target, context)
+            flow, unknown = rewritten(self.flow, self.unknown, target, context, notrack=self.notrack)
             edits = self.edits + bool(target.changes)
             return replace(self, flow=flow, unknown=unknown, edits=edits)
         if target.act is Act.CONNMARK and (

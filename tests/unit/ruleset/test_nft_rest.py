@@ -161,6 +161,10 @@ def test_a_zone_leaves_open_what_has_begun():
         )
         entries.append({"rule": body | {"chain": name, "expr": rule}})
     host = HostModel.build(nft_json=json.dumps({"nftables": entries}), addresses=LINKS, routes=ROUTES)
+    whole = [entries[0], entries[1], {"rule": body | {"chain": "a", "expr": expressions("notrack")[0]}}, *entries[2:]]
+    untracked = json.dumps({"nftables": whole}).replace('"established"', '"untracked"')
+    said = {leaf.decision for leaf in follow(HostModel.build(nft_json=untracked, addresses=LINKS), TCP, Hook.INPUT)}
+    assert said == {Decision.ACCEPT, Decision.DROP}  # ct zone set has it tracked all the same
     begun = replace(TCP, ctstate=CtState.ESTABLISHED)
     assert {leaf.decision for leaf in follow(host, begun, Hook.INPUT)} == {Decision.ACCEPT, Decision.DROP}
     assert {leaf.decision for leaf in follow(host, TCP, Hook.INPUT)} == {Decision.DROP}

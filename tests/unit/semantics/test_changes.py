@@ -104,6 +104,8 @@ CT = [
      CtState.ESTABLISHED, OPEN),
     ("a later NOTRACK does nothing", "-j CT --ctevents new\n-A PREROUTING -j CT --notrack",
      "-m conntrack --ctstate UNTRACKED", CtState.NEW, NO),
+    ("a zone undoes no earlier one", "-j CT --notrack\n-A PREROUTING -j CT --zone 5",
+     "-m conntrack --ctstate UNTRACKED", CtState.NEW, YES),
     ("an earlier one stays", "-j CT --notrack\n-A PREROUTING -j CT --ctevents new",
      "-m conntrack --ctstate UNTRACKED", CtState.NEW, YES),
 ]  # fmt: skip
