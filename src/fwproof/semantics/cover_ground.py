@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.flow import ICMP, ICMPV6, TCP, CtState, Family, Hook
 from fwproof.ruleset.asks import Ranges
-from fwproof.semantics import route
+from fwproof.semantics import kinds, route
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_turn import living
@@ -89,6 +89,7 @@ class Ground:
             found = looped.ite(self.roads.net("src", "loopback") & self.roads.net("dst", "loopback"), found)
         elif hook is not Hook.OUTPUT and self.addresses is not None:
             found &= ~self.sets.within("src", self.roads.mine)
+            found &= ~self.sets.within("src", kinds.broadcast(self.addresses, self.family))
         if config.state is CtState.INVALID and self.host.model.tracking(self.family).connections:
             found &= ~self._first
         return found
