@@ -22,7 +22,7 @@ TABLES = int(os.environ.get("FWPROOF_PARITY_TABLES", "25"))
 ZONES = [
     Group(name, (ip_network(v4), ip_network(v6)))
     for name, v4, v6 in (("internal", "10.0.0.0/16", "fd00::/48"), ("admin", "10.0.0.1", "fd00:0:0:1::1"),
-                         ("outside", "203.0.113.0/24", "2001:db8:bad::/64"))
+                         ("outside", "203.0.113.0/24", "2001:db8:ff::/64"))
 ]  # fmt: skip
 SAVED = (("iptables", Family.IPV4), ("ip6tables", Family.IPV6))
 PORTS = count(20000)
@@ -87,7 +87,7 @@ WEB, SSH = (f"-p tcp -m tcp --dport {port} -j ACCEPT" for port in (8080, 22))
 KNOWN = {
     "only IPv4": ([f"-A INPUT -s 10.0.0.0/16 {WEB}"], [], ["open", "closed"]),
     "only IPv6": ([], [f"-A INPUT -s fd00::/48 {WEB}"], ["closed", "open"]),
-    "other zones": ([f"-A INPUT -s 10.0.0.1 {SSH}"], [f"-A INPUT -s 2001:db8:bad::/64 {SSH}"],
+    "other zones": ([f"-A INPUT -s 10.0.0.1 {SSH}"], [f"-A INPUT -s 2001:db8:ff::/64 {SSH}"],
                     ["closed", "closed", "open", "open"]),
     "ping": ([], ["-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 128 -j ACCEPT"], ["closed", "open"]),
     "sent": ([f"-A OUTPUT -d 203.0.113.0/24 {SSH}"], [], ["open", "closed"]),
@@ -111,7 +111,7 @@ def test_the_comparison_can_fail(kernel):
 
 
 NETS = [("", ""), ("10.0.0.0/16", "fd00::/48"), ("10.0.0.0/17", "fd00::/49"), ("10.0.0.1", "fd00:0:0:1::1"),
-        ("203.0.113.0/24", "2001:db8:bad::/64")]  # fmt: skip
+        ("203.0.113.0/24", "2001:db8:ff::/64")]  # fmt: skip
 ASKED = ["", "-p tcp -m tcp --dport 22", "-p tcp -m tcp --dport 1000:2000", "-p udp -m udp --dport 53", "ECHO",
          "-p tcp -m multiport --dports 22,80", "-p tcp -m tcp ! --dport 80", "-m conntrack --ctstate NEW",
          "-p tcp -m tcp --tcp-flags SYN,ACK SYN"]  # fmt: skip
