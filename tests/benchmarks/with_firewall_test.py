@@ -2,8 +2,8 @@
 
     python tests/benchmarks/with_firewall_test.py RULESET.json PACKETS.json
 
-Runs where firewall-test is installed. Prints processor seconds for reading the table, microseconds a packet (the median), and
-for each packet whether it passed.
+Runs where firewall-test is installed. Prints processor seconds for reading the table, microseconds a packet (the
+median), and for each packet whether it passed.
 """
 
 import io
