@@ -50,10 +50,10 @@ def whole(model, family, hook):
     return engine, host.asked(hook).flow({Config(): host.packets()})[1].accepted
 
 
-def claimed(engine, accepted, family):
+def claimed(engine, accepted, router):
     sets = engine.sets
     some = accepted & sets.within("proto", ((6, 6),)) & sets.within("dport", PORT)
-    return None if some == sets.none else pick(sets, some, family)
+    return None if some == sets.none else pick(sets, some, router)
 
 
 def measure(kind, rules, version):
@@ -65,7 +65,7 @@ def measure(kind, rules, version):
     found |= lookups(kind, text, model, version, hook)
     built, found["build"] = timed(lambda: whole(model, family, hook))
     if built is not None:
-        witness, found["proof"] = timed(lambda: claimed(*built, family))
+        witness, found["proof"] = timed(lambda: claimed(*built, model.router(family)))
         found["answer"] = witness is not None
         del built
         _, found["query"] = timed(

@@ -131,4 +131,4 @@ def test_what_makes_the_kernel_track_connections(kernel):
         time.sleep(0.1)
         counted = kernel.run("iptables-legacy-save", "-c", "-t", "nat")
         assert ("[1:28] -A PREROUTING" in counted) == tracks, rule
-        assert HostModel.build(iptables_save=saved).conntrack(Family.IPV4) == tracks, rule
+        assert HostModel.build(iptables_save=saved).tracking(Family.IPV4).connections == tracks, rule

@@ -70,6 +70,8 @@ class Target:
 
 TEMPLATE = "template"
 """What CT leaves with a packet before conntrack: it looks tracked, and a later NOTRACK does nothing (xt_CT.c)."""
+STATE = "conntrack state"
+"""What conntrack looks at was rewritten before it looked, so the state may be another than the packet came with."""
 ZONE = "zone"
 """Conntrack looks for the packet's connection in a zone of its own, where it may not find what it else would."""
 

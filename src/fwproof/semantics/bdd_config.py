@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from fwproof.flow import CtState
 from fwproof.ruleset.asks import AddressType, Conntrack, ConnTuple, EitherPort, Oracle, Rate, Recent, Test, atoms
-from fwproof.ruleset.model import TEMPLATE, ZONE, Act, Rule, Target
-from fwproof.semantics.context import Context, asks_conntrack, changes_of
+from fwproof.ruleset.model import STATE, TEMPLATE, ZONE, Act, Rule, Target
+from fwproof.semantics.context import LOOKED_AT, Context, asks_conntrack, changes_of
 from fwproof.semantics.rewriting import Fields, Written
 
 MARKS = frozenset({"mark", "connmark"})
@@ -123,7 +123,7 @@ def _lost(test: Test, field: str, changes: frozenset[str]) -> bool:
     """Whether a test looks at something that targets change."""
     if isinstance(test, EitherPort):
         return bool(changes & {"sport", "dport"})
-    return field in changes or (asks_conntrack(test) and bool(changes & {TEMPLATE, ZONE}))
+    return field in changes or (asks_conntrack(test) and bool(changes & {TEMPLATE, ZONE, *LOOKED_AT}))
 
 
 def _read(test: Test, field: str) -> set[str]:
@@ -180,7 +180,7 @@ def _rewritten(config: Config, target: Target, context: Context) -> Config:
             fields[field] = fields.get(field, Written(field, 0, 0)).then(mask, value)
         elif field != MARK:
             fields.pop(field, None)
-            times[field] = 1 if field in {TEMPLATE, ZONE} else times.get(field, 0) + 1
+            times[field] = 1 if field in {STATE, TEMPLATE, ZONE} else times.get(field, 0) + 1
     mark = f"{target.text} of {config.mark}" if MARK in target.changes else config.mark
     return config._replace(unknown=frozenset(times.items()), rewritten=frozenset(fields.values()), mark=mark)
 

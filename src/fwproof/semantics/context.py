@@ -25,7 +25,7 @@ from fwproof.ruleset.asks import (
     Test,
     Within,
 )
-from fwproof.ruleset.model import TEMPLATE, ZONE, Match, Target
+from fwproof.ruleset.model import STATE, TEMPLATE, ZONE, Match, Target
 
 FALSE = Constant(value=False)
 TRUE = Constant(value=True)
@@ -156,7 +156,7 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
         template = TEMPLATE in unknown and context.untracked_yet
         if template and _only_state(test):
             state, ctdir = CtState.NEW, "original"
-        elif template or (ZONE in unknown and state in _ZONED):
+        elif template or (ZONE in unknown and state in _ZONED) or (STATE in unknown and not context.untracked_yet):
             return Oracle("conntrack", f"conntrack after target CT: {getattr(test, 'text', test)}"), negated
         return _of_connection(test, state, ctdir, translated, connection, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
@@ -175,10 +175,12 @@ def changes_of(target: Target, context: Context, *, notrack: bool) -> tuple[str,
     tracked all the same (xt_CT.c, nft_ct_set_zone_eval()).
     """
     if context.untracked_yet and not (notrack and target.name == "CT"):
-        return target.changes
+        return (*target.changes, STATE) if LOOKED_AT.intersection(target.changes) else target.changes
     return tuple(each for each in target.changes if each not in {TEMPLATE, ZONE})
 
 
+LOOKED_AT = frozenset({"src", "dst", "proto", "sport", "dport", "icmp", "flags"})
+"""What conntrack tells connections and their states by (nf_conntrack_in())."""
 _ZONED = frozenset({CtState.ESTABLISHED, CtState.RELATED, CtState.UNTRACKED})
 """States that a packet may not have when conntrack looks for its connection in another zone."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 
 from fwproof.flow import ICMP, ICMPV6, TCP
 from fwproof.ruleset.asks import AnyOf, Bits, Conntrack, EitherPort, Fragment, Interface, OneOf, Test, Within, atoms
-from fwproof.ruleset.model import TEMPLATE, ZONE
+from fwproof.ruleset.model import STATE, TEMPLATE, ZONE
 from fwproof.semantics.context import Context
 from fwproof.semantics.packet import PORTED, Packet
 
@@ -95,7 +95,7 @@ def _connmark(packet: Packet, context: Context) -> Hashable:
 
 
 def _state(packet: Packet, context: Context) -> Hashable:
-    written = TEMPLATE in packet.unknown, ZONE in packet.unknown
+    written = packet.unknown & {STATE, TEMPLATE, ZONE}
     return packet.flow.ctstate, packet.flow.ctdir, packet.notrack, context.untracked_yet, written
 
 

@@ -17,6 +17,7 @@ from fwproof.ruleset.nft_text import rule_text
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.reach import openings
 from fwproof.semantics.witness import dressed, follow, point
 
 # ruff: noqa: E501 - rules stand on one line, as nft prints them
@@ -168,3 +169,21 @@ def test_a_zone_leaves_open_what_has_begun():
     begun = replace(TCP, ctstate=CtState.ESTABLISHED)
     assert {leaf.decision for leaf in follow(host, begun, Hook.INPUT)} == {Decision.ACCEPT, Decision.DROP}
     assert {leaf.decision for leaf in follow(host, TCP, Hook.INPUT)} == {Decision.DROP}
+
+
+@pytest.mark.parametrize(("priority", "said"), [(-300, {Decision.ACCEPT, Decision.DROP}), (-150, {Decision.DROP})])
+def test_flags_written_before_conntrack_leave_its_state_open(priority, said):
+    body, entries = {"family": "inet", "table": "t"}, [{"table": {"family": "inet", "name": "t"}}]
+    state = [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}, {"accept": None}]
+    chains = (
+        ("a", "prerouting", priority, "accept", expressions("tcp flags set syn")[0]),
+        ("b", "input", 0, "drop", state),
+    )
+    for name, hook, at, policy, rule in chains:
+        chain = {"name": name, "type": "filter", "hook": hook, "prio": at, "policy": policy}
+        entries += [{"chain": body | chain}, {"rule": body | {"chain": name, "expr": rule}}]
+    host = HostModel.build(nft_json=json.dumps({"nftables": entries}), addresses=LINKS, routes=ROUTES)
+    odd = replace(TCP, flags=frozenset({"SYN", "FIN"}), ctstate=CtState.INVALID)
+    assert {leaf.decision for leaf in follow(host, odd, Hook.INPUT)} == said
+    let = openings(host, Hook.INPUT, Family.IPV4, states=(CtState.INVALID,)).openings
+    assert any(opening.certainty is Decision.DEPENDS for opening in let) == (Decision.ACCEPT in said)
