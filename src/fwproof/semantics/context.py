@@ -157,7 +157,8 @@ def settle(  # noqa: PLR0911, PLR0913, PLR0917 - one return for each kind of tes
         if template and _only_state(test):
             state, ctdir = CtState.NEW, "original"
         elif template or (ZONE in unknown and state in _ZONED) or (STATE in unknown and not context.untracked_yet):
-            return Oracle("conntrack", f"conntrack after target CT: {getattr(test, 'text', test)}"), negated
+            cause = "a packet was rewritten" if STATE in unknown else "target CT"
+            return Oracle("conntrack", f"conntrack after {cause}: {getattr(test, 'text', test)}"), negated
         return _of_connection(test, state, ctdir, translated, connection, negated=negated)
     if isinstance(test, Within) and test.field == "ttl" and context.hops_lost:
         return Within("ttl", tuple((low + 1, high + 1) for low, high in test.ranges)), negated
