@@ -28,7 +28,7 @@ from .test_nft import load as load_nft
 from .test_sets import ADDRESSES
 from .test_tables import NOTHING, counters, load
 
-TABLES = int(os.environ.get("FWPROOF_COVER_TABLES", "60"))
+TABLES = int(os.environ.get("FWPROOF_COVER_TABLES", "30"))
 SEED = int(os.environ.get("FWPROOF_SEED", "1"))
 EVERYTHING = Limits(everything=True, states=frozenset(CtState))
 

@@ -18,7 +18,7 @@ from fwproof.semantics.witness import dressed, follow
 from .random_tables import Tables
 from .test_sets import a_packet
 
-TABLES = int(os.environ.get("FWPROOF_DIFF_TABLES", "80"))
+TABLES = int(os.environ.get("FWPROOF_DIFF_TABLES", "40"))
 PACKETS = 40
 STATES = {"NEW": Config(CtState.NEW), "INVALID": Config(CtState.INVALID), "ESTABLISHED": Config(CtState.ESTABLISHED)}
 

@@ -18,7 +18,7 @@ from fwproof.semantics.model import HostModel
 
 from .random_tables import Tables
 
-TABLES = int(os.environ.get("FWPROOF_LINT_TABLES", "60"))
+TABLES = int(os.environ.get("FWPROOF_LINT_TABLES", "25"))
 DEAD = {Kind.NEVER, Kind.UNREACHABLE, Kind.SHADOWED, Kind.CONTRADICTED}
 
 

@@ -33,7 +33,7 @@ from .test_tables import load as load_iptables
 
 CRASHING = re.compile(r"ah spi ")
 pytestmark = [pytest.mark.lab]
-TABLES = int(os.environ.get("FWPROOF_TABLES", "200"))
+TABLES = int(os.environ.get("FWPROOF_TABLES", "100"))
 SEED = int(os.environ.get("FWPROOF_SEED", "1"))
 
 
@@ -225,7 +225,7 @@ def _without(text, kind):
 @pytest.mark.parametrize("name", WRONG)
 def test_the_comparison_finds(kernel, name):
     rng = random.Random(SEED + 1)
-    for serial in range(150):
+    for serial in range(1000):
         try:
             if disagreements(kernel, rng, serial, tamper=WRONG[name]):
                 return

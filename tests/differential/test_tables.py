@@ -25,7 +25,7 @@ from . import kernel as k
 from .random_tables import OWN, SOURCES, Tables, new_flow
 
 pytestmark = [pytest.mark.lab]
-TABLES = int(os.environ.get("FWPROOF_TABLES", "200"))
+TABLES = int(os.environ.get("FWPROOF_TABLES", "100"))
 SEED = int(os.environ.get("FWPROOF_SEED", "1"))
 PACKETS = 24
 NOTHING = "".join(
