@@ -52,7 +52,7 @@ _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
     "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
     "icmp_echo_ignore_all", "nf_conntrack_max", "nf_conntrack_count", "nf_conntrack_tcp_loose", "nf_log_all_netns",
-    "accept_local",
+    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables",
 )  # fmt: skip
 
 
