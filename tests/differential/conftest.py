@@ -2,7 +2,15 @@
 
 import os
 
+import pytest
+
 from .kernel import Kernel
+from .random_tables import TAKEN
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _peers_of_its_own():
+    TAKEN.clear()
 
 
 def pytest_terminal_summary(terminalreporter):

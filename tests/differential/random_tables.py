@@ -312,7 +312,8 @@ def new_flow(rng, version, way, port):
     return replace(flow, length=size + (20 if version == 4 else 40))
 
 
-_TAKEN = set()
+TAKEN = set()
+"""The peers that were drawn; forgotten before each file of tests, so that what it draws is its own doing."""
 
 
 def _alone(rng, version):
@@ -320,8 +321,8 @@ def _alone(rng, version):
     while True:
         base = ip_address(rng.choice(ROOM[version]))
         peer = base + (rng.randrange(20, 250) if version == 4 and rng.random() < 0.2 else rng.randrange(300, 65000))
-        if peer not in _TAKEN:
-            _TAKEN.add(peer)
+        if peer not in TAKEN:
+            TAKEN.add(peer)
             return peer
 
 

@@ -36,5 +36,5 @@ def answer(test: AnyOf, ask: Ask) -> Answer | None:
         return False
     if len(open_) == 1:
         return open_[0]
-    names = " or ".join(dict.fromkeys(question.name for question in open_))
-    return Question(f"{test.text}: {names}", names)
+    keys = " or ".join(dict.fromkeys(question.key for question in open_))
+    return Question(f"{test.text}: {keys}", " or ".join(dict.fromkeys(question.name for question in open_)))

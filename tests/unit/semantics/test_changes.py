@@ -142,6 +142,12 @@ def test_physdev_where_rules_see_what_bridges_carry_or_not(setting, expected):
     assert says(rules, TCP, sysctls=sysctls) == (NO if setting == "0" else OPEN)
 
 
+def test_a_bridge_port_may_be_another_after_routing():
+    before = table("mangle", "-A PREROUTING -m physdev --physdev-is-bridged -j RETURN", "-A PREROUTING -j DROP")
+    after = table("filter", "-A FORWARD -m physdev --physdev-is-bridged -j DROP", "-A FORWARD -j ACCEPT")
+    assert says(before + after, replace(TCP, dst=ip_address("10.9.0.7")), Hook.FORWARD) == OPEN
+
+
 @pytest.mark.parametrize("match", ["-m owner --uid-owner 0", "-m cgroup --cgroup 1", "-m cgroup ! --cgroup 1"])
 def test_nobody_on_the_host_has_sent_what_is_passed_on(match):
     rules = table("filter", f"-A FORWARD {match} -j ACCEPT")
