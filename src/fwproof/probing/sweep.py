@@ -76,6 +76,7 @@ class _Under:
     passes: list[int]
     samples: list[Seen]
     used: dict[str, tuple[float, int]]
+    arrivals: list[int]
     resets: int = 0
 
 
@@ -112,7 +113,7 @@ class Sweeper:
             sender=order.sender, receiver=order.receiver, flow=run.flow, asked=order.ports,
             groups=judge(run.flow, run.seen), sightings=run.seen, passes=tuple(run.passes), resets=run.resets,
             seconds=time.monotonic() - begun, pps=order.pps, samples=tuple(sorted(run.samples, key=lambda s: s.time)),
-            used=run.used,
+            used=run.used, arrivals=tuple(run.arrivals),
         )  # fmt: skip
 
     def _begin(self, order: Order) -> _Under:
@@ -128,7 +129,7 @@ class Sweeper:
                 self._watching.add(agent.host)
         flow = replace(order.flow, tos=order.flow.tos or FINGERPRINT_TOS, sport=None, dport=None)
         seen = Sightings(asked=order.ports, far=None if far is None else {})
-        return _Under(order, near, far, flow, seen, [], [], {})
+        return _Under(order, near, far, flow, seen, [], [], {}, [])
 
     def _pass(self, run: _Under, ports: int) -> None:
         """Send one packet to each of some ports, and add what was seen of them."""
@@ -146,6 +147,7 @@ class Sweeper:
         finally:
             self._unwatch(ends, flow)
         run.passes.append(sent)
+        run.arrivals.append(pass_.arrived)
         run.seen = run.seen.joined(pass_)
 
     def _port(self) -> int:

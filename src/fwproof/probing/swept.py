@@ -111,7 +111,8 @@ class Swept:
 
     ``flow`` is the probe without its ports. ``passes`` has the packets of each pass, ``sent`` all of them with the
     ``resets`` that took SYNs back. ``retried`` counts the packets beyond the first for each port. ``used`` holds the
-    processor seconds and the memory in KiB of each host's agent.
+    processor seconds and the memory in KiB of each host's agent. ``arrivals`` are the ports of each pass whose packet
+    came to the target.
     """
 
     sender: str
@@ -126,6 +127,7 @@ class Swept:
     pps: int
     samples: tuple[Seen, ...] = ()
     used: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    arrivals: tuple[int, ...] = ()
 
     @property
     def sent(self) -> int:
