@@ -7,6 +7,7 @@ exactly as many packets as arrived, or else by asking a few of them slowly.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,8 +29,8 @@ Counters = dict[RuleRef, int]
 _ASKED_AGAIN = 8192
 """Ports that are sent once more to see a rule's counter move; more would double a sweep."""
 _TRIES = 3
-_SAMPLE = 5
-"""Ports of one rule that are asked slowly: fewer than the kernel answers at once."""
+_SAMPLE, _PAUSE = 3, 1.1
+"""Ports of one rule that are asked slowly, and the seconds before each: one ICMP error a second is let through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,25 +152,31 @@ class Sweeping:
         return (slow or replace(one, why=one.why + said)), sent + packets
 
     def _slowly(self, order: Order, one: Comparison) -> tuple[Comparison | None, int]:
-        """Ask a few of the ports one a second, where the answer to silence is that the kernel limits its errors."""
+        """Ask a few of the ports, each when the kernel may send an ICMP error again."""
         if one.ruling is None or one.ruling.may != {Decision.REJECT}:
             return None, 0
         ports = list(portset.members(one.ports))
-        step = max(1, len(ports) // _SAMPLE)
-        chosen = ports[::step][:_SAMPLE]
+        chosen = ports[:: max(1, len(ports) // _SAMPLE)][:_SAMPLE]
         self.progress(f"asking {len(chosen)} of {len(ports)} silent ports slowly: {one.ruling.by}")
-        slow = self.sweeper.sweep(replace(order, ports=portset.of_ports(chosen), pps=1))
-        said = [g for g in slow.groups if g.state is PortState.REJECTED]
-        if len(said) != 1 or said[0].ports.bit_count() != len(chosen):
-            return None, slow.sent
-        compared = compare(slow.flow, one.ruling, None, PortState.REJECTED, said[0].answer)
+        answers, sent = set[str | None](), 0
+        for port in chosen:
+            time.sleep(_PAUSE)
+            slow = self.sweeper.sweep(replace(order, ports=portset.of_ports([port]), pps=1))
+            sent += slow.sent
+            if slow.ports(PortState.REJECTED) != slow.asked:
+                return None, sent
+            answers |= {group.answer for group in slow.groups}
+        if len(answers) != 1:
+            return None, sent
+        (answer,) = answers
+        compared = compare(order.flow, one.ruling, None, PortState.REJECTED, answer)
         if compared.agreement is not Agreement.AGREES:
-            return replace(one, agreement=compared.agreement, why=compared.why, answer=said[0].answer), slow.sent
+            return replace(one, agreement=compared.agreement, why=compared.why, answer=answer), sent
         how = (
-            f"asked slowly, {len(chosen)} of {len(ports)} were answered ({said[0].answer}), "
+            f"asked slowly, {len(chosen)} of {len(ports)} were answered ({answer}), "
             f"and no rule tells the others apart: {one.ruling.by}"
         )
-        return replace(_settled(one, how), answer=said[0].answer), slow.sent
+        return replace(_settled(one, how), answer=answer), sent
 
 
 def _compared(swept: Swept, predicted: Sequence[Predicted]) -> Iterator[Comparison]:

@@ -19,6 +19,7 @@ _SHOWN = 12
 
 
 def text(found: Found) -> Iterator[str]:
+    """Yield what was found as lines for people."""
     for report in found.sweeps:
         yield from _sweep_lines(report)
     for each in found.probes:
@@ -108,6 +109,7 @@ def _burst_lines(burst: Burst) -> Iterator[str]:
 
 
 def document(wish: Wish, found: Found) -> dict[str, Any]:
+    """Return what was found as one JSON document."""
     return {
         "schema": SCHEMA, "host": wish.host, "vantage": wish.vantage, "rate": wish.pps,
         "sweeps": [_sweep_json(each) for each in found.sweeps], "probes": [_probe_json(each) for each in found.probes],

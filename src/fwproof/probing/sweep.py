@@ -1,7 +1,7 @@
 """Sweeper: one probe to each of many ports, from one vantage to one target, watched at both ends.
 
-What arrived and stayed silent is proven and never sent again; what did not arrive is sent again from a new source
-port, what was answered and did not come back once more.
+What arrived and stayed silent is proven and never sent again. What did not arrive, or was answered and did not come
+back, is sent again from a new source port.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from fwproof.probing.swept import Sightings, Swept, judge
 DEFAULT_PPS = 5000
 """Packets a second that a server in production bears without notice: 13 s for a sweep."""
 RETRIES = 3
+"""Times that a lost packet is sent again; the last few ports twice as often, where sending again was seen to help."""
+_FEW, _SOME = 64, 1024
 _PART = 0.8 * SWEEP_SECONDS
-_QUIET = 0.3
+_QUIET = 0.2
 """Seconds without a new arrival after which what is still missing counts as lost; longer than a long way's delay."""
 _SETTLE = 0.05
 """Seconds for the target's kernel to answer once a probe is there (it takes less than 2 ms)."""
@@ -100,21 +102,27 @@ class Sweeper:
         """Make a sweep; without an agent at the receiver, it is seen from the sender only."""
         begun = time.monotonic()
         run = self._begin(order)
-        todo, again = order.ports, True
-        for number in range(order.retries + 1):
-            progress(f"pass {number + 1}: {todo.bit_count()} packets")
+        todo, helped = order.ports, False
+        while todo:
+            progress(f"pass {len(run.passes) + 1}: {todo.bit_count()} packets")
+            before = run.seen.missing | run.seen.unreturned
             self._pass(run, todo)
-            lost = run.seen.unreturned if again else 0
-            again = again and not lost
-            todo = order.ports & (run.seen.missing | lost) & ~run.seen.refused
-            if not todo:
-                break
+            left = run.seen.missing | self._worth(run)
+            helped |= len(run.passes) > 1 and bool(before & ~left)
+            most = order.retries * (2 if helped and left.bit_count() <= _FEW else 1)
+            todo = left if len(run.passes) <= most else 0
         return Swept(
             sender=order.sender, receiver=order.receiver, flow=run.flow, asked=order.ports,
             groups=judge(run.flow, run.seen), sightings=run.seen, passes=tuple(run.passes), resets=run.resets,
             seconds=time.monotonic() - begun, pps=order.pps, samples=tuple(sorted(run.samples, key=lambda s: s.time)),
             used=run.used, arrivals=tuple(run.arrivals),
         )  # fmt: skip
+
+    @staticmethod
+    def _worth(run: _Under) -> int:
+        """Return the ports whose answer was lost on the way back, and that are worth another packet."""
+        lost = run.seen.unreturned
+        return lost if len(run.passes) < 2 or lost.bit_count() <= _SOME else 0
 
     def _begin(self, order: Order) -> _Under:
         if order.sender == order.receiver:
