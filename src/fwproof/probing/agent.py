@@ -1020,8 +1020,10 @@ class Agent:
     def order_of(self, ports: str, seed: int) -> List[int]:
         """Return the ports of a deflated bit map, shuffled."""
         if self.ordered[0] != (ports, seed):
-            deflated = zlib.decompressobj()
-            bits = deflated.decompress(base64.b64decode(ports.encode()), 8192)
+            try:
+                bits = zlib.decompressobj().decompress(base64.b64decode(ports.encode()), 8192)
+            except zlib.error:
+                raise ValueError("ports must be a deflated bit map") from None
             if len(bits) != 8192:
                 raise ValueError("ports must be a bit map of 8192 bytes")
             order = [port for port in range(1, 65536) if bits[port >> 3] & 1 << (port & 7)]
