@@ -27,10 +27,14 @@ class PortRuling:
 
 
 def alike(model: HostModel, flow: Flow) -> Ranges:
-    """Return the ports 0 to 65535 as ranges that no rule of the flow's family tells apart."""
+    """Return the ports 0 to 65535 as ranges that no rule of the flow's family tells apart.
+
+    Source ports are cut as well: what the packet goes to is what its answer comes from.
+    """
     local = [model.addresses] if model.addresses is not None else []
-    field = fields_for(flow.family, model.rules(flow.family), (), (), local)["dport"]
-    starts = field.starts or tuple(range(65536))
+    fields = fields_for(flow.family, model.rules(flow.family), (), (), local)
+    ends = [fields[name].starts or tuple(range(65536)) for name in ("dport", "sport")]
+    starts = sorted({start for each in ends for start in each})
     return tuple((low, high - 1) for low, high in zip(starts, (*starts[1:], 65536), strict=True))
 
 
