@@ -126,6 +126,7 @@ def fwproof_here(target: dict[str, int], version: int, proto: str, rate: int) ->
         if said != "filtered":
             states |= dict.fromkeys(portset.members(each.ports), said)
     used = " ".join(f"{host} {cpu:.1f} s {size // 1024} MiB" for host, (cpu, size) in found.swept.used.items())
+    used = f"sweep alone {found.swept.seconds:.2f} s; {used}"
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {"states": states, "agents": used, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss}
 
