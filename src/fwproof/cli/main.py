@@ -19,6 +19,7 @@ _VERBS = {
     "lab": ("fwproof.cli.lab:lab", "Bring up, use and take down the embedded lab."),
     "doctor": ("fwproof.cli.lab:doctor", "Try what the lab needs of this machine."),
     "collect": ("fwproof.cli.collect:collect", "Store read-only snapshots of hosts."),
+    "probe": ("fwproof.cli.probe:probe", "Send probes, sweeps or bursts from a vantage and compare with the tables."),
     "explain": ("fwproof.cli.explain:explain", "Follow packets through rule tables."),
     "query": ("fwproof.cli.query:query", "Show who reaches what, over the whole packet space."),
     "lint": ("fwproof.cli.lint:lint", "Find rules that do nothing, contradict others or allow too much."),

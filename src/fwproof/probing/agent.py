@@ -15,6 +15,10 @@ What whoever may start it gains, and why no more than that (the auditing account
   is the marker and zeros, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
   ports of the block, no multicast or broadcast, no fragments, rate and number capped. Packets go through raw IP
   sockets, so the kernel routes them and the host's own OUTPUT rules apply.
+* A sweep sends one such TCP or UDP probe to many ports of one address, from a port of 65000-65499, at most
+  SWEEP_PPS packets and one second at a time: it stops when nobody asks for the next second, when anything comes
+  in or the input ends, and when this host's connection table is half full. What is seen of it is told as one bit
+  a port and kind of packet, and MAX_SAMPLES packets; the marker decides what counts, as above.
 * ``connect`` opens an ordinary TCP connection with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
@@ -27,10 +31,14 @@ Requests are ``{"ref": n, "op": name, ...}``; answers ``{"ref": n, "ok": {...}}`
 CLOCK_REALTIME. Sources: packet(7), raw(7), netlink(7), linux/filter.h, nfnetlink_conntrack.h, rtnetlink(7).
 """
 
+import base64
 import ctypes
 import errno
 import json
+import mmap
 import os
+import random
+import resource
 import select
 import signal
 import socket
@@ -52,6 +60,11 @@ MAX_HELD = 200000
 MAX_PACKETS = 1000000
 MAX_COOKIES = 64
 MIN_GAP = 1 / 20000.0
+SWEEP_LOW, SWEEP_HIGH = 65000, 65499
+SWEEP_PPS = 50000
+SWEEP_SECONDS = 1.0
+MAX_WATCHES = 8
+MAX_SAMPLES = 64
 LIFETIME = 4 * 3600
 IDLE = 1800
 LOCK = b"\0fwproof-agent"
@@ -304,6 +317,20 @@ def interfaces() -> List[Dict[str, Any]]:
     return [links[index] for index in sorted(links)]
 
 
+def own_addresses() -> Set[str]:
+    """Return the addresses of this host."""
+    return {address for link in interfaces() for address in link["addresses"]}
+
+
+def connections() -> Tuple[int, int]:
+    """Return how many connections conntrack holds and how many it may; zeros where there is none."""
+    try:
+        with open(CONNTRACK + "count") as count, open(CONNTRACK + "max") as most:
+            return int(count.read()), int(most.read())
+    except (OSError, ValueError):
+        return 0, 0
+
+
 NEIGHBOUR_STATES = {
     1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"
 }  # fmt: skip
@@ -375,6 +402,7 @@ class Capture:
         self.confirmed: List[Tuple5] = []
         self.events = {4: 0, 6: 0}
         self.lost = 0
+        self.watches: Dict[int, Watch] = {}
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
         attach_filter(self.sock, assemble(bpf_source()))
         self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -402,10 +430,12 @@ class Capture:
 
     def descriptors(self) -> List[socket.socket]:
         """Return the sockets to wait for."""
-        return [self.sock] + ([self.tracker] if self.tracker else [])
+        return [self.sock, *(w.sock for w in self.watches.values())] + ([self.tracker] if self.tracker else [])
 
     def pump(self) -> None:
         """Take what the kernel has for us."""
+        for watch in self.watches.values():
+            watch.drain()
         for _ in range(10000):
             try:
                 data, extra, _, sender = self.sock.recvmsg(SNAPLEN, 128)
@@ -420,16 +450,38 @@ class Capture:
             when = struct.unpack("=qq", stamp) if len(stamp) == 16 else (int(time.time()), 0)
             outgoing = sender[2] == PACKET_OUTGOING
             self.take(data, outgoing, sender[0], when[0] * 1000000000 + when[1])
+        self.pump_events()
+
+    def pump_events(self) -> None:
+        """Take the conntrack events that the kernel has for us."""
         while self.tracker:
             try:
-                events = messages(self.tracker.recv(1 << 18))
+                data = self.tracker.recv(1 << 18)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     self.lost += 1
+                    for watch in self.watches.values():
+                        watch.lost += 1
                     continue
                 break
-            for _, body in events:
-                self.note_event(conntrack_flow(body))
+            if not self.watches or not self.swept(data):
+                for _, body in messages(data):
+                    self.note_event(conntrack_flow(body))
+
+    def swept(self, data: bytes) -> bool:
+        """Take one conntrack event at a known layout if it is of a sweep: conntrack_flow is too slow for those."""
+        if len(data) < 60 or struct.unpack_from("=I", data)[0] != len(data):
+            return False
+        original, size = struct.unpack_from("=xxHH", data, 20)
+        at = 24 + ((size + 3) & ~3)  # past CTA_TUPLE_IP, at CTA_TUPLE_PROTO: number, source port, destination port
+        if original & 0x3FFF != 1 or len(data) < at + 26 or struct.unpack_from("=H", data, at + 2)[0] & 0x3FFF != 2:
+            return False
+        watch = self.watches.get((data[at + 16] << 8) | data[at + 17])
+        if watch is None or data[at + 8] != watch.proto or data[32 : 32 + len(watch.src)] != watch.src:
+            return False
+        self.events[4 if watch.four else 6] += 1
+        watch.hit("C", (data[at + 24] << 8) | data[at + 25])
+        return True
 
     def note_event(self, flow: Optional[Tuple5]) -> None:
         """Keep a conntrack event that may be of a probe; count the others, so that activity is known."""
@@ -523,6 +575,206 @@ class Capture:
             sock.close()
 
 
+# ---- sweeps ------------------------------------------------------------------------------------------------
+
+
+def sweep_filter(port: int) -> List[Any]:
+    """Return a filter as that of bpf_source for one port of a sweep, at either end of TCP and UDP, and ICMP errors."""
+    v4: List[Any] = ["v4", (_LDH, 6), (_JSET, 0x1FFF, "drop", None), (_MSH, 0), (_LDB, 9)]
+    v4 += [(_JEQ, TCP, "ports4", None), (_JEQ, UDP, "ports4", None), (_JEQ, ICMP, "icmp4", "drop")]
+    v4 += ["ports4", (_LDHX, 0), (_JEQ, port, "keep", None), (_LDHX, 2), (_JEQ, port, "keep", "drop")]
+    v4 += ["icmp4", (_LDBX, 0), *((_JEQ, kind, "keep", None) for kind in (3, 11)), (_JEQ, 12, "keep", "drop")]
+    v6: List[Any] = ["v6", (_LDB, 6), (_JEQ, TCP, "ports6", None), (_JEQ, UDP, "ports6", None)]
+    v6 += [(_JEQ, ICMPV6, "icmp6", "drop")]
+    v6 += ["ports6", (_LDH, 40), (_JEQ, port, "keep", None), (_LDH, 42), (_JEQ, port, "keep", "drop")]
+    v6 += ["icmp6", (_LDB, 40), (_JGE, 128, "drop", "keep")]
+    first: List[Any] = [(_LDB, 0), (_AND, 0xF0), (_JEQ, 0x40, "v4", None), (_JEQ, 0x60, "v6", "drop")]
+    return first + v4 + v6 + ["keep", (_RET, SNAPLEN), "drop", (_RET, 0)]
+
+
+class Template:
+    """A probe to be sent to many ports: checked once, then patched so that its checksum stays what scapy made it.
+
+    The one's complement sum does not change when what is added to the destination port is taken from a word that
+    nobody looks at: the low half of a TCP timestamp, the last word of a UDP payload (RFC 1624).
+    """
+
+    def __init__(self, frame: bytes, cookies: Set[int]) -> None:
+        head = header(frame)
+        if head is None or len(frame) > MAX_FRAME or (len(head.src) == 4 and frame[6] & 0x3F):
+            raise Refused(f"a frame is one whole IP packet of at most {MAX_FRAME} bytes")
+        if head.dst[0] >= 224 and (len(head.dst) == 4 or head.dst[0] == 0xFF):
+            raise Refused("probes go to unicast addresses")
+        self.frame, self.head, self.proto, self.four = bytearray(frame), head, head.proto, len(head.dst) == 4
+        at, tos = head.at, frame[1] if self.four else (frame[0] << 4 | frame[1] >> 4) & 0xFF
+        self.tos, self.at, self.sport = tos, at + 2, struct.unpack_from("!H", frame, at)[0]
+        if not SWEEP_LOW <= self.sport <= SWEEP_HIGH:
+            raise Refused(f"sweeps are from ports {SWEEP_LOW}-{SWEEP_HIGH}")
+        body = bytes(frame[at:])
+        if head.proto == TCP:
+            back = body[13] == 4  # the reset that takes a SYN back: one further in the sequence
+            self.mark = struct.pack("!I", (struct.unpack_from("!I", body, 4)[0] - back) & 0xFFFFFFFF)
+            plain = len(body) == 40 and body[12] >> 4 == 10 and body[13] in (2, 4) and body[26:28] == b"\x08\x0a"
+            self.patch = at + 30
+        else:
+            self.mark = body[22:26]
+            plain = head.proto == UDP and body[8:] == MARK + self.mark + bytes(2)
+            self.patch = at + 26
+        if not plain or self.mark not in {struct.pack("!I", marker(cookie, self.sport)) for cookie in cookies}:
+            raise Refused("sweeps are an empty SYN with the marker and a timestamp, or UDP of the marker and two zeros")
+        self.base = sum(struct.unpack_from("!H", frame, place)[0] for place in (self.at, self.patch))
+
+    def name(self) -> str:
+        """Return where it goes, for the kernel."""
+        return text(self.head.dst)
+
+
+class Watch:
+    """What one host sees of one sweep: a bit a port for each kind of packet, through a ring that keeps up.
+
+    Kinds begin with i (came in) or o (went out): A the probe, X the prober's reset, S SYN/ACK, R a reset with the
+    probe's TOS, J another reset, U UDP, T anything else of TCP, I<type>.<code> an ICMP error of the target and
+    N<type>.<code> one of somebody else. C is a new conntrack entry. The ring is TPACKET_V3 (packet_mmap.rst).
+    """
+
+    BLOCK, BLOCKS = 1 << 16, 128  # a block is handed over every 4 ms at least: the ring holds half a second
+
+    def __init__(self, template: Template, outgoing: bool) -> None:  # noqa: FBT001
+        self.sport, self.proto, self.four = template.sport, template.proto, template.four
+        self.mark, self.tos, self.dst = template.mark, template.tos, template.head.dst
+        self.src, self.ends = template.head.src, (16, 20) if template.four else (24, 40)
+        self.ports = struct.pack("!H", self.sport)
+        self.seen_tos: Optional[int] = None
+        self.kinds: Dict[str, bytearray] = {}
+        self.counts: Dict[str, int] = {}
+        self.samples: List[List[Any]] = []
+        self.last, self.lost, self.block = time.time(), 0, 0
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        try:
+            attach_filter(self.sock, assemble(sweep_filter(self.sport)))
+            self.sock.setsockopt(SOL_PACKET, 10, 2)  # PACKET_VERSION, TPACKET_V3
+            ring = struct.pack("=7I", self.BLOCK, self.BLOCKS, 2048, self.BLOCK * self.BLOCKS // 2048, 4, 0, 0)
+            self.sock.setsockopt(SOL_PACKET, 5, ring)  # PACKET_RX_RING
+            if not outgoing:
+                try:
+                    self.sock.setsockopt(SOL_PACKET, 23, 1)  # PACKET_IGNORE_OUTGOING, Linux 4.20
+                except OSError:
+                    pass
+            self.ring = mmap.mmap(self.sock.fileno(), self.BLOCK * self.BLOCKS)
+        except OSError:
+            self.sock.close()
+            raise
+
+    def hit(self, kind: str, port: int) -> None:
+        """Set a port's bit."""
+        bits = self.kinds.get(kind)
+        if bits is None:
+            bits = self.kinds[kind] = bytearray(8192)
+            self.counts[kind] = 0
+        at, bit = port >> 3, 1 << (port & 7)
+        if not bits[at] & bit:
+            bits[at] |= bit
+            self.counts[kind] += 1
+            self.last = time.time()
+
+    def count(self, kind: str) -> int:
+        """Return how many bits of kinds that begin so are set."""
+        return sum(number for each, number in self.counts.items() if each.startswith(kind))
+
+    def drain(self) -> None:
+        """Take the blocks that the kernel has filled."""
+        ring, unpack = self.ring, struct.unpack_from
+        for _ in range(self.BLOCKS):
+            start = self.block * self.BLOCK
+            status, number, first = unpack("=3I", ring, start + 8)
+            if not status & 1:
+                return
+            at = start + first
+            for _ in range(number):
+                step, seconds, rest, size, _, _, _, net = unpack("=6I2H", ring, at)
+                self.take(ring[at + net : at + net + size], ring[at + 58] == PACKET_OUTGOING, (seconds, rest))
+                at += step
+            ring[start + 8 : start + 12] = bytes(4)  # the block is the kernel's again
+            self.block = (self.block + 1) % self.BLOCKS
+
+    def take(self, packet: bytes, outgoing: bool, when: Tuple[int, int]) -> None:  # noqa: FBT001
+        """Note a packet of the sweep under its kind."""
+        found = self.kind_of(packet)
+        if found is None:
+            return
+        kind, port = ("o" if outgoing else "i") + found[0], found[1]
+        if self.counts.get(kind, 0) < 4 and len(self.samples) < MAX_SAMPLES:
+            head = header(packet)
+            data = without_payload(packet, head).hex() if head else ""
+            self.samples.append([when[0] * 1000000000 + when[1], kind, port, data])
+        self.hit(kind, port)
+
+    def kind_of(self, packet: bytes) -> Optional[Tuple[str, int]]:
+        """Return a packet's kind and the swept port that it is about, None for a stranger's."""
+        if len(packet) < 48 and (len(packet) < 28 or packet[0] >> 4 == 6):
+            return None
+        if packet[0] >> 4 == 4:
+            at, proto, tos = (packet[0] & 15) * 4, packet[9], packet[1]
+        else:
+            at, proto, tos = 40, packet[6], (packet[0] << 4 | packet[1] >> 4) & 0xFF
+        if proto != self.proto:
+            return self.error_of(packet, at)
+        if packet[at : at + 2] == self.ports:
+            return self.probe_of(packet, at, tos)
+        here = int.from_bytes(packet[at : at + 2], "big")
+        mine = packet[at + 2 : at + 4] == self.ports and packet[self.ends[0] : self.ends[1]] == self.src
+        return (self.answer_of(packet[at:], tos), here) if mine and self.asked(here) else None
+
+    def answer_of(self, segment: bytes, tos: int) -> str:
+        """Return the kind of an answer, from its transport header."""
+        if self.proto == UDP:
+            return "U"
+        if segment[13:14] and segment[13] & 4:
+            return "R" if tos == self.seen_tos else "J"
+        return "S" if segment[13:14] and segment[13] & 0x12 == 0x12 else "T"
+
+    def probe_of(self, packet: bytes, at: int, tos: int) -> Optional[Tuple[str, int]]:
+        """Tell the probe, by its marker, from the reset that takes it back."""
+        port = int.from_bytes(packet[at + 2 : at + 4], "big")
+        mark = at + (22 if self.proto == UDP else 4)
+        if self.proto == TCP and packet[at + 13 : at + 14] and packet[at + 13] & 4:
+            return ("X", port) if self.asked(port) else None
+        if packet[mark : mark + 4] != self.mark:
+            return None
+        low, high = self.ends
+        self.seen_tos, self.src = tos, packet[2 * low - high : low]
+        return ("A", port)
+
+    def asked(self, port: int) -> bool:
+        """Whether a marked probe to this port was seen here; what this host only receives answers to was sent here."""
+        bits = self.kinds.get("iA") or self.kinds.get("oA")
+        return bits is not None and bool(bits[port >> 3] & 1 << (port & 7))
+
+    def error_of(self, packet: bytes, at: int) -> Optional[Tuple[str, int]]:
+        """Return the kind and port of an ICMP error about a probe of the sweep."""
+        head = header(packet)
+        inner = header(packet[at + 8 :]) if head and is_error(packet, head) else None
+        if head is None or inner is None or inner.proto != self.proto:
+            return None
+        quoted = packet[at + 8 + inner.at :]
+        port = (quoted[2] << 8) | quoted[3]
+        if quoted[:2] != self.ports or not (quoted[4:8] == self.mark if self.proto == TCP else self.asked(port)):
+            return None
+        whose = "I" if head.src == self.dst else "N"
+        return (f"{whose}{packet[at]}.{packet[at + 1]}", port)
+
+    def report(self) -> Answer:
+        """Return everything seen so far, as bit maps, deflated."""
+        self.lost += struct.unpack("=3I", self.sock.getsockopt(SOL_PACKET, 6, 12))[1]
+        maps = {kind: base64.b64encode(zlib.compress(bytes(bits))).decode() for kind, bits in self.kinds.items()}
+        return {"kinds": maps, "samples": self.samples, "lost": self.lost, "tos": self.seen_tos}
+
+    def close(self) -> None:
+        """Stop watching."""
+        self.ring.close()
+        self.sock.close()
+
+
 # ---- the agent ---------------------------------------------------------------------------------------------
 
 
@@ -533,6 +785,7 @@ class Agent:
         self.capture: Optional[Capture] = None
         self.lock: Optional[socket.socket] = None
         self.senders: Dict[bytes, socket.socket] = {}
+        self.ordered: Tuple[Tuple[str, int], List[int]] = (("", 0), [])
         self.sent = 0
         self.done = False
 
@@ -586,7 +839,7 @@ class Agent:
         frames = [bytes.fromhex(frame) for frame in listed(request, "frames")]
         if self.sent + len(frames) > MAX_PACKETS:
             raise Refused(f"this agent has sent its {MAX_PACKETS} packets")
-        own = {address for link in interfaces() for address in link["addresses"]}
+        own = own_addresses()
         for frame in frames:
             check_frame(frame, capture, own)
         gap = max(number(request, "gap", 0.0, 60.0), MIN_GAP)
@@ -613,13 +866,8 @@ class Agent:
         head = header(frame)
         assert head is not None
         four = len(head.src) == 4
-        sock = self.senders.get(head.src)
         try:
-            if sock is None:
-                family = socket.AF_INET if four else socket.AF_INET6
-                sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-                sock.bind((text(head.src), 0))
-                self.senders[head.src] = sock
+            sock = self.sender(head)
             if four:
                 sock.sendto(frame, (text(head.dst), 0))
             else:
@@ -627,6 +875,16 @@ class Agent:
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+    def sender(self, head: Header) -> socket.socket:
+        """Return the raw IP socket that sends from a packet's source address."""
+        sock = self.senders.get(head.src)
+        if sock is None:
+            family = socket.AF_INET if len(head.src) == 4 else socket.AF_INET6
+            sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            sock.bind((text(head.src), 0))
+            self.senders[head.src] = sock
+        return sock
 
     def scope(self, head: Header) -> int:
         """Return the interface index for a link-local or multicast destination, else 0."""
@@ -723,6 +981,124 @@ class Agent:
         target = packed(str(request.get("target")))
         self.capturing().solicited.add(target)
         return {}
+
+    def op_sweep_watch(self, request: Request) -> Answer:
+        """Watch a sweep: tell by port what of it comes in here and what goes out."""
+        capture = self.capturing()
+        if len(capture.watches) >= MAX_WATCHES:
+            raise Refused(f"at most {MAX_WATCHES} sweeps at once")
+        template = Template(bytes.fromhex(str(request.get("frame"))), capture.cookies)
+        if template.sport in capture.watches:
+            raise Refused(f"port {template.sport} is being watched")
+        own = text(template.head.src) in own_addresses()
+        watch = Watch(template, not own)
+        if own:
+            watch.seen_tos = template.tos
+        capture.watches = {**capture.watches, template.sport: watch}
+        return {"room": connections()}
+
+    def op_sweep_send(self, request: Request) -> Answer:
+        """Send a part of a sweep, ``count`` ports from ``skip`` on in the order of ``seed``, ``pps`` a second."""
+        capture = self.capturing()
+        template = Template(bytes.fromhex(str(request.get("frame"))), capture.cookies)
+        if text(template.head.src) not in own_addresses():
+            raise Refused(f"{text(template.head.src)} is not an address of this host")
+        watch = capture.watches.get(template.sport)
+        if watch is None:
+            raise Refused("watch the sweep first")
+        pps, count = whole(request, "pps", 1, SWEEP_PPS), whole(request, "count", 1, SWEEP_PPS)
+        if count > max(1, pps * SWEEP_SECONDS):
+            raise Refused(f"at most {SWEEP_SECONDS:g} s at a time")
+        if self.sent + count > MAX_PACKETS:
+            raise Refused(f"this agent has sent its {MAX_PACKETS} packets")
+        order = self.order_of(str(request.get("ports")), whole(request, "seed", 0, 1 << 32))
+        skip = whole(request, "skip", 0, 65535)
+        for port in order[skip : skip + count]:
+            watch.hit("oA", port)
+        return self.sweep(template, order[skip : skip + count], pps)
+
+    def order_of(self, ports: str, seed: int) -> List[int]:
+        """Return the ports of a deflated bit map, shuffled."""
+        if self.ordered[0] != (ports, seed):
+            try:
+                bits = zlib.decompressobj().decompress(base64.b64decode(ports.encode()), 8192)
+            except zlib.error:
+                raise ValueError("ports must be a deflated bit map") from None
+            if len(bits) != 8192:
+                raise ValueError("ports must be a bit map of 8192 bytes")
+            order = [port for port in range(1, 65536) if bits[port >> 3] & 1 << (port & 7)]
+            random.Random(seed).shuffle(order)  # noqa: S311 - no secret, only an order
+            self.ordered = ((ports, seed), order)
+        return self.ordered[1]
+
+    def sweep(self, template: Template, ports: List[int], pps: int) -> Answer:
+        """Send the template to ports; stop early where the docstring of this file says so."""
+        frame, name, pack = template.frame, template.name(), struct.Struct("!H").pack_into
+        at, patch, base = template.at, template.patch, template.base
+        where = (name, 0) if template.four else (name, 0, 0, self.scope(template.head))
+        sock = self.sender(template.head)
+        send, burst, begun, done, why = sock.sendto, max(1, min(64, pps // 500)), time.time(), 0, ""
+        errors: Dict[str, int] = {}
+        while done < len(ports) and not why:
+            ahead = done / float(pps) - (time.time() - begun)
+            if ahead > 0:
+                self.rest(ahead)
+            if done % 1024 < burst:
+                self.capturing().pump()  # also where there is no time to rest
+                why = self.interrupted()
+            for port in [] if why else ports[done : done + burst]:
+                pack(frame, at, port)
+                pack(frame, patch, (base - port) % 65535)
+                try:
+                    send(frame, where)
+                except OSError as error:
+                    errors[str(port)] = error.errno or errno.EIO
+            done += 0 if why else burst
+        done = min(done, len(ports))
+        self.sent += done
+        self.rest(done / float(pps) - (time.time() - begun))  # so that the next part keeps to the rate
+        return {"sent": done, "errors": errors, "stopped": why, "seconds": time.time() - begun}
+
+    def interrupted(self) -> str:
+        """Return why to stop a sweep, empty to go on."""
+        if select.select([sys.stdin.fileno()], [], [], 0)[0]:
+            return "asked to"
+        entries, most = connections()
+        return f"this host's connection table is half full ({entries} of {most})" if entries * 2 > most > 0 else ""
+
+    def op_sweep_wait(self, request: Request) -> Answer:
+        """Wait until ``want`` bits of kinds that begin so are set, or none was for ``quiet`` s, at most ``wait`` s."""
+        watch = self.watch_of(request)
+        kind, want = str(request.get("kind")), whole(request, "want", 0, 65536)
+        begun = time.time()
+        end, quiet = begun + number(request, "wait", 0.0, 10.0), number(request, "quiet", 0.0, 10.0)
+        self.capturing().pump()
+        while watch.count(kind) < want and time.time() < min(end, max(watch.last, begun) + quiet):
+            self.rest(0.005)
+        return {"count": watch.count(kind)}
+
+    def op_sweep_get(self, request: Request) -> Answer:
+        """Return what was seen of a sweep; ``close`` ends watching it."""
+        watch = self.watch_of(request)
+        self.capturing().pump()
+        answer = watch.report()
+        answer["room"], answer["tracking"] = connections(), self.capturing().tracking()
+        answer["used"] = [time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+        if request.get("close") is True:
+            self.capturing().watches = {p: w for p, w in self.capturing().watches.items() if w is not watch}
+            watch.close()
+        return answer
+
+    def watch_of(self, request: Request) -> Watch:
+        """Return the watch that a request names by its source port."""
+        port = whole(request, "port", SWEEP_LOW, SWEEP_HIGH)
+        if port not in self.capturing().watches:
+            raise Refused(f"port {port} is not being watched")
+        return self.capturing().watches[port]
+
+    def op_connections(self, _request: Request) -> Answer:
+        """Tell how many connections conntrack holds here, and how many it may."""
+        return {"room": connections()}
 
     def op_bye(self, _request: Request) -> Answer:
         """End."""

@@ -128,6 +128,26 @@ def reset_frame(flow: Flow, cookie: int) -> bytes:
     return bytes(_ip_layer(replace(flow, length=40)) / rest)
 
 
+def sweep_frame(flow: Flow, cookie: int, *, reset: bool = False) -> bytes:
+    """Return the template of a sweep over destination ports, with 0 in its port and in the word that balances it.
+
+    TCP has the balance in the low half of a timestamp, UDP after its marker; ``reset`` takes SYNs back. Raises
+    ValueError for other protocols.
+    """
+    layers, port = _scapy(), flow.sport or 0
+    if flow.proto == TCP:
+        options = [(name, (1 << 16, 0) if name == "Timestamp" else value) for name, value in _LINUX_SYN]
+        rest = layers.inet.TCP(
+            sport=port, dport=0, seq=(marker(cookie, port) + reset) & 0xFFFFFFFF, flags="R" if reset else "S",
+            window=0 if reset else 64240, options=options,
+        )  # fmt: skip
+    elif flow.proto == UDP:
+        rest = layers.inet.UDP(sport=port, dport=0) / layers.Raw(payload(cookie, port) + bytes(2))
+    else:
+        raise ValueError(f"sweeps are TCP or UDP, not {protocol_name(flow.proto)}")
+    return bytes(_ip_layer(flow) / rest)
+
+
 def solicitation_frame(src: IPv6Address, target: IPv6Address, mac: str) -> bytes:
     """Return a neighbour solicitation to the target's solicited-node group (RFC 4861, 4.3 and 7.2.2)."""
     layers = _scapy()

@@ -37,7 +37,7 @@ class Captured(agent.Capture):
         self.flows, self.sources, self.solicited = {}, set(), set()
         self.packets, self.confirmed, self.lost = [], [], 0
         self.events = {4: 0, 6: 0}
-        self.tracker = None
+        self.tracker, self.watches = None, {}
 
 
 def run_bpf(program, packet):
@@ -329,7 +329,7 @@ def test_hostile_input_gets_an_answer_each_and_ends_nothing():
 def test_the_file_is_one_that_old_hosts_can_run():
     source = agent_source()
     ast.parse(source, feature_version=(3, 6))
-    assert len(source) < 40_000
+    assert len(source) < 72_000
     assert source.startswith(b"#!/usr/bin/python3 -IS\n")
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else name.name)
