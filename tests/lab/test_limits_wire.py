@@ -1,0 +1,200 @@
+"""Rate limits measured on real kernels: a vantage with many addresses and a target, in namespaces of our own.
+
+Every kind of limiter: what the wire shows, what is expected, and what the model says of the same packets.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from math import inf
+
+import pytest
+
+from fwproof.audit import measuring
+from fwproof.audit.measuring import Aim, claim_of, predict, send
+from fwproof.flow import TCP, Flow
+from fwproof.measured import Manner, Part
+from fwproof.policy.model import Rate
+from fwproof.probing.limit_reading import read
+from fwproof.probing.limit_schedule import Claim, Source, schedule
+from fwproof.probing.observe import Prober
+from fwproof.probing.volley import Timing
+from fwproof.semantics.model import HostModel
+
+from .test_probing_wire import SEARCH, Net, hold
+
+pytestmark = pytest.mark.lab
+
+TARGET = {4: "10.1.0.10", 6: "fd00:1::10"}
+ADDRESSES = {
+    4: ["10.1.0.1", "10.1.0.2", "10.1.0.3"],
+    6: ["fd00:1::1", "fd00:1::2", "fd00:2::1", "fd00:3::1"],
+}
+CROWD = [f"10.1.7.{n}" for n in range(1, 110)]
+PARTS = (Part.BURST, Part.WINDOW, Part.ISOLATION)
+SERVICE = """
+import socket, threading
+listener = socket.create_server(("::", 8080), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
+print("ready", flush=True)
+kept = []
+while True:
+    kept.append(listener.accept()[0])
+    kept = kept[-500:]
+"""
+
+
+@pytest.fixture(scope="module")
+def net():
+    base = hold(["unshare", "--user", "--map-root-user", "unshare", "--net"])
+    net = Net({"base": base})
+    for name in ("vantage", "target"):
+        net.holders[name] = hold(net.argv("base", "unshare", "--net"))
+    net.run("base", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "t0")
+    for host, link in (("vantage", "v0"), ("target", "t0")):
+        net.run("base", "ip", "link", "set", link, "netns", str(net.holders[host].pid))
+        net.run(host, "sysctl", "-qw", f"net.ipv6.conf.{link}.accept_dad=0")
+        net.run(host, "ip", "link", "set", "lo", "up")
+        net.run(host, "ip", "link", "set", link, "up")
+    lines = [f"address add {a}/16 dev v0" for a in ADDRESSES[4]] + [f"address add {a}/32 dev v0" for a in CROWD]
+    lines += [f"address add {a}/64 dev v0 nodad" for a in ADDRESSES[6]]
+    net.run("vantage", "ip", "-b", "-", stdin="\n".join(lines) + "\n")
+    lines = ["address add 10.1.0.10/16 dev t0", "address add fd00:1::10/32 dev t0 nodad"]
+    net.run("target", "ip", "-b", "-", stdin="\n".join(lines) + "\n")
+    service = subprocess.Popen(net.argv("target", sys.executable, "-c", SERVICE), stdout=subprocess.PIPE, text=True)
+    assert service.stdout.readline() == "ready\n"
+    yield net
+    for process in (service, *net.holders.values()):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def prober(net):
+    agents = {host: net.agent(host) for host in ("vantage", "target")}
+    with Prober(agents, timing=Timing(window=0.6, settle=0.2)) as prober:
+        yield prober
+    for agent in agents.values():
+        agent.close()
+
+
+def load(net, version, rules):
+    """Load rules, as nft's or as iptables-save's lines, and return the model of what the kernel then has."""
+    net.run("target", "nft", "flush", "ruleset")
+    if rules.startswith("table"):
+        net.run("target", "nft", "-f", "-", stdin=rules)
+    else:
+        restore = {4: "iptables-nft-restore", 6: "ip6tables-nft-restore"}[version]
+        net.run("target", restore, stdin=f"*filter\n:INPUT ACCEPT [0:0]\n{rules}\nCOMMIT\n")
+    save = {4: "iptables-nft-save", 6: "ip6tables-nft-save"}[version]
+    key = {4: "iptables_save", 6: "ip6tables_save"}[version]
+    native = {"nft_json": net.run("target", "nft", "-j", "list", "ruleset")} if rules.startswith("table") else {}
+    text = {} if native else {key: net.run("target", save)}
+    return HostModel.build(
+        **text, **native,
+        addresses=net.run("target", "ip", "-j", "address"), routes=net.run("target", "ip", "-j", "route"),
+        routes6=net.run("target", "ip", "-6", "-j", "route"),
+    )  # fmt: skip
+
+
+def aim_at(model, version, rate):
+    flow = Flow(
+        src=ip_address(ADDRESSES[version][0]), dst=ip_address(TARGET[version]), proto=TCP, sport=50000, dport=8080,
+        flags=frozenset({"SYN"}),
+    )  # fmt: skip
+    return Aim(host="target", flow=flow, limiters=model.limiters(flow), rate=rate)
+
+
+def measure(net, prober, version, rules, *, rate=None, claim=None, parts=PARTS, crowd=()):
+    """Return what is measured of rules on the wire and by the model, and the seconds that it took."""
+    model = load(net, version, rules)
+    aim = aim_at(model, version, rate or Rate(5, 3.0))
+    sources = [Source("vantage", ip_address(address)) for address in ADDRESSES[version]]
+    plan = schedule(claim or claim_of(aim), sources, parts, crowd)
+    begun = time.monotonic()
+    answers = send(prober, aim, plan)
+    for a in answers: print(a.role, a.source.address, round(a.at-answers[0].at,3), a.let_in)
+    seen = read(answers, plan.gaps)
+    seconds = time.monotonic() - begun
+    assert seen.gaps == plan.gaps, "nothing is lost in a network of one's own"
+    return seen, predict(model, aim, plan), seconds
+
+
+NEW = "-A INPUT -p tcp -m tcp --dport 8080 -m conntrack --ctstate NEW"
+NFT = "table inet f {{\n {before}\n chain input {{\n  type filter hook input priority 0; policy accept;\n  {rule}\n }}\n}}\n"
+_NAMES = iter(range(10**6))
+
+
+def recent(*orders, hits=5, seconds=3, mask="255.255.255.255"):
+    """Return rules of -m recent on a list of their own: nobody can empty one that an earlier test has used."""
+    name = f"--name wire{time.monotonic_ns() % 10**9}x{next(_NAMES)} --mask {mask} --rsource"
+    words = {
+        "set": f"{NEW} -m recent --set {name}",
+        "rcheck": f"{NEW} -m recent --rcheck --seconds {seconds} --hitcount {hits} {name} -j DROP",
+        "update": f"{NEW} -m recent --update --seconds {seconds} --hitcount {hits} {name} -j DROP",
+    }
+    return "\n".join(words[order] for order in orders)
+
+
+WINDOWS = {
+    "check, then set": (("rcheck", "set"), 5, 5, False),
+    "update, then set": (("update", "set"), 5, 5, True),
+    "set, then update: one less": (("set", "update"), 5, 4, True),
+    "the seed's rules: 19 instead of 20": (("set", "update"), 20, 19, True),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("case", WINDOWS)
+def test_a_sliding_window(net, prober, case, version):
+    orders, hits, size, extends = WINDOWS[case]
+    mask = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}[version]
+    seen, said, seconds = measure(net, prober, version, recent(*orders, hits=hits, mask=mask))
+    assert (seen.burst, seen.manner, seen.extends) == (size, Manner.WINDOW, extends)
+    assert 3 - 0.1 <= seen.window.low <= 3 <= seen.window.high <= 3 + 0.1
+    assert (said.burst, said.manner, said.extends) == (size, Manner.WINDOW, extends)
+    assert said.window.overlaps(seen.window)
+    assert (seen.apart, seen.together) == (said.apart, said.together)
+    assert seen.shared is False
+    assert seconds < 3 + 3
+
+
+BUCKETS = {
+    "limit": (f"{NEW} -m limit --limit 10/sec --limit-burst 5 -j ACCEPT\n{NEW} -j DROP", 5, 10.0, True),
+    "limit, slowly": (f"{NEW} -m limit --limit 60/min --limit-burst 3 -j ACCEPT\n{NEW} -j REJECT", 3, 1.0, True),
+    "hashlimit": (
+        f"{NEW} -m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 20 --hashlimit-mode srcip --hashlimit-name a"
+        f" -j ACCEPT\n{NEW} -j DROP", 20, 10.0, False,
+    ),
+    "hashlimit above": (
+        f"{NEW} -m hashlimit --hashlimit-above 50/sec --hashlimit-burst 10 --hashlimit-mode srcip --hashlimit-name b"
+        " -j DROP", 10, 50.0, False,
+    ),
+    "nft limit over": (NFT.format(before="", rule="tcp dport 8080 ct state new limit rate over 10/second burst 5 packets drop"), 5, 10.0, True),
+    "nft limit": (NFT.format(before="", rule="tcp dport 8080 ct state new limit rate 50/second burst 20 packets accept\n tcp dport 8080 ct state new drop"), 20, 50.0, True),
+    "nft meter": (NFT.format(before="", rule="tcp dport 8080 ct state new meter m { IP saddr limit rate over 2/second burst 4 packets } drop"), 4, 2.0, False),
+    "nft dynamic set": (
+        NFT.format(
+            before="set s { type ADDR; size 1000; flags dynamic; }",
+            rule="tcp dport 8080 ct state new add @s { IP saddr limit rate over 10/second burst 6 packets } drop",
+        ), 6, 10.0, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("case", BUCKETS)
+def test_a_bucket(net, prober, case, version):
+    rules, size, rate, shared = BUCKETS[case]
+    rules = rules.replace("IP saddr", {4: "ip saddr", 6: "ip6 saddr"}[version])
+    rules = rules.replace("type ADDR", {4: "type ipv4_addr", 6: "type ipv6_addr"}[version])
+    seen, said, seconds = measure(net, prober, version, rules)
+    assert (seen.burst, seen.manner, seen.shared) == (size, Manner.BUCKET, shared)
+    assert abs(seen.rate.middle / rate - 1) < 0.01, seen.rate
+    assert seen.rate.may_be(rate)
+    assert (said.burst, said.manner, said.shared) == (size, Manner.BUCKET, shared)
+    assert said.rate.overlaps(seen.rate)
+    assert seconds < 7
