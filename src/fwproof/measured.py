@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import floor, inf, log10
 
 
 class Part(StrEnum):
@@ -58,39 +58,25 @@ class Interval:
         return self.low if self.high == inf else (self.low + self.high) / 2
 
     def words(self, unit: str) -> str:
-        """Return the interval as text: ``60.0 s ± 0.1``, ``over 60 s``."""
+        """Return the interval as text: ``60.00 s ± 0.06``, ``over 60 s``."""
         if self.high == inf:
-            return f"over {_figure(self.low)} {unit}"
-        return f"{_figure(self.middle)} {unit} ± {_figure((self.high - self.low) / 2)}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+            return f"over {self.low:.4g} {unit}"
+        half = (self.high - self.low) / 2
+        places = max(0, -floor(log10(half))) if half else 3
+        return f"{self.middle:.{places}f} {unit} ± {half:.{places}f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """Ordinary connections that one source made and kept open: ``stood`` of ``tried``, before one was refused.
 
-    ``again``: after all were closed, another one stood. ``free``: meanwhile one of another source stood.
+    ``again``: after all were closed, another one stood. ``free``: before, one of another source stood.
     """
 
     tried: int
     stood: int
     again: bool | None = None
     free: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Established:
-    """A connection that stood before its source used up the limit: what its later packets met.
-
-    ``passes``: they were answered while the source was refused. ``counts``: how much of the limit it used up,
-    None where that could not be told.
-    """
-
-    passes: bool
-    counts: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +95,7 @@ class Measured:
     seconds, ``rate`` in connections a second. ``apart`` is the longest prefix that the first source shares with one
     that is counted by itself, ``together`` the shortest with one that it shares the limit with: addresses are
     grouped by more than ``apart`` and at most ``together`` bits. ``extends``: refused attempts prolong the refusal.
+    ``standing``: a connection that stood before goes on while its source is refused, so that the limit is of new ones.
     """
 
     sent: int
@@ -120,7 +107,7 @@ class Measured:
     together: int | None = None
     extends: bool | None = None
     held: Held | None = None
-    established: Established | None = None
+    standing: bool | None = None
     crowd: Crowd | None = None
     gaps: tuple[str, ...] = ()
 

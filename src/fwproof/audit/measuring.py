@@ -5,12 +5,13 @@ The same schedule goes to the model, packet by packet, and to the wire; the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fwproof.audit import exercises
 from fwproof.audit.counting import moved, read_counters
+from fwproof.audit.holding import KEPT, Keeper
 from fwproof.decision import Decision, RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import MeasureFacts, Untried
@@ -18,7 +19,7 @@ from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow
 from fwproof.flows import request
 from fwproof.inventory import Host
-from fwproof.measured import Measured
+from fwproof.measured import Measured, Part
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Allow, Rate
@@ -63,18 +64,18 @@ def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exe
     if sources:
         flow = replace(flow, src=sources[0].address)
     aim = Aim(host=check.host, flow=flow, limiters=_limiters(model, check.host, flow), rate=rate)
-    seats = sources or [Source("", flow.src)]
-    plan = schedule(claim_of(aim), seats[:MOST_SOURCES], rate.measure, seats[MOST_SOURCES:][:MOST_CROWD])
+    seats = seated(sources or [Source("", flow.src)], rate.measure)
+    plan = schedule(claim_of(aim), seats.main, rate.measure, seats.crowd)
     found = MeasureFacts(
         predicted=predict(model, aim, plan), limiter="; ".join(str(limiter.rule) for limiter in aim.limiters),
         limits=tuple(limiter.name for limiter in aim.limiters), packets=plan.packets, seconds=plan.seconds,
-        sources=tuple(f"{source.address} of {source.vantage}" for source in sources[:MOST_SOURCES]),
+        sources=tuple(f"{source.address} of {source.vantage}" for source in (*seats.main, *seats.kept) if sources),
         untried=Untried.NO_VANTAGE if not sources else None if exercise else Untried.OFF,
     )  # fmt: skip
     if found.untried or not plan.salvos:
         return replace(found, seen=None if found.untried else read((), plan.gaps))
     exercises.ends_of(field, check)
-    return _on_the_wire(field, prober, aim, plan, found)
+    return _on_the_wire(field, prober, aim, (plan, seats), found)
 
 
 def sources_of(field: Field, check: Check) -> list[Source]:
@@ -102,6 +103,33 @@ def sources_of(field: Field, check: Check) -> list[Source]:
 def _spare(host: Host, family: Family) -> list[Address]:
     """Return the spare addresses of a host, the one that bursts come from first."""
     return [address for address in host.addresses if Family.of(address) is family][:0:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Which sources do what: those of the schedule, those that keep connections open, the crowd of an eviction."""
+
+    main: tuple[Source, ...]
+    kept: tuple[Source, ...] = ()
+    crowd: tuple[Source, ...] = ()
+
+
+def seated(sources: Sequence[Source], wanted: Collection[Part]) -> Seats:
+    """Share out the sources; the schedule needs a first and a second before any keeps connections open."""
+    keeping = sum(part in wanted for part in KEPT) + (Part.FULL in wanted)
+    few, crowd = tuple(sources[:MOST_SOURCES]), tuple(sources[MOST_SOURCES:][:MOST_CROWD])
+    keeping = min(keeping, max(0, len(few) - 2))
+    return Seats(few[: len(few) - keeping], few[len(few) - keeping :], crowd if Part.EVICTION in wanted else ())
+
+
+def with_kept(prober: Prober, aim: Aim, seats: Seats, found: Measured) -> Measured:
+    """Return what was measured together with what takes connections that are kept open; raises HostError."""
+    counts = next((limiter.limit for limiter in aim.limiters if limiter.kind == "connlimit"), None)
+    keeper = Keeper(
+        prober=prober, flow=aim.flow, size=found.burst or claim_of(aim).burst, counts=counts,
+        send=lambda plan: send(prober, aim, plan),
+    )  # fmt: skip
+    return keeper.measure(aim.rate.measure, seats.kept, found)
 
 
 def _limiters(model: HostModel, host: str, flow: Flow) -> tuple[Limiter, ...]:
@@ -139,8 +167,11 @@ def predict(model: HostModel, aim: Aim, plan: Schedule) -> Measured | None:
     return None if any(answer.let_in is None for answer in answers) else read(answers, plan.gaps)
 
 
-def _on_the_wire(field: Field, prober: Prober, aim: Aim, plan: Schedule, found: MeasureFacts) -> MeasureFacts:
-    sources = dict.fromkeys(salvo.source for salvo in plan.salvos)
+def _on_the_wire(
+    field: Field, prober: Prober, aim: Aim, way: tuple[Schedule, Seats], found: MeasureFacts
+) -> MeasureFacts:  # fmt: skip
+    plan, seats = way
+    sources = dict.fromkeys((*(salvo.source for salvo in plan.salvos), *seats.kept))
     notes = {_forget(field, aim.host, source.address) for source in sources} - {""}
     for source in sources:
         field.memory.note(aim.flow.dst, source.address, lasting(aim) + plan.seconds)
@@ -148,6 +179,7 @@ def _on_the_wire(field: Field, prober: Prober, aim: Aim, plan: Schedule, found: 
     before = counting()
     answers = send(prober, aim, plan)
     after = counting()
+    seen = with_kept(prober, aim, seats, read(answers, plan.gaps))
     for source in sources:
         _forget(field, aim.host, source.address)
     rules = [limiter.rule for limiter in aim.limiters]
@@ -155,7 +187,7 @@ def _on_the_wire(field: Field, prober: Prober, aim: Aim, plan: Schedule, found: 
     arrived = sum(answer.let_in is not None for answer in answers)
     known = [step for step in steps.values() if step is not None]
     return replace(
-        found, seen=read(answers, plan.gaps), others=max(0, max(known) - arrived) if known else None,
+        found, seen=seen, others=max(0, max(known) - arrived) if known else None,
         counters=tuple(f"{rule} counted {step}" for rule, step in steps.items() if step), note="; ".join(sorted(notes)),
     )  # fmt: skip
 

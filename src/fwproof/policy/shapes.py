@@ -151,9 +151,9 @@ HeaderName = Annotated[str, Text("an HTTP header's name such as Authorization", 
 
 
 def _measured(value: Any) -> tuple[Part, ...]:
-    """Return what of a limit is measured: nothing, all that is harmless (``true``), or what a list names."""
+    """Return what of a limit is measured: nothing, what tells a limit from others (``true``), or what a list names."""
     if isinstance(value, bool):
-        return tuple(part for part in Part if part is not Part.EVICTION) if value else ()
+        return (Part.BURST, Part.WINDOW, Part.ISOLATION) if value else ()
     words = value if isinstance(value, list) else [value]
     choice = Choice(tuple(part.value for part in Part))
     found = [Part(choice.read(word)) for word in words]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from threading import Lock
@@ -15,6 +16,7 @@ from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
+from fwproof.probing.holding import Held, held
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.ports import BLOCK, Ports
@@ -147,6 +149,10 @@ class Prober:
         with agent.reading("connection report"):
             data = bytes.fromhex(answer["answer"])
             return Connection(result=str(answer["result"])[:20], seconds=float(answer["seconds"]), data=data)
+
+    def holding(self, sender: str) -> AbstractContextManager[Held]:
+        """Give ordinary connections to keep open from a host, which are reset in the end."""
+        return held(self._agent(sender))
 
     def neighbour(self, sender: str, receiver: str, target: IPv6Address) -> Observation:
         """Ask from ``sender`` who has ``target``, an address of ``receiver`` on the same link (RFC 4861).
