@@ -118,6 +118,11 @@ def _contradictions(rate: Rate, found: Measured, service: str, who: str) -> Iter
             f"{who} packets of standing connections are refused while the limit is used up",
             f"{service}: the limit counts every packet", "Limit new connections only (--ctstate NEW).",
         )  # fmt: skip
+    if found.held is not None and found.burst == rate.limit != found.held.stood:
+        yield (
+            f"{who} {found.held.stood} of {found.held.tried} ordinary connections stand, not {rate.limit}",
+            f"{service}: ordinary connections are limited otherwise", "Limit new connections (--ctstate NEW).",
+        )  # fmt: skip
     if found.crowd is not None and found.crowd.evicted:
         yield (
             f"{who} {found.crowd.sources} other sources push a refused one off the list",
@@ -147,16 +152,25 @@ def _differences(model: Measured, wire: Measured) -> Iterator[str]:
         ("connections let in at once", model.burst, wire.burst),
         ("refused attempts prolong the refusal", model.extends, wire.extends),
         ("all sources share the limit", model.shared, wire.shared),
-        ("bits that sources counted apart share", model.apart, wire.apart),
-        ("bits that sources counted together share", model.together, wire.together),
     )
     for what, said, seen in pairs:
         if said is not None and seen is not None and said != seen:
             yield f"{what}: {_plain(said)} by the tables, {_plain(seen)} on the wire"
+    known = model.shared is not None and wire.shared is not None
+    if known and (model.apart, model.together) != (wire.apart, wire.together):
+        yield f"sources: {_groups(model)} by the tables, {_groups(wire)} on the wire"
     if model.window and wire.window and not model.window.overlaps(wire.window, _TICK):
         yield f"window: {model.window.words('s')} by the tables, {wire.window.words('s')} on the wire"
     if model.rate and wire.rate and not model.rate.overlaps(wire.rate, model.rate.middle * _NEAR):
         yield f"rate: {_pace(model.rate)} by the tables, {_pace(wire.rate)} on the wire"
+
+
+def _groups(found: Measured) -> str:
+    return " and ".join(
+        f"{word} with /{bits} in common"
+        for word, bits in (("apart", found.apart), ("together", found.together))
+        if bits is not None
+    )
 
 
 def _plain(value: bool | int) -> str:  # noqa: FBT001 - a value in words
