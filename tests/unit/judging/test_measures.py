@@ -52,7 +52,7 @@ ROWS = [
     ("shared on the wire", seen(SHARED), FAIL, "model and wire disagree"),
     ("rcheck for update", seen(but(extends=False)), FAIL, "refusal: yes by the tables, no on the wire"),
     ("grouped otherwise", seen(but(together=30)), FAIL, "apart with /24 in common and together with /30 in common on"),
-    ("few connections", seen(but(held=Held(tried=21, stood=9)), None), FAIL, "9 of 21 ordinary connections stand, not 20"),
+    ("few connections", seen(but(held=Held(tried=21, stood=9)), None), FAIL, "9 of 21 ordinary connections stand, not"),
     ("cut off", seen(but(standing=False), None), FAIL, "the limit counts every packet"),
     ("pushed off", seen(but(crowd=Crowd(sources=98, evicted=True)), None), FAIL, "the limit's list can be filled"),
     ("others in a shared limit", seen(but(burst=12, apart=None), others=8), UNSURE, "8 packets of others were counted"),

@@ -189,3 +189,13 @@ def test_shared_bits(one, other, bits):
 )  # fmt: skip
 def test_intervals_in_words(interval, words):
     assert interval.words("s") == words
+
+
+def test_a_shared_bucket_that_refills_meanwhile_is_still_shared():
+    def answer(role, source, number, let_in):
+        return Answer(role=role, source=source, at=number * 0.001, let_in=let_in)
+
+    burst = [answer(Role.BURST, FOUR[0], n, n < 5) for n in range(7)]
+    one = [answer(Role.APART, FOUR[1], 7 + n, n == 2) for n in range(5)]
+    most = [answer(Role.APART, FOUR[1], 7 + n, n != 2) for n in range(5)]
+    assert (read(burst + one).shared, read(burst + most).shared) == (True, False)
