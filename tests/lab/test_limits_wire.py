@@ -107,18 +107,16 @@ def aim_at(model, version, rate):
 
 
 def measure(net, prober, version, rules, *, parts=PARTS, crowd=()):
-    """Return what is measured of rules on the wire and by the model, and the seconds that it took."""
+    """Return what is measured of rules on the wire and by the model, and the seconds that it takes to send."""
     model = load(net, version, rules)
     aim = aim_at(model, version, Rate(5, 3.0, measure=parts))
     sources = [Source("vantage", ip_address(address)) for address in (*ADDRESSES[version], *crowd)]
     seats = seated(sources, parts)
     plan = schedule(claim_of(aim), seats.main, parts, seats.crowd)
-    begun = time.monotonic()
     answers = send(prober, aim, plan)
     seen = with_kept(prober, aim, seats, read(answers, plan.gaps))
-    seconds = time.monotonic() - begun
     assert seen.gaps == plan.gaps, "nothing is lost in a network of one's own"
-    return seen, predict(model, aim, plan), seconds
+    return seen, predict(model, aim, plan), plan.seconds
 
 
 NEW = "-A INPUT -p tcp -m tcp --dport 8080 -m conntrack --ctstate NEW"
@@ -145,19 +143,38 @@ WINDOWS = {
 }
 
 
+def narrow(measured, holds, interval, width):
+    """Measure up to three times: what is read must hold each time, and be narrow once; other work makes it wide."""
+    for _ in range(3):
+        seen, said, seconds = measured()
+        holds(seen)
+        within = interval(seen)
+        if within is not None and within.high - within.low <= width:
+            return seen, said, seconds
+    pytest.fail(f"never within {width}: {seen}")
+
+
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("case", WINDOWS)
 def test_a_sliding_window(net, prober, case, version):
     orders, hits, size, extends = WINDOWS[case]
     mask = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}[version]
-    seen, said, seconds = measure(net, prober, version, recent(*orders, hits=hits, mask=mask))
+
+    def holds(seen):
+        assert seen.burst == size
+        assert seen.extends in {extends, None}
+        assert seen.window.may_be(3)
+
+    seen, said, seconds = narrow(
+        lambda: measure(net, prober, version, recent(*orders, hits=hits, mask=mask)), holds, lambda m: m.window, 0.2
+    )  # fmt: skip
     assert (seen.burst, seen.manner, seen.extends) == (size, Manner.WINDOW, extends)
-    assert 3 - 0.1 <= seen.window.low <= 3 <= seen.window.high <= 3 + 0.1
+    assert 3 - 0.1 <= seen.window.middle <= 3 + 0.1
     assert (said.burst, said.manner, said.extends) == (size, Manner.WINDOW, extends)
     assert said.window.overlaps(seen.window)
     assert (seen.apart, seen.together) == (said.apart, said.together)
     assert seen.shared is False
-    assert seconds < 3 + 3
+    assert seconds < 3 + 1.5
 
 
 def native(*rules, before=""):
@@ -199,13 +216,19 @@ BUCKETS = {
 @pytest.mark.parametrize("case", BUCKETS)
 def test_a_bucket(net, prober, case, version):
     rules, size, rate, shared = BUCKETS[case]
-    seen, said, seconds = measure(net, prober, version, rules)
+
+    def holds(seen):
+        assert seen.burst in {size, None}, "None: a stall while the burst went on let a token in"
+        assert seen.rate.may_be(rate)
+
+    seen, said, seconds = narrow(
+        lambda: measure(net, prober, version, rules), holds, lambda m: m.rate, 0.03 * rate
+    )  # fmt: skip
     assert (seen.burst, seen.manner, seen.shared) == (size, Manner.BUCKET, shared)
     assert abs(seen.rate.middle / rate - 1) < 0.01, seen.rate
-    assert seen.rate.may_be(rate)
     assert (said.burst, said.manner, said.shared) == (size, Manner.BUCKET, shared)
     assert said.rate.overlaps(seen.rate)
-    assert seconds < 7
+    assert seconds < 4
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from fwproof.plan import Check
 from fwproof.policy.model import Allow, Rate
 from fwproof.probing.channel import Agent
 from fwproof.probing.limit_reading import Answer, read
-from fwproof.probing.limit_schedule import Claim, Schedule, Source, schedule
+from fwproof.probing.limit_schedule import GAP, Claim, Schedule, Source, schedule
 from fwproof.probing.timetable import TimedProbes
 from fwproof.semantics.limits import Limiter
 from fwproof.semantics.model import HostModel, NotSettled
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fwproof.audit.field import Field
     from fwproof.probing.observe import Prober
 
+_CLOSED = 0.02
+"""Seconds in which a half-open connection is reset and counted no more, also by a busy host."""
 MOST_SOURCES = 8
 """Sources of one measurement, beside the crowd of an eviction."""
 MOST_CROWD = 98
@@ -145,7 +147,9 @@ def claim_of(aim: Aim) -> Claim:
     timed = [limiter for limiter in aim.limiters if limiter.seconds and limiter.limit]
     one = min(timed, key=lambda limiter: limiter.limit, default=None)
     if one is None or not one.seconds:
-        return Claim(burst=aim.rate.limit, window=aim.rate.per, shared=aim.rate.by == "total")
+        counting = any(limiter.kind == "connlimit" for limiter in aim.limiters)
+        gap = _CLOSED if counting else GAP
+        return Claim(burst=aim.rate.limit, window=aim.rate.per, shared=aim.rate.by == "total", gap=gap)
     burst = one.admits if one.admits is not None else aim.rate.limit
     if one.kind == "recent":
         return Claim(burst=burst, window=float(one.seconds), shared=one.mask == 0)

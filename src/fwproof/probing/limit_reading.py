@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import ceil, inf
 
 from fwproof.measured import Crowd, Interval, Manner, Measured
@@ -79,8 +79,9 @@ def _refilled(burst: Sequence[Answer], rate: Interval) -> int | None:
 def _rate(polls: Sequence[Answer]) -> Interval | None:
     """Return a bucket's refills a second, from the refusals right before what was let in; None where too few were.
 
-    The k-th token came after the refusal before its use and not after the use. Between the first and the last that
-    were used lie as many refills as were let in after the first.
+    A token came after the refusal before its use and not after the use. Between the uses of any two lie as many refills
+    as were let in after the first; all pairs together make a hole in the polling harmless. None as well where the
+    pairs contradict each other, as they do when tokens went elsewhere or ran over.
     """
     used: list[tuple[float, float]] = []
     refused: float | None = None
@@ -88,11 +89,12 @@ def _rate(polls: Sequence[Answer]) -> Interval | None:
         refused = refused if before.let_in else before.at
         if answer.let_in and refused is not None:
             used.append((refused, answer.at))
-    if len(used) < 2:
-        return None
-    count = len(used) - 1
-    shortest, longest = used[-1][0] - used[0][1] - TICK, used[-1][1] - used[0][0] + TICK
-    return Interval(count / longest, count / shortest) if shortest > 0 else None
+    low, high = 0.0, inf
+    for (one, (refused, let_in)), (other, (refused_later, let_in_later)) in combinations(enumerate(used), 2):
+        count, shortest = other - one, refused_later - let_in - TICK
+        low = max(low, count / (let_in_later - refused + TICK))
+        high = min(high, count / shortest) if shortest > 0 else high
+    return Interval(low, high) if low <= high < inf else None
 
 
 def _group(first: Source, others: Iterable[Answer]) -> tuple[int | None, int | None]:

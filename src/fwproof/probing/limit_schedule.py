@@ -27,9 +27,9 @@ _TURN = 0.03
 """Seconds that an agent needs between two salvos at most, so that none delays the next."""
 _FEW = 5
 """Packets of another source that a bucket refuses, as it refills by one or two meanwhile."""
-_POLLS = 600
+_POLLS = 400
 _FASTEST = 0.002
-_SHORTEST_POLLING, _REFILLS = 2.0, 2.3
+_SHORTEST_POLLING, _REFILLS = 3.2, 2.3
 _CANARIES = 6
 _MIDDLE = 0.53
 """When a refused source insists, as a part of the window: not at a time that a shorter window may well have."""
@@ -72,13 +72,14 @@ class Claim:
     """What a limit is said to do, by the rules or else by the policy.
 
     ``burst`` connections at once; then ``window`` (seconds, sliding) or ``rate`` (a bucket's refills a second).
-    ``shared``: by all sources together.
+    ``shared``: by all sources together. ``gap``: seconds between two connections, where it takes more than GAP.
     """
 
     burst: int
     window: float | None = None
     rate: float | None = None
     shared: bool = False
+    gap: float = GAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class _Maker:
         self.claim, self.first = claim, sources[0]
         near = [s for s in sources[1:] if s.address.version == 6 and shared_bits(s.address, self.first.address) >= 64]
         self.near, self.far = near, [source for source in sources[1:] if source not in near]
-        self.gap = min(GAP, 0.25 / (claim.rate * claim.burst)) if claim.rate else GAP
+        self.gap = min(GAP, 0.25 / (claim.rate * claim.burst)) if claim.rate else claim.gap
         self.salvos: list[Salvo] = []
         self.gaps: list[str] = []
         self.now = 0.0

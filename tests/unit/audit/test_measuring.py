@@ -34,7 +34,7 @@ CLAIMS = [
     ([limiter("recent", 20, 60, 20, mask=0)], Claim(burst=20, window=60.0, shared=True)),
     ([limiter("limit", 10, 1, 5, by="total")], Claim(burst=5, rate=10.0, shared=True)),
     ([limiter("hashlimit", 20, 60, 20), limiter("limit", 500, 1, 20)], Claim(burst=20, rate=1 / 3)),
-    ([limiter("connlimit", 5, None, 5)], Claim(burst=7, window=30.0)),
+    ([limiter("connlimit", 5, None, 5)], Claim(burst=7, window=30.0, gap=0.02)),
     ([limiter("recent", 20, 60, None)], Claim(burst=7, window=60.0)),
     ([], Claim(burst=7, window=30.0)),
 ]
