@@ -42,10 +42,15 @@ def read(answers: Sequence[Answer], gaps: Iterable[str] = ()) -> Measured:
             sent=len(burst), burst=None, manner=Manner.NONE if whole else Manner.UNSEEN, gaps=tuple(told)
         )  # fmt: skip
     rate = _rate(_of(seen, Role.POLL))
-    apart, together = _group(first, [a for a in seen if a.role in {Role.APART, Role.FILL}])
+    others = [a for a in seen if a.role in {Role.APART, Role.FILL}]
+    apart, together = _group(first, [a for a in others if a.at > burst[size].at])
+    early = apart is None and any(a.at <= burst[size].at for a in others)
+    if early:
+        told.append("how many are let in at once: another source, which may share the limit, was there too early")
     window = _window(seen, first, size) if not rate else None
+    let_in = _refilled(burst, rate) if rate else size
     return Measured(
-        sent=len(burst), burst=_refilled(burst, rate) if rate else size, manner=_manner(seen, rate, window),
+        sent=len(burst), burst=None if early else let_in, manner=_manner(seen, rate, window),
         window=window, rate=rate, apart=apart, together=together, extends=_extends(seen, first, window),
         crowd=_crowd(seen), gaps=tuple(told),
     )  # fmt: skip

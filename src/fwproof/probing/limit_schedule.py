@@ -150,7 +150,8 @@ class _Maker:
         """Let the first source use up its limit, and a little more."""
         count = self.claim.burst + SPARE
         self.add(Role.BURST, self.first, 0.0, count)
-        self.now = (count - 1) * self.gap + (0.0 if self.claim.rate else _REST)
+        # other vantages must not come first, nor so late that a bucket has refilled by much
+        self.now = (count - 1) * self.gap + min(_REST, 1.5 / self.claim.rate if self.claim.rate else _REST)
 
     def isolation(self, *, canaries: bool) -> None:
         """Let other sources send while the first is refused; canaries do so anyway."""

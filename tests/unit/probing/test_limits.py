@@ -199,3 +199,15 @@ def test_a_shared_bucket_that_refills_meanwhile_is_still_shared():
     one = [answer(Role.APART, FOUR[1], 7 + n, n == 2) for n in range(5)]
     most = [answer(Role.APART, FOUR[1], 7 + n, n != 2) for n in range(5)]
     assert (read(burst + one).shared, read(burst + most).shared) == (True, False)
+
+
+def test_a_source_that_came_too_early_spoils_the_burst_it_may_have_shared():
+    def answer(role, source, number, let_in):
+        return Answer(role=role, source=source, at=number * 0.001, let_in=let_in)
+
+    burst = [answer(Role.BURST, FOUR[0], n, n < 4) for n in range(7)]
+    early = read(sorted([*burst, answer(Role.APART, FOUR[1], 2.5, True)], key=lambda a: a.at))
+    assert (early.burst, early.shared) == (None, None)
+    assert "too early" in early.gaps[0]
+    later = [answer(Role.APART, FOUR[1], number, True) for number in (2.5, 8)]
+    assert read(sorted([*burst, *later], key=lambda a: a.at)).burst == 4, "it is counted apart, as it is still let in"
