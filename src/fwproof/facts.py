@@ -17,6 +17,7 @@ from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
 from fwproof.flow import Flow
 from fwproof.inventory import Inventory
+from fwproof.measured import Measured
 from fwproof.observation import Observation
 from fwproof.semantics.model import HostModel, LogAct
 from fwproof.snapshot import Snapshot
@@ -93,6 +94,27 @@ class BurstFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureFacts:
+    """A limit as measured on the wire (``seen``) and as the tables have it by simulation (``predicted``).
+
+    ``limiter`` are the rules that limit, ``limits`` the model's names of their rates. ``others`` is how many packets
+    of other traffic they counted meanwhile, None where that is not known. ``untried`` says why nothing was sent.
+    """
+
+    predicted: Measured | None
+    limiter: str
+    limits: tuple[str, ...] = ()
+    seen: Measured | None = None
+    sources: tuple[str, ...] = ()
+    packets: int = 0
+    seconds: float = 0.0
+    others: int | None = None
+    counters: tuple[str, ...] = ()
+    note: str = ""
+    untried: Untried | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BanFacts:
     """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold."""
 
@@ -146,12 +168,16 @@ class BaselineFacts:
     model: HostModel
 
 
+Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | Connected
+"""What trying something on purpose found out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything one audit found out, by host name or check id.
 
-    ``exercised`` holds what a check of its own kind needs: BurstFacts, BanFacts, LogFacts, NeighbourFacts or
-    Connected, or the HostError that stood in the way. ``baselines`` are by host and folder.
+    ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
+    by host and folder.
     """
 
     inventory: Inventory
@@ -159,9 +185,7 @@ class Facts:
     models: Mapping[str, HostModel | HostError]
     agents: Mapping[str, HostError | None]
     flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
-    exercised: Mapping[str, BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError] = field(
-        default_factory=dict
-    )
+    exercised: Mapping[str, Exercised | HostError] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:

@@ -16,6 +16,7 @@ from fwproof.errors import UsageError
 from fwproof.farends import FarEnds, permits
 from fwproof.flow import Address, Family
 from fwproof.inventory import Host, Inventory
+from fwproof.measured import Part
 from fwproof.policy.model import (
     Allow,
     Bans,
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     OUTBOUND_DEFAULT = "outbound-default"
     FORWARD_DEFAULT = "forward-default"
     RATE = "rate"
+    MEASURE = "measure"
     LOOPBACK = "loopback"
     ESTABLISHED = "established"
     NEIGHBOUR = "icmpv6-nd"
@@ -61,8 +63,8 @@ class Check:
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
 
-    A CLAIM is an allow over the whole packet space, for which no packet is sent. A RATE or BAN_EXERCISE without a
-    vantage is one that the inventory has no vantage for, and stays unsettled.
+    A CLAIM is an allow over the whole packet space, for which no packet is sent. A RATE, MEASURE or
+    BAN_EXERCISE without a vantage is one that the inventory has no vantage for, and stays unsettled.
     """
 
     id: str
@@ -102,6 +104,14 @@ def plan(policy: Policy, inventory: Inventory) -> tuple[Check, ...]:
 def burst_size(rate: Rate) -> int:
     """Return how many new connections a burst makes: a quarter more than the limit, at least 5 more."""
     return rate.limit + max(5, ceil(rate.limit / 4))
+
+
+def duration(rate: Rate) -> float:
+    """Return how many seconds it takes to measure a limit: its window and a little, where that is measured.
+
+    A bucket, which only the host's tables can show it to be, takes less.
+    """
+    return 1.5 + (rate.per if Part.WINDOW in rate.measure else 0.0)
 
 
 class _HostPlan:
@@ -223,7 +233,11 @@ class _HostPlan:
             return
         name, size = f"{allow.id}:rate", burst_size(allow.rate)
         expected = f"{allow.rate.limit} of {size} in {allow.rate.per:g} s"
-        for vantage in self.field.rated(allow, family) or (None,):
+        inside: list[Host | None] = [*self.field.rated(allow, family)] or [None]
+        if allow.rate.measure:
+            yield self.measure(allow, allow.rate, family, inside[0])
+            inside = []
+        for vantage in inside:
             check = self.check(
                 Kind.RATE, allow, expected, family,
                 vantage=vantage, name=name, service=allow.service, direction="inbound",
@@ -238,6 +252,14 @@ class _HostPlan:
                     vantage=vantage, name=name, service=allow.service, direction="inbound",
                 )  # fmt: skip
                 return
+
+    def measure(self, allow: Allow, rate: Rate, family: Family, vantage: Host | None) -> Check:
+        """Return the check that measures a limit, from all vantages that have a spare address among its peers."""
+        who = "each source" if rate.by == "source" else "all sources"
+        return self.check(
+            Kind.MEASURE, allow, f"{rate.limit} in {rate.per:g} s for {who}, measured in about {duration(rate):.0f} s",
+            family, vantage=vantage, name=f"{allow.id}:measure", service=allow.service, direction="inbound",
+        )  # fmt: skip
 
     def outbound(self, allow: Allow, family: Family) -> Iterator[Check]:
         yield from self.claim(allow, family, "outbound")

@@ -204,6 +204,20 @@ def test_a_rate_makes_do_with_the_vantages_there_are(peers, vantages):
     assert [check.vantage for check in checks] == vantages
 
 
+def test_a_limit_that_is_measured_is_asked_once_in_each_family_and_from_outside():
+    text = RATED.format("[10.0.0.0/16, 'fd00::/48']").replace("per: 1m", "per: 1m, measure: {}")
+    checks = planned(text.replace("{}", "true"))
+    told = "20 in 60 s for each source, measured in about"
+    assert rows(checks, Kind.MEASURE) == [
+        ("a:measure[web-admin-ipv4]", f"{told} 62 s"), ("a:measure[web-admin-ipv6]", f"{told} 62 s")
+    ]  # fmt: skip
+    assert {expected for _, expected in rows(checks, Kind.RATE)} == {"limited or denied"}
+    assert rows(planned(text.replace("{}", "isolation")), Kind.MEASURE)[0][1] == f"{told} 2 s"
+    assert rows(planned(text.replace("{}", "false")), Kind.MEASURE) == []
+    nobody = text.replace("{}", "true").replace("[10.0.0.0/16, 'fd00::/48']", "192.0.2.1")
+    assert rows(planned(nobody), Kind.MEASURE) == [("a:measure[web-ipv4]", f"{told} 62 s")]
+
+
 def test_a_burst_comes_from_a_spare_address_that_the_allow_names_too():
     field = hosts(web=("10.0.0.10", False), near=("10.0.0.2 10.0.0.3", True), far=("10.0.9.2 10.9.0.1", True))
     inside = "hosts: web\ninbound:\n  default: deny\n  allow:\n    - {id: a, service: tcp/80, from: 10.0.0.0/16, "

@@ -8,14 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from fwproof.audit import exercises
+from fwproof.audit import exercises, measuring
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.probes import ask, connect_all, send_all
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
-from fwproof.facts import BanFacts, BurstFacts, Connected, Facts, FlowFacts, LogFacts, NeighbourFacts
+from fwproof.facts import (
+    BanFacts,
+    BurstFacts,
+    Connected,
+    Exercised,
+    Facts,
+    FlowFacts,
+    LogFacts,
+    MeasureFacts,
+    NeighbourFacts,
+)
 from fwproof.flow import Address, Family, Hook
 from fwproof.flows import neighbour_packets
 from fwproof.inventory import Access
@@ -23,9 +33,8 @@ from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.probing.observe import Prober
 
-Exercised = BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError
 _Flows = dict[str, FlowFacts | HostError]
-_Do = Callable[[Check], Exercised | None]
+_Do = Callable[[Check], Exercised | HostError | None]
 _SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
 
 
@@ -42,10 +51,10 @@ class Asking:
     ) -> None:  # fmt: skip
         self.field, self.facts, self.checks, self.prober = field, facts, checks, prober
         self.progress, self.exercise = progress, exercise
-        self.done: dict[str, Exercised] = {}
+        self.done: dict[str, Exercised | HostError] = {}
         self.stopped = False
 
-    def all(self) -> tuple[_Flows, dict[str, Exercised]]:
+    def all(self) -> tuple[_Flows, dict[str, Exercised | HostError]]:
         """Return the answers by check id: of single flows, and of everything that is tried in its own way."""
         if self.exercise:
             self._await_windows()
@@ -61,6 +70,7 @@ class Asking:
             self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
+        self._run(self._lanes(Kind.MEASURE, self._measure), "measuring limits" if self.exercise else "")
         return flows, self.done
 
     # ---- single flows
@@ -138,8 +148,11 @@ class Asking:
     def _await_windows(self) -> None:
         """Wait until what an earlier audit's bursts used up is free again: no probe could tell it from a fault."""
         memory = self.field.memory
-        bursts = [check for check in self.checks if check.kind is Kind.RATE]
-        left = [memory.left(self._own(check), check.peer) for check in bursts if check.peer is not None]
+        used = [(check, check.peer) for check in self.checks if check.kind is Kind.RATE and check.peer is not None]
+        for check in self.checks:
+            if check.kind is Kind.MEASURE:
+                used += [(check, source.address) for source in measuring.sources_of(self.field, check)]
+        left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
             self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
             time.sleep(max(left))
@@ -173,6 +186,7 @@ class Asking:
                 raise
 
     def _try(self, check: Check, do: _Do) -> None:
+        answer: Exercised | HostError | None
         try:
             answer = do(check)
         except HostError as error:
@@ -196,6 +210,10 @@ class Asking:
     def _burst(self, check: Check) -> BurstFacts:
         model = self.facts.model(check.host)
         return exercises.burst(self.field, self.prober, check, model, exercise=self.exercise)
+
+    def _measure(self, check: Check) -> MeasureFacts:
+        model = self.facts.model(check.host)
+        return measuring.measure(self.field, self.prober, check, model, exercise=self.exercise)
 
 
 def _line_of(facts: FlowFacts, lines: Sequence[DropLine]) -> DropLine | None:

@@ -11,6 +11,7 @@ from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
+from fwproof.judging.measures import judge_measure
 from fwproof.judging.parity import judge_parity
 from fwproof.judging.persistence import judge_persistence
 from fwproof.judging.rules import judge_rules
@@ -32,6 +33,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.OUTBOUND_DEFAULT: _default,
     Kind.FORWARD_DEFAULT: _default,
     Kind.RATE: judge_rate,
+    Kind.MEASURE: judge_measure,
     Kind.LOOPBACK: judge_loopback,
     Kind.ESTABLISHED: judge_established,
     Kind.NEIGHBOUR: judge_neighbour,

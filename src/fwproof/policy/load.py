@@ -144,7 +144,7 @@ class _Builder:
 
     def inbound(self, index: int, shape: InboundAllow) -> Allow:
         peers = self.peers(shape.from_)
-        rate = None if shape.rate is None else Rate(shape.rate.limit, shape.rate.per, shape.rate.by)
+        rate = None if shape.rate is None else Rate(shape.rate.limit, shape.rate.per, shape.rate.by, shape.rate.measure)
         title = f"{_name(shape.service)} can be reached from {peers.name} only"
         common = self.common(("inbound", "allow", index), shape, shape.id, title)
         return Allow(**common, service=shape.service, peers=peers, rate=rate)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fwproof.flow import Family, Network
+from fwproof.measured import Part
 
 FINDINGS_THAT_FAIL = ("never-matches", "unreachable", "shadowed", "contradicted", "redundant", "over-broad")
 FINDINGS = (*FINDINGS_THAT_FAIL, "unused")
@@ -38,11 +39,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``limit`` new connections per ``per`` seconds are let in, counted by ``by`` (``source`` or ``total``)."""
+    """``limit`` new connections per ``per`` seconds are let in, counted by ``by`` (``source`` or ``total``).
+
+    ``measure``: what the audit measures of it, beyond counting one burst.
+    """
 
     limit: int
     per: float
     by: str = "source"
+    measure: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

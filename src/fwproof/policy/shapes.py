@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from fwproof.inventory import Inventory
+from fwproof.measured import Part
 from fwproof.policy.fields import (
     Choice,
     Id,
@@ -149,12 +150,33 @@ HeaderValue = Annotated[str, PlainValidator(_header_value), WithJsonSchema({"typ
 HeaderName = Annotated[str, Text("an HTTP header's name such as Authorization", r"[A-Z][A-Za-z0-9-]*")]
 
 
+def _measured(value: Any) -> tuple[Part, ...]:
+    """Return what of a limit is measured: nothing, what tells a limit from others (``true``), or what a list names."""
+    if isinstance(value, bool):
+        return (Part.BURST, Part.WINDOW, Part.ISOLATION) if value else ()
+    words = value if isinstance(value, list) else [value]
+    choice = Choice(tuple(part.value for part in Part))
+    found = [Part(choice.read(word)) for word in words]
+    return tuple(dict.fromkeys((Part.BURST, *found))) if found else ()
+
+
+_PARTS = {"type": "string", "enum": [part.value for part in Part]}
+Measures = Annotated[
+    tuple[Part, ...],
+    PlainValidator(_measured),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, _PARTS, {"type": "array", "items": _PARTS}]}),
+]
+
+
 class RateShape(Shape):
     """How many new connections are let in."""
 
     limit: int = Field(ge=1, le=10_000, description="New connections let in per period")
     per: Duration = Field(description="The period, with its unit: 60s, 5m or 1h")
     by: Annotated[str, Choice(("source", "total"))] = Field("source", description="Counted per source, or over all")
+    measure: Measures = Field(
+        (), description="Measure it on the wire, which takes its period: true, or a list of burst, window …"
+    )
 
 
 class InboundAllow(Common):

@@ -19,7 +19,7 @@ What whoever may start it gains, and why no more than that (the auditing account
   SWEEP_PPS packets and one second at a time: it stops when nobody asks for the next second, when anything comes
   in or the input ends, and when this host's connection table is half full. What is seen of it is told as one bit
   a port and kind of packet, and MAX_SAMPLES packets; the marker decides what counts, as above.
-* ``connect`` opens an ordinary TCP connection with the privileges of the user who called sudo, never root's.
+* ``connect`` and ``hold`` open ordinary TCP connections with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
@@ -59,6 +59,7 @@ MAX_FLOWS = 200000
 MAX_HELD = 200000
 MAX_PACKETS = 1000000
 MAX_COOKIES = 64
+MAX_HELD_OPEN = 256
 MIN_GAP = 1 / 20000.0
 SWEEP_LOW, SWEEP_HIGH = 65000, 65499
 SWEEP_PPS = 50000
@@ -786,6 +787,7 @@ class Agent:
         self.lock: Optional[socket.socket] = None
         self.senders: Dict[bytes, socket.socket] = {}
         self.ordered: Tuple[Tuple[str, int], List[int]] = (("", 0), [])
+        self.open: List[socket.socket] = []
         self.sent = 0
         self.done = False
 
@@ -931,6 +933,42 @@ class Agent:
         finally:
             os.seteuid(os.getuid())
         return {"result": result, "seconds": time.time() - begun, "answer": answer.hex(), "local": local}
+
+    def op_hold(self, request: Request) -> Answer:
+        """Open ordinary TCP connections one after another and keep them, until one does not stand; tell how many."""
+        address, port = packed(str(request.get("address"))), whole(request, "port", 1, 65535)
+        count, patience = whole(request, "count", 1, MAX_HELD_OPEN), number(request, "patience", 0.01, 5.0)
+        source = text(packed(str(request.get("source"))))
+        if len(self.open) + count > MAX_HELD_OPEN:
+            raise Refused(f"at most {MAX_HELD_OPEN} connections are kept")
+        stood, result = 0, "connected"
+        while stood < count and result == "connected":
+            sock, result = opened(address, port, source, patience)
+            if sock is not None:
+                self.open.append(sock)
+                stood += 1
+        return {"stood": stood, "result": result}
+
+    def op_finish(self, request: Request) -> Answer:
+        """End the sending half of the connections that are kept; tell how many of the other ends acknowledge it."""
+        end = time.time() + number(request, "patience", 0.01, 5.0)
+        for sock in self.open:
+            try:
+                sock.shutdown(socket.SHUT_WR)
+            except OSError:  # reset by the other end: it does not acknowledge
+                pass
+        while time.time() < end and not all(acknowledged(sock) for sock in self.open):
+            self.rest(0.01)
+        return {"kept": len(self.open), "acknowledged": sum(acknowledged(sock) for sock in self.open)}
+
+    def op_release(self, _request: Request) -> Answer:
+        """Reset the connections that are kept, so that nothing of them stays at the other end."""
+        count = len(self.open)
+        while self.open:
+            sock = self.open.pop()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        return {"released": count}
 
     def op_counters(self, request: Request) -> Answer:
         """Run one of the fixed commands that print rules with their counters."""
@@ -1153,6 +1191,38 @@ class Agent:
 
 
 OPERATIONS = {name[3:]: function for name, function in sorted(vars(Agent).items()) if name.startswith("op_")}
+
+
+def opened(address: bytes, port: int, source: str, patience: float) -> Tuple[Optional[socket.socket], str]:
+    """Open a TCP connection as the user who called sudo; return it, or None, and ``connected`` or why not."""
+    sock, user = None, int(os.environ.get("SUDO_UID") or os.getuid())
+    os.seteuid(user)  # root's packets may meet other rules (owner match)
+    try:
+        sock = socket.socket(socket.AF_INET if len(address) == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        os.seteuid(os.getuid())
+        sock.bind((source, 0))
+        sock.settimeout(patience)
+        sock.connect((text(address), port))
+    except socket.timeout:  # noqa: UP041 - not the builtin before Python 3.10
+        result = "timeout"
+    except OSError as error:
+        result = errno.errorcode.get(error.errno or 0, "error")
+    else:
+        return sock, "connected"
+    finally:
+        os.seteuid(os.getuid())
+    if sock is not None:
+        sock.close()
+    return None, result
+
+
+def acknowledged(sock: socket.socket) -> bool:
+    """Tell whether the other end has acknowledged the end of what was sent, and did not reset (tcp(7), TCP_INFO)."""
+    try:
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state in (5, 6) or (state == 7 and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
+    except OSError:
+        return False
 
 
 def whole(request: Request, name: str, low: int, high: int) -> int:

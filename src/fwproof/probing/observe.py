@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from threading import Lock
@@ -15,11 +16,13 @@ from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
+from fwproof.probing.holding import Held, held
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.ports import BLOCK, Ports
+from fwproof.probing.timetable import TimedProbes, Timetable
 from fwproof.probing.verdict import Finding, judge
-from fwproof.probing.volley import Shot, Timing, fire
+from fwproof.probing.volley import Prepare, Shot, Timing, fire
 
 _BATCH = BLOCK // 8
 
@@ -97,6 +100,18 @@ class Prober:
         timing = replace(self._timing, gap=gap)
         cases = [Case(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow)) for n in range(count)]
         self._with_retries(cases, 0, timing)
+        return self._all_of(cases)
+
+    def timed(self, salvos: Sequence[TimedProbes]) -> tuple[Observation, ...]:
+        """Send each salvo at its own time, all counted from one start, and no packet twice.
+
+        Returns one Observation per packet in the order of the salvos; raises the HostError that spoiled any.
+        """
+        cases = [Case(probe) for salvo in salvos for probe in salvo.probes]
+        self._volley(cases, self._timing, prepare=Timetable(salvos, self._pool).prepare)
+        return self._all_of(cases)
+
+    def _all_of(self, cases: Iterable[Case]) -> tuple[Observation, ...]:
         found = []
         for case in cases:
             seen = self._conclude(case)
@@ -134,6 +149,10 @@ class Prober:
         with agent.reading("connection report"):
             data = bytes.fromhex(answer["answer"])
             return Connection(result=str(answer["result"])[:20], seconds=float(answer["seconds"]), data=data)
+
+    def holding(self, sender: str) -> AbstractContextManager[Held]:
+        """Give ordinary connections to keep open from a host, which are reset in the end."""
+        return held(self._agent(sender))
 
     def neighbour(self, sender: str, receiver: str, target: IPv6Address) -> Observation:
         """Ask from ``sender`` who has ``target``, an address of ``receiver`` on the same link (RFC 4861).
@@ -193,7 +212,7 @@ class Prober:
                 doubtful.append(case)
         self._volley(doubtful, timing, tos=FINGERPRINT_TOS)
 
-    def _volley(self, cases: Sequence[Case], timing: Timing, tos: int = 0) -> None:
+    def _volley(self, cases: Sequence[Case], timing: Timing, tos: int = 0, prepare: Prepare | None = None) -> None:
         shots = []
         self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
@@ -209,7 +228,7 @@ class Prober:
             case.shots.append(shot)
             shots.append(shot)
         if shots:
-            fire(shots, self._cookie, timing, self._pool)
+            fire(shots, self._cookie, timing, self._pool, prepare)
             self._learn(shots)
 
     def _learn(self, shots: Sequence[Shot]) -> None:

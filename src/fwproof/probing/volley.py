@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 
 from fwproof.errors import HostError
@@ -123,13 +124,25 @@ class Shot:
         return not any(c.packet and "RST" in c.packet.flags for c in probes)
 
 
-def fire(shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExecutor) -> None:
-    """Send all shots, watch until each has settled, look for missing neighbours, reset what stayed half-open."""
+Send = Callable[[Agent, Sequence[Shot]], None]
+"""Sends the shots of one agent, and notes for each when it left and the errno."""
+Prepare = Callable[[Sequence[Shot], int], Send]
+"""Makes ready to send all shots of a volley with a cookie; called once, before the first is sent."""
+
+
+def fire(
+    shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExecutor, prepare: Prepare | None = None
+) -> None:
+    """Send all shots, watch until each has settled, look for missing neighbours, reset what stayed half-open.
+
+    What ``prepare`` returns sends in its own time; without it, shots leave one after another.
+    """
     before = {agent: agent.lost for shot in shots for agent in (shot.sender, shot.receiver) if agent}
     groups: dict[Agent, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.sender, []).append(shot)
-    _each(pool, groups, lambda agent: _send(agent, groups[agent], cookie, timing.gap), shots)
+    send = prepare(shots, cookie) if prepare else partial(_send, cookie=cookie, gap=timing.gap)
+    _each(pool, groups, lambda agent: send(agent, groups[agent]), shots)
     agents = {agent for shot in shots for agent in (shot.sender, shot.receiver) if agent}
     while agents:
         _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
@@ -137,7 +150,7 @@ def fire(shots: Sequence[Shot], cookie: int, timing: Timing, pool: ThreadPoolExe
         waiting = [shot for shot in shots if not shot.settled(now, timing)]
         agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
     _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
-    _reset(groups, cookie, pool, shots)
+    reset_half_open(groups, cookie, pool, shots)
     lossy = {agent for agent, lost in before.items() if agent.lost > lost}
     for shot in shots:
         shot.lossy = tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in lossy)
@@ -158,7 +171,11 @@ def _each(
 
 
 def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
-    frames = [probe_frame(shot.flow, cookie).hex() for shot in shots]
+    send_frames(agent, shots, [probe_frame(shot.flow, cookie).hex() for shot in shots], gap)
+
+
+def send_frames(agent: Agent, shots: Sequence[Shot], frames: Sequence[str], gap: float) -> None:
+    """Send the frames of shots, which are built already; raises HostError."""
     answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * (gap + 0.01))
     now = time.monotonic()
     with agent.reading("send report"):
@@ -181,7 +198,9 @@ def _ask_neighbours(shots: Sequence[Shot]) -> None:
         shot.neighbour = shot.neighbour or state
 
 
-def _reset(groups: dict[Agent, list[Shot]], cookie: int, pool: ThreadPoolExecutor, shots: Sequence[Shot]) -> None:
+def reset_half_open(
+    groups: Mapping[Agent, Sequence[Shot]], cookie: int, pool: ThreadPoolExecutor, shots: Sequence[Shot]
+) -> None:
     """Reset what no kernel has reset by itself: a second look first, since a needless RST may be logged."""
     suspects = [shot for shot in shots if shot.half_open()]
     agents = {agent for shot in suspects for agent in (shot.sender, shot.receiver) if agent}

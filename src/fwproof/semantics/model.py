@@ -284,16 +284,25 @@ class HostModel:
         The rate matches start empty. Where something else than a rate decides, the rest is ``depends``.
         Raises TooLarge.
         """
-        burst = Burst(self.rules(flow.family))
+        return self.simulate([(number * gap_seconds, flow) for number in range(count)], hook)
+
+    def simulate(
+        self, packets: Sequence[tuple[float, Flow]], hook: str | None = None, *, held: bool = True
+    ) -> list[Decision]:
+        """Return the decisions on packets of new connections of one family, each with its time in seconds.
+
+        As :meth:`simulate_burst`; ``held`` False has every connection end at once.
+        """
+        burst = Burst(self.rules(packets[0][1].family)) if packets else Burst(())
         decisions: list[Decision] = []
-        for number in range(count):
-            burst.now = number * gap_seconds
+        for time, flow in packets:
+            burst.now = time
             leaves = self.leaves(flow, hook, burst.answer, traced=False)
             if len(leaves) > 1:
                 # the branches would each have left their own state behind
-                return decisions + [rule_on(leaves).decision] * (count - number)
+                return decisions + [rule_on(leaves).decision] * (len(packets) - len(decisions))
             decisions.append(leaves[0].decision)
-            if leaves[0].decision is Decision.ACCEPT:
+            if held and leaves[0].decision is Decision.ACCEPT:
                 burst.admitted.append(leaves[0].subject)
         return decisions
 

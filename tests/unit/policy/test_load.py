@@ -52,6 +52,18 @@ def test_rate(text, seconds, load):
 
 
 @pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("true", "burst window isolation"), ("false", ""), ("[]", ""), ("window", "burst window"),
+        ("[full, burst, full]", "burst full"), ("[eviction, packets]", "burst eviction packets"),
+    ],
+)  # fmt: skip
+def test_what_is_measured_of_a_rate(text, parts, load):
+    policy = load(ALLOW.format("admin, rate: {limit: 20, per: 60s, measure: " + text + "}"))
+    assert " ".join(policy.inbound[0].rate.measure) == parts
+
+
+@pytest.mark.parametrize(
     ("hosts", "names"),
     [
         ("web", ("web",)),

@@ -3,6 +3,7 @@
 import ast
 import json
 import random
+import socket
 import struct
 import subprocess
 import sys
@@ -326,10 +327,43 @@ def test_hostile_input_gets_an_answer_each_and_ends_nothing():
     assert answers[12]["ok"]["version"] == agent.VERSION
 
 
+def test_connections_are_kept_until_they_are_released():
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
+        place = f'"address":"127.0.0.1","source":"127.0.0.1","port":{listener.getsockname()[1]},"patience":0.2'
+        answers = converse(
+            f'{{"op":"hold","count":3,{place}}}'.encode(), b'{"op":"release"}',
+            f'{{"op":"hold","count":1,{place}}}'.encode(), b'{"op":"finish","patience":1.0}', b'{"op":"release"}',
+        )  # fmt: skip
+        ends = []
+        for _ in range(3):
+            with listener.accept()[0] as peer:
+                try:
+                    ends.append(peer.recv(1))
+                except ConnectionResetError:
+                    ends.append("reset")
+    assert [answer["ok"] for answer in answers] == [
+        {"stood": 3, "result": "connected"}, {"released": 3},
+        {"stood": 1, "result": "connected"}, {"kept": 1, "acknowledged": 1}, {"released": 1},
+    ]  # fmt: skip
+    assert ends == ["reset"] * 3, "nothing of them stays"
+
+
+def test_what_is_kept_has_its_bounds():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    place = f'"op":"hold","address":"127.0.0.1","port":{port},"patience":0.2'
+    answers = converse(
+        f'{{{place},"source":"127.0.0.1","count":2}}'.encode(), f'{{{place},"source":"10.9.9.9","count":1}}'.encode(),
+        f'{{{place},"source":"127.0.0.1","count":257}}'.encode(), f'{{{place},"count":1}}'.encode(),
+    )  # fmt: skip
+    assert [answer["ok"]["result"] for answer in answers[:2]] == ["ECONNREFUSED", "EADDRNOTAVAIL"]
+    assert [answer["kind"] for answer in answers[2:]] == ["bad", "bad"]
+
+
 def test_the_file_is_one_that_old_hosts_can_run():
     source = agent_source()
     ast.parse(source, feature_version=(3, 6))
-    assert len(source) < 72_000
+    assert len(source) < 80_000
     assert source.startswith(b"#!/usr/bin/python3 -IS\n")
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else name.name)

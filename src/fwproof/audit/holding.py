@@ -1,0 +1,82 @@
+"""Measuring with connections that are kept open: how many stand at once, and what a standing one still may send."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fwproof.flow import TCP, Flow
+from fwproof.measured import Held, Measured, Part
+from fwproof.probing.limit_reading import Answer
+from fwproof.probing.limit_schedule import Role, Salvo, Schedule, Source
+
+if TYPE_CHECKING:
+    from fwproof.probing.observe import Prober
+
+_MOST = 200
+_GAP = 0.0005
+_CLOSING = 0.2
+"""Seconds until conntrack counts connections no more that were reset (nf_conncount looks at most once a jiffy)."""
+
+KEPT = (Part.FULL, Part.PACKETS)
+"""What takes connections that are kept open, each from a source of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Keeps connections like ``flow`` open, under a limit that lets in ``size`` new ones at once.
+
+    ``counts`` is the limit of open connections, where the rules have one. ``send`` sends a schedule.
+    """
+
+    prober: Prober
+    flow: Flow
+    size: int
+    counts: int | None
+    send: Callable[[Schedule], list[Answer]]
+
+    def measure(self, wanted: Collection[Part], sources: Sequence[Source], found: Measured) -> Measured:
+        """Return what was measured together with the ``wanted`` parts, as far as the sources last; raises HostError."""
+        left = list(sources)
+        why = "connections are of TCP" if self.flow.proto != TCP else ""
+        if found.shared and not self.counts:
+            why = "all sources share the limit, which is used up"
+        for part in (part for part in KEPT if part in wanted):
+            if why or not left:
+                about = (
+                    "how many connections stand at once" if part is Part.FULL else "what packets of connections meet"
+                )
+                missing = why or "no further spare address stands among the peers"
+                found = replace(found, gaps=(*found.gaps, f"{about}: {missing}"))
+            elif part is Part.FULL:
+                found = replace(found, held=self._full(left.pop(0), left))
+            else:
+                found = replace(found, standing=self._standing(left.pop(0)))
+        return found
+
+    def _full(self, first: Source, others: Sequence[Source]) -> Held:
+        """Open one connection more than should stand. Only a limit of open ones is free again once they are closed."""
+        port, tried = self.flow.dport or 0, min(self.counts or self.size, _MOST) + 1
+        other = next((source for source in others if source.vantage == first.vantage and self.counts), None)
+        with self.prober.holding(first.vantage) as kept:
+            stood = kept.open(first.address, self.flow.dst, port, tried)
+            free = None if other is None else kept.open(other.address, self.flow.dst, port, 1) == 1
+            again = None
+            if self.counts:
+                kept.release()
+                time.sleep(_CLOSING)
+                again = kept.open(first.address, self.flow.dst, port, 1) == 1
+        return Held(tried=tried, stood=stood, again=again, free=free)
+
+    def _standing(self, source: Source) -> bool | None:
+        """Keep one connection, use up the rest of the limit, and return whether the connection still gets through.
+
+        A limit that counts every packet refuses every packet. None where the limit was not used up.
+        """
+        use_up = Schedule((Salvo(role=Role.BURST, source=source, at=0.0, count=self.size + 1, gap=_GAP),))
+        with self.prober.holding(source.vantage) as kept:
+            stood = kept.open(source.address, self.flow.dst, self.flow.dport or 0, 1)
+            refused = any(answer.let_in is False for answer in self.send(use_up))
+            return kept.finish() if stood and refused else None
