@@ -12,6 +12,7 @@ from typing import Self
 
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
+from fwproof.forms import on_the_wire
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
@@ -197,15 +198,16 @@ class Prober:
         shots = []
         self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
-            flow = replace(case.probe.flow, sport=self._ports.take(), tos=tos or case.probe.flow.tos)
+            ident = self._ports.take()
+            flow = on_the_wire(case.probe.form, replace(case.probe.flow, tos=tos or case.probe.flow.tos), ident)
             try:
                 sender, receiver = self._watched(case.probe.sender), self._optional(case.probe.receiver)
             except HostError as error:
                 case.fault = error
                 continue
             for agent in filter(None, (sender, receiver)):
-                agent.release([flow.sport or 0])
-            shot = Shot(probe=case.probe, flow=flow, sender=sender, receiver=receiver)
+                agent.release([ident])
+            shot = Shot(probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver)
             case.shots.append(shot)
             shots.append(shot)
         if shots:
