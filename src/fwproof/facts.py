@@ -16,6 +16,7 @@ from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
 from fwproof.flow import Flow
+from fwproof.forms import Form
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.semantics.model import HostModel, LogAct
@@ -130,11 +131,30 @@ class LogFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormFacts:
+    """All that is known of one probe in one form. ``tracked``: conntrack would have told, had it been let in."""
+
+    form: Form
+    known: FlowFacts
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvasionFacts:
+    """The forms of one group that were tried from one vantage; none where the inventory has no vantage for them."""
+
+    forms: tuple[FormFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourFacts:
     """Whether a host answered an ICMPv6 neighbour solicitation of a vantage on its own link."""
 
     answered: bool
     detail: str
+
+
+Exercised = BurstFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected | HostError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +170,8 @@ class BaselineFacts:
 class Facts:
     """Everything one audit found out, by host name or check id.
 
-    ``exercised`` holds what a check of its own kind needs: BurstFacts, BanFacts, LogFacts, NeighbourFacts or
-    Connected, or the HostError that stood in the way. ``baselines`` are by host and folder.
+    ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
+    by host and folder.
     """
 
     inventory: Inventory
@@ -159,9 +179,7 @@ class Facts:
     models: Mapping[str, HostModel | HostError]
     agents: Mapping[str, HostError | None]
     flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
-    exercised: Mapping[str, BurstFacts | BanFacts | LogFacts | NeighbourFacts | Connected | HostError] = field(
-        default_factory=dict
-    )
+    exercised: Mapping[str, Exercised] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:

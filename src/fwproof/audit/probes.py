@@ -58,13 +58,14 @@ def send_all(
     planned = waves(asked)
     for number, wave in enumerate(planned, 1):
         progress(f"wave {number} of {len(planned)}: {len(wave)} probes")
-        known |= _send(field, prober, wave, hopeless)
+        known |= send_wave(field, prober, wave, hopeless)
     return known
 
 
-def _send(
+def send_wave(
     field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool]
 ) -> dict[str, FlowFacts]:
+    """Send probes together, with counters read before and after; return what is known of each, by its ref."""
     hosts = {one.check.host for one in wave}
     families = {host: {o.probe.flow.family for o in wave if o.check.host == host} for host in hosts}
 
@@ -81,7 +82,7 @@ def _send(
     before = counters()
     seen = _observe(prober, wave, hopeless)
     after = counters()
-    return {one.check.id: _facts(one, wave, seen, before, after) for one in wave}
+    return {one.probe.ref: _facts(one, wave, seen, before, after) for one in wave}
 
 
 def _observe(
@@ -89,10 +90,11 @@ def _observe(
 ) -> dict[str, Observation | HostError]:
     """Send a wave: what may arrive with retries, and what cannot without, both at the same time."""
     dead = {place: hopeless(*place) for place in {(o.check.host, o.probe.flow.family) for o in wave}}
-    parts = [
-        ([one.probe for one in wave if dead[one.check.host, one.probe.flow.family] is without], retries)
-        for without, retries in ((False, 2), (True, 0))
-    ]
+
+    def once(one: Asked) -> bool:
+        return one.probe.form.spoofed or dead[one.check.host, one.probe.flow.family]
+
+    parts = [([one.probe for one in wave if once(one) is single], 0 if single else 2) for single in (False, True)]
     with ThreadPoolExecutor(len(parts)) as pool:
         jobs = [pool.submit(prober.observe, probes, retries=retries) for probes, retries in parts if probes]
         return {ref: seen for job in jobs for ref, seen in job.result().items()}

@@ -70,9 +70,8 @@ class Packet:
 
         ends = f"{end(self.src, self.sport)} > {end(self.dst, self.dport)}"
         what = f"TCP {self.kind}" if self.proto == TCP and self.sport is not None else self.kind
-        what += (
-            f" with {len(self.headers)} IPv6 extension header{'s'[len(self.headers) == 1 :]}" if self.headers else ""
-        )
+        many = "s" if len(self.headers) > 1 else ""
+        what += f" with {len(self.headers)} extension header{many}" if self.headers else ""
         what += f", fragment at {self.fragment[0]}" if self.fragment else ""
         about = f" about {self.quoted}" if self.quoted else f" for {self.target}" if self.target else ""
         return f"{ends} {what}{about}"

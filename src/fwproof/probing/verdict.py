@@ -31,8 +31,11 @@ from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.observation import PortState
 from fwproof.probing.packets import Packet
 
-_NO_SUCH_PROTOCOL, _NO_SUCH_HEADER = (ICMP, 3, 2), (ICMPV6, 4, 1)
-"""What the kernel answers to a protocol that it has nothing for (RFC 792, RFC 4443); no ip6tables rule says that."""
+_NO_SUCH_PROTOCOL, _PARAMETER_PROBLEM = (ICMP, 3, 2), (ICMPV6, 4)
+"""What the kernel answers to a protocol or header that it has nothing for (RFC 792, RFC 4443).
+
+It says so of what the input path has let in, and no rule can give the ICMPv6 answer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +129,9 @@ def _arrived(ends: Ends) -> Finding:
 
 def _refusal(ends: Ends, seen: Packet) -> tuple[PortState, str]:  # noqa: PLR0911 - one return for each reading
     """Tell the kernel's own refusal of a closed port from that of a rule."""
-    code = (seen.proto, seen.icmp_type, seen.icmp_code)
-    if ends.confirmed or code == _NO_SUCH_HEADER:
+    if ends.confirmed or (seen.proto, seen.icmp_type) == _PARAMETER_PROBLEM:
         return PortState.CLOSED, ""
-    if code == _NO_SUCH_PROTOCOL:
+    if (seen.proto, seen.icmp_type, seen.icmp_code) == _NO_SUCH_PROTOCOL:
         return PortState.NO_ANSWER, "The host knows no such protocol, or a reject rule says so."
     if seen.proto == TCP and ends.flow.tos:
         if seen.tos == ends.flow.tos:
