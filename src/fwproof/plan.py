@@ -64,8 +64,9 @@ class Check:
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
 
-    An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no packet is sent. A RATE, BAN_EXERCISE or
-    EVASION without a vantage is one that the inventory has no vantage for, and stays unsettled.
+    An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
+    packet is sent. A RATE, BAN_EXERCISE or EVASION without a vantage is one that the inventory has no vantage for,
+    and stays unsettled.
     """
 
     id: str

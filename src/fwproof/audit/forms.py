@@ -81,10 +81,9 @@ def ends_of(policy: Policy, inventory: Inventory, src: Address, dst: Address) ->
     """Return what a policy denies to a source: a port that nobody serves, and services that are for others."""
     services = [allow.service for allow in policy.inbound if allow.service.proto == "tcp"]
     denied = [s for s in services if not _allowed(policy, s, src)]
-    samples = [
-        s for s in (policy.inbound_default.samples if policy.inbound_default else ()) if s.service.proto == "tcp"
-    ]
-    free = [s.service.port for s in samples if not any(str(s.service) == str(other) for other in services)]
+    samples = [s.service for s in (policy.inbound_default.samples if policy.inbound_default else ())]
+    taken = {str(service) for service in services}
+    free = [s.port for s in samples if s.proto == "tcp" and str(s) not in taken]
     closed = next((port for port in free if port is not None), _DISCARD)
     served = tuple(dict.fromkeys(s.port for s in denied if s.port is not None))
     return Ends(src=src, dst=dst, closed=closed, served=served, posed=posed(policy, inventory, src, Family.of(dst)))

@@ -22,8 +22,11 @@ from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
 
 _SHOWN = 4
+_VERB = {True: "confirms", False: "does NOT confirm"}
 _LINES = 40
 _KERNELS_OWN = "ICMP protocol unreachable"
+_LIKE_IT = ("icmp-proto-unreach", "prot-unreach")
+"""What a rule of iptables or nft rejects with that looks the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,7 @@ def _through(facts: FormFacts, seen: Observation) -> bool | None:
     if seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST, PortState.ACCEPTED_SILENT}:
         return True
     if seen.answer == _KERNELS_OWN:
-        return facts.known.ruling.reject_with not in {
-            "icmp-proto-unreachable",
-            "icmp-proto-unreach",
-            "prot-unreachable",
-        }
+        return not (facts.known.ruling.reject_with or "").startswith(_LIKE_IT)
     if seen.state is PortState.REJECTED:
         return False
     counted = facts.known.counted
@@ -125,9 +124,8 @@ def _judged(check: Check, rows: Sequence[_Row]) -> _Answer:
         return Verdict.FAIL, reason, "model and counters disagree", fix
     unsure = [row for row in rows if row.unsure]
     if unsure:
-        reason = (
-            f"neither the tables nor the wire settled {_named(unsure)}: {unsure[0].seen.note or unsure[0].seen.state}"
-        )
+        note = unsure[0].seen.note or _state(unsure[0].seen)
+        reason = f"neither the tables nor the wire settled {_named(unsure)}: {note}"
         return Verdict.INCONCLUSIVE, reason, "not settled", "Probe from another vantage, or grant the host more."
     return Verdict.PASS, _refused(check, rows), "", ""
 
@@ -163,9 +161,7 @@ def _fix(check: Check) -> str:
         case Group.SPOOFING if six:
             return "On the router: ip6tables -t raw -A PREROUTING -m rpfilter --invert -j DROP."
         case Group.SPOOFING:
-            return (
-                "On the router: sysctl net.ipv4.conf.all.rp_filter=1, or rules that name where sources may come from."
-            )
+            return "On the router: sysctl net.ipv4.conf.all.rp_filter=1, or rules on where sources come from."
         case _:
             return "Refuse by default, and accept what is meant only, by protocol, port or ICMP type."
 
@@ -217,8 +213,7 @@ def _observed(rows: Sequence[_Row]) -> str:
 def _attributed(rows: Sequence[_Row]) -> str:
     counted = {c.rule: c for row in rows if (c := row.facts.known.counted) is not None}
     return "; ".join(
-        f"the counter of {c.rule} {'confirms' if c.confirms else 'does NOT confirm'} it: +{c.moved} for {c.probes} probes"
-        for c in counted.values()
+        f"the counter of {c.rule} {_VERB[c.confirms]} it: +{c.moved} for {c.probes} probes" for c in counted.values()
     )
 
 
