@@ -47,7 +47,7 @@ class _Row:
         ruling = self.facts.known.ruling
         if self.through:
             return True
-        if ruling.decision is Decision.UNKNOWN or Decision.ACCEPT not in ruling.may:
+        if ruling.decision is Decision.UNKNOWN or Decision.ACCEPT not in ruling.may or not self.facts.form.reaches:
             return False
         return not (self.facts.form.spoofed and not self.seen.arrived)  # the tables cannot tell: the way has to stop it
 
