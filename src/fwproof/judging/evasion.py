@@ -138,10 +138,16 @@ def _leak(check: Check, rows: Sequence[_Row], leaks: Sequence[_Row], dressed: Se
         reason += "; so does a plain packet"
     elif dressed and any(row.facts.form == PLAIN for row in rows):
         reason += "; a plain packet does not"
+    if not agreed and check.family is Family.IPV6 and check.group in {Group.EXTENSION_HEADERS, Group.FRAGMENTS}:
+        reason += f", past {ruling.by}: only the wire tells, since nft lists `ip6 nexthdr tcp tcp dport` as `tcp dport`"
+        return Verdict.FAIL, reason, f"IPv6 extension headers get past {ruling.by}", _fix(check)
     if not agreed:
         reason += f". The model says {ruling.decision.value}, but on the wire: {_state(shown[0].seen)}"
         fix = f"Trace such a packet on the host ({shown[0].facts.known.flow}): the rule that should stop it does not."
         return Verdict.FAIL, reason, "model and wire disagree", fix
+    if ruling.decision is Decision.UNKNOWN:
+        reason += f". The wire shows it ({_state(shown[0].seen)}); the tables could not be read to the end"
+        return Verdict.FAIL, reason, "open on the wire", _fix(check)
     reason += f", by {ruling.by}" if ruling.by else ", as no rule says otherwise"
     if check.group is Group.SPOOFING:
         return Verdict.FAIL, reason, "nothing on the way stops spoofed sources", _fix(check)

@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from threading import Lock
 from typing import Self
 
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
-from fwproof.forms import on_the_wire
+from fwproof.forms import PLAIN, on_the_wire
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
@@ -271,12 +271,12 @@ class Prober:
         missing = [case for case in cases if is_missing(found[case.probe.ref])]
         late = [case for case in missing if way_of(case.probe) not in self._reached]
         controls = [
-            Case(replace(probe, ref=f"control-{index}", flow=flow))
+            Case(replace(probe, ref=f"control-{index}", flow=flow, form=PLAIN))
             for probe in {way_of(case.probe): case.probe for case in late}.values()
-            for index, flow in enumerate(controls_for(probe.flow))
+            for index, flow in enumerate(controls_for(self._honest(probe)))
         ]
         self._with_retries(controls, 0, timing)
-        again = [case for case in late if way_of(case.probe) in self._reached]
+        again = [case for case in late if way_of(case.probe) in self._reached and not case.probe.form.spoofed]
         if again:
             self._with_retries(again, 0, timing)
             self._fingerprint(again, timing)
@@ -286,6 +286,15 @@ class Prober:
             ref: self._with_control(seen, said.get(way_of(seen.probe))) if is_missing(seen) else seen
             for ref, seen in concluded.items()
         }
+
+    def _honest(self, probe: Probe) -> Flow:
+        """Return a probe's flow from an address that its sender has: a control with another would be stopped too."""
+        if not probe.form.spoofed:
+            return probe.flow
+        agent = self._agent(probe.sender)
+        answer = agent.call("route", dst=str(probe.flow.dst))
+        with agent.reading("route"):
+            return replace(probe.flow, src=ip_address(answer["source"]))
 
     def _with_control(self, seen: Observation, said: Observation | None) -> Observation:
         if way_of(seen.probe) in self._reached:
