@@ -12,7 +12,7 @@ from fwproof.audit import exercises
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
-from fwproof.audit.probes import ask, connect_all, send_all, send_wave
+from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
@@ -127,7 +127,7 @@ class Asking:
         wave = [one for each in asked.values() for one in each]
         if wave:
             self.progress(f"trying {len(wave)} packets in forms that evade rules")
-        known = send_wave(self.field, self.prober, wave, self.hopeless) if wave else {}
+        known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
 

@@ -72,14 +72,16 @@ class Prober:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def observe(
-        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None
+        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None, gap: float | None = None
     ) -> dict[str, Observation | HostError]:
         """Send probes and return what became of each, by its ``ref``.
 
         A packet that did not arrive is sent again up to ``retries`` times, one whose answer was lost once; each
-        with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer.
+        with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer, ``gap`` lies
+        between two packets of a sender.
         """
         timing = self._timing if window is None else replace(self._timing, window=window)
+        timing = timing if gap is None else replace(timing, gap=gap)
         cases = [Case(probe) for probe in probes]
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
