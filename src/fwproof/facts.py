@@ -16,6 +16,7 @@ from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
 from fwproof.flow import Flow
+from fwproof.forms import Form
 from fwproof.inventory import Inventory
 from fwproof.measured import Measured
 from fwproof.observation import Observation
@@ -152,6 +153,22 @@ class LogFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormFacts:
+    """All that is known of one probe in one form. ``tracked``: conntrack would have told, had it been let in."""
+
+    form: Form
+    known: FlowFacts
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvasionFacts:
+    """The forms of one group that were tried from one vantage; none where the inventory has no vantage for them."""
+
+    forms: tuple[FormFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourFacts:
     """Whether a host answered an ICMPv6 neighbour solicitation of a vantage on its own link."""
 
@@ -168,7 +185,7 @@ class BaselineFacts:
     model: HostModel
 
 
-Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | Connected
+Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
 """What trying something on purpose found out."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fwproof.flow import Flow
+from fwproof.forms import PLAIN, Form
 
 
 class PortState(StrEnum):
@@ -46,12 +47,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One packet to send: ``sender`` and ``receiver`` are inventory names, ``flow`` has its source port."""
+    """One packet to send: ``sender`` and ``receiver`` are inventory names, ``flow`` has its source port.
+
+    ``form`` is how it is dressed.
+    """
 
     ref: str
     sender: str
     receiver: str
     flow: Flow
+    form: Form = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

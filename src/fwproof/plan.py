@@ -15,7 +15,8 @@ from math import ceil
 from fwproof.errors import UsageError
 from fwproof.farends import FarEnds, permits
 from fwproof.flow import Address, Family
-from fwproof.inventory import Host, Inventory
+from fwproof.forms import Group
+from fwproof.inventory import Access, Host, Inventory
 from fwproof.measured import Part
 from fwproof.policy.model import (
     Allow,
@@ -23,6 +24,7 @@ from fwproof.policy.model import (
     Default,
     DropLog,
     Essential,
+    Evasion,
     Expectation,
     Policy,
     Rate,
@@ -40,6 +42,7 @@ class Kind(StrEnum):
     INBOUND_DEFAULT = "inbound-default"
     OUTBOUND_DEFAULT = "outbound-default"
     FORWARD_DEFAULT = "forward-default"
+    EVASION = "evasion"
     RATE = "rate"
     MEASURE = "measure"
     LOOPBACK = "loopback"
@@ -63,8 +66,9 @@ class Check:
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
 
-    A CLAIM is an allow over the whole packet space, for which no packet is sent. A RATE, MEASURE or
-    BAN_EXERCISE without a vantage is one that the inventory has no vantage for, and stays unsettled.
+    An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
+    packet is sent. A RATE, MEASURE, BAN_EXERCISE or EVASION without a vantage is one that the inventory has no
+    vantage for, and stays unsettled.
     """
 
     id: str
@@ -78,6 +82,7 @@ class Check:
     peer: Address | None = None
     service: Service | None = None
     direction: str | None = None
+    group: Group | None = None
 
 
 _DISCARD = Service("tcp", 9, "tcp/9")
@@ -126,6 +131,8 @@ class _HostPlan:
     def all(self) -> Iterator[Check]:
         yield from self.allows()
         yield from self.defaults()
+        for evasion in filter(None, (self.policy.evasion,)):
+            yield from self.evasion(evasion)
         for essential in self.policy.essential:
             yield from self.essential(essential)
         for bans in self.policy.bans:
@@ -209,6 +216,24 @@ class _HostPlan:
                 yield self.check(
                     kind, default, "deny", family, *parts, vantage=vantage, service=service, direction=direction
                 )
+
+    def evasion(self, evasion: Evasion) -> Iterator[Check]:
+        for form in map(Group, evasion.forms):
+            for family in self.families(evasion):
+                if form is Group.EXTENSION_HEADERS and family is Family.IPV4:
+                    continue
+                able = [
+                    vantage
+                    for vantage in self.field.vantages(family)
+                    if (evasion.peers is None or vantage.address(family) in evasion.peers)
+                    and (form is not Group.SPOOFING or vantage.access is Access.ROOT)
+                ]
+                for vantage in able or (None,):
+                    check = self.check(
+                        Kind.EVASION, evasion, "denied in every form", family,
+                        vantage=vantage, name=f"{evasion.id}:{form.value}", direction="inbound",
+                    )  # fmt: skip
+                    yield replace(check, group=form)
 
     def inbound(self, allow: Allow, family: Family) -> Iterator[Check]:
         yield from self.claim(allow, family, "inbound")

@@ -54,10 +54,10 @@ def test_the_repaired_server_passes_everything_and_the_published_one_does_not(au
     assert audit.status == 1, audit.out
     assert set(audit.verdicts(GOOD).values()) == {"pass"}
     verdicts = list(audit.verdicts(BAD).values())
-    assert verdicts.count("fail") == 92
+    assert verdicts.count("fail") == 102
     assert set(verdicts) == {"pass", "fail"}
     counts = audit.results["counts"]
-    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (318, 318, 0, 0)
+    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (362, 362, 0, 0)
 
 
 def test_it_takes_no_longer_than_it_must(audit):
@@ -247,6 +247,37 @@ def test_a_dropped_packet_left_its_line(audit, lab, direction, prefix, family):
     assert f"SPT={port} " in check["attributed"], "the line is of this very probe"
 
 
+# ---- forms
+
+
+@pytest.mark.parametrize("vantage", ["outside", "workstation"])
+def test_the_repaired_server_denies_in_every_form_and_its_counters_say_so(audit, vantage):
+    forms = [check for check in audit.of(GOOD, "evasion") if check["vantage"] == vantage]
+    assert len(forms) == 11
+    for check in forms:
+        assert check["verdict"] == "pass"
+        assert "refused by the tables, and on the wire" in check["reason"]
+        assert "silent" in check["observed"], "it arrived, and was dropped there"
+        assert "-A DROP_IN -j DROP confirms it" in check["attributed"]
+
+
+def test_the_published_server_lets_in_every_form_in_ipv4(audit):
+    for name in ("flags", "source-ports", "protocols", "icmp-types", "fragments"):
+        check = one(audit, f"evasion:{name}[{BAD}-outside-ipv4]")
+        assert check["verdict"] == "fail"
+        assert check["cause"] == "ip INPUT has no default deny: its policy is ACCEPT"
+    dead = one(audit, f"evasion:flags[{BAD}-outside-ipv6]")
+    assert "something before this firewall stopped all of them" in dead["reason"], "IPv6 is dead there"
+
+
+def test_forms_are_in_the_capture(audit):
+    packets = [bytes(p) for p in rdpcap(str(audit.folder / "evidence" / "probes" / f"{GOOD}.pcap"))]
+    four, six = ([p for p in packets if p[0] >> 4 == version] for version in (4, 6))
+    assert {1, 2, 6, 17, 47, 50, 132} <= {p[9] for p in four}
+    assert {0, 43, 44, 60, 47, 50, 132} <= {p[6] for p in six}, "extension headers, fragments, other protocols"
+    assert any(p[6] & 0x1F or p[7] for p in four), "a later fragment"
+
+
 # ---- the reports
 
 
@@ -264,8 +295,8 @@ def test_the_observed_packets_are_in_the_capture(audit):
 
 def test_junit_has_the_same_checks(audit):
     cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
-    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 318
-    assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 92
+    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 362
+    assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
 
 

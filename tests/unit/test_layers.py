@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
-VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured"}
+VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured", "forms"}
 ALLOWED = {
     "flows": {"flow", "policy"},
     "policy": VALUES - {"flows"},

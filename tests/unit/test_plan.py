@@ -1,5 +1,6 @@
 import os
 from collections import Counter
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from fwproof.errors import UsageError
 from fwproof.flow import Family
+from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory, SshAddress
 from fwproof.plan import Kind, burst_size, plan
 from fwproof.policy.document import parse_document
@@ -173,6 +175,33 @@ def test_every_allow_is_claimed_over_the_whole_space_once_a_family(section, word
     families = [Family.IPV4, Family.IPV6] if peers == "any" else [Family.IPV6 if ":" in peers else Family.IPV4]
     assert [claim.id for claim in claims] == [f"a[web-{family}]" for family in families]
     assert {(c.vantage, c.expected.split()[0], c.direction) for c in claims} == {(None, "open", section)}
+
+
+FORMS = "hosts: web\ninbound:\n  default: deny\n  evasion: {}\n"
+
+
+def test_forms_are_asked_by_group_vantage_and_family():
+    checks = planned(FORMS.format("{forms: [flags, extension-headers], from: [near, outside]}"))
+    assert rows(checks, Kind.EVASION) == [
+        (f"evasion:{name}", "denied in every form") for name in (
+            "flags[web-near-ipv4]", "flags[web-outside-ipv4]", "flags[web-near-ipv6]", "flags[web-outside-ipv6]",
+            "extension-headers[web-near-ipv6]", "extension-headers[web-outside-ipv6]",
+        )
+    ]  # fmt: skip
+    assert {check.group for check in checks if check.kind is Kind.EVASION} == {Group.FLAGS, Group.EXTENSION_HEADERS}
+    everywhere = planned(FORMS.format("[flags]"))
+    assert len(rows(everywhere, Kind.EVASION)) == 2 * len(FIELD.vantages)
+
+
+def test_only_root_may_pretend_to_be_somebody_and_nobody_is_no_silence():
+    hosts_ = {name: replace(host, access=Access.OBSERVE) for name, host in FIELD.hosts.items()}
+    hosts_["outside"] = FIELD.hosts["outside"]
+    text = FORMS.format("[spoofing]")
+    found = rows(planned(text, replace(FIELD, hosts=hosts_)), Kind.EVASION)
+    assert [id_ for id_, _ in found] == ["evasion:spoofing[web-outside-ipv4]", "evasion:spoofing[web-outside-ipv6]"]
+    hosts_["outside"] = replace(FIELD.hosts["outside"], access=Access.OBSERVE)
+    found = rows(planned(text, replace(FIELD, hosts=hosts_)), Kind.EVASION)
+    assert [id_ for id_, _ in found] == ["evasion:spoofing[web-ipv4]", "evasion:spoofing[web-ipv6]"]
 
 
 RATED = (

@@ -11,7 +11,8 @@ from ipaddress import IPv6Address
 from fwproof.audit import exercises, measuring
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
-from fwproof.audit.probes import ask, connect_all, send_all
+from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
@@ -19,6 +20,7 @@ from fwproof.facts import (
     BanFacts,
     BurstFacts,
     Connected,
+    EvasionFacts,
     Exercised,
     Facts,
     FlowFacts,
@@ -59,6 +61,7 @@ class Asking:
         if self.exercise:
             self._await_windows()
         flows = self._flows()
+        self._forms()
         # these meet neither each other nor a limit, and no counter is read meanwhile
         lanes = [
             *self._lanes(Kind.NEIGHBOUR, self._neighbour),
@@ -110,6 +113,25 @@ class Asking:
                 return {check.id: facts}
         asked.append(one)
         return {}
+
+    # ---- forms
+
+    def _forms(self) -> None:
+        """Try every form in one wave: each rule's counter must account for all that it should have decided."""
+        asked: dict[str, list[Asked]] = {}
+        for check in self.checks:
+            if check.kind is not Kind.EVASION:
+                continue
+            try:
+                asked[check.id] = ask_forms(self.field, check, self.facts.model(check.host))
+            except HostError as error:
+                self.done[check.id] = error
+        wave = [one for each in asked.values() for one in each]
+        if wave:
+            self.progress(f"trying {len(wave)} packets in forms that evade rules")
+        known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
+        for id_, each in asked.items():
+            self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from fwproof.errors import HostError
-from fwproof.facts import Facts, FlowFacts
+from fwproof.facts import EvasionFacts, Facts, FlowFacts
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
@@ -22,18 +22,24 @@ def evidence_of(facts: Facts) -> dict[str, bytes]:
         for name, capture in snapshot.captures.items():
             found[f"evidence/{host}/{name}.txt"] = capture.stdout.encode("utf-8", "surrogateescape")
     packets: dict[str, list[Seen]] = {}
-    for id_, known in facts.flows.items():
-        if isinstance(known, FlowFacts) and isinstance(known.observation, Observation):
-            packets.setdefault(_host_of(facts, id_, known.observation), []).extend(known.observation.packets)
+    for seen_ in observations(facts):
+        packets.setdefault(_host_of(facts, seen_), []).extend(seen_.packets)
     for host, seen in packets.items():
         if seen:
             found[f"evidence/probes/{host}.pcap"] = pcap_bytes(sorted(seen, key=lambda packet: packet.time))
     return found
 
 
-def _host_of(facts: Facts, id_: str, seen: Observation) -> str:
+def observations(facts: Facts) -> Iterator[Observation]:
+    """Yield what became of every single probe that was sent."""
+    every = [known for known in facts.flows.values() if isinstance(known, FlowFacts)]
+    for exercised in facts.exercised.values():
+        every += [each.known for each in exercised.forms] if isinstance(exercised, EvasionFacts) else []
+    yield from (known.observation for known in every if isinstance(known.observation, Observation))
+
+
+def _host_of(facts: Facts, seen: Observation) -> str:
     """Return the audited end of a probe."""
-    del id_
     return seen.probe.receiver if seen.probe.receiver in facts.snapshots else seen.probe.sender
 
 

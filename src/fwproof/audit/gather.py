@@ -12,7 +12,7 @@ from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
 from fwproof.errors import FwproofError, HostError, InputError, NotThere
-from fwproof.facts import BaselineFacts, Facts, FlowFacts
+from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
@@ -52,6 +52,7 @@ class Gathered:
         """Return the files of the run's folder that a check's answers come from."""
         known = self.facts.flows.get(check.id)
         probed = isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
+        probed |= isinstance(self.facts.exercised.get(check.id), EvasionFacts) and check.vantage is not None
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
         families = tuple(Family) if check.kind is Kind.PARITY else filter(None, (check.family,))
         wanted += [f"evidence/{check.host}/{_SAVES[family]}.txt" for family in families]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import moved, read_counters
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
 _Counts = dict[str, dict[RuleRef, int] | HostError]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a wave is sent, in seconds; None is the prober's own.
+
+    ``gap`` lies between two packets of a sender, ``hopeless`` is how long to wait for what cannot arrive.
+    """
+
+    gap: float | None = None
+    hopeless: float | None = None
+
+
+STEADY, BRISK = Pace(), Pace(gap=0.0005, hopeless=0.3)
+"""BRISK is for many packets that nothing is to answer: 2,000 a second."""
 
 
 def ask(check: Check, model: HostModel, own: Address) -> Asked:
@@ -58,13 +74,14 @@ def send_all(
     planned = waves(asked)
     for number, wave in enumerate(planned, 1):
         progress(f"wave {number} of {len(planned)}: {len(wave)} probes")
-        known |= _send(field, prober, wave, hopeless)
+        known |= send_wave(field, prober, wave, hopeless)
     return known
 
 
-def _send(
-    field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool]
+def send_wave(
+    field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool], pace: Pace = STEADY
 ) -> dict[str, FlowFacts]:
+    """Send probes together, with counters read before and after; return what is known of each, by its ref."""
     hosts = {one.check.host for one in wave}
     families = {host: {o.probe.flow.family for o in wave if o.check.host == host} for host in hosts}
 
@@ -79,23 +96,32 @@ def _send(
             return dict(zip(hosts, pool.map(read, hosts), strict=True))
 
     before = counters()
-    seen = _observe(prober, wave, hopeless)
+    seen = _observe(prober, wave, hopeless, pace)
     after = counters()
-    return {one.check.id: _facts(one, wave, seen, before, after) for one in wave}
+    return {one.probe.ref: _facts(one, wave, seen, before, after) for one in wave}
 
 
 def _observe(
-    prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool]
+    prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool], pace: Pace
 ) -> dict[str, Observation | HostError]:
-    """Send a wave: what may arrive with retries, and what cannot without, both at the same time."""
+    """Send a wave: what may arrive with retries, what cannot or must not without, all at the same time."""
     dead = {place: hopeless(*place) for place in {(o.check.host, o.probe.flow.family) for o in wave}}
-    parts = [
-        ([one.probe for one in wave if dead[one.check.host, one.probe.flow.family] is without], retries)
-        for without, retries in ((False, 2), (True, 0))
-    ]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        jobs = [pool.submit(prober.observe, probes, retries=retries) for probes, retries in parts if probes]
-        return {ref: seen for job in jobs for ref, seen in job.result().items()}
+
+    def lane(one: Asked) -> str:
+        if dead[one.check.host, one.probe.flow.family]:
+            return "hopeless"
+        return "once" if one.probe.form.spoofed else "again"
+
+    lanes: dict[str, list[Probe]] = {}
+    for one in wave:
+        lanes.setdefault(lane(one), []).append(one.probe)
+
+    def send(name: str) -> dict[str, Observation | HostError]:
+        window = pace.hopeless if name == "hopeless" else None
+        return prober.observe(lanes[name], retries=2 if name == "again" else 0, window=window, gap=pace.gap)
+
+    with ThreadPoolExecutor(3) as pool:
+        return {ref: seen for found in pool.map(send, lanes) for ref, seen in found.items()}
 
 
 def _facts(

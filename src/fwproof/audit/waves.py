@@ -19,7 +19,8 @@ from fwproof.plan import Check
 class Asked:
     """A single-flow check with its probe, and what the model says of the packet and of its reply.
 
-    ``fresh`` is the ruling while every rate limit is unused, where ``ruling`` depends on one.
+    ``fresh`` is the ruling while every rate limit is unused, where ``ruling`` depends on one. ``counts`` is False for
+    a packet that the kernel may discard before it meets a rule.
     """
 
     check: Check
@@ -27,6 +28,7 @@ class Asked:
     ruling: Ruling
     reply: Ruling | None
     fresh: Ruling | None = None
+    counts: bool = True
 
     @property
     def decider(self) -> RuleRef | None:
@@ -59,7 +61,7 @@ def expected_counts(wave: Sequence[Asked], seen: Mapping[str, Observation]) -> d
     counts: dict[RuleRef, int] = {}
     for one in wave:
         outcome = seen.get(one.probe.ref)
-        if outcome is None or one.decider is None or (one.ruling.depends_on and not outcome.let_in):
+        if outcome is None or not one.counts or one.decider is None or (one.ruling.depends_on and not outcome.let_in):
             continue
         counts[one.decider] = counts.get(one.decider, 0) + _met(one, outcome)
     return {rule: count for rule, count in counts.items() if count}

@@ -9,6 +9,7 @@ from fwproof.judging.bans import judge_ban_exercise, judge_bans
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
+from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.measures import judge_measure
@@ -32,6 +33,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.INBOUND_DEFAULT: _default,
     Kind.OUTBOUND_DEFAULT: _default,
     Kind.FORWARD_DEFAULT: _default,
+    Kind.EVASION: judge_evasion,
     Kind.RATE: judge_rate,
     Kind.MEASURE: judge_measure,
     Kind.LOOPBACK: judge_loopback,

@@ -21,6 +21,7 @@ from fwproof.policy.model import (
     Default,
     DropLog,
     Essential,
+    Evasion,
     Parity,
     Peers,
     Persistence,
@@ -112,6 +113,7 @@ class _Builder:
             inbound_default=self.default("inbound", inbound.default, self.inbound_samples()) if inbound else None,
             outbound_default=self.default("outbound", outbound.default, self.outbound_samples()) if outbound else None,
             forward_default=self.default("forward", forward.default, ()) if forward else None,
+            evasion=self.evasion(),
             essential=tuple(self.essential()),
             bans=tuple(self.bans(i, one) for i, one in enumerate(shape.bans)),
             drop_log=self.drop_log(),
@@ -173,6 +175,15 @@ class _Builder:
         }
         common = self.common((section, "default"), shape, f"{section}-default", titles[section])
         return Default(**common, decision=shape.decision, samples=samples)
+
+    def evasion(self) -> Evasion | None:
+        shape = self.shape.inbound.evasion if self.shape.inbound else None
+        if shape is None:
+            return None
+        common = self.common(("inbound", "evasion"), shape, "evasion", "What is denied is denied in every form")
+        # in both families under "ipv6: deny" too: there everything is denied
+        peers = None if shape.from_ is None else _joined(shape.from_)
+        return Evasion(**common, forms=tuple(shape.forms), peers=peers)
 
     def essential(self) -> list[Essential]:
         titles = {

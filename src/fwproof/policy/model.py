@@ -104,6 +104,17 @@ class Default(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evasion(Expectation):
+    """What the default denies is denied in every form, of the groups in ``forms`` (:class:`fwproof.forms.Group`).
+
+    ``peers`` are where it is tried from, None for every vantage.
+    """
+
+    forms: tuple[str, ...]
+    peers: Peers | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Essential(Expectation):
     """Traffic without which a host does not work: ``what`` is loopback, established or icmpv6-nd."""
 
@@ -187,6 +198,7 @@ class Policy:
     inbound_default: Default | None = None
     outbound_default: Default | None = None
     forward_default: Default | None = None
+    evasion: Evasion | None = None
     essential: tuple[Essential, ...] = ()
     bans: tuple[Bans, ...] = ()
     drop_log: DropLog | None = None

@@ -18,7 +18,7 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
     last = (policy.drop_log, policy.persistence, policy.parity, policy.rules, policy.baseline)
-    everything = (*single, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
+    everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
 
@@ -37,6 +37,7 @@ def relation_faults(
         *relations.overlaps("outbound", policy.outbound),
         *relations.families(),
         *relations.samples(),
+        *relations.evasion(),
         *relations.bans(),
         *relations.rules(),
         *relations.baseline(),
@@ -120,6 +121,18 @@ class _Relations:
             for index, sample in enumerate(policy.outbound_default.samples):
                 yield from self.allowed(index, sample)
                 yield from self.unseen(index, sample)
+
+    def evasion(self) -> Iterator[Fault]:
+        evasion = self.policy.evasion
+        if evasion is None:
+            return
+        if self.policy.inbound_default is None:
+            yield self.on(evasion, "'evasion' shows that a 'default: deny' holds in every form, and there is none here")
+        for form, count in Counter(evasion.forms).items():
+            if count > 1:
+                yield self.on(evasion, f"the form {quoted(form)} is given twice")
+        if evasion.forms == ("extension-headers",) and Family.IPV6 not in self.have:
+            yield self.on(evasion, "'extension-headers' are IPv6's, and no host of this policy has an IPv6 address")
 
     def repeated(self, section: str, samples: tuple[Sample, ...]) -> Iterator[Fault]:
         counts: Counter[tuple[str, str]] = Counter()

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
+from fwproof.forms import GROUPS
 from fwproof.inventory import Inventory
 from fwproof.measured import Part
 from fwproof.policy.fields import (
@@ -22,6 +23,7 @@ from fwproof.policy.fields import (
     Name,
     OneOrMany,
     Shape,
+    Shorthand,
     Text,
     quote_advice,
     read_network,
@@ -214,11 +216,30 @@ class DefaultShape(Common):
 DefaultField = Annotated[DefaultShape, word_for("decision", ("deny", "unchecked"))]
 
 
+class EvasionShape(Common):
+    """Packets that the default denies, in the forms that are known to slip past rules."""
+
+    forms: Annotated[list[Annotated[str, Choice(GROUPS)]], Field(min_length=1)] = Field(
+        description="Which forms are tried; extension-headers are IPv6's, spoofing is from hosts with access root only"
+    )
+    from_: PeerList | None = Field(None, alias="from", description="Where from; left out: from every vantage")
+
+
+EvasionField = Annotated[
+    EvasionShape | None,
+    Shorthand(
+        lambda value: {"forms": value} if isinstance(value, list) else value,
+        (("type", "array"), ("items", {"type": "string", "enum": list(GROUPS)}), ("minItems", 1)),
+    ),
+]
+
+
 class InboundShape(Shape):
     """Traffic to the hosts."""
 
     default: DefaultField = Field(description="What happens to everything that no expectation allows")
     samples: list[ServiceRef] = Field(default_factory=list, description="Probes that show the default on the wire")
+    evasion: EvasionField = Field(None, description="What is denied is denied in these forms too, a few packets each")
     allow: list[InboundAllow] = Field(default_factory=list, description="Services and who may reach them")
 
 

@@ -8,17 +8,27 @@ argument (observe tier). It leaves nothing behind, and ends on end of input, ``b
 
 What whoever may start it gains, and why no more than that (the auditing account may be stolen):
 
-* Capture is for marked packets only. The kernel filter keeps the port block 61000-64999 and ICMP errors; of
-  those, only packets of a flow whose first packet carries the 32-bit marker (or that this process sent) are
+* Capture is for marked packets only. The kernel filter keeps the port block 61000-64999, ICMP errors, fragments
+  whose identification is of the block, IPv6 with extension headers, and what begins like a probe of another protocol;
+  of those, only packets of a flow whose first packet carries the 32-bit marker (or that this process sent) are
   kept, without TCP payload, at most SNAPLEN bytes, MAX_PER_FLOW per flow. Other people's traffic never leaves.
 * Sending is for probe forms only: empty TCP with the marker as sequence number, UDP and ICMP echo whose payload
   is the marker and zeros, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
-  ports of the block, no multicast or broadcast, no fragments, rate and number capped. Packets go through raw IP
+  ports of the block, no multicast or broadcast, rate and number capped. Packets go through raw IP
   sockets, so the kernel routes them and the host's own OUTPUT rules apply.
 * A sweep sends one such TCP or UDP probe to many ports of one address, from a port of 65000-65499, at most
   SWEEP_PPS packets and one second at a time: it stops when nobody asks for the next second, when anything comes
   in or the input ends, and when this host's connection table is half full. What is seen of it is told as one bit
   a port and kind of packet, and MAX_SAMPLES packets; the marker decides what counts, as above.
+* Probes in other forms are as inert. Source ports below 1024 (LOW_PORTS) reach ports of the block only, where nobody
+  serves, so nobody who trusts such a port can be spoken to. An SCTP INIT carries the marker as its tag and opens
+  nothing; GRE, ESP and IGMP hold nothing that a tunnel, an SA or a router would take. ICMP redirects name
+  no gateway, and advertisements no router; in IPv6 their hop limit is not 255, so every host ignores them (RFC 4861).
+  IPv6 extension headers are padding, and a routing header has nowhere left to go. Fragments must make up one whole
+  probe, and agree where they overlap. They skip the reassembly of this host's own conntrack (IP_NODEFRAG), so its
+  OUTPUT rules meet them one by one: what can get past them is a probe, which is inert, and no data.
+* A foreign source address is refused to the installed file, whoever asks: the protocol lets its user speak for this
+  host only. A streamed agent may use up to MAX_SPOOFED: whoever streams it is root of this network namespace already.
 * ``connect`` and ``hold`` open ordinary TCP connections with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
@@ -52,6 +62,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 VERSION = 1
 PORT_LOW, PORT_HIGH = 61000, 64999
 MARK = b"fwproof probe "
+MARK_WORD = 0x66777072  # "fwpr"
 SNAPLEN = 128
 MAX_FRAME = 128
 MAX_PER_FLOW = 24
@@ -70,7 +81,23 @@ LIFETIME = 4 * 3600
 IDLE = 1800
 LOCK = b"\0fwproof-agent"
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+SCTP, GRE, ESP, IGMP = 132, 47, 50, 2
+PORTED = (TCP, UDP, SCTP)
+LOW_PORTS = {TCP: (20, 53, 80, 443), UDP: (53, 67, 123)}
+QUERIES = {ICMP: {8: 0, 13: 14, 15: 16, 17: 18}, ICMPV6: {128: 129}}
+TAIL_AT = {
+    (GRE, None): 4, (ESP, None): 8, (IGMP, None): 8,
+    (ICMP, 5): 8, (ICMP, 9): 8, (ICMP, 10): 8, (ICMP, 13): 20, (ICMP, 15): 8, (ICMP, 17): 12,
+    (ICMPV6, 133): 8, (ICMPV6, 134): 16, (ICMPV6, 137): 40,
+}  # fmt: skip
+MAX_SPOOFED = 64
+MAX_WAITING = 256
+STREAMED = "__file__" not in globals()
+EXTENSIONS = (0, 43, 44, 60)  # hop-by-hop options, routing, fragment, destination options
+FRAGMENT = 44
 SOL_PACKET, SOL_NETLINK = 263, 270
+IP_NODEFRAG = 22
+V4_MAPPED = bytes(10) + b"\xff\xff"
 PACKET_OUTGOING = 4
 SO_RCVBUFFORCE, SO_ATTACH_FILTER, SO_TIMESTAMPNS = 33, 26, 35
 FIXED_COMMANDS = {
@@ -127,7 +154,7 @@ def in_block(port: int) -> bool:
 
 # ---- the kernel's packet filter: classic BPF over the IP packet (linux/filter.h) ----------------------------
 
-_LDB, _LDH, _LDHX, _LDBX, _MSH = 0x30, 0x28, 0x48, 0x50, 0xB1
+_LDB, _LDH, _LDW, _LDHX, _LDBX, _LDWX, _MSH = 0x30, 0x28, 0x20, 0x48, 0x50, 0x40, 0xB1
 _AND, _JEQ, _JGT, _JGE, _JSET, _RET = 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
 
 
@@ -137,27 +164,53 @@ def _in_range(load: int, offset: int, miss: str) -> List[Tuple[Any, ...]]:
 
 def bpf_source() -> List[Any]:
     """Return the filter as instructions (code, k, where if true, where if false) and labels; None is the next."""
-    lines: List[Any] = [(_LDB, 0), (_AND, 0xF0), (_JEQ, 0x40, "v4", None), (_JEQ, 0x60, "v6", "drop")]
-    lines += ["v4", (_LDH, 6), (_JSET, 0x1FFF, "drop", None), (_MSH, 0), (_LDB, 9)]
-    lines += [(_JEQ, TCP, "ports4", None), (_JEQ, UDP, "ports4", None), (_JEQ, ICMP, "icmp4", "drop")]
-    lines += ["ports4", *_in_range(_LDHX, 0, "dport4"), "dport4", *_in_range(_LDHX, 2, "drop")]
-    lines += ["icmp4", (_LDBX, 0)]
-    lines += [(_JEQ, kind, "keep", None) for kind in (3, 11, 12)]
-    lines += [(_JEQ, 0, "echo4", None), (_JEQ, 8, "echo4", "drop")]
-    lines += ["echo4", *_in_range(_LDHX, 4, "drop")]
-    lines += [
-        "v6",
-        (_LDB, 6),
-        (_JEQ, TCP, "ports6", None),
-        (_JEQ, UDP, "ports6", None),
-        (_JEQ, ICMPV6, "icmp6", "drop"),
+    return [
+        *[(_LDB, 0), (_AND, 0xF0), (_JEQ, 0x40, "v4", None), (_JEQ, 0x60, "v6", "drop")],
+        *_bpf_four(),
+        *_bpf_six(),
+        *["keep", (_RET, SNAPLEN), "drop", (_RET, 0)],
     ]
+
+
+def _any_of(values: Tuple[int, ...], where: str) -> List[Tuple[Any, ...]]:
+    return [(_JEQ, value, where, None) for value in values]
+
+
+def _bpf_four() -> List[Any]:
+    lines: List[Any] = ["v4", (_LDH, 6), (_JSET, 0x1FFF, "piece4", None), (_MSH, 0), (_LDB, 9)]
+    lines += [*_any_of(PORTED, "ports4"), (_JEQ, ICMP, "icmp4", None), (_JEQ, GRE, "at4", None)]
+    lines += [*_any_of((ESP, IGMP), "at8"), (_JEQ, 256, "drop", "drop")]
+    lines += ["ports4", *_in_range(_LDHX, 0, "dport4"), "dport4", *_in_range(_LDHX, 2, "drop")]
+    lines += [
+        "icmp4",
+        (_LDBX, 0),
+        *_any_of((3, 11, 12), "keep"),
+        *_any_of((0, 8), "echo4"),
+        *_any_of((5, 9, 10), "at8"),
+    ]
+    lines += [(_JGE, 13, None, "drop"), (_JGT, 18, "drop", None)]
+    lines += ["echo4", *_in_range(_LDHX, 4, "drop"), "piece4", *_in_range(_LDH, 4, "drop")]
+    for offset in (4, 8):
+        lines += [f"at{offset}", (_LDWX, offset), (_JEQ, MARK_WORD, "keep", "drop")]
+    return lines
+
+
+def _bpf_six() -> List[Any]:
+    lines: List[Any] = ["v6", (_LDB, 6), *_any_of(PORTED, "ports6"), (_JEQ, ICMPV6, "icmp6", None)]
+    lines += [*_any_of(EXTENSIONS, "keep"), (_JEQ, GRE, "at44", None), *_any_of((ESP, IGMP), "at48")]
+    lines += [(_JEQ, 256, "drop", "drop")]
     lines += ["ports6", *_in_range(_LDH, 40, "dport6"), "dport6", *_in_range(_LDH, 42, "drop")]
-    lines += ["icmp6", (_LDB, 40), (_JGE, 128, None, "keep")]
-    lines += [(_JEQ, 128, "echo6", None), (_JEQ, 129, "echo6", None)]
-    lines += [(_JEQ, 135, "keep", None), (_JEQ, 136, "keep", "drop")]
+    lines += [
+        "icmp6",
+        (_LDB, 40),
+        (_JGE, 128, None, "keep"),
+        *_any_of((128, 129), "echo6"),
+        *_any_of((135, 136), "keep"),
+    ]
+    lines += [(_JEQ, 133, "at48", None), (_JEQ, 134, "at56", None), (_JEQ, 137, "at80", "drop")]
     lines += ["echo6", *_in_range(_LDH, 44, "drop")]
-    lines += ["keep", (_RET, SNAPLEN), "drop", (_RET, 0)]
+    for offset in (44, 48, 56, 80):
+        lines += [f"at{offset}", (_LDW, offset), (_JEQ, MARK_WORD, "keep", "drop")]
     return lines
 
 
@@ -196,32 +249,98 @@ class Header(NamedTuple):
     at: int
 
 
+def chain(packet: bytes) -> Tuple[int, int, List[Tuple[int, bytes]]]:
+    """Return an IPv6 packet's protocol, where its transport header begins, and its extension headers in order."""
+    proto, at = packet[6], 40
+    found: List[Tuple[int, bytes]] = []
+    while proto in EXTENSIONS and len(found) < 6 and at + 8 <= len(packet):
+        size = 8 if proto == FRAGMENT else (packet[at + 1] + 1) * 8
+        found.append((proto, packet[at : at + size]))
+        proto, at = packet[at], at + size
+    return proto, at, found
+
+
+class Piece(NamedTuple):
+    """What makes a packet a fragment: of which datagram, where in it (bytes), where its data begins, whether more."""
+
+    key: Tuple[bytes, bytes, int]
+    offset: int
+    at: int
+    more: bool
+
+
+def piece_of(packet: bytes) -> Optional[Piece]:
+    """Read what a fragment says of itself; None for a whole packet, and for what is too short to tell."""
+    if len(packet) >= 20 and packet[0] >> 4 == 4:
+        field = struct.unpack_from("!H", packet, 6)[0]
+        key = (packet[12:16], packet[16:20], struct.unpack_from("!H", packet, 4)[0])
+        at, flag = (packet[0] & 15) * 4, 0x2000
+        offset = (field & 0x1FFF) * 8
+    elif len(packet) >= 48 and packet[0] >> 4 == 6:
+        own = next((data for number, data in chain(packet)[2] if number == FRAGMENT), None)
+        if own is None:
+            return None
+        field, identification = struct.unpack_from("!HI", own, 2)
+        key, at, flag = (packet[8:24], packet[24:40], identification), packet.index(own, 40) + 8, 1
+        offset = field & 0xFFF8
+    else:
+        return None
+    more = bool(field & flag)
+    return Piece(key, offset, at, more) if offset or more else None
+
+
 def header(packet: bytes) -> Optional[Header]:
-    """Read the IP header; None for later fragments, IPv6 extension headers, less than 8 bytes of transport."""
+    """Read the headers up to the transport's; None for later fragments, and less than 8 bytes of transport."""
     if len(packet) >= 28 and packet[0] >> 4 == 4 and not struct.unpack_from("!H", packet, 6)[0] & 0x1FFF:
         at = (packet[0] & 15) * 4
         return Header(packet[9], packet[12:16], packet[16:20], at) if 20 <= at <= len(packet) - 8 else None
     if len(packet) >= 48 and packet[0] >> 4 == 6:
-        return Header(packet[6], packet[8:24], packet[24:40], 40)
+        proto, at, headers = chain(packet)
+        later = any(number == FRAGMENT and struct.unpack_from("!H", data, 2)[0] & 0xFFF8 for number, data in headers)
+        if later or proto in EXTENSIONS or at > len(packet) - 8:
+            return None
+        return Header(proto, packet[8:24], packet[24:40], at)
     return None
 
 
+def tail(cookie: int, ident: int) -> bytes:
+    """Return what probes end with whose protocol has no field for an identity."""
+    return MARK + struct.pack("!IH", marker(cookie, ident), ident)
+
+
+def tail_at(packet: bytes, head: Header) -> Optional[int]:
+    """Return where in the packet the tail of such a probe is; None for other protocols and ICMP types."""
+    kind = packet[head.at] if head.proto in (ICMP, ICMPV6) else None
+    offset = TAIL_AT.get((head.proto, kind))
+    return None if offset is None else head.at + offset
+
+
+def identity(flow: Tuple5) -> Optional[int]:
+    """Return the number of the block that a flow is known by: its source port, or where that is low, the other."""
+    if in_block(flow[2]):
+        return flow[2]
+    return flow[4] if flow[2] in LOW_PORTS.get(flow[0], ()) and in_block(flow[4]) else None
+
+
 def flow_of(packet: bytes, head: Header) -> Optional[Tuple5]:
-    """Return the packet's flow as it stands: ports of TCP and UDP, identifier of an ICMP echo request."""
-    if head.proto in (TCP, UDP):
+    """Return the packet's flow as it stands: its ports, or the identifier of an ICMP query, or that in its tail."""
+    if head.proto in PORTED:
         sport, dport = struct.unpack_from("!HH", packet, head.at)
         return (head.proto, head.src, sport, head.dst, dport)
-    if (head.proto, packet[head.at]) in ((ICMP, 8), (ICMPV6, 128)):
+    if packet[head.at] in QUERIES.get(head.proto, {}):
         return (head.proto, head.src, struct.unpack_from("!H", packet, head.at + 4)[0], head.dst, 0)
+    at = tail_at(packet, head)
+    if at is not None and packet[at : at + len(MARK)] == MARK and len(packet) >= at + 20:
+        return (head.proto, head.src, struct.unpack_from("!H", packet, at + 18)[0], head.dst, 0)
     return None
 
 
 def reverse_of(packet: bytes, head: Header) -> Optional[Tuple5]:
     """Return the flow that the packet answers."""
-    if head.proto in (TCP, UDP):
+    if head.proto in PORTED:
         sport, dport = struct.unpack_from("!HH", packet, head.at)
         return (head.proto, head.dst, dport, head.src, sport)
-    if (head.proto, packet[head.at]) in ((ICMP, 0), (ICMPV6, 129)):
+    if packet[head.at] in QUERIES.get(head.proto, {}).values():
         return (head.proto, head.dst, struct.unpack_from("!H", packet, head.at + 4)[0], head.src, 0)
     return None
 
@@ -235,12 +354,19 @@ def is_error(packet: bytes, head: Header) -> bool:
 def is_marked(packet: bytes, head: Header, cookies: Set[int]) -> bool:
     """Tell whether the packet is the first of a probe flow of this agent's runs."""
     flow = flow_of(packet, head)
-    if flow is None or not in_block(flow[2]):
+    ident = identity(flow) if flow else None
+    if ident is None:
         return False
-    if head.proto == TCP:
-        sequence = struct.unpack_from("!I", packet, head.at + 4)[0]
-        return sequence >> 16 in cookies and sequence & 0xFFFF == check16(sequence >> 16, flow[2])
-    return any(packet[head.at + 8 :].startswith(payload(cookie, flow[2])) for cookie in cookies)
+    if head.proto in (TCP, SCTP):
+        at = head.at + (4 if head.proto == TCP else 16)
+        if len(packet) < at + 4:
+            return False
+        number = struct.unpack_from("!I", packet, at)[0]
+        return number >> 16 in cookies and number & 0xFFFF == check16(number >> 16, ident)
+    at_tail = tail_at(packet, head)
+    if at_tail is not None:
+        return any(packet[at_tail:].startswith(tail(cookie, ident)) for cookie in cookies)
+    return any(packet[head.at + 8 :].startswith(payload(cookie, ident)) for cookie in cookies)
 
 
 def without_payload(packet: bytes, head: Header) -> bytes:
@@ -380,12 +506,12 @@ def conntrack_flow(body: bytes) -> Optional[Tuple5]:
     if not src or not dst or 1 not in proto:
         return None
     number = proto[1][0]
-    if number in (TCP, UDP) and 2 in proto and 3 in proto:
+    if number in PORTED and 2 in proto and 3 in proto:
         return (number, src, struct.unpack("!H", proto[2])[0], dst, struct.unpack("!H", proto[3])[0])
     identifier = proto.get(4) or proto.get(7)
     if number in (ICMP, ICMPV6) and identifier:
         return (number, src, struct.unpack("!H", identifier)[0], dst, 0)
-    return None
+    return (number, src, 0, dst, 0) if (number, None) in TAIL_AT else None
 
 
 # ---- capture -----------------------------------------------------------------------------------------------
@@ -399,6 +525,9 @@ class Capture:
         self.flows: Dict[Tuple5, int] = {}
         self.sources: Set[bytes] = set()
         self.solicited: Set[bytes] = set()
+        self.portless: Dict[Tuple[int, bytes, bytes], Tuple5] = {}
+        self.pieces: Dict[Tuple[bytes, bytes, int], Tuple5] = {}
+        self.waiting: List[Tuple[Tuple[bytes, bytes, int], List[Any]]] = []
         self.packets: List[List[Any]] = []
         self.confirmed: List[Tuple5] = []
         self.events = {4: 0, 6: 0}
@@ -488,27 +617,55 @@ class Capture:
         """Keep a conntrack event that may be of a probe; count the others, so that activity is known."""
         if flow is not None:
             self.events[4 if len(flow[1]) == 4 else 6] += 1
-            if in_block(flow[2]) and len(self.confirmed) < MAX_HELD:
+            ours = identity(flow) is not None or (flow[0], None) in TAIL_AT
+            if ours and len(self.confirmed) < MAX_HELD:
                 self.confirmed.append(flow)
 
     def learn(self, flow: Tuple5) -> None:
         """Remember a probe's flow: its later packets and its answers are captured."""
         if len(self.flows) >= MAX_FLOWS:
             self.flows.clear()
+            self.pieces.clear()
         self.flows.setdefault(flow, 0)
+        if (flow[0], None) in TAIL_AT:  # conntrack knows these by their addresses alone
+            self.portless[flow[0], flow[1], flow[3]] = flow
 
     def take(self, packet: bytes, outgoing: bool, interface: str, when: int) -> None:  # noqa: FBT001
         """Keep a packet if it belongs to a probe."""
+        piece, row = piece_of(packet), [when, "out" if outgoing else "in", interface]
+        if piece is not None and piece.offset:
+            self.take_piece(piece, [*row, "piece", 0, 0, packet.hex()])
+            return
         head = header(packet)
         found = self.classify(packet, head, outgoing) if head else None
         if head is None or found is None:
             return
+        role, port = found
+        self.keep([*row, role, head.proto, port, without_payload(packet, head).hex()])
+        flow = flow_of(packet, head)
+        if piece is not None and flow is not None and role == "probe":
+            self.pieces[piece.key] = flow
+            early = [held for key, held in self.waiting if key == piece.key]
+            self.waiting = [each for each in self.waiting if each[0] != piece.key]
+            for held in early:
+                self.take_piece(piece, held)
+
+    def take_piece(self, piece: Piece, row: List[Any]) -> None:
+        """Keep a later fragment of a probe; one that comes before the first waits for it, and is never told alone."""
+        flow = self.pieces.get(piece.key)
+        if flow is None:
+            self.waiting = [*self.waiting[-MAX_WAITING:], (piece.key, row)]
+            return
+        found = self.count(flow, "piece", identity(flow) or 0)
+        if found is not None:
+            self.keep([*row[:4], flow[0], found[1], row[6]])
+
+    def keep(self, row: List[Any]) -> None:
+        """Hold what is to be handed over."""
         if len(self.packets) >= MAX_HELD:
             self.lost += 1
             return
-        role, port = found
-        data = without_payload(packet, head).hex()
-        self.packets.append([when, "out" if outgoing else "in", interface, role, head.proto, port, data])
+        self.packets.append(row)
 
     def classify(self, packet: bytes, head: Header, outgoing: bool) -> Optional[Tuple[str, int]]:  # noqa: FBT001
         """Return the packet's role (probe, answer, error, neighbour) and the probe's source port."""
@@ -519,7 +676,7 @@ class Capture:
             if inner is None or flow is None:
                 return None
             known = flow in self.flows or is_marked(quoted, inner, self.cookies)
-            return self.count(flow, "error", flow[2]) if known else None
+            return self.count(flow, "error", identity(flow) or 0) if known else None
         if head.proto == ICMPV6 and packet[head.at] in (135, 136):
             return ("neighbour", 0) if packet[head.at + 8 : head.at + 24] in self.solicited else None
         flow = flow_of(packet, head)
@@ -527,10 +684,10 @@ class Capture:
             if not outgoing and is_marked(packet, head, self.cookies):
                 self.sources.add(head.src)
             self.learn(flow)
-            return self.count(flow, "probe", flow[2])
+            return self.count(flow, "probe", identity(flow) or 0)
         flow = reverse_of(packet, head)
         if flow is not None and flow in self.flows:
-            return self.count(flow, "answer", flow[2])
+            return self.count(flow, "answer", identity(flow) or 0)
         return None
 
     def count(self, flow: Tuple5, role: str, port: int) -> Optional[Tuple[str, int]]:
@@ -543,8 +700,9 @@ class Capture:
         """Hand over what was captured since the last time."""
         self.pump()
         dropped = struct.unpack("=II", self.sock.getsockopt(SOL_PACKET, 6, 8))[1]  # PACKET_STATISTICS
+        named = [self.portless.get((flow[0], flow[1], flow[3]), flow) for flow in self.confirmed]
         confirmed = [
-            [flow[0], text(flow[1]), flow[2], text(flow[3]), flow[4]] for flow in self.confirmed if flow in self.flows
+            [flow[0], text(flow[1]), identity(flow), text(flow[3]), flow[4]] for flow in named if flow in self.flows
         ]
         answer = {
             "packets": self.packets,
@@ -785,9 +943,10 @@ class Agent:
     def __init__(self) -> None:
         self.capture: Optional[Capture] = None
         self.lock: Optional[socket.socket] = None
-        self.senders: Dict[bytes, socket.socket] = {}
         self.ordered: Tuple[Tuple[str, int], List[int]] = (("", 0), [])
         self.open: List[socket.socket] = []
+        self.senders: Dict[Tuple[bytes, bool], socket.socket] = {}
+        self.spoofed: Set[str] = set()
         self.sent = 0
         self.done = False
 
@@ -842,8 +1001,9 @@ class Agent:
         if self.sent + len(frames) > MAX_PACKETS:
             raise Refused(f"this agent has sent its {MAX_PACKETS} packets")
         own = own_addresses()
-        for frame in frames:
-            check_frame(frame, capture, own)
+        self.check_sources(frames, own)
+        for frame in joined(frames):
+            check_frame(frame, capture, own | self.spoofed)
         gap = max(number(request, "gap", 0.0, 60.0), MIN_GAP)
         start, results = time.time(), []
         for index, frame in enumerate(frames):
@@ -851,6 +1011,15 @@ class Agent:
             results.append([self.transmit(frame), int(time.time() * 1e9)])
         self.sent += len(frames)
         return {"sent": results}
+
+    def check_sources(self, frames: List[bytes], own: Set[str]) -> None:
+        """Note foreign source addresses; Refused where this agent may not use them, or not that many."""
+        foreign = {text(source) for source, _ in map(ends, frames)} - own
+        if foreign and not STREAMED:
+            raise Refused(f"{min(foreign)} is not an address of this host")
+        if any(unusable(packed(source)) for source in foreign) or len(self.spoofed | foreign) > MAX_SPOOFED:
+            raise Refused(f"foreign sources are at most {MAX_SPOOFED} unicast addresses")
+        self.spoofed |= foreign
 
     def rest(self, seconds: float) -> None:
         """Capture while waiting."""
@@ -865,34 +1034,35 @@ class Agent:
 
     def transmit(self, frame: bytes) -> int:
         """Send one frame through a raw IP socket bound to its source; return 0 or the errno."""
-        head = header(frame)
-        assert head is not None
-        four = len(head.src) == 4
+        src, dst = ends(frame)
         try:
-            sock = self.sender(head)
-            if four:
-                sock.sendto(frame, (text(head.dst), 0))
+            sock = self.sender(src, cut=piece_of(frame) is not None)
+            if len(src) == 4:
+                sock.sendto(frame, (text(dst), 0))
             else:
-                sock.sendto(frame, (text(head.dst), 0, 0, self.scope(head)))
+                sock.sendto(frame, (text(dst), 0, 0, self.scope(src, dst)))
         except OSError as error:
             return error.errno or errno.EIO
         return 0
 
-    def sender(self, head: Header) -> socket.socket:
-        """Return the raw IP socket that sends from a packet's source address."""
-        sock = self.senders.get(head.src)
+    def sender(self, src: bytes, *, cut: bool) -> socket.socket:
+        """Return the socket that sends from an address; fragments have their own, which keeps them apart."""
+        sock = self.senders.get((src, cut))
         if sock is None:
-            family = socket.AF_INET if len(head.src) == 4 else socket.AF_INET6
+            family = socket.AF_INET if len(src) == 4 else socket.AF_INET6
             sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-            sock.bind((text(head.src), 0))
-            self.senders[head.src] = sock
+            if cut and len(src) == 4:
+                sock.setsockopt(socket.IPPROTO_IP, IP_NODEFRAG, 1)
+            if text(src) not in self.spoofed:
+                sock.bind((text(src), 0))
+            self.senders[src, cut] = sock
         return sock
 
-    def scope(self, head: Header) -> int:
+    def scope(self, src: bytes, dst: bytes) -> int:
         """Return the interface index for a link-local or multicast destination, else 0."""
-        if head.dst[0] != 0xFF and head.dst[:2] != b"\xfe\x80":
+        if dst[0] != 0xFF and dst[:2] != b"\xfe\x80":
             return 0
-        owner = next((link["index"] for link in interfaces() if text(head.src) in link["addresses"]), 0)
+        owner = next((link["index"] for link in interfaces() if text(src) in link["addresses"]), 0)
         return int(owner)
 
     def op_route(self, request: Request) -> Answer:
@@ -1073,8 +1243,8 @@ class Agent:
         """Send the template to ports; stop early where the docstring of this file says so."""
         frame, name, pack = template.frame, template.name(), struct.Struct("!H").pack_into
         at, patch, base = template.at, template.patch, template.base
-        where = (name, 0) if template.four else (name, 0, 0, self.scope(template.head))
-        sock = self.sender(template.head)
+        where = (name, 0) if template.four else (name, 0, 0, self.scope(template.head.src, template.head.dst))
+        sock = self.sender(template.head.src, cut=False)
         send, burst, begun, done, why = sock.sendto, max(1, min(64, pps // 500)), time.time(), 0, ""
         errors: Dict[str, int] = {}
         while done < len(ports) and not why:
@@ -1262,32 +1432,135 @@ def covers(entry: str, address: bytes) -> bool:
     return int.from_bytes(held, "big") in masked
 
 
+def ends(frame: bytes) -> Tuple[bytes, bytes]:
+    """Return source and destination of a packet; Refused when it is too short to have any."""
+    if len(frame) >= 28 and frame[0] >> 4 == 4:
+        return frame[12:16], frame[16:20]
+    if len(frame) >= 48 and frame[0] >> 4 == 6:
+        return frame[8:24], frame[24:40]
+    raise Refused(f"a frame is one whole IP packet of at most {MAX_FRAME} bytes")
+
+
+def unusable(address: bytes) -> bool:
+    """Tell whether an address is no unicast one that a packet may come from, or goes nowhere."""
+    if len(address) == 4:
+        return address[0] in (0, 127) or address[0] >= 224
+    return address[0] == 0xFF or address[:2] == b"\xfe\x80" or address[:15] == bytes(15) or address[:12] == V4_MAPPED
+
+
+def joined(frames: List[bytes]) -> List[bytes]:
+    """Return the datagrams that frames are or make up; Refused for fragments that make up none."""
+    found, sets = [], {}  # type: List[bytes], Dict[Any, List[Tuple[Piece, bytes]]]
+    for frame in frames:
+        piece = piece_of(frame)
+        if piece is None:
+            found.append(frame)
+        else:
+            sets.setdefault(piece.key, []).append((piece, frame))
+    return found + [whole_of(pieces) for pieces in sets.values()]
+
+
+def whole_of(pieces: List[Tuple[Piece, bytes]]) -> bytes:
+    """Put fragments together; they may overlap, but must then agree, and leave no gap."""
+    pieces = sorted(pieces, key=lambda each: each[0].offset)
+    first = pieces[0][1]
+    data = b""
+    for piece, frame in pieces:
+        here, head = frame[piece.at :], frame[: piece.at]
+        overlap = data[piece.offset : piece.offset + len(here)]
+        if piece.offset > len(data) or not here.startswith(overlap):
+            raise Refused("fragments make up one probe, without gaps, and agree where they overlap")
+        if len(head) != pieces[0][0].at or (len(head) > 20 and head[40:-8] != first[40 : len(head) - 8]):
+            raise Refused("fragments of one probe have the same headers")
+        data += here[len(overlap) :]
+    if pieces[0][0].offset or pieces[-1][0].more or len(data) > MAX_FRAME:
+        raise Refused("fragments make up one probe, from its first byte to its last")
+    at, four = pieces[0][0].at, first[0] >> 4 == 4
+    kept = first[:6] + b"\0\0" + first[8:at] if four else first[: at - 6] + b"\0\0" + first[at - 4 : at]
+    return kept + data
+
+
 def check_frame(frame: bytes, capture: Capture, own: Set[str]) -> None:
     """Raise Refused unless the frame is a probe of this run from an address of this host."""
     head = header(frame)
-    if head is None or len(frame) > MAX_FRAME or (len(head.src) == 4 and frame[6] & 0x3F):
+    if head is None or len(frame) > MAX_FRAME or piece_of(frame) is not None:
         raise Refused(f"a frame is one whole IP packet of at most {MAX_FRAME} bytes")
     if text(head.src) not in own:
         raise Refused(f"{text(head.src)} is not an address of this host")
     if head.proto == ICMPV6 and frame[head.at] == 135:
-        target = frame[head.at + 8 : head.at + 24]
-        if len(frame) > 80 or head.dst not in (b"\xff\x02" + bytes(9) + b"\x01\xff" + target[13:], target):
-            raise Refused("a neighbour solicitation asks the group of its target")
-        capture.solicited.add(target)
+        check_solicitation(frame, head, capture)
         return
     if (len(head.dst) == 4 and head.dst[0] >= 224) or (len(head.dst) == 16 and head.dst[0] == 0xFF):
         raise Refused("probes go to unicast addresses")
     flow = flow_of(frame, head)
-    if flow is None or not in_block(flow[2]):
-        raise Refused(f"probes are TCP, UDP or ICMP echo from ports {PORT_LOW}-{PORT_HIGH}")
-    allowed = {marker(cookie, flow[2]) for cookie in capture.cookies}
+    ident = identity(flow) if flow else None
+    if flow is None or ident is None:
+        raise Refused(f"probes are TCP, UDP or ICMP echo from ports {PORT_LOW}-{PORT_HIGH}, or another form of them")
+    allowed = {marker(cookie, ident) for cookie in capture.cookies}
+    check_extensions(frame, allowed)
     if head.proto == TCP:
         sequence = struct.unpack_from("!I", frame, head.at + 4)[0]
         if not {sequence, (sequence - 1) & 0xFFFFFFFF} & allowed or without_payload(frame, head) != frame:
             raise Refused("TCP probes are empty and carry the marker as sequence number")
+    elif head.proto == SCTP or tail_at(frame, head) is not None:
+        check_other(frame, head, ident, capture.cookies)
     elif frame[head.at + 8 :].rstrip(b"\0") not in {(MARK + struct.pack("!I", mark)).rstrip(b"\0") for mark in allowed}:
         raise Refused("UDP and ICMP probes carry the marker and zeros")
     capture.learn(flow)
+
+
+def check_solicitation(frame: bytes, head: Header, capture: Capture) -> None:
+    """Raise Refused unless a neighbour solicitation is small and goes where it should; let its answer be captured."""
+    target = frame[head.at + 8 : head.at + 24]
+    fits = len(frame) <= 80 and head.at == 40
+    if not fits or head.dst not in (b"\xff\x02" + bytes(9) + b"\x01\xff" + target[13:], target):
+        raise Refused("a neighbour solicitation asks the group of its target")
+    capture.solicited.add(target)
+
+
+def check_extensions(frame: bytes, allowed: Set[int]) -> None:
+    """Raise Refused unless IPv4 has no options, and IPv6 extension headers are blank, and no two are alike."""
+    if frame[0] >> 4 == 4:
+        if frame[0] & 15 != 5:
+            raise Refused("probes have no IPv4 options")
+        return
+    headers = chain(frame)[2]
+    for number, data in headers:
+        blank = {
+            0: (b"\1\4\0\0\0\0",), 60: (b"\1\4\0\0\0\0",), 43: (bytes(6),),
+            FRAGMENT: tuple(struct.pack("!HI", 0, mark) for mark in allowed),
+        }  # fmt: skip
+        if data[2:] not in blank[number]:
+            raise Refused("extension headers are blank")
+    if len({number for number, _ in headers}) < len(headers):
+        raise Refused("no two extension headers are alike")
+
+
+def check_other(frame: bytes, head: Header, ident: int, cookies: Set[int]) -> None:
+    """Raise Refused unless a packet without ports, or an SCTP INIT, is inert: marker, zeros, and nothing else."""
+    got = frame[head.at :]
+    if head.proto == SCTP:
+        port = struct.unpack_from("!H", got, 2)[0]
+        blank = [struct.pack("!HHI", ident, port, 0) + got[8:12] + inert_init(cookie, ident) for cookie in cookies]
+    elif head.proto in (ICMP, ICMPV6):
+        if head.proto == ICMPV6 and frame[7] == 255:
+            raise Refused("a hop limit of 255 would make it be obeyed")
+        query = got[0] in QUERIES[head.proto]
+        start = bytes((got[0], 0)) + got[2:4] + (struct.pack("!HH", ident, 1) if query else bytes(4))
+        blank = [start.ljust(TAIL_AT[head.proto, got[0]], b"\0") + tail(cookie, ident) for cookie in cookies]
+    else:
+        starts = {GRE: bytes(4), IGMP: b"\0\0" + got[2:4] + bytes(4)}
+        blank = [
+            starts.get(head.proto, struct.pack("!II", marker(cookie, ident), ident)) + tail(cookie, ident)
+            for cookie in cookies
+        ]
+    if got not in blank:
+        raise Refused("probes of other protocols and ICMP types are blank but for the marker")
+
+
+def inert_init(cookie: int, ident: int) -> bytes:
+    """Return the one SCTP chunk that is sent: an INIT with the marker as its tag (RFC 9260, 3.3.2)."""
+    return struct.pack("!BBHIIHHI", 1, 0, 20, marker(cookie, ident), 65536, 1, 1, 1)
 
 
 def command(words: Tuple[str, ...]) -> Tuple[int, str, str]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from threading import Lock
 from typing import Self
 
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
+from fwproof.forms import PLAIN, on_the_wire
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
@@ -74,14 +75,16 @@ class Prober:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def observe(
-        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None
+        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None, gap: float | None = None
     ) -> dict[str, Observation | HostError]:
         """Send probes and return what became of each, by its ``ref``.
 
         A packet that did not arrive is sent again up to ``retries`` times, one whose answer was lost once; each
-        with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer.
+        with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer, ``gap`` lies
+        between two packets of a sender.
         """
         timing = self._timing if window is None else replace(self._timing, window=window)
+        timing = timing if gap is None else replace(timing, gap=gap)
         cases = [Case(probe) for probe in probes]
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
@@ -216,15 +219,16 @@ class Prober:
         shots = []
         self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
-            flow = replace(case.probe.flow, sport=self._ports.take(), tos=tos or case.probe.flow.tos)
+            ident = self._ports.take()
+            flow = on_the_wire(case.probe.form, replace(case.probe.flow, tos=tos or case.probe.flow.tos), ident)
             try:
                 sender, receiver = self._watched(case.probe.sender), self._optional(case.probe.receiver)
             except HostError as error:
                 case.fault = error
                 continue
             for agent in filter(None, (sender, receiver)):
-                agent.release([flow.sport or 0])
-            shot = Shot(probe=case.probe, flow=flow, sender=sender, receiver=receiver)
+                agent.release([ident])
+            shot = Shot(probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver)
             case.shots.append(shot)
             shots.append(shot)
         if shots:
@@ -288,12 +292,12 @@ class Prober:
         missing = [case for case in cases if is_missing(found[case.probe.ref])]
         late = [case for case in missing if way_of(case.probe) not in self._reached]
         controls = [
-            Case(replace(probe, ref=f"control-{index}", flow=flow))
+            Case(replace(probe, ref=f"control-{index}", flow=flow, form=PLAIN))
             for probe in {way_of(case.probe): case.probe for case in late}.values()
-            for index, flow in enumerate(controls_for(probe.flow))
+            for index, flow in enumerate(controls_for(self._honest(probe)))
         ]
         self._with_retries(controls, 0, timing)
-        again = [case for case in late if way_of(case.probe) in self._reached]
+        again = [case for case in late if way_of(case.probe) in self._reached and not case.probe.form.spoofed]
         if again:
             self._with_retries(again, 0, timing)
             self._fingerprint(again, timing)
@@ -303,6 +307,15 @@ class Prober:
             ref: self._with_control(seen, said.get(way_of(seen.probe))) if is_missing(seen) else seen
             for ref, seen in concluded.items()
         }
+
+    def _honest(self, probe: Probe) -> Flow:
+        """Return a probe's flow from an address that its sender has: a control with another would be stopped too."""
+        if not probe.form.spoofed:
+            return probe.flow
+        agent = self._agent(probe.sender)
+        answer = agent.call("route", dst=str(probe.flow.dst))
+        with agent.reading("route"):
+            return replace(probe.flow, src=ip_address(answer["source"]))
 
     def _with_control(self, seen: Observation, said: Observation | None) -> Observation:
         if way_of(seen.probe) in self._reached:

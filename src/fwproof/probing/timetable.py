@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from fwproof.observation import Probe
 from fwproof.probing.channel import Agent
-from fwproof.probing.packets import probe_frame
-from fwproof.probing.volley import Send, Shot, reset_half_open, send_frames
+from fwproof.probing.volley import Send, Shot, frames_of, reset_half_open, send_frames
 
 _LEAD = 0.05
 """Seconds from when every packet is built to the first that leaves."""
@@ -36,12 +35,12 @@ class Timetable:
         self._salvos, self._pool = sorted(salvos, key=lambda salvo: salvo.at), pool
         self._cookie = 0
         self._start = 0.0
-        self._frames: dict[str, str] = {}
+        self._frames: dict[str, list[str]] = {}
 
     def prepare(self, shots: Sequence[Shot], cookie: int) -> Send:
         """Build every packet, which takes longer than a salvo, and set the start."""
         self._cookie = cookie
-        self._frames = {shot.probe.ref: probe_frame(shot.flow, cookie).hex() for shot in shots}
+        self._frames = {shot.probe.ref: frames_of(shot, cookie) for shot in shots}
         self._start = time.monotonic() + _LEAD
         return self._send
 

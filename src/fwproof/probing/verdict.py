@@ -27,9 +27,15 @@ import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from fwproof.flow import ICMP, TCP, UDP, Flow
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.observation import PortState
 from fwproof.probing.packets import Packet
+
+_NO_SUCH_PROTOCOL, _PARAMETER_PROBLEM = (ICMP, 3, 2), (ICMPV6, 4)
+"""What the kernel answers to a protocol or header that it has nothing for (RFC 792, RFC 4443).
+
+It says so of what the input path has let in, and no rule can give the ICMPv6 answer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +127,12 @@ def _arrived(ends: Ends) -> Finding:
     return Finding(state, seen.kind, " ".join(filter(None, (note, way_back))))
 
 
-def _refusal(ends: Ends, seen: Packet) -> tuple[PortState, str]:
+def _refusal(ends: Ends, seen: Packet) -> tuple[PortState, str]:  # noqa: PLR0911 - one return for each reading
     """Tell the kernel's own refusal of a closed port from that of a rule."""
-    if ends.confirmed:
+    if ends.confirmed or (seen.proto, seen.icmp_type) == _PARAMETER_PROBLEM:
         return PortState.CLOSED, ""
+    if (seen.proto, seen.icmp_type, seen.icmp_code) == _NO_SUCH_PROTOCOL:
+        return PortState.NO_ANSWER, "The host knows no such protocol, or a reject rule says so."
     if seen.proto == TCP and ends.flow.tos:
         if seen.tos == ends.flow.tos:
             return PortState.CLOSED, "The reset echoes the probe's TOS, as the kernel's own does."
@@ -189,7 +197,8 @@ def _one_ended(ends: Ends) -> Finding:
 
 def _rewritten(ends: Ends) -> str:
     seen, flow = ends.arrival, ends.flow
-    if seen is None or (seen.src, seen.dst, seen.dport) == (flow.src, flow.dst, flow.dport):
+    here = seen and (seen.src, seen.dst, flow.dport if seen.dport is None else seen.dport)
+    if seen is None or here == (flow.src, flow.dst, flow.dport):
         return ""
     return f"It arrived rewritten (NAT): {seen}."
 

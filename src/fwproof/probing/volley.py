@@ -13,7 +13,7 @@ from fwproof.errors import HostError
 from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import Probe, Seen
 from fwproof.probing.channel import Agent, Caught
-from fwproof.probing.packets import Packet, probe_frame, reset_frame
+from fwproof.probing.packets import Packet, probe_frames, reset_frame
 from fwproof.probing.verdict import Ends
 
 _POLL = 0.02
@@ -43,6 +43,7 @@ class Shot:
 
     probe: Probe
     flow: Flow
+    ident: int
     sender: Agent
     receiver: Agent | None
     fault: HostError | None = None
@@ -52,18 +53,28 @@ class Shot:
     confirmed: bool | None = None
     sent_at: float = 0.0
     lossy: tuple[str, ...] = ()
+    frames: int = 1
     noticed: dict[str, float] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
-        """The source port (or echo identifier) that this packet is known by."""
-        return self.flow.sport or 0
+        """The number of the probes' block that this packet is known by."""
+        return self.ident
 
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
             return None
         found = (c.packet for c in agent.caught(self.port) if c.seen.direction == direction and c.role in roles)
         return next((packet for packet in found if packet is not None), None)
+
+    def _arrival(self) -> Packet | None:
+        """Return the probe as it came in; one that was cut up is there when all of it is, or when it came whole."""
+        first = self._first(self.receiver, "in", "probe")
+        if first is None or first.fragment is None or self.receiver is None:
+            return first
+        seen = self.receiver.caught(self.port)
+        pieces = [c for c in seen if c.seen.direction == "in" and c.role in {"probe", "piece"}]
+        return first if len(pieces) >= self.frames else None
 
     def _returned(self) -> Packet | None:
         answer = self._first(self.sender, "in", "answer") or self._first(self.sender, "in", "error")
@@ -79,9 +90,9 @@ class Shot:
         return Ends(
             flow=self.flow,
             error=self.error,
-            left=self._first(self.sender, "out", "probe") is not None,
+            left=self._first(self.sender, "out", "probe", "piece") is not None,
             watched=receiver is not None,
-            arrival=self._first(receiver, "in", "probe"),
+            arrival=self._arrival(),
             confirmed=self.confirmed,
             emitted=self._first(receiver, "out", "answer") or self._first(receiver, "out", "error"),
             returned=self._returned(),
@@ -111,7 +122,7 @@ class Shot:
 
     def half_open(self) -> bool:
         """Whether a SYN may have left a half-open connection that nobody has reset yet."""
-        if self.fault or self.error or self.flow.proto != TCP or (self.flow.flags and self.flow.flags != {"SYN"}):
+        if self.fault or self.error or self.flow.proto != TCP or self.flow.flags not in (set(), {"SYN"}):
             return False
         ends = self.ends()
         answers = [packet for packet in (ends.emitted, ends.returned) if packet]
@@ -171,16 +182,24 @@ def _each(
 
 
 def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
-    send_frames(agent, shots, [probe_frame(shot.flow, cookie).hex() for shot in shots], gap)
+    send_frames(agent, shots, [frames_of(shot, cookie) for shot in shots], gap)
 
 
-def send_frames(agent: Agent, shots: Sequence[Shot], frames: Sequence[str], gap: float) -> None:
+def frames_of(shot: Shot, cookie: int) -> list[str]:
+    """Return the packets that make up a probe, in hexadecimal: one, or its fragments."""
+    return [frame.hex() for frame in probe_frames(shot.flow, cookie, shot.probe.form, shot.ident)]
+
+
+def send_frames(agent: Agent, shots: Sequence[Shot], each: Sequence[Sequence[str]], gap: float) -> None:
     """Send the frames of shots, which are built already; raises HostError."""
+    frames = [frame for frames_ in each for frame in frames_]
     answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * (gap + 0.01))
     now = time.monotonic()
     with agent.reading("send report"):
-        for shot, (error, _) in zip(shots, answer["sent"], strict=True):
-            shot.error, shot.sent_at = int(error), now
+        errors = iter([int(error) for error, _ in answer["sent"]])
+        for shot, frames_ in zip(shots, each, strict=True):
+            shot.frames, shot.sent_at = len(frames_), now
+            shot.error = max([next(errors) for _ in frames_])
 
 
 def _ask_neighbours(shots: Sequence[Shot]) -> None:
@@ -191,7 +210,8 @@ def _ask_neighbours(shots: Sequence[Shot]) -> None:
             continue
         key = (shot.flow.dst, shot.flow.src)
         if key not in known:
-            route = shot.sender.call("route", dst=str(shot.flow.dst), src=str(shot.flow.src))
+            src = None if shot.probe.form.spoofed else str(shot.flow.src)
+            route = shot.sender.call("route", dst=str(shot.flow.dst), src=src)
             with shot.sender.reading("route"):
                 known[key] = (str(route["neighbour"]), str(ip_address(route["via"] or str(shot.flow.dst))))
         state, shot.next_hop = known[key]
@@ -208,7 +228,9 @@ def reset_half_open(
 
     def take_back(agent: Agent) -> None:
         frames = [
-            reset_frame(shot.flow, cookie).hex() for shot in groups[agent] if shot in suspects and shot.half_open()
+            reset_frame(shot.flow, cookie, shot.probe.form, shot.ident).hex()
+            for shot in groups[agent]
+            if shot in suspects and shot.half_open()
         ]
         if frames:
             agent.call("send", frames=frames, gap=0.0)

@@ -31,8 +31,7 @@ def alike(model: HostModel, flow: Flow) -> Ranges:
 
     Source ports are cut as well: what the packet goes to is what its answer comes from.
     """
-    local = [model.addresses] if model.addresses is not None else []
-    fields = fields_for(flow.family, model.rules(flow.family), (), (), local)
+    fields = fields_for(flow.family, model.rules(flow.family), (), (), [model.router(flow.family)])
     ends = [fields[name].starts or tuple(range(65536)) for name in ("dport", "sport")]
     starts = sorted({start for each in ends for start in each})
     return tuple((low, high - 1) for low, high in zip(starts, (*starts[1:], 65536), strict=True))

@@ -37,6 +37,7 @@ class Captured(agent.Capture):
         self.cookies = {COOKIE}
         self.flows, self.sources, self.solicited = {}, set(), set()
         self.packets, self.confirmed, self.lost = [], [], 0
+        self.portless, self.pieces, self.waiting = {}, {}, []
         self.events = {4: 0, 6: 0}
         self.tracker, self.watches = None, {}
 
@@ -49,8 +50,8 @@ def run_bpf(program, packet):
         at += 1
         if code == 0x06:
             return k
-        if code in (0x30, 0x28, 0x48, 0x50):
-            offset, size = k + (x if code in (0x48, 0x50) else 0), 2 if code in (0x28, 0x48) else 1
+        if code in (0x30, 0x28, 0x20, 0x50, 0x48, 0x40):
+            offset, size = k + (x if code & 0x40 else 0), {0x10: 1, 0x08: 2, 0x00: 4}[code & 0x18]
             if offset + size > len(packet):
                 return 0
             a = int.from_bytes(packet[offset : offset + size], "big")

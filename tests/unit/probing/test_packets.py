@@ -73,7 +73,10 @@ def test_solicitation():
     assert str(packet) == "fd00::1 > ff02::1:ff00:10 ICMPv6 neighbour solicitation for fd00::10"
 
 
-@pytest.mark.parametrize(("changes", "why"), [({"sport": None}, "source port"), ({"proto": 47}, "gre")])
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"sport": None}, "source port"), ({"proto": 51}, "ah"), ({"proto": ICMP, "icmp_type": 8 + 4}, "ICMP type 12")],
+)
 def test_other_flows_are_refused(changes, why):
     with pytest.raises(ValueError, match=why):
         probe_frame(flow(**{"proto": TCP, **changes}), 7)
