@@ -37,7 +37,7 @@ types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
 
 pytest: $(VENV)/dev.stamp
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"

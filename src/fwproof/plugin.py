@@ -141,13 +141,11 @@ def _in_words(outcome: Outcome) -> str:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
     """Refuse to start when a policy or the inventory has faults."""
     faults = config.stash[_FAULTS]
     if faults:
         raise pytest.UsageError(str(InputError(faults)))
-    if getattr(config.option, "numprocesses", None) and any(isinstance(item, CheckItem) for item in items):
-        raise pytest.UsageError(_ONE_PROCESS)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

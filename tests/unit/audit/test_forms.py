@@ -24,8 +24,17 @@ ADDRESSES = '[{"ifname":"eth0","addr_info":[{"family":"inet","local":"10.0.0.10"
 
 
 def built(*rules, default="DROP", **more):
+    text = _saved(rules, default)
+    return HostModel.build(iptables_save=text, ip6tables_save=text, addresses=ADDRESSES, **more)
+
+
+def _saved(rules, default):
     lines = ["*filter", f":INPUT {default} [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]", *rules, "COMMIT", ""]
-    return HostModel.build(iptables_save="\n".join(lines), ip6tables_save="\n".join(lines), addresses=ADDRESSES, **more)
+    return "\n".join(lines)
+
+
+def legacy(*rules):
+    return HostModel.build(ip6tables_legacy_save=_saved(rules, "DROP"), addresses=ADDRESSES)
 
 
 def nft(*expressions):
@@ -84,7 +93,8 @@ def test_fragments_meet_the_rules_whole_where_conntrack_or_ipv4_puts_them_togeth
     assert rule_form(nft(L4PROTO), pieces, SIX.tcp(9)).decision is Decision.DROP
     allow = "-A INPUT -p tcp -m tcp --dport 9 -j ACCEPT"
     assert rule_form(built(allow), pieces, FOUR.tcp(9)).decision is Decision.ACCEPT
-    assert rule_form(built(allow), pieces, SIX.tcp(9)).decision is Decision.DROP, "later ones have no port"
+    assert rule_form(legacy(allow), pieces, SIX.tcp(9)).decision is Decision.DROP, "later ones have no port"
+    assert rule_form(built(allow), pieces, SIX.tcp(9)).decision is Decision.DEPENDS, "nft takes what is in its place"
     state = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
     assert rule_form(built(state, allow), pieces, SIX.tcp(9)).decision is Decision.ACCEPT
 

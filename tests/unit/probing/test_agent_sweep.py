@@ -263,7 +263,7 @@ def sender(monkeypatch):
     one.capture.watches = {PORT: Watched(TCP)}
     one.sock = Sock()
     monkeypatch.setattr(one.capture, "pump", lambda: None)
-    monkeypatch.setattr(one, "sender", lambda _head: one.sock)
+    monkeypatch.setattr(one, "sender", lambda _src, cut: one.sock)
     monkeypatch.setattr(one, "rest", lambda _seconds: None)
     monkeypatch.setattr(one, "interrupted", lambda: "")
     monkeypatch.setattr(agent, "own_addresses", lambda: {"10.0.0.1"})
