@@ -266,7 +266,7 @@ def test_sending_stops_within_a_second(how):
         later = _sent(net)
         assert later - first <= 2100
         time.sleep(1.5)
-        assert _sent(net) == later
+        assert _sent(net) - later <= 4, "nothing but what keeps neighbour entries fresh"
 
 
 def _sent(net):
