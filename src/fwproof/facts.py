@@ -18,7 +18,7 @@ from fwproof.evidence.droplog import DropLine
 from fwproof.flow import Flow
 from fwproof.forms import Form
 from fwproof.inventory import Inventory
-from fwproof.measured import Measured
+from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
 from fwproof.semantics.model import HostModel, LogAct
 from fwproof.snapshot import Snapshot
@@ -116,6 +116,22 @@ class MeasureFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingFacts:
+    """How many connections stood at once (``held``) and how many should by the tables, by simulation.
+
+    ``predicted`` and ``free`` (whether another source may open one all the same) are None where the tables do not
+    tell. ``limiter`` are the rules that count, ``untried`` says why nothing was opened.
+    """
+
+    predicted: int | None
+    free: bool | None
+    limiter: str
+    held: Held | None = None
+    sources: tuple[str, ...] = ()
+    untried: Untried | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BanFacts:
     """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold."""
 
@@ -185,7 +201,7 @@ class BaselineFacts:
     model: HostModel
 
 
-Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
+Exercised = BurstFacts | MeasureFacts | StandingFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
 """What trying something on purpose found out."""
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import floor, inf, log10
 
+MOST_STANDING = 200
+"""The most connections that are kept open to see how many stand."""
+
 
 class Part(StrEnum):
     """What a policy may want measured of a limit."""

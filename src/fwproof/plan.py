@@ -45,6 +45,7 @@ class Kind(StrEnum):
     EVASION = "evasion"
     RATE = "rate"
     MEASURE = "measure"
+    CONNECTIONS = "connections"
     LOOPBACK = "loopback"
     ESTABLISHED = "established"
     NEIGHBOUR = "icmpv6-nd"
@@ -67,8 +68,8 @@ class Check:
     ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
 
     An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
-    packet is sent. A RATE, MEASURE, BAN_EXERCISE or EVASION without a vantage is one that the inventory has no
-    vantage for, and stays unsettled.
+    packet is sent. A RATE, MEASURE, CONNECTIONS, BAN_EXERCISE or EVASION without a vantage is one that the inventory
+    has no vantage for, and stays unsettled.
     """
 
     id: str
@@ -162,6 +163,7 @@ class _HostPlan:
                 yield from self.inbound(allow, family)
             for family in self.families(allow):
                 yield from self.rate(allow, family)
+                yield from self.standing(allow, family)
         for allow in self.policy.outbound:
             for family in self.families(allow):
                 yield from self.outbound(allow, family)
@@ -277,6 +279,17 @@ class _HostPlan:
                     vantage=vantage, name=name, service=allow.service, direction="inbound",
                 )  # fmt: skip
                 return
+
+    def standing(self, allow: Allow, family: Family) -> Iterator[Check]:
+        """Yield the check that opens one connection more than may stand, from a vantage that may open any."""
+        if allow.standing is None or not allow.peers.of(family):
+            return
+        who = "each source" if allow.standing.by == "source" else "all sources"
+        yield self.check(
+            Kind.CONNECTIONS, allow, f"{allow.standing.limit} connections stand at once for {who}", family,
+            vantage=next(iter(self.field.rated(allow, family)), None), name=f"{allow.id}:connections",
+            service=allow.service, direction="inbound",
+        )  # fmt: skip
 
     def measure(self, allow: Allow, rate: Rate, family: Family, vantage: Host | None) -> Check:
         """Return the check that measures a limit, from all vantages that have a spare address among its peers."""

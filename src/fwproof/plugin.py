@@ -32,7 +32,7 @@ UNDETERMINED = 6
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 _TROUBLE = pytest.StashKey[str]()
-_PROVOKING = {Kind.RATE, Kind.MEASURE, Kind.BAN_EXERCISE, Kind.DROP_LOG}
+_PROVOKING = {Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.BAN_EXERCISE, Kind.DROP_LOG}
 _ONE_PROCESS = "fwproof gathers once, concurrently, in one process: run policies without -n"
 
 

@@ -20,6 +20,15 @@ inbound:
   allow:
     - {{id: thing, service: thing, from: internal, rate: {{limit: 5, per: {per}, by: {by}, measure: {measure}}}}}
 """
+HELD = """\
+policy: one
+hosts: [store-postgres]
+services: {{thing: tcp/5432}}
+inbound:
+  default: deny
+  allow:
+    - {{id: thing, service: thing, from: internal, connections: {limit}}}
+"""
 TABLES = """\
 *filter
 :INPUT DROP [0:0]
@@ -45,20 +54,21 @@ def lab():
 
 @pytest.fixture
 def measured(lab, tmp_path):
-    def measured(limiter, *words, per="3s", by="source", measure="true", spares=()):
+    def measured(limiter, *words, spares=(), text=POLICY, kind="measure", **asked):
         inventory = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))
         inventory["lab"] = str(INVENTORY.parent / inventory["lab"])
         inventory["hosts"][HOST]["addresses"] = ["10.0.2.10"]
         inventory["hosts"]["workstation"]["addresses"] += spares
         (tmp_path / "inventory.yaml").write_text(yaml.safe_dump(inventory, sort_keys=False), encoding="utf-8")
         policy = tmp_path / "one.policy.yaml"
-        policy.write_text(POLICY.format(per=per, by=by, measure=measure), encoding="utf-8")
+        asked = {"per": "3s", "by": "source", "measure": "true"} | asked
+        policy.write_text(text.format(**asked), encoding="utf-8")
         lab.run(HOST, ["/usr/sbin/iptables-restore"], input=TABLES.format(limiter=limiter))
         for spare in spares:
             on(lab, "workstation", f"ip address add {spare}/32 dev eth0")
         try:
             run = Run(
-                lab, tmp_path / "reports", *(words or ("-m", "measure")), inventory=tmp_path / "inventory.yaml",
+                lab, tmp_path / "reports", *(words or ("-m", kind)), inventory=tmp_path / "inventory.yaml",
                 policy=policy,
             )  # fmt: skip
         finally:
@@ -66,7 +76,7 @@ def measured(lab, tmp_path):
             for spare in spares:
                 on(lab, "workstation", f"ip address del {spare}/32 dev eth0")
             (lab.state / "bursts.json").unlink(missing_ok=True)  # these tables, and their lists, are gone
-        (check,) = run.of(HOST, "measure")
+        (check,) = run.of(HOST, kind)
         return check
 
     return measured
@@ -133,3 +143,32 @@ def test_without_exercises_the_tables_answer(measured):
         "not-applicable", "nothing was measured: exercises are switched off"
     ), check  # fmt: skip
     assert check["proved"].startswith("the tables: 5 new connections")
+
+
+ABOVE = "-A INPUT -p tcp -m tcp --dport 5432 --syn -m connlimit --connlimit-above 6 --connlimit-mask {bits} -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("limit", "bits", "verdict", "cause"),
+    [
+        ("6", 32, "pass", ""),
+        ("{limit: 6, by: total}", 0, "pass", ""),
+        ("6", 0, "fail", "tcp/5432: the limit is for all sources, not for each source"),
+        ("5", 32, "fail", "tcp/5432: more than 5 connections stand at once, not 5"),
+        ("7", 32, "fail", "tcp/5432: 6 connections stand at once, not 7"),
+    ],
+)
+def test_open_connections_are_counted_for_each_source_or_over_all(measured, limit, bits, verdict, cause):
+    check = measured(
+        ABOVE.format(bits=bits), text=HELD, kind="connections", limit=limit, spares=["10.0.5.18", "10.0.5.19"]
+    )
+    assert (check["verdict"], check["cause"]) == (verdict, cause), check
+    assert check["id"].startswith(f"thing:connections[{HOST}-")
+    tried = int(limit) + 1 if limit.isdigit() else 7
+    assert check["observed"].startswith(f"{min(6, tried)} of {tried} connections stood at once"), check
+
+
+def test_without_a_limit_one_more_connection_stands(measured):
+    check = measured("", text=HELD, kind="connections", limit="3")
+    assert (check["verdict"], check["cause"]) == ("fail", "tcp/5432: more than 3 connections stand at once, not 3")
+    assert check["proved"].startswith("the tables: 4 stand")

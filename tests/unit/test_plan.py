@@ -247,6 +247,16 @@ def test_a_limit_that_is_measured_is_asked_once_in_each_family_and_from_outside(
     assert rows(planned(nobody), Kind.MEASURE) == [("a:measure[web-ipv4]", f"{told} 62 s")]
 
 
+def test_open_connections_are_tried_once_in_each_family():
+    text = RATED.format("[10.0.0.0/16, 'fd00::/48']").replace("rate: {limit: 20, per: 1m}", "connections: 20")
+    told = "20 connections stand at once for each source"
+    assert rows(planned(text), Kind.CONNECTIONS) == [
+        ("a:connections[web-admin-ipv4]", told), ("a:connections[web-admin-ipv6]", told)
+    ]  # fmt: skip
+    nobody = text.replace("[10.0.0.0/16, 'fd00::/48']", "192.0.2.1")
+    assert rows(planned(nobody), Kind.CONNECTIONS) == [("a:connections[web-ipv4]", told)]
+
+
 def test_a_burst_comes_from_a_spare_address_that_the_allow_names_too():
     field = hosts(web=("10.0.0.10", False), near=("10.0.0.2 10.0.0.3", True), far=("10.0.9.2 10.9.0.1", True))
     inside = "hosts: web\ninbound:\n  default: deny\n  allow:\n    - {id: a, service: tcp/80, from: 10.0.0.0/16, "

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from fwproof.audit import exercises, measuring
+from fwproof.audit import exercises, measuring, standing
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
@@ -27,6 +27,7 @@ from fwproof.facts import (
     LogFacts,
     MeasureFacts,
     NeighbourFacts,
+    StandingFacts,
 )
 from fwproof.flow import Address, Family, Hook
 from fwproof.flows import neighbour_packets
@@ -74,6 +75,7 @@ class Asking:
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
         self._run(self._lanes(Kind.MEASURE, self._measure), "measuring limits" if self.exercise else "")
+        self._run(self._lanes(Kind.CONNECTIONS, self._stand), "keeping connections open" if self.exercise else "")
         return flows, self.done
 
     # ---- single flows
@@ -172,7 +174,7 @@ class Asking:
         memory = self.field.memory
         used = [(check, check.peer) for check in self.checks if check.kind is Kind.RATE and check.peer is not None]
         for check in self.checks:
-            if check.kind is Kind.MEASURE:
+            if check.kind in {Kind.MEASURE, Kind.CONNECTIONS}:
                 used += [(check, source.address) for source in measuring.sources_of(self.field, check)]
         left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
@@ -232,6 +234,9 @@ class Asking:
     def _burst(self, check: Check) -> BurstFacts:
         model = self.facts.model(check.host)
         return exercises.burst(self.field, self.prober, check, model, exercise=self.exercise)
+
+    def _stand(self, check: Check) -> StandingFacts:
+        return standing.stand(self.field, self.prober, check, self.facts.model(check.host), exercise=self.exercise)
 
     def _measure(self, check: Check) -> MeasureFacts:
         model = self.facts.model(check.host)

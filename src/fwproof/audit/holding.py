@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fwproof.flow import TCP, Flow
-from fwproof.measured import Held, Measured, Part
+from fwproof.measured import MOST_STANDING, Held, Measured, Part
 from fwproof.probing.limit_reading import Answer
 from fwproof.probing.limit_schedule import Role, Salvo, Schedule, Source
 
 if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
-_MOST = 200
 _GAP = 0.0005
 _CLOSING = 0.2
 """Seconds until conntrack counts connections no more that were reset (nf_conncount looks at most once a jiffy)."""
@@ -57,18 +56,8 @@ class Keeper:
         return found
 
     def _full(self, first: Source, others: Sequence[Source]) -> Held:
-        """Open one connection more than should stand. Only a limit of open ones is free again once they are closed."""
-        port, tried = self.flow.dport or 0, min(self.counts or self.size, _MOST) + 1
-        other = next((source for source in others if source.vantage == first.vantage and self.counts), None)
-        with self.prober.holding(first.vantage) as kept:
-            stood = kept.open(first.address, self.flow.dst, port, tried)
-            free = None if other is None else kept.open(other.address, self.flow.dst, port, 1) == 1
-            again = None
-            if self.counts:
-                kept.release()
-                time.sleep(_CLOSING)
-                again = kept.open(first.address, self.flow.dst, port, 1) == 1
-        return Held(tried=tried, stood=stood, again=again, free=free)
+        tried = min(self.counts or self.size, MOST_STANDING) + 1
+        return keep_open(self.prober, self.flow, (first, *others), tried, counted=bool(self.counts))
 
     def _standing(self, source: Source) -> bool | None:
         """Keep one connection, use up the rest of the limit, and return whether the connection still gets through.
@@ -80,3 +69,25 @@ class Keeper:
             stood = kept.open(source.address, self.flow.dst, self.flow.dport or 0, 1)
             refused = any(answer.let_in is False for answer in self.send(use_up))
             return kept.finish() if stood and refused else None
+
+
+def keep_open(prober: Prober, flow: Flow, sources: Sequence[Source], tried: int, *, counted: bool) -> Held:
+    """Open connections from the first source until one does not stand; raises HostError.
+
+    ``counted``: a limit of open ones is there, which leaves room for others and is free again once they are closed.
+    """
+    first, port = sources[0], flow.dport or 0
+    other = next(iter(sources[1:] if counted else ()), None)
+    with prober.holding(first.vantage) as kept:
+        stood, free = kept.open(first.address, flow.dst, port, tried), None
+        if other is not None and other.vantage == first.vantage:
+            free = kept.open(other.address, flow.dst, port, 1) == 1
+        elif other is not None:
+            with prober.holding(other.vantage) as beside:
+                free = beside.open(other.address, flow.dst, port, 1) == 1
+        again = None
+        if counted:
+            kept.release()
+            time.sleep(_CLOSING)
+            again = kept.open(first.address, flow.dst, port, 1) == 1
+    return Held(tried=tried, stood=stood, again=again, free=free)

@@ -65,7 +65,7 @@ def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exe
     flow = request(check.service, one_of(check.expectation.peers, check.family), own)
     if sources:
         flow = replace(flow, src=sources[0].address)
-    aim = Aim(host=check.host, flow=flow, limiters=_limiters(model, check.host, flow), rate=rate)
+    aim = Aim(host=check.host, flow=flow, limiters=limiters_of(model, check.host, flow), rate=rate)
     seats = seated(sources or [Source("", flow.src)], rate.measure)
     plan = schedule(claim_of(aim), seats.main, rate.measure, seats.crowd)
     found = MeasureFacts(
@@ -134,7 +134,8 @@ def with_kept(prober: Prober, aim: Aim, seats: Seats, found: Measured) -> Measur
     return keeper.measure(aim.rate.measure, seats.kept, found)
 
 
-def _limiters(model: HostModel, host: str, flow: Flow) -> tuple[Limiter, ...]:
+def limiters_of(model: HostModel, host: str, flow: Flow) -> tuple[Limiter, ...]:
+    """Return the limits that decide about a flow; HostError where the tables do not tell."""
     try:
         return model.limiters(flow)
     except (NotSettled, TooLarge) as reason:

@@ -17,6 +17,7 @@ from fwproof.judging.parity import judge_parity
 from fwproof.judging.persistence import judge_persistence
 from fwproof.judging.rules import judge_rules
 from fwproof.judging.space import judge_claim, judge_default
+from fwproof.judging.standing import judge_standing
 from fwproof.plan import Check, Kind
 from fwproof.results import Outcome
 
@@ -36,6 +37,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.EVASION: judge_evasion,
     Kind.RATE: judge_rate,
     Kind.MEASURE: judge_measure,
+    Kind.CONNECTIONS: judge_standing,
     Kind.LOOPBACK: judge_loopback,
     Kind.ESTABLISHED: judge_established,
     Kind.NEIGHBOUR: judge_neighbour,

@@ -30,6 +30,7 @@ from fwproof.policy.model import (
     Rules,
     Sample,
     Service,
+    Standing,
 )
 from fwproof.policy.relations import relation_faults
 from fwproof.policy.shapes import (
@@ -147,9 +148,10 @@ class _Builder:
     def inbound(self, index: int, shape: InboundAllow) -> Allow:
         peers = self.peers(shape.from_)
         rate = None if shape.rate is None else Rate(shape.rate.limit, shape.rate.per, shape.rate.by, shape.rate.measure)
+        held = None if shape.connections is None else Standing(shape.connections.limit, shape.connections.by)
         title = f"{_name(shape.service)} can be reached from {peers.name} only"
         common = self.common(("inbound", "allow", index), shape, shape.id, title)
-        return Allow(**common, service=shape.service, peers=peers, rate=rate)
+        return Allow(**common, service=shape.service, peers=peers, rate=rate, standing=held)
 
     def outbound(self, index: int, shape: OutboundAllow) -> Allow:
         peers = self.peers(shape.to)

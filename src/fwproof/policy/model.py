@@ -51,6 +51,14 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """At most ``limit`` connections stand at once, counted by ``by`` (``source`` or ``total``)."""
+
+    limit: int
+    by: str = "source"
+
+
+@dataclass(frozen=True, slots=True)
 class Peers:
     """The other end of an expectation: the words used in the policy, and the networks they stand for."""
 
@@ -85,6 +93,7 @@ class Allow(Expectation):
     service: Service
     peers: Peers
     rate: Rate | None = None
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

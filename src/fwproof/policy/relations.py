@@ -39,6 +39,7 @@ def relation_faults(
         *relations.samples(),
         *relations.evasion(),
         *relations.bans(),
+        *relations.standing(),
         *relations.rules(),
         *relations.baseline(),
         *relations.parity(),
@@ -175,6 +176,13 @@ class _Relations:
         for bans in self.policy.bans:
             if bans.exercise and bans.service.proto != "tcp":
                 yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
+
+    def standing(self) -> Iterator[Fault]:
+        for allow in self.policy.inbound:
+            if allow.standing is not None and allow.service.proto != "tcp":
+                yield self.on(
+                    allow, f"connections that stand are of TCP; of {allow.service} only a 'rate' can be limited"
+                )
 
     def rules(self) -> Iterator[Fault]:
         rules = self.policy.rules

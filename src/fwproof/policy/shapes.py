@@ -16,7 +16,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from fwproof.forms import GROUPS
 from fwproof.inventory import Inventory
-from fwproof.measured import Part
+from fwproof.measured import MOST_STANDING, Part
 from fwproof.policy.fields import (
     Choice,
     Id,
@@ -181,6 +181,22 @@ class RateShape(Shape):
     )
 
 
+class ConnectionsShape(Shape):
+    """How many connections may stand at once."""
+
+    limit: int = Field(ge=1, le=MOST_STANDING, description="Connections that stand at once; one more is refused")
+    by: Annotated[str, Choice(("source", "total"))] = Field("source", description="Counted per source, or over all")
+
+
+ConnectionsField = Annotated[
+    ConnectionsShape | None,
+    Shorthand(
+        lambda value: {"limit": value} if isinstance(value, int) and not isinstance(value, bool) else value,
+        (("type", "integer"), ("minimum", 1), ("maximum", MOST_STANDING)),
+    ),
+]
+
+
 class InboundAllow(Common):
     """A service that exactly these peers may reach."""
 
@@ -188,6 +204,9 @@ class InboundAllow(Common):
     service: ServiceRef = Field(description="A name of 'services', or a protocol and port such as tcp/443")
     from_: PeerList = Field(alias="from", description="Who may reach it: zones, hosts, addresses or networks")
     rate: RateShape | None = Field(None, description="The limit of new connections that the host enforces")
+    connections: ConnectionsField = Field(
+        None, description="How many connections of TCP stand at once; tried where audits may exercise limits"
+    )
 
 
 class OutboundAllow(Common):

@@ -6,7 +6,7 @@ import pytest
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.policy.model import FINDINGS, Accepted, Peers, Rate, Service
+from fwproof.policy.model import FINDINGS, Accepted, Peers, Rate, Service, Standing
 from fwproof.policy.relations import expectations
 from fwproof.semantics.lint_finding import Kind
 
@@ -61,6 +61,14 @@ def test_rate(text, seconds, load):
 def test_what_is_measured_of_a_rate(text, parts, load):
     policy = load(ALLOW.format("admin, rate: {limit: 20, per: 60s, measure: " + text + "}"))
     assert " ".join(policy.inbound[0].rate.measure) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("20", Standing(20)), ("{limit: 7, by: total}", Standing(7, "total"))],
+)
+def test_how_many_connections_may_stand(text, expected, load):
+    assert load(ALLOW.format("admin, connections: " + text)).inbound[0].standing == expected
 
 
 @pytest.mark.parametrize(
