@@ -11,9 +11,10 @@ from ipaddress import ip_address
 import pytest
 
 from fwproof.audit.measuring import Aim, claim_of, predict, seated, send, with_kept
-from fwproof.flow import TCP, Flow
+from fwproof.flows import request
 from fwproof.measured import Manner, Part
 from fwproof.policy.model import Rate
+from fwproof.policy.shapes import read_service
 from fwproof.probing.limit_reading import read
 from fwproof.probing.limit_schedule import Source, schedule
 from fwproof.probing.observe import Prober
@@ -98,18 +99,15 @@ def load(net, version, rules):
     )  # fmt: skip
 
 
-def aim_at(model, version, rate):
-    flow = Flow(
-        src=ip_address(ADDRESSES[version][0]), dst=ip_address(TARGET[version]), proto=TCP, sport=50000, dport=8080,
-        flags=frozenset({"SYN"}),
-    )  # fmt: skip
+def aim_at(model, version, rate, service="tcp/8080"):
+    flow = request(read_service(service), ip_address(ADDRESSES[version][0]), ip_address(TARGET[version]))
     return Aim(host="target", flow=flow, limiters=model.limiters(flow), rate=rate)
 
 
-def measure(net, prober, version, rules, *, parts=PARTS, crowd=()):
+def measure(net, prober, version, rules, *, parts=PARTS, crowd=(), service="tcp/8080"):
     """Return what is measured of rules on the wire and by the model, and the seconds that it takes to send."""
     model = load(net, version, rules)
-    aim = aim_at(model, version, Rate(5, 3.0, measure=parts))
+    aim = aim_at(model, version, Rate(5, 3.0, measure=parts), service)
     sources = [Source("vantage", ip_address(address)) for address in (*ADDRESSES[version], *crowd)]
     seats = seated(sources, parts)
     plan = schedule(claim_of(aim), seats.main, parts, seats.crowd)
@@ -239,6 +237,31 @@ def test_how_sources_of_ipv6_are_grouped(net, prober, mask, apart, together):
     seen, said, _ = measure(net, prober, 6, recent("rcheck", "set", mask=mask), parts=(Part.BURST, Part.ISOLATION))
     assert (seen.burst, seen.apart, seen.together) == (5, apart, together)
     assert (said.burst, said.apart, said.together) == (5, apart, together)
+
+
+OTHERS = {
+    "udp, recent": ("udp/8080", "-p udp -m udp --dport 8080 -m conntrack --ctstate NEW", "window"),
+    "udp, limit": ("udp/8080", "-p udp -m udp --dport 8080 -m conntrack --ctstate NEW", "bucket"),
+    "ping, recent": ("icmp/echo-request", "-p ICMP --TYPE ECHO -m conntrack --ctstate NEW", "window"),
+    "ping, limit": ("icmp/echo-request", "-p ICMP --TYPE ECHO", "bucket"),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("case", OTHERS)
+def test_limits_of_other_protocols(net, prober, case, version):
+    service, match, manner = OTHERS[case]
+    words = {4: ("icmp", "icmp-type", "8"), 6: ("ipv6-icmp", "icmpv6-type", "128")}[version]
+    for name, word in zip(("ICMP", "TYPE", "ECHO"), words, strict=True):
+        match = match.replace(name, word)
+    mask = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}[version]
+    rules = recent("rcheck", "set", mask=mask) if manner == "window" else (
+        f"{NEW} -m limit --limit 10/s --limit-burst 5 -j ACCEPT\n{NEW} -j DROP")  # fmt: skip
+    seen, said, _ = measure(net, prober, version, rules.replace(NEW.removeprefix("-A INPUT "), match), service=service)
+    assert (seen.burst, seen.manner) == (5, Manner(manner)), seen
+    assert seen.shared is (manner == "bucket")
+    assert seen.window.may_be(3.0) if manner == "window" else seen.rate.may_be(10.0, 0.1)
+    assert (said.burst, said.manner, said.shared) == (seen.burst, seen.manner, seen.shared)
 
 
 CONNECTIONS = {
