@@ -29,7 +29,8 @@ from fwproof.policy.model import Service
 
 ROOT = Path(__file__).parents[2]
 TARGET = "ai-server"
-TCP, UDP = (9, 22, 443, 8080, 11434), (53, 11434)
+TCP = (9, 22, 25, 80, 111, 443, 2375, 3000, 3306, 5432, 6379, 8080, 9090, 9200, 11434)
+UDP = (53, 69, 123, 161, 11434)
 SERVICES = [Service("tcp", port, f"tcp/{port}") for port in TCP] + [Service("udp", port, f"udp/{port}") for port in UDP]
 INVENTORY = load_inventory(ROOT / "fixtures" / "inventory.yaml")
 VANTAGES = [host for host in INVENTORY.vantages if host.name != TARGET]

@@ -5,7 +5,7 @@
 Start: an agent that is streamed over real SSH in the lab and greets, against ``true`` on the same connection, and how
 long after the connection's end a process of it is left. Sending: packets a second of an agent's sweep at its own cap,
 against scapy's ``sendp()`` of frames that are built already, on the same veth. Captured: what the target's agent saw of
-that sweep in its first pass. It asserts nothing; figures are of one machine on one day, and the ratios are what to keep.
+that sweep in its first pass. It asserts nothing; figures are of one machine on one day: keep the ratios.
 """
 
 from __future__ import annotations
@@ -88,9 +88,8 @@ def sending(net: sweepnet.Net, runs: int) -> None:
     argv = net.argv("vantage", sys.executable, "-c", SCAPY, mac)
     scapy = [float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout) for _ in range(runs)]
     middle, other = statistics.median(ours), statistics.median(scapy)
-    print(
-        f"agent {middle / 1000:.1f}, scapy's sendp {other / 1000:.2f} thousand packets a second: {middle / other:.0f} times;"
-    )
+    rates = f"agent {middle / 1000:.1f}, scapy's sendp {other / 1000:.2f} thousand packets a second"
+    print(f"{rates}: {middle / other:.0f} times;")
     print(f"{statistics.median(cpu):.0f} µs of processor a packet; of each sweep {min(seen):.2%} or more captured")
 
 
