@@ -858,12 +858,15 @@ def rule_handles() -> List[List[Any]]:
         while True:
             for kind, content in messages(sock.recv(1 << 18)):
                 if kind == 3:
-                    names = [[key[0], *(name.decode("utf-8", "replace") for name in key[1:])] for key in found]
-                    return [[*name, handles] for name, handles in zip(names, found.values())]
+                    return [
+                        [key[0], *(name.decode("utf-8", "replace") for name in key[1:]), found[key]] for key in found
+                    ]
                 if kind == 2:
                     code = -struct.unpack_from("=i", content)[0]
                     raise OSError(code, os.strerror(code))
                 parts = attributes(content[4:])
+                if parts[1] == TRACE_TABLE:
+                    continue
                 key = (content[0], parts[1].rstrip(b"\0"), parts[2].rstrip(b"\0"))
                 found.setdefault(key, []).append(struct.unpack("!Q", parts[3])[0])
 
@@ -914,8 +917,8 @@ class Tracer:
         for hook, name in ((0, b"in\0"), (3, b"out\0")):
             where = attribute(0x8004, word(1, hook), word(2, -301))
             batch.append((3, create, table + attribute(3, name) + where + attribute(7, b"filter\0")))
-            for rule in (rule for cookie in sorted(cookies) for rule in triggers(cookie)):
-                batch.append((6, 0xC05, table + attribute(2, name) + attribute(0x8004, rule)))  # NLM_F_APPEND
+            rules = [attribute(0x8004, rule) for cookie in sorted(cookies) for rule in triggers(cookie)]
+            batch += [(6, 0xC05, table + attribute(2, name) + rule) for rule in rules]  # NLM_F_APPEND
         batch.append((0x11, 1, b""))
         inet = [nft_request(kind, flags, 1, body, at) for at, (kind, flags, body) in enumerate(batch, 1)]
         try:
@@ -974,22 +977,26 @@ class Tracer:
         """Return the row of an event of nf_tables; the one of our own table tells whose the packet is."""
         table, packet = parts.get(1, b""), parts.get(6, b"")
         if table == TRACE_TABLE:
-            if len(self.packets) >= MAX_FLOWS:
-                self.packets.clear()
-            port = number_of(parts.get(8, b""), parts.get(9, b""), capture)
-            if port is not None:
-                self.packets[packet] = port
-            elif 8 in parts:
-                self.packets.pop(packet, None)
-            return None
-        if packet not in self.packets:
+            self.begin(packet, parts, capture)
+        if packet not in self.packets or (table == TRACE_TABLE and 8 not in parts):
             return None
         verdict = attributes(parts.get(5, b""))
-        names = [name.rstrip(b"\0").decode("utf-8", "replace") for name in (table, parts.get(2, b""), verdict.get(2, b""))]
+        texts = (table, parts.get(2, b""), verdict.get(2, b""))
+        names = [name.rstrip(b"\0").decode("utf-8", "replace") for name in texts]
         kind, handle, code, policy = (int.from_bytes(each, "big") for each in (
             parts.get(4, b""), parts.get(3, b""), verdict.get(1, b""), parts.get(16, b"")))  # fmt: skip
         code -= (code >> 31) << 32
         return [self.packets[packet], family, names[0], names[1], kind, handle, code, names[2], policy, packet.hex()]
+
+    def begin(self, packet: bytes, parts: Dict[int, bytes], capture: Capture) -> None:
+        """Note whose packet the kernel begins to tell of; only the first event has its headers."""
+        if len(self.packets) >= MAX_FLOWS:
+            self.packets.clear()
+        port = number_of(parts.get(8, b""), parts.get(9, b""), capture)
+        if port is not None:
+            self.packets[packet] = port
+        elif 8 in parts:
+            self.packets.pop(packet, None)
 
     def of_log(self, family: int, parts: Dict[int, bytes], capture: Capture) -> Optional[List[Any]]:
         """Return the row of a message of a legacy rule, None for other messages of the group."""

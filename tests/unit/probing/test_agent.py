@@ -39,7 +39,7 @@ class Captured(agent.Capture):
         self.packets, self.confirmed, self.lost = [], [], 0
         self.portless, self.pieces, self.waiting = {}, {}, []
         self.events = {4: 0, 6: 0}
-        self.tracker, self.watches = None, {}
+        self.tracker, self.watches, self.tracer = None, {}, None
 
 
 def run_bpf(program, packet):
