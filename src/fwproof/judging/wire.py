@@ -108,12 +108,12 @@ def attributed_words(facts: FlowFacts) -> str:
         words.append("conntrack reported the new connection")
     if facts.logged is not None:
         words.append(f"logged as “{facts.logged.prefix}”")
-    return "; ".join(words)
+    return "; ".join(filter(None, words))
 
 
 def _traced_words(traced: Traced) -> str:
     """Return what the trace says of who decided."""
-    if traced.path.by is None or traced.agrees is None:
-        return f"trace: {traced.why or 'it met no rule'}"
-    rules = len(traced.path.met)
-    return f"trace: {traced.path.by} ({traced.path.decision}), {'the only' if rules == 1 else f'one of {rules}'} met"
+    path = traced.path
+    if traced.agrees is None or path.by is None:
+        return f"trace: {traced.why or 'it met no rule'}" if path.begun else ""
+    return f"trace: {path.by} ({path.decision})" + (f", of {len(path.met)} rules met" if path.met[1:] else "")

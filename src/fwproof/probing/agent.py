@@ -983,9 +983,10 @@ class Tracer:
         verdict = attributes(parts.get(5, b""))
         texts = (table, parts.get(2, b""), verdict.get(2, b""))
         names = [name.rstrip(b"\0").decode("utf-8", "replace") for name in texts]
-        kind, handle, code, policy = (int.from_bytes(each, "big") for each in (
-            parts.get(4, b""), parts.get(3, b""), verdict.get(1, b""), parts.get(16, b"")))  # fmt: skip
-        code -= (code >> 31) << 32
+        kind, handle, code, policy = (
+            int.from_bytes(each, "big", signed=True) if each else None
+            for each in (parts.get(4), parts.get(3), verdict.get(1), parts.get(16))
+        )
         return [self.packets[packet], family, names[0], names[1], kind, handle, code, names[2], policy, packet.hex()]
 
     def begin(self, packet: bytes, parts: Dict[int, bytes], capture: Capture) -> None:
@@ -1002,7 +1003,7 @@ class Tracer:
         """Return the row of a message of a legacy rule, None for other messages of the group."""
         prefix, packet = parts.get(10, b""), parts.get(9, b"")
         head = header(packet) if prefix.startswith(b"TRACE: ") else None
-        if head is None or not is_marked(packet, head, capture.cookies):
+        if head is None or not is_marked(packet, head, capture.cookies) or reverse_of(packet, head) in capture.flows:
             return None
         return [identity(flow_of(packet, head) or (0, b"", 0, b"", 0)), family,
                 prefix.rstrip(b"\0").decode("utf-8", "replace")]  # fmt: skip

@@ -33,11 +33,13 @@ def event_of(host: str, row: Sequence[Any]) -> RuleEvent:
             number=int(found["number"]),
         )  # fmt: skip
     _, _, table, chain, kind, handle, code, _, policy, packet = row
-    word = "begin" if table == TRIGGER else _KINDS.get(int(kind), "other")
-    verdict = _VERDICTS.get(int(policy if word == "policy" else int(code) & 0xFF if int(code) > 0 else code), "unknown")
+    word = "begin" if table == TRIGGER else _KINDS.get(kind, "other")
+    told = policy if word == "policy" else code
+    code = -128 if told is None else int(told)
+    verdict = _VERDICTS.get(code & 0xFF if code > 0 else code, "unknown")
     return RuleEvent(
-        host=host, family=family, table=str(table), chain=str(chain), kind=word, number=int(handle), verdict=verdict,
-        packet=str(packet),
+        host=host, family=family, table=str(table), chain=str(chain), kind=word, number=int(handle or 0),
+        verdict=verdict, packet=str(packet),
     )  # fmt: skip
 
 
