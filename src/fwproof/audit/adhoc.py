@@ -10,7 +10,7 @@ from fwproof.audit.agreement import Agreement, Compared, by_trace, compare
 from fwproof.audit.field import Field
 from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
-from fwproof.audit.sweeping import Report, Sweeping, entering, predict
+from fwproof.audit.sweeping import Comparison, Report, Sweeping, entering, predict
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import FwproofError, HostError, UsageError
@@ -20,6 +20,7 @@ from fwproof.flows import request
 from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.policy.model import Service
+from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_LOW
 from fwproof.probing.channel import Agent
 from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
@@ -171,10 +172,18 @@ class Adhoc:
 
     def _sweeps(self) -> Iterator[Report]:
         with Sweeper(self._agents) as sweeper:
-            sweeping = Sweeping(self.field, sweeper, self.model, self.progress)
+            trace = self._trace if self.wish.trace and self.model is not None else None
+            sweeping = Sweeping(self.field, sweeper, self.model, self.progress, trace)
             for family in self.wish.families:
                 for protocol in self.wish.protocols:
                     yield self._sweep(sweeping, family, _NUMBERS[protocol])
+
+    def _trace(self, order: Order, one: Comparison) -> dict[int, Traced]:
+        """Trace one packet to each port of a comparison."""
+        src, dst = order.flow.src, order.flow.dst
+        name = "tcp" if order.flow.proto == TCP else "udp"
+        flows = [request(Service(name, port, name), src, dst) for port in portset.members(one.ports)]
+        return {probed.flow.dport or 0: probed.traced for probed in self._probed_all(flows, once=True) if probed.traced}
 
     def _sweep(self, sweeping: Sweeping, family: Family, proto: int) -> Report:
         src, dst = self._ends(family)
@@ -199,15 +208,19 @@ class Adhoc:
     def _probes(self) -> tuple[Probed, ...]:
         if not self.wish.services:
             return ()
-        flows = self._flows()
+        return self._probed_all(self._flows())
+
+    def _probed_all(self, flows: Sequence[Flow], *, once: bool = False) -> tuple[Probed, ...]:
+        """Send single probes, and say of each what became of it; ``once`` sends none again."""
         models = {self.host.name: self.model} if self.wish.trace and self.model is not None else {}
         with self.field.prober as prober, tracing(self.field, prober, models, self.progress) as trace:
             if self.host.name in self.field.untraced:
                 raise self.field.untraced[self.host.name]
-            seen = prober.observe(
+            probes = [
                 Probe(ref=str(at), sender=self.vantage.name, receiver=self.host.name, flow=flow)
                 for at, flow in enumerate(flows)
-            )
+            ]
+            seen = prober.observe(probes, retries=0 if once else 2)
         return tuple(self._probed(flow, seen[str(at)], trace) for at, flow in enumerate(flows))
 
     def _probed(self, flow: Flow, seen: Observation | HostError, trace: Tracing) -> Probed:

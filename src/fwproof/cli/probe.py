@@ -35,7 +35,7 @@ from fwproof.probing.sweep import DEFAULT_PPS
 @click.option("--burst", type=click.IntRange(2, MOST_BURST), help="Send so many new connections to each service.")
 @click.option("--rate", type=click.IntRange(1, SWEEP_PPS), default=DEFAULT_PPS, show_default=True,
               help="Packets a second, at most.")  # fmt: skip
-@click.option("--trace", is_flag=True, help="Have HOST tell which rules single probes meet (nft trace).")
+@click.option("--trace", is_flag=True, help="Have HOST tell which rules probes meet (nft trace).")
 @families_option
 @inventory_option
 @click.option("--pcap", type=click.Path(path_type=Path, dir_okay=False), help="Write captured packets to this file.")
@@ -56,14 +56,14 @@ def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
     What will be sent is said first. A sweep keeps each packet's own outcome: open, closed, rejected, dropped at the
     host, or never there; what got lost is sent again. Sending stops within a second of Ctrl-C, or when the
     connection to the vantage is lost. A burst comes from the vantage's last address of the family. Of a sweep, the
-    file of --pcap has samples of each kind of packet. --trace names each rule that a probe met; it needs access root,
-    or a line of sudoers (`fwproof agent install --trace`).
+    file of --pcap has samples of each kind of packet. --trace names each rule that a single probe met, and
+    settles what a sweep leaves open; it needs access root, or a line of sudoers (`fwproof agent install --trace`).
 
     Exit status: 0 wire and tables agree, 1 they do not, 6 something is undecided.
     """
     known = load_inventory(inventory or INVENTORY)
-    if trace and (sweep is not None or burst or not services):
-        raise UsageError("--trace is for single probes: give services such as tcp/22, and neither --sweep nor --burst")
+    if trace and burst:
+        raise UsageError("--trace is for single probes and sweeps, not for --burst")
     wish = replace(_wish(known, host, services, vantage, sweep, ports, burst, rate, family), trace=trace)
     _announce(wish)
     try:

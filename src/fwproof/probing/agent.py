@@ -34,12 +34,13 @@ What whoever may start it gains, and why no more than that (the auditing account
 * ``trace`` asks the kernel which rules marked packets meet. It is refused to the installed file unless sudo allows it
   the one argument ``--trace``. The trigger is a table of the agent's own with ``flags owner``, which the kernel removes
   with the socket that made it, SIGKILL included; it changes nothing about a packet but its trace bit, and takes only
-  packets that carry the marker (its 16 bits that are the run's). Rules of iptables-legacy speak through nf_log: where
-  there are such tables, ``net.netfilter.nf_log`` is nfnetlink_log meanwhile, and NFLOG group 0 this agent's (refused
-  where it is somebody else's), so messages of ``nf_conntrack_log_invalid`` are not logged so long. A process of its own
-  waits for this one's end, however it comes, and puts the old value back; only whoever kills both prevents that. Events
-  are told of marked packets alone: names of table and chain, number and verdict of the rule, all of which
-  ``counters`` prints. What is held is bounded, and what was lost is counted.
+  packets that carry the marker (its 16 bits that are the run's), of each form TRACE_PPS a second at most. Rules of
+  iptables-legacy speak through nf_log: where there are such tables, ``net.netfilter.nf_log`` is nfnetlink_log
+  meanwhile, and NFLOG group 0 this agent's (refused where it is somebody else's), so messages of
+  ``nf_conntrack_log_invalid`` and of other people's TRACE rules are not logged so long. A process of its own waits for
+  this one's end, however it comes, and puts the old value back unless somebody else has changed it; only whoever kills
+  both prevents that. Events are told of marked packets alone: names of table and chain, number and verdict of the
+  rule, all of which ``counters`` prints. What is held is bounded, and what was lost is counted.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
@@ -120,6 +121,7 @@ RECENT = "/proc/net/xt_recent"
 MAY_TRACE = STREAMED or sys.argv[1:] == ["--trace"]
 TRACE_TABLE = b"fwproof_trace\0"
 MAX_TRACED = 100000
+TRACE_PPS = 2000
 NF_LOG = "/proc/sys/net/netfilter/nf_log/{}"
 LEGACY_TABLES = {2: "/proc/net/ip_tables_names", 10: "/proc/net/ip6_tables_names"}
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
@@ -821,7 +823,9 @@ def triggers(cookie: int) -> List[bytes]:
     tcp = protocol + equal(bytes((TCP,))) + is_at(4, mark) + no_reset
     found = [tcp + of_block(0), tcp + of_block(2), protocol + equal(bytes((SCTP,))) + of_block(0) + is_at(16, mark)]
     found += [is_at(offset, MARK + mark) for offset in sorted({8, *TAIL_AT.values()})]
-    on = expression(b"immediate", word(1, 1), attribute(0x8002, attribute(1, b"\1")))
+    rate = struct.pack("!Q", TRACE_PPS)
+    on = expression(b"limit", attribute(1, rate), attribute(2, struct.pack("!Q", 1)), word(3, TRACE_PPS), word(4, 0))
+    on += expression(b"immediate", word(1, 1), attribute(0x8002, attribute(1, b"\1")))
     return [rule + on + expression(b"meta", word(2, 12), word(3, 1)) for rule in found]
 
 
@@ -883,6 +887,7 @@ class Tracer:
         self.rows: List[List[Any]] = []
         self.lost = 0
         self.packets: Dict[bytes, int] = {}
+        self.saved: Dict[str, str] = {}
         self.child, self.rope = 0, -1
         self.open: List[socket.socket] = []
         try:
@@ -926,7 +931,7 @@ class Tracer:
             acknowledge(self.owner, len(batch) - 2)
         except OSError as error:
             if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise Refused("this kernel ties no table to its maker (Linux 5.12 or newer does)") from None
+                raise Refused("this kernel makes no table that ends with its maker (Linux 5.12 does)") from None
             raise
 
     def take_log(self, log: socket.socket) -> None:
@@ -939,9 +944,9 @@ class Tracer:
                 acknowledge(log, 1)
             except OSError as error:
                 raise Refused(f"NFLOG group 0 cannot be had ({error.strerror}): a logger reads it") from None
-        saved = {NF_LOG.format(family): read(NF_LOG.format(family)) for family in self.legacy}
-        self.child, self.rope = watchdog(saved)
-        for path in saved:
+        self.saved = {NF_LOG.format(family): read(NF_LOG.format(family)) for family in self.legacy}
+        self.child, self.rope = watchdog(self.saved)
+        for path in self.saved:
             with open(path, "w") as file:
                 file.write("nfnetlink_log")
 
@@ -1009,13 +1014,15 @@ class Tracer:
                 prefix.rstrip(b"\0").decode("utf-8", "replace")]  # fmt: skip
 
     def close(self) -> None:
-        """End tracing: the kernel removes the table, and the watchdog restores the log."""
+        """End tracing: the kernel removes the table, and the watchdog restores the log, or where it is gone, this."""
         for sock in self.open:
             sock.close()
         if self.child:
             os.close(self.rope)
             os.waitpid(self.child, 0)
             self.child = 0
+        for path, value in self.saved.items():
+            restore(path, value)
 
 
 def number_of(network: bytes, rest: bytes, capture: Capture) -> Optional[int]:

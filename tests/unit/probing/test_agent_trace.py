@@ -27,7 +27,7 @@ class Quiet(agent.Tracer):
 
     def __init__(self):
         self.rows, self.lost, self.packets = [], 0, {}
-        self.child, self.rope, self.open = 0, -1, []
+        self.child, self.rope, self.open, self.saved = 0, -1, [], {}
 
     def sockets(self):
         return []
@@ -214,6 +214,16 @@ def test_a_setting_that_somebody_changed_meanwhile_stays(tmp_path):
     write(tmp_path / "2", "nf_log_syslog")
     tracer.close()
     assert agent.read(path) == "nf_log_syslog"
+
+
+def test_an_agent_whose_watchdog_is_gone_restores_by_itself(tmp_path):
+    path = write(tmp_path / "2", "nfnetlink_log")
+    tracer = Quiet()
+    tracer.saved = {path: "nf_log_ipv4"}
+    tracer.child, tracer.rope = agent.watchdog(tracer.saved)
+    os.kill(tracer.child, signal.SIGKILL)
+    tracer.close()
+    assert agent.read(path) == "nf_log_ipv4"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
