@@ -550,6 +550,7 @@ class Capture:
         self.sources: Set[bytes] = set()
         self.solicited: Set[bytes] = set()
         self.portless: Dict[Tuple[int, bytes, bytes], Tuple5] = {}
+        self.heads: Dict[Tuple[int, bytes, bytes, bytes], Tuple5] = {}
         self.pieces: Dict[Tuple[bytes, bytes, int], Tuple5] = {}
         self.waiting: List[Tuple[Tuple[bytes, bytes, int], List[Any]]] = []
         self.packets: List[List[Any]] = []
@@ -652,6 +653,7 @@ class Capture:
         """Remember a probe's flow: its later packets and its answers are captured."""
         if len(self.flows) >= MAX_FLOWS:
             self.flows.clear()
+            self.heads.clear()
             self.pieces.clear()
         self.flows.setdefault(flow, 0)
         if (flow[0], None) in TAIL_AT:  # conntrack knows these by their addresses alone
@@ -711,6 +713,8 @@ class Capture:
             if not outgoing and is_marked(packet, head, self.cookies):
                 self.sources.add(head.src)
             self.learn(flow)
+            if tail_at(packet, head) is not None:  # a trace shows no more of these than how they begin
+                self.heads[head.proto, head.src, head.dst, packet[head.at : head.at + 4]] = flow
             return self.count(flow, "probe", identity(flow) or 0)
         flow = reverse_of(packet, head)
         if flow is not None and flow in self.flows:
@@ -1036,7 +1040,7 @@ def number_of(network: bytes, rest: bytes, capture: Capture) -> Optional[int]:
         flow: Optional[Tuple5] = (each, src, sport, dst, dport)
         if each not in PORTED:
             query = (each, src, struct.unpack_from("!H", rest, 4)[0] if len(rest) > 5 else 0, dst, 0)
-            flow = query if query in capture.flows else capture.portless.get((each, src, dst))
+            flow = query if query in capture.flows else capture.heads.get((each, src, dst, rest[:4]))
         if flow is not None and flow in capture.flows:
             return identity(flow)
     return None

@@ -37,7 +37,7 @@ class Captured(agent.Capture):
         self.cookies = {COOKIE}
         self.flows, self.sources, self.solicited = {}, set(), set()
         self.packets, self.confirmed, self.lost = [], [], 0
-        self.portless, self.pieces, self.waiting = {}, {}, []
+        self.portless, self.heads, self.pieces, self.waiting = {}, {}, {}, []
         self.events = {4: 0, 6: 0}
         self.tracker, self.watches, self.tracer = None, {}, None
 
