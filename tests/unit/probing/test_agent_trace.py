@@ -252,6 +252,24 @@ def test_a_setting_is_restored_whoever_is_killed(tmp_path, whom, number):
     process.stdout.close()
 
 
+def test_the_watchdog_outlives_the_session_of_its_agent(tmp_path):
+    path = write(tmp_path / "2", "nfnetlink_log")
+    code = (
+        "import sys, time; from fwproof.probing import agent\n"
+        "agent.watchdog({sys.argv[1]: 'NONE'}); print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout.readline() == b"\n"
+    time.sleep(0.1)  # so that the watchdog has its own session
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 5
+    while agent.read(path) != "NONE" and time.monotonic() < end:
+        time.sleep(0.01)
+    assert agent.read(path) == "NONE"
+
+
 def test_the_watchdog_holds_nothing_open(tmp_path):
     here, there = socket.socketpair()
     tracer = Quiet()

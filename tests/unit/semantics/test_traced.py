@@ -120,6 +120,8 @@ def test_what_the_tables_do_not_have_is_a_disagreement(events, why):
 def test_a_chain_of_another_length_names_no_rule():
     path = Names(NFT, {**HANDLES, ("ip", "filter", "INPUT"): (5, 11, 6)}).path([rule("INPUT", 6, "accept")])
     assert path.unnamed == ("rule 3 of ip filter INPUT, which has 3 rules now and had 2 when it was read",)
+    path = Names(NFT, {**HANDLES, ("ip", "filter", "INPUT"): (5, 11, 6)}).path([rule("INPUT", 5, "jump")])
+    assert (path.met, len(path.unnamed)) == ((), 1)
 
 
 def test_another_rule_than_the_models_is_a_disagreement():
