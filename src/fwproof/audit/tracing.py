@@ -6,7 +6,7 @@ see the agent's docstring for what it may do, and under whose permission.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -43,19 +43,12 @@ def tracing(
 ) -> Iterator[Tracing]:
     """Trace what is sent meanwhile on hosts, by their models; a host that cannot be traced is noted in the field."""
     hosts = [name for name in models if name in field_.traceable]
-    if not hosts:
-        yield Tracing()
-        return
     with prober.tracing(hosts) as found:
         names = {host: Names(models[host], handles) for host, handles in found.items()
                  if not isinstance(handles, HostError)}  # fmt: skip
         field_.untraced |= {host: error for host, error in found.items() if isinstance(error, HostError)}
-        for line in _told(names, field_):
-            progress(line)
+        if names:
+            progress(f"tracing the rules that probes meet on {', '.join(names)}")
+        for error in field_.untraced.values():
+            progress(f"not traced: {error}")
         yield Tracing(names)
-
-
-def _told(names: Iterable[str], field_: Field) -> Iterator[str]:
-    if names:
-        yield f"tracing the rules that probes meet on {', '.join(names)}"
-    yield from (f"not traced: {error}" for error in field_.untraced.values())

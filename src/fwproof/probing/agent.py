@@ -40,7 +40,8 @@ What whoever may start it gains, and why no more than that (the auditing account
   ``nf_conntrack_log_invalid`` and of other people's TRACE rules are not logged so long. A process of its own waits for
   this one's end, however it comes, and puts the old value back unless somebody else has changed it; only whoever kills
   both prevents that. Events are told of marked packets alone: names of table and chain, number and verdict of the
-  rule, all of which ``counters`` prints. What is held is bounded, and what was lost is counted.
+  rule, all of which ``counters`` prints. What is held is bounded, and what was lost is counted. The kernel may load
+  its modules of nf_tables for this, and keeps them.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's

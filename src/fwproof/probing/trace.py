@@ -29,8 +29,8 @@ def event_of(host: str, row: Sequence[Any]) -> RuleEvent:
         if found is None:
             raise ValueError(f"no message of a trace: {row[2]!r:.80}")
         return RuleEvent(
-            host=host, legacy=True, family=family, table=found["table"], chain=found["chain"], kind=found["kind"],
-            number=int(found["number"]),
+            host=host, legacy=True, family=family, table=_name(found["table"]), chain=_name(found["chain"]),
+            kind=found["kind"], number=int(found["number"]),
         )  # fmt: skip
     _, _, table, chain, kind, handle, code, _, policy, packet = row
     word = "begin" if table == TRIGGER else _KINDS.get(kind, "other")
@@ -38,9 +38,14 @@ def event_of(host: str, row: Sequence[Any]) -> RuleEvent:
     code = -128 if told is None else int(told)
     verdict = _VERDICTS.get(code & 0xFF if code > 0 else code, "unknown")
     return RuleEvent(
-        host=host, family=family, table=str(table), chain=str(chain), kind=word, number=int(handle or 0),
-        verdict=verdict, packet=str(packet),
+        host=host, family=family, table=_name(table), chain=_name(chain), kind=word, number=int(handle or 0),
+        verdict=verdict, packet=_name(packet),
     )  # fmt: skip
+
+
+def _name(text: object) -> str:
+    """Return a name as the kernel may have it, whatever the host says (NFT_NAME_MAXLEN is 256)."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text)[:256])
 
 
 def handles_of(answer: Mapping[str, Any]) -> Handles:

@@ -77,6 +77,12 @@ def test_hostile_rows_raise_what_the_channel_expects():
             continue
 
 
+def test_names_are_made_harmless():
+    event = event_of("web", [1, 2, "t\x1b[31m", "c" * 999, 3, 7, 1, "", None, "\n"])
+    assert (event.table, len(event.chain), event.packet) == ("t\\x1b[31m", 256, "\\x0a")
+    assert event_of("web", [1, 2, "TRACE: filter:\x1bc:rule:1 "]).chain == "\\x1bc"
+
+
 def test_handles():
     assert handles_of({"rules": [[1, "t", "c", [4, 9]], [2, "filter", "INPUT", []]]}) == {
         ("inet", "t", "c"): (4, 9), ("ip", "filter", "INPUT"): ()
