@@ -19,6 +19,7 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 NAME = "trace-test"
 ALLOW = "echo 'auditor ALL=(root) NOPASSWD: /usr/local/sbin/fwproof-agent --trace' > /etc/sudoers.d/trace"
+LOGS = "cat /proc/sys/net/netfilter/nf_log/2 /proc/sys/net/netfilter/nf_log/10"
 SUDOERS = f"{ALLOW} && chmod 440 /etc/sudoers.d/trace"
 
 
@@ -83,7 +84,9 @@ def test_a_probe_names_every_rule_that_it_met(lab):
 
 
 def test_nothing_is_left_on_a_host_whose_auditor_is_killed(lab, tmp_path):
-    on(lab, "ai-server", SUDOERS)
+    """By sudo, sshd and all: the table is gone, and the log of legacy rules is what it was before."""
+    on(lab, "ai-server", f"{SUDOERS}; iptables-legacy -N some")
+    before = on(lab, "ai-server", LOGS)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "checks", "-k", "ai-server", "--no-exercise",
                "--trace-rules", "--inventory", str(INVENTORY), "--reports", str(tmp_path)]  # fmt: skip
     auditor = subprocess.Popen(
@@ -91,8 +94,10 @@ def test_nothing_is_left_on_a_host_whose_auditor_is_killed(lab, tmp_path):
     )
     try:
         assert within(30, lambda: "fwproof_trace" in on(lab, "ai-server", "nft list tables"))
+        assert on(lab, "ai-server", LOGS).splitlines()[0] == "nfnetlink_log"
         os.kill(auditor.pid, signal.SIGKILL)
         assert within(5, lambda: "fwproof_trace" not in on(lab, "ai-server", "nft list tables"))
+        assert within(5, lambda: on(lab, "ai-server", LOGS) == before)
         agents = "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'fwproof[-]agent' || true"
         assert within(5, lambda: on(lab, "ai-server", agents) == "0\n")
     finally:
