@@ -904,7 +904,7 @@ class Tracer:
                 self.take_log(self.log)
             self.owner = self.add(netfilter())
             self.pull(cookies)
-        except OSError:
+        except (OSError, Refused):
             self.close()
             raise
         for sock in self.sockets():
@@ -1515,8 +1515,9 @@ class Agent:
             capture.tracer = None
         if request.get("on") is not True:
             return {}
+        rules = rule_handles()
         capture.tracer = Tracer(capture.cookies)
-        return {"rules": rule_handles(), "legacy": capture.tracer.legacy}
+        return {"rules": rules, "legacy": capture.tracer.legacy}
 
     def op_forget(self, request: Request) -> Answer:
         """Take an address whose probes arrived here off every xt_recent list; tell off which."""

@@ -129,9 +129,8 @@ class Names:
             base[event.legacy] = self._bases.get(place, base[event.legacy])
             found = self._named(event, place)
             if event.legacy and met and _goes_on(met[-1], place) and place not in self._bases:
-                unnamed.append(
-                    f"{met[-1].rule}, after which it went on in {event.chain}"
-                )  # numbers name another rule now
+                # so that number is another rule's now
+                unnamed.append(f"{met[-1].rule}, after which it went on in {event.chain}")
             elif isinstance(found, Met):
                 met.append(replace(found, main=base[event.legacy].main, final=base[event.legacy].final))
             elif found:

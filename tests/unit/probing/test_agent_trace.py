@@ -207,6 +207,50 @@ def test_a_setting_is_restored_when_tracing_ends(tmp_path):
     tracer.close()  # again
 
 
+@pytest.mark.parametrize("error", [agent.Refused("no such table"), OSError(errno.EPERM, "no")])
+def test_what_fails_half_way_is_undone(tmp_path, monkeypatch, error):
+    write(tmp_path / "names", "filter")
+    path = write(tmp_path / "2", "nf_log_ipv4")
+    during = []
+
+    def pull(self, _cookies):
+        during.append((agent.read(path), self.child))
+        raise error
+
+    pairs = []
+    monkeypatch.setattr(agent, "netfilter", lambda: pairs.append(socket.socketpair()) or Fake(pairs[-1][0]))
+    monkeypatch.setattr(agent, "acknowledge", lambda *_: None)
+    monkeypatch.setattr(agent, "LEGACY_TABLES", {2: str(tmp_path / "names"), 10: str(tmp_path / "none")})
+    monkeypatch.setattr(agent, "NF_LOG", str(tmp_path / "{}"))
+    monkeypatch.setattr(agent.Tracer, "pull", pull)
+    with pytest.raises(type(error)):
+        agent.Tracer({COOKIE})
+    ((value, child),) = during
+    assert value == "nfnetlink_log"
+    assert agent.read(path) == "nf_log_ipv4"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    for one, other in pairs:
+        assert one.fileno() == -1
+        other.close()
+
+
+class Fake:
+    """A netlink socket that takes everything."""
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def setsockopt(self, *_):
+        pass
+
+    def send(self, _data):
+        pass
+
+    def close(self):
+        self.sock.close()
+
+
 def test_a_setting_that_somebody_changed_meanwhile_stays(tmp_path):
     path = write(tmp_path / "2", "nfnetlink_log")
     tracer = Quiet()
