@@ -21,6 +21,7 @@ from fwproof.inventory import Inventory
 from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
 from fwproof.semantics.model import HostModel, LogAct
+from fwproof.semantics.traced import Traced
 from fwproof.snapshot import Snapshot
 
 
@@ -42,7 +43,8 @@ class Counted:
 class FlowFacts:
     """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did.
 
-    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one.
+    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one. ``traced`` is
+    None where rules were not traced.
     """
 
     flow: Flow
@@ -53,6 +55,7 @@ class FlowFacts:
     counted: Counted | None = None
     logged: DropLine | None = None
     connected: Connected | HostError | None = None
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +213,7 @@ class Facts:
     """Everything one audit found out, by host name or check id.
 
     ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
-    by host and folder.
+    by host and folder. ``untraced`` says why hosts were not traced that should have been.
     """
 
     inventory: Inventory
@@ -220,6 +223,7 @@ class Facts:
     flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
     exercised: Mapping[str, Exercised | HostError] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
+    untraced: Mapping[str, HostError] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:
         """Return what a host's tables were; raise the HostError that stood in the way."""

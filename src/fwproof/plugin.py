@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fwproof", "firewall audit")
     group.addoption("--inventory", metavar="FILE", help="the hosts and zones (default: fixtures/inventory.yaml)")
     group.addoption("--reports", metavar="DIR", help="where runs are written (default: reports)")
+    group.addoption(  # pytest's own --trace starts a debugger
+        "--trace-rules", action="store_true", help="have audited hosts tell which rules the probes meet (nft trace)"
+    )
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
@@ -73,6 +76,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
         config.stash[_RUN] = AuditRun(
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
+            trace=config.getoption("--trace-rules"),
         )  # fmt: skip
     return config.stash[_RUN]
 

@@ -64,7 +64,11 @@ def tried(net, prober, group, version, rules, *, posed=()):
     seen = prober.observe([one.probe for one in asked], retries=retries)
     known = {
         one.probe.ref: SimpleNamespace(
-            flow=one.probe.flow, ruling=one.ruling, observation=seen[one.probe.ref], counted=None
+            flow=one.probe.flow,
+            ruling=one.ruling,
+            observation=seen[one.probe.ref],
+            counted=None,
+            traced=None,
         )
         for one in asked
     }

@@ -13,6 +13,7 @@ from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
+from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
@@ -35,6 +36,7 @@ from fwproof.inventory import Access
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.probing.observe import Prober
+from fwproof.semantics.model import HostModel
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
@@ -56,13 +58,16 @@ class Asking:
         self.progress, self.exercise = progress, exercise
         self.done: dict[str, Exercised | HostError] = {}
         self.stopped = False
+        self.tracing = Tracing()
 
     def all(self) -> tuple[_Flows, dict[str, Exercised | HostError]]:
         """Return the answers by check id: of single flows, and of everything that is tried in its own way."""
         if self.exercise:
             self._await_windows()
-        flows = self._flows()
-        self._forms()
+        models = {name: model for name, model in self.facts.models.items() if isinstance(model, HostModel)}
+        with tracing(self.field, self.prober, models, self.progress) as self.tracing:
+            flows = self._flows()
+            self._forms()
         # these meet neither each other nor a limit, and no counter is read meanwhile
         lanes = [
             *self._lanes(Kind.NEIGHBOUR, self._neighbour),
@@ -94,7 +99,8 @@ class Asking:
         lines = self._drop_lines({check.host for check in single})
         for check in single:
             if check.id in known:
-                facts = replace(known[check.id], connected=connected.get(check.id))
+                facts = self.tracing.of(check.host, known[check.id])
+                facts = replace(facts, connected=connected.get(check.id))
                 flows[check.id] = replace(facts, logged=_line_of(facts, lines.get(check.host, ())))
         return flows
 
@@ -132,6 +138,7 @@ class Asking:
         if wave:
             self.progress(f"trying {len(wave)} packets in forms that evade rules")
         known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
+        known |= {one.probe.ref: self.tracing.of(one.check.host, known[one.probe.ref]) for one in wave}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
 

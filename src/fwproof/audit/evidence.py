@@ -54,6 +54,9 @@ def host_record(facts: Facts, name: str) -> HostRecord:
     if not isinstance(snapshot, HostError):
         kernel = snapshot.captures["uname"].stdout.strip() if "uname" in snapshot.captures else ""
         limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()]
+    untraced = facts.untraced.get(name)
+    if untraced is not None:
+        limits.append(f"not traced: {untraced.message}")
     limits += [limit for reading in readings if (limit := _not_understood(reading))]
     return HostRecord(
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,

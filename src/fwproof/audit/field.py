@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fwproof.audit.memory import Memory
-from fwproof.errors import AgentRefused, HostError
+from fwproof.errors import AgentRefused, CommandRefused, HostError, NotGranted
 from fwproof.hosts.collect import collect
 from fwproof.hosts.ssh import SshTransport
-from fwproof.inventory import Host, Inventory
+from fwproof.inventory import Access, Host, Inventory
 from fwproof.lab import Lab
 from fwproof.probing.channel import Agent
 from fwproof.probing.observe import Prober
@@ -37,6 +37,8 @@ class Field:
     transports: dict[str, SshTransport] = field(default_factory=dict)
     agents: dict[str, Agent | HostError] = field(default_factory=dict)
     snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
+    traceable: set[str] = field(default_factory=set)
+    untraced: dict[str, HostError] = field(default_factory=dict)
 
     def enter_lab(self, progress: Callable[[str], None]) -> None:
         """Bring up the lab that the inventory names, if need be, and join its auditor's network for good."""
@@ -50,16 +52,19 @@ class Field:
         if self.inventory.auditor is not None:
             self.lab.join_network(self.inventory.auditor)
 
-    def open(self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True) -> None:
+    def open(
+        self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True, trace: bool = False
+    ) -> None:
         """Connect to hosts, read what their tier allows of those in ``jails``, and start their agents, all at once.
 
-        ``agents`` False starts none.
+        ``agents`` False starts none. With ``trace``, those in ``jails`` are to trace rules: they are ``traceable``
+        then, or ``untraced``, with the reason.
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents), hosts))
+            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents, trace=trace), hosts))
 
-    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool) -> None:
+    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
         try:
             transport = SshTransport(host)
             transport.connect()
@@ -70,7 +75,24 @@ class Field:
         if jails is not None:
             self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
         if agents:
-            self._keep(self.agents, host.name, lambda: start_agent(transport))
+            start = self._start_tracer if trace and jails is not None else start_agent
+            self._keep(self.agents, host.name, lambda: start(transport))
+
+    def _start_tracer(self, transport: SshTransport) -> Agent:
+        """Start an agent that may trace, or, where sudo refuses that, one that may not."""
+        host = transport.host
+        if host.access is Access.READ:
+            self.untraced[host.name] = NotGranted(host.name, "its access is read, so no agent traces there")
+            return start_agent(transport)
+        try:
+            agent = start_agent(transport, trace=True)
+        except CommandRefused as refusal:
+            advice = "its administrator can allow it: fwproof agent install --trace prints the line"
+            why = f"tracing is not allowed there: {refusal.message}"
+            self.untraced[host.name] = NotGranted(host.name, why, advice)
+            return start_agent(transport)
+        self.traceable.add(host.name)
+        return agent
 
     @staticmethod
     def _keep(into: dict, name: str, get: Callable[[], object]) -> None:  # type: ignore[type-arg]

@@ -60,18 +60,22 @@ class Gathered:
 
 
 def gather(
-    checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool
-) -> Gathered:
-    """Look at every host that the checks are about, and do what they need; raises LabError and UsageError."""
+    checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool,
+    trace: bool = False,
+) -> Gathered:  # fmt: skip
+    """Look at every host that the checks are about, and do what they need; raises LabError and UsageError.
+
+    With ``trace``, the kernels of audited hosts tell which rules the probes meet, where that is allowed.
+    """
     audited = tuple(dict.fromkeys(check.host for check in checks))
     lock = Lock([inventory.hosts[name] for name in audited], lab=inventory.lab is not None)
     found = Gathered(facts=_empty(inventory), field=Field(inventory), audited=audited, lock=lock)
     try:
         found.field.enter_lab(progress)
-        _look(found, checks, audited, progress)
+        _look(found, checks, audited, progress, trace=trace)
         with found.field.prober as prober:
             flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
-        found.facts = replace(found.facts, flows=flows, exercised=exercised)
+        found.facts = replace(found.facts, flows=flows, exercised=exercised, untraced=found.field.untraced)
         found.evidence |= evidence_of(found.facts)
     except BaseException:
         found.close()
@@ -83,7 +87,9 @@ def _empty(inventory: Inventory) -> Facts:
     return Facts(inventory=inventory, snapshots={}, models={}, agents={})
 
 
-def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None]) -> None:
+def _look(
+    found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None], *, trace: bool
+) -> None:
     """Connect to every host, read the audited ones, and build their models."""
     jails: dict[str, tuple[str, ...]] = dict.fromkeys(audited, ())
     families: dict[str, set[Family]] = {name: set() for name in audited}
@@ -98,7 +104,7 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
     names = list(dict.fromkeys([*audited, *others]))
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
-    field_.open(names, jails)
+    field_.open(names, jails, trace=trace)
     snapshots = {name: field_.snapshots[name] for name in audited}
     agents = {name: agent if isinstance(agent, HostError) else None for name, agent in field_.agents.items()}
     found.facts = replace(

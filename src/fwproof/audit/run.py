@@ -55,10 +55,13 @@ class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
+    ``trace`` has audited hosts tell which rules the probes meet.
     """
 
-    def __init__(self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path) -> None:
-        self.inventory_path, self.reports, self.exercise = inventory_path, reports, exercise
+    def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
+        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False
+    ) -> None:
+        self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
         self.command, self.root = command, root
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
@@ -110,7 +113,7 @@ class AuditRun:
 
     def gather(self, progress: Callable[[str], None]) -> None:
         """Look at every host and send every probe that the selected checks need."""
-        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise)
+        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise, trace=self.trace)
 
     def judge(self, check: Check) -> Outcome:
         """Return a check's outcome; what could not be looked at becomes the verdict ``error``."""

@@ -143,10 +143,13 @@ def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
     return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
 
 
-def sudoers(user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH) -> str:
+def sudoers(
+    user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH, *, trace: bool = False
+) -> str:
     """Return the sudoers file of an access tier, for ``/etc/sudoers.d/fwproof`` (root:root, 0440).
 
-    ``read``: the fixed commands. ``observe``: these and the agent, which takes no argument. ``root``: all.
+    ``read``: the fixed commands. ``observe``: these and the agent, without an argument, or, with ``trace``, also with
+    the one that lets it trace rules. ``root``: all.
     Raises UsageError for a user, jail or path that sudoers(5) could read as something else.
     """
     if not _USER.fullmatch(user):
@@ -158,7 +161,7 @@ def sudoers(user: str, access: Access, jails: Sequence[str] = (), agent_path: st
         return f"{head}{user} ALL=(root) NOPASSWD: ALL\n"
     allowed = [" ".join(command.words) for command in (*ROOT_COMMANDS, *jail_commands(jails))]
     if access is Access.OBSERVE:
-        allowed.append(f'{agent_path} ""')
+        allowed += [f'{agent_path} ""', *([f"{agent_path} --trace"] if trace else [])]
     listed = ", \\\n    ".join(allowed)
     # env_reset: fail2ban-client is a Python script, and PYTHONPATH must not decide what it imports
     return (

@@ -6,7 +6,14 @@ from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Facts, FlowFacts
 from fwproof.judging.space import leak_cause, refusal_cause
-from fwproof.judging.wire import attributed_words, evidence_lines, let_through, observed_words
+from fwproof.judging.wire import (
+    attributed_words,
+    attribution_fault,
+    evidence_lines,
+    let_through,
+    observed_words,
+    traced_through,
+)
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
@@ -27,9 +34,8 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
         verdict, reason, cause, fix = _allowed(check, known, seen)
     else:
         verdict, reason, cause, fix = _denied(check, known, seen)
-    if verdict is Verdict.PASS and known.counted is not None and not known.counted.confirms:
-        verdict, cause = Verdict.FAIL, "model and counters disagree"
-        reason = f"{reason}, but the rule that should have decided did not count the packets"
+    if verdict is Verdict.PASS and (why := attribution_fault(known)):
+        verdict, cause, reason = Verdict.FAIL, why[0], f"{reason}, but {why[1]}"
         fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
     return Outcome(
         verdict=verdict, reason=reason, cause=cause, fix=fix,
@@ -83,6 +89,11 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
 
 def _unsettled(known: FlowFacts, seen: Observation) -> _Answer:
     """Judge an allowed flow of which the wire by itself cannot tell whether it was let through."""
+    traced = traced_through(known)
+    if traced is False:
+        return _disagree(known, "the model lets it through, but the rules that it met did not")
+    if traced is True:
+        return Verdict.PASS, "let through by the tables, as the trace shows; the wire could not show it", "", ""
     if seen.arrived is None and seen.answer and known.counted is not None and known.ruling.accepted:
         return Verdict.PASS, f"let through by the tables, as the rule's counter shows; {seen.answer} came back", "", ""
     return (
@@ -169,7 +180,7 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     through = let_through(seen, outbound=outbound)
     ruling = known.ruling
     if ruling.decision is Decision.UNKNOWN:
-        return _denied_on_the_wire(ruling, through)
+        return _denied_on_the_wire(ruling, traced_through(known) if through is None else through)
     if Decision.ACCEPT in ruling.may:
         shown = seen.state in {PortState.OPEN, PortState.CLOSED}
         return _leak(check, known, "" if shown else f"; on the wire it {_hidden(seen)}")

@@ -31,6 +31,17 @@ What whoever may start it gains, and why no more than that (the auditing account
   host only. A streamed agent may use up to MAX_SPOOFED: whoever streams it is root of this network namespace already.
 * ``connect`` and ``hold`` open ordinary TCP connections with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
+* ``trace`` asks the kernel which rules marked packets meet. It is refused to the installed file unless sudo allows it
+  the one argument ``--trace``. The trigger is a table of the agent's own with ``flags owner``, which the kernel removes
+  with the socket that made it, SIGKILL included; it changes nothing about a packet but its trace bit, and takes only
+  packets that carry the marker (its 16 bits that are the run's), of each form TRACE_PPS a second at most. Rules of
+  iptables-legacy speak through nf_log: where there are such tables, ``net.netfilter.nf_log`` is nfnetlink_log
+  meanwhile, and NFLOG group 0 this agent's (refused where it is somebody else's), so messages of
+  ``nf_conntrack_log_invalid`` and of other people's TRACE rules are not logged so long. A process of its own waits for
+  this one's end, however it comes, and puts the old value back unless somebody else has changed it; only whoever kills
+  both prevents that. Events are told of marked packets alone: names of table and chain, number and verdict of the
+  rule, all of which ``counters`` prints. What is held is bounded, and what was lost is counted. The kernel may load
+  its modules of nf_tables for this, and keeps them.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
@@ -108,6 +119,12 @@ FIXED_COMMANDS = {
     "nft": ("nft", "-j", "list", "ruleset"),
 }
 RECENT = "/proc/net/xt_recent"
+MAY_TRACE = STREAMED or sys.argv[1:] == ["--trace"]
+TRACE_TABLE = b"fwproof_trace\0"
+MAX_TRACED = 100000
+TRACE_PPS = 2000
+NF_LOG = "/proc/sys/net/netfilter/nf_log/{}"
+LEGACY_TABLES = {2: "/proc/net/ip_tables_names", 10: "/proc/net/ip6_tables_names"}
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
 
 Tuple5 = Tuple[int, bytes, int, bytes, int]
@@ -228,6 +245,14 @@ def assemble(lines: List[Any]) -> List[Tuple[int, int, int, int]]:
         jumps = [0 if label is None else places[label] - index - 1 for label in row[2:]] or [0, 0]
         program.append((row[0], jumps[0], jumps[1], row[1]))
     return program
+
+
+def roomy(sock: socket.socket, size: int) -> None:
+    """Let a socket hold more that is unread; losses are counted in any case."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:  # without CAP_NET_ADMIN of the machine, what any socket may have has to do
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def attach_filter(sock: socket.socket, program: List[Tuple[int, int, int, int]]) -> None:
@@ -526,6 +551,7 @@ class Capture:
         self.sources: Set[bytes] = set()
         self.solicited: Set[bytes] = set()
         self.portless: Dict[Tuple[int, bytes, bytes], Tuple5] = {}
+        self.heads: Dict[Tuple[int, bytes, bytes, bytes], Tuple5] = {}
         self.pieces: Dict[Tuple[bytes, bytes, int], Tuple5] = {}
         self.waiting: List[Tuple[Tuple[bytes, bytes, int], List[Any]]] = []
         self.packets: List[List[Any]] = []
@@ -533,16 +559,14 @@ class Capture:
         self.events = {4: 0, 6: 0}
         self.lost = 0
         self.watches: Dict[int, Watch] = {}
+        self.tracer: Optional[Tracer] = None
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
         attach_filter(self.sock, assemble(bpf_source()))
         self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock.setblocking(False)
         self.tracker = self._open_tracker()
         for sock in self.descriptors():
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-            except OSError:  # without CAP_NET_ADMIN the default size has to do; losses are counted
-                pass
+            roomy(sock, 32 << 20)
 
     def _open_tracker(self) -> Optional[socket.socket]:
         try:
@@ -560,10 +584,13 @@ class Capture:
 
     def descriptors(self) -> List[socket.socket]:
         """Return the sockets to wait for."""
-        return [self.sock, *(w.sock for w in self.watches.values())] + ([self.tracker] if self.tracker else [])
+        others = [*(w.sock for w in self.watches.values()), *(self.tracer.sockets() if self.tracer else [])]
+        return [self.sock, *others] + ([self.tracker] if self.tracker else [])
 
     def pump(self) -> None:
         """Take what the kernel has for us."""
+        # first, for what it tells of came in before: the capture then knows whose it is
+        traced = self.tracer.drain() if self.tracer else []
         for watch in self.watches.values():
             watch.drain()
         for _ in range(10000):
@@ -581,6 +608,8 @@ class Capture:
             outgoing = sender[2] == PACKET_OUTGOING
             self.take(data, outgoing, sender[0], when[0] * 1000000000 + when[1])
         self.pump_events()
+        if self.tracer:
+            self.tracer.sort(traced, self)
 
     def pump_events(self) -> None:
         """Take the conntrack events that the kernel has for us."""
@@ -625,6 +654,7 @@ class Capture:
         """Remember a probe's flow: its later packets and its answers are captured."""
         if len(self.flows) >= MAX_FLOWS:
             self.flows.clear()
+            self.heads.clear()
             self.pieces.clear()
         self.flows.setdefault(flow, 0)
         if (flow[0], None) in TAIL_AT:  # conntrack knows these by their addresses alone
@@ -684,6 +714,8 @@ class Capture:
             if not outgoing and is_marked(packet, head, self.cookies):
                 self.sources.add(head.src)
             self.learn(flow)
+            if tail_at(packet, head) is not None:  # a trace shows no more of these than how they begin
+                self.heads[head.proto, head.src, head.dst, packet[head.at : head.at + 4]] = flow
             return self.count(flow, "probe", identity(flow) or 0)
         flow = reverse_of(packet, head)
         if flow is not None and flow in self.flows:
@@ -711,6 +743,9 @@ class Capture:
             "tracking": self.tracking(),
         }
         self.packets, self.confirmed, self.lost = [], [], 0
+        if self.tracer:
+            answer["traced"], answer["untold"] = self.tracer.rows, self.tracer.lost
+            self.tracer.rows, self.tracer.lost = [], 0
         return answer
 
     def tracking(self) -> Dict[str, bool]:
@@ -730,8 +765,330 @@ class Capture:
 
     def close(self) -> None:
         """Stop capturing."""
+        if self.tracer:
+            self.tracer.close()
+            self.tracer = None
         for sock in self.descriptors():
             sock.close()
+
+
+# ---- trace -------------------------------------------------------------------------------------------------
+
+
+def attribute(kind: int, *data: bytes) -> bytes:
+    """Return a netlink attribute (netlink(7)); nested ones are given as several."""
+    joint = b"".join(data)
+    return struct.pack("=HH", 4 + len(joint), kind) + joint + bytes(-len(joint) % 4)
+
+
+def word(kind: int, value: int) -> bytes:
+    """Return an attribute of 32 bits in network order."""
+    return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
+
+
+def expression(name: bytes, *parts: bytes) -> bytes:
+    """Return an expression of an nft rule (nf_tables.h: NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA)."""
+    return attribute(0x8001, attribute(1, name + b"\0"), attribute(0x8002, *parts))
+
+
+def is_at(offset: int, data: bytes) -> bytes:
+    """Return expressions that hold where a packet's transport header has these bytes at an offset."""
+    return transport(offset, len(data)) + equal(data)
+
+
+def transport(offset: int, length: int) -> bytes:
+    """Return the expression that loads bytes of the transport header into register 1."""
+    return expression(b"payload", word(1, 1), word(2, 2), word(3, offset), word(4, length))
+
+
+def equal(data: bytes) -> bytes:
+    """Return the expression that holds where register 1 has these bytes."""
+    return expression(b"cmp", word(1, 1), word(2, 0), attribute(0x8003, attribute(1, data)))
+
+
+def of_block(offset: int) -> bytes:
+    """Return expressions that hold where the port at an offset of the transport header is of the probes' block."""
+    low, high = (attribute(1, struct.pack("!H", port)) for port in (PORT_LOW, PORT_HIGH))
+    return transport(offset, 2) + expression(
+        b"range", word(1, 1), word(2, 0), attribute(0x8003, low), attribute(0x8004, high)
+    )
+
+
+def triggers(cookie: int) -> List[bytes]:
+    """Return the rules, as lists of expressions, that set the trace bit of packets with a run's marker.
+
+    A reset is none: it also has the marker's upper half, and is no probe.
+    """
+    mark = struct.pack("!H", cookie)
+    protocol = expression(b"meta", word(1, 1), word(2, 16))
+    no_reset = transport(13, 1) + expression(
+        b"bitwise", word(1, 1), word(2, 1), word(3, 1),
+        attribute(0x8004, attribute(1, b"\4")), attribute(0x8005, attribute(1, b"\0")),
+    ) + equal(b"\0")  # fmt: skip
+    tcp = protocol + equal(bytes((TCP,))) + is_at(4, mark) + no_reset
+    found = [tcp + of_block(0), tcp + of_block(2), protocol + equal(bytes((SCTP,))) + of_block(0) + is_at(16, mark)]
+    found += [is_at(offset, MARK + mark) for offset in sorted({8, *TAIL_AT.values()})]
+    rate = struct.pack("!Q", TRACE_PPS)
+    on = expression(b"limit", attribute(1, rate), attribute(2, struct.pack("!Q", 1)), word(3, TRACE_PPS), word(4, 0))
+    on += expression(b"immediate", word(1, 1), attribute(0x8002, attribute(1, b"\1")))
+    return [rule + on + expression(b"meta", word(2, 12), word(3, 1)) for rule in found]
+
+
+def nft_request(kind: int, flags: int, family: int, body: bytes, number: int) -> bytes:
+    """Return one message to nf_tables; 0x10 and 0x11 begin and end a batch (nfnetlink.h)."""
+    batch = kind in (0x10, 0x11)
+    content = struct.pack("!BBH", family, 0, 10 if batch else 0) + body
+    return struct.pack("=IHHII", 16 + len(content), kind if batch else 0xA00 | kind, flags, number, 0) + content
+
+
+def netfilter() -> socket.socket:
+    """Open a socket to nfnetlink."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+    sock.bind((0, 0))
+    sock.settimeout(5)
+    return sock
+
+
+def acknowledge(sock: socket.socket, wanted: int) -> None:
+    """Read so many acknowledgements; OSError carries the kernel's errno of the first that is none."""
+    while wanted > 0:
+        for kind, content in messages(sock.recv(1 << 16)):
+            code = -struct.unpack_from("=i", content)[0] if kind == 2 else 0
+            if code:
+                raise OSError(code, os.strerror(code))
+            wanted -= kind == 2
+
+
+def rule_handles() -> List[List[Any]]:
+    """Return the handles of the rules of each chain of nf_tables, in order: family, table, chain, handles."""
+    found: Dict[Tuple[int, bytes, bytes], List[int]] = {}
+    with netfilter() as sock:
+        sock.send(nft_request(7, 0x301, 0, b"", 1))
+        while True:
+            for kind, content in messages(sock.recv(1 << 18)):
+                if kind == 3:
+                    return [
+                        [key[0], *(name.decode("utf-8", "replace") for name in key[1:]), found[key]] for key in found
+                    ]
+                if kind == 2:
+                    code = -struct.unpack_from("=i", content)[0]
+                    raise OSError(code, os.strerror(code))
+                parts = attributes(content[4:])
+                if parts[1] == TRACE_TABLE:
+                    continue
+                key = (content[0], parts[1].rstrip(b"\0"), parts[2].rstrip(b"\0"))
+                found.setdefault(key, []).append(struct.unpack("!Q", parts[3])[0])
+
+
+class Tracer:
+    """Has the kernel tell which rules marked packets meet, until it is closed or this process ends.
+
+    A row is what nf_tables tells of one rule: number of the probe, family, table, chain, type (1 policy, 2 return,
+    3 rule), handle, verdict, chain jumped to, policy, packet id (nf_tables.h, NFTA_TRACE_*); or what iptables-legacy
+    tells: number of the probe, family, prefix (xt_LOG's, ip_tables.c trace_packet()).
+    """
+
+    def __init__(self, cookies: Set[int]) -> None:
+        self.rows: List[List[Any]] = []
+        self.lost = 0
+        self.packets: Dict[bytes, int] = {}
+        self.saved: Dict[str, str] = {}
+        self.child, self.rope = 0, -1
+        self.open: List[socket.socket] = []
+        try:
+            self.events = self.add(netfilter())
+            self.events.setsockopt(SOL_NETLINK, 1, 9)  # NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTRACE
+            self.legacy = [family for family, path in LEGACY_TABLES.items() if filled(path)]
+            self.log = self.add(netfilter()) if self.legacy else None
+            if self.log is not None:
+                self.take_log(self.log)
+            self.owner = self.add(netfilter())
+            self.pull(cookies)
+        except (OSError, Refused):
+            self.close()
+            raise
+        for sock in self.sockets():
+            sock.setblocking(False)
+            roomy(sock, 16 << 20)
+
+    def add(self, sock: socket.socket) -> socket.socket:
+        """Note a socket that is to be closed."""
+        self.open.append(sock)
+        return sock
+
+    def sockets(self) -> List[socket.socket]:
+        """Return the sockets to wait for."""
+        return [self.events] + ([self.log] if self.log else [])
+
+    def pull(self, cookies: Set[int]) -> None:
+        """Make the table that sets the trace bit, before every rule and conntrack, of what comes in and of our own."""
+        table, create = attribute(1, TRACE_TABLE), 0x605  # NLM_F_REQUEST, ACK, EXCL, CREATE
+        batch = [(0x10, 1, b""), (0, create, table + word(2, 2))]  # NFT_TABLE_F_OWNER
+        for hook, name in ((0, b"in\0"), (3, b"out\0")):
+            where = attribute(0x8004, word(1, hook), word(2, -301))
+            batch.append((3, create, table + attribute(3, name) + where + attribute(7, b"filter\0")))
+            rules = [attribute(0x8004, rule) for cookie in sorted(cookies) for rule in triggers(cookie)]
+            batch += [(6, 0xC05, table + attribute(2, name) + rule) for rule in rules]  # NLM_F_APPEND
+        batch.append((0x11, 1, b""))
+        inet = [nft_request(kind, flags, 1, body, at) for at, (kind, flags, body) in enumerate(batch, 1)]
+        try:
+            self.owner.send(b"".join(inet))
+            acknowledge(self.owner, len(batch) - 2)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise Refused("this kernel makes no table that ends with its maker (Linux 5.12 does)") from None
+            raise
+
+    def take_log(self, log: socket.socket) -> None:
+        """Bind NFLOG group 0, and have legacy rules speak there until the watchdog restores what was before."""
+        for number, body in enumerate((attribute(1, b"\1"), attribute(2, struct.pack("!IBx", SNAPLEN, 2)),
+                                       word(5, 1)), 1):  # fmt: skip
+            content = struct.pack("!BBH", 0, 0, 0) + body
+            log.send(struct.pack("=IHHII", 16 + len(content), 0x401, 5, number, 0) + content)
+            try:
+                acknowledge(log, 1)
+            except OSError as error:
+                raise Refused(f"NFLOG group 0 cannot be had ({error.strerror}): a logger reads it") from None
+        self.saved = {NF_LOG.format(family): read(NF_LOG.format(family)) for family in self.legacy}
+        self.child, self.rope = watchdog(self.saved)
+        for path in self.saved:
+            with open(path, "w") as file:
+                file.write("nfnetlink_log")
+
+    def drain(self) -> List[Tuple[int, bytes]]:
+        """Take what the kernel has told."""
+        found: List[Tuple[int, bytes]] = []
+        for sock in self.sockets():
+            while len(found) < MAX_TRACED:
+                try:
+                    found += messages(sock.recv(1 << 18))
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        break
+                    self.lost += 1
+        return found
+
+    def sort(self, found: List[Tuple[int, bytes]], capture: Capture) -> None:
+        """Keep what is about marked packets."""
+        for kind, body in found:
+            row = None
+            if len(body) < 4:
+                continue
+            if kind == 0xA11:
+                row = self.of_nft(body[0], attributes(body[4:]), capture)
+            elif kind == 0x400:
+                row = self.of_log(body[0], attributes(body[4:]), capture)
+            if row is not None and len(self.rows) < MAX_TRACED:
+                self.rows.append(row)
+            elif row is not None:
+                self.lost += 1
+
+    def of_nft(self, family: int, parts: Dict[int, bytes], capture: Capture) -> Optional[List[Any]]:
+        """Return the row of an event of nf_tables; the one of our own table tells whose the packet is."""
+        table, packet = parts.get(1, b""), parts.get(6, b"")
+        if table == TRACE_TABLE:
+            self.begin(packet, parts, capture)
+        if packet not in self.packets or (table == TRACE_TABLE and 8 not in parts):
+            return None
+        verdict = attributes(parts.get(5, b""))
+        texts = (table, parts.get(2, b""), verdict.get(2, b""))
+        names = [name.rstrip(b"\0").decode("utf-8", "replace") for name in texts]
+        kind, handle, code, policy = (
+            int.from_bytes(each, "big", signed=True) if each else None
+            for each in (parts.get(4), parts.get(3), verdict.get(1), parts.get(16))
+        )
+        return [self.packets[packet], family, names[0], names[1], kind, handle, code, names[2], policy, packet.hex()]
+
+    def begin(self, packet: bytes, parts: Dict[int, bytes], capture: Capture) -> None:
+        """Note whose packet the kernel begins to tell of; only the first event has its headers."""
+        if len(self.packets) >= MAX_FLOWS:
+            self.packets.clear()
+        port = number_of(parts.get(8, b""), parts.get(9, b""), capture)
+        if port is not None:
+            self.packets[packet] = port
+        elif 8 in parts:
+            self.packets.pop(packet, None)
+
+    def of_log(self, family: int, parts: Dict[int, bytes], capture: Capture) -> Optional[List[Any]]:
+        """Return the row of a message of a legacy rule, None for other messages of the group."""
+        prefix, packet = parts.get(10, b""), parts.get(9, b"")
+        head = header(packet) if prefix.startswith(b"TRACE: ") else None
+        if head is None or not is_marked(packet, head, capture.cookies) or reverse_of(packet, head) in capture.flows:
+            return None
+        return [identity(flow_of(packet, head) or (0, b"", 0, b"", 0)), family,
+                prefix.rstrip(b"\0").decode("utf-8", "replace")]  # fmt: skip
+
+    def close(self) -> None:
+        """End tracing: the kernel removes the table, and the watchdog restores the log, or where it is gone, this."""
+        for sock in self.open:
+            sock.close()
+        if self.child:
+            os.close(self.rope)
+            os.waitpid(self.child, 0)
+            self.child = 0
+        for path, value in self.saved.items():
+            restore(path, value)
+
+
+def number_of(network: bytes, rest: bytes, capture: Capture) -> Optional[int]:
+    """Return the number of the probe that a traced packet is, from the parts of its headers that the kernel tells."""
+    if len(network) < 20 or len(rest) < 4:
+        return None
+    four = network[0] >> 4 == 4
+    src, dst = (network[12:16], network[16:20]) if four else (network[8:24], network[24:40])
+    proto, (sport, dport) = network[9] if four else network[6], struct.unpack_from("!HH", rest)
+    for each in (TCP, UDP, SCTP, ICMPV6) if proto in EXTENSIONS and not four else (proto,):
+        flow: Optional[Tuple5] = (each, src, sport, dst, dport)
+        if each not in PORTED:
+            query = (each, src, struct.unpack_from("!H", rest, 4)[0] if len(rest) > 5 else 0, dst, 0)
+            flow = query if query in capture.flows else capture.heads.get((each, src, dst, rest[:4]))
+        if flow is not None and flow in capture.flows:
+            return identity(flow)
+    return None
+
+
+def read(path: str) -> str:
+    """Return the text of a small file."""
+    with open(path) as file:
+        return file.read().strip()
+
+
+def filled(path: str) -> bool:
+    """Tell whether a list of tables of iptables-legacy can be read and has any."""
+    try:
+        return bool(read(path))
+    except OSError:
+        return False
+
+
+def watchdog(saved: Dict[str, str]) -> Tuple[int, int]:
+    """Start a process that restores settings when the returned descriptor is closed, by whatever ends this process."""
+    here, rope = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(here)
+        return child, rope
+    try:
+        os.setsid()  # what ends the session of this agent does not end it
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit())
+        os.closerange(0, here)
+        os.closerange(here + 1, 1 << 16)
+        os.read(here, 1)
+    finally:
+        for path, value in saved.items():
+            restore(path, value)
+        os._exit(0)
+
+
+def restore(path: str, value: str) -> None:
+    """Write back a setting, unless somebody has changed it meanwhile."""
+    try:
+        if read(path) == "nfnetlink_log":
+            with open(path, "w") as file:
+                file.write(value)
+    except OSError:
+        pass
 
 
 # ---- sweeps ------------------------------------------------------------------------------------------------
@@ -1147,6 +1504,20 @@ class Agent:
             raise Refused("counters of " + ", ".join(sorted(FIXED_COMMANDS)))
         status, out, err = command(FIXED_COMMANDS[str(name)])
         return {"status": status, "stdout": out, "stderr": err, "time": int(time.time() * 1e9)}
+
+    def op_trace(self, request: Request) -> Answer:
+        """Begin or end tracing (``on``); at the beginning, tell the handles of the rules, to name them by."""
+        capture = self.capturing()
+        if not MAY_TRACE:
+            raise Refused("tracing is not allowed here: sudo lets this agent be started without --trace only")
+        if capture.tracer:
+            capture.tracer.close()
+            capture.tracer = None
+        if request.get("on") is not True:
+            return {}
+        rules = rule_handles()
+        capture.tracer = Tracer(capture.cookies)
+        return {"rules": rules, "legacy": capture.tracer.legacy}
 
     def op_forget(self, request: Request) -> Answer:
         """Take an address whose probes arrived here off every xt_recent list; tell off which."""

@@ -21,9 +21,10 @@ from typing import Any
 from fwproof.errors import AgentRefused, CommandRefused, Garbled, HostError
 from fwproof.flow import Address, Family
 from fwproof.hosts.transport import ByteChannel
-from fwproof.observation import Seen
+from fwproof.observation import Handles, RuleEvent, Seen
 from fwproof.probing.agent import VERSION
 from fwproof.probing.packets import Packet, dissect
+from fwproof.probing.trace import event_of, handles_of
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # linux/capability.h
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -101,6 +102,9 @@ class Agent:
         self._filed: dict[int, list[Caught]] = {}
         self._confirmed: dict[int, list[tuple[int, Address, Address]]] = {}
         self._tracking: Mapping[str, bool] = {}
+        self._events: dict[int, list[RuleEvent]] = {}
+        self.tracing, self.untold = False, 0
+        """Whether rules are traced now, and how many of their events the host lost so far."""
         self.lost = 0
         """Packets or events that the host could not hand over in time; more than none makes silence doubtful."""
 
@@ -182,6 +186,9 @@ class Agent:
                 self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
             self._tracking = dict(answer["tracking"])
             self.lost += int(answer["lost"])
+            for row in answer.get("traced", ()):
+                self._events.setdefault(int(row[0]), []).append(event_of(self.host, row))
+            self.untold += int(answer.get("untold", 0))
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -194,6 +201,17 @@ class Agent:
     def caught(self, port: int) -> tuple[Caught, ...]:
         """Return the packets filed so far for a probe's source port, in order of capture."""
         return tuple(self._filed.get(port, ()))
+
+    def events(self, port: int) -> tuple[RuleEvent, ...]:
+        """Return what the host told so far of the rules that a probe met, by its source port, in order."""
+        return tuple(self._events.get(port, ()))
+
+    def trace(self, *, on: bool) -> Handles:
+        """Begin or end the tracing of probes, for which a capture runs; return the rules' handles at the beginning."""
+        answer = self.call("trace", on=on, timeout=30.0)
+        self.tracing = on
+        with self.reading("list of rules"):
+            return handles_of(answer) if on else {}
 
     def confirmed(self, port: int) -> bool:
         """Whether conntrack reported a new connection from a probe's source port."""
@@ -208,6 +226,7 @@ class Agent:
         for port in ports:
             self._filed.pop(port, None)
             self._confirmed.pop(port, None)
+            self._events.pop(port, None)
 
     def counters(self, command: str) -> str:
         """Return what a fixed counters command prints (``iptables-save``, ``ip6tables-save``, ``nft`` …)."""

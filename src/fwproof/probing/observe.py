@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from threading import Lock
@@ -14,7 +14,7 @@ from typing import Self
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.forms import PLAIN, on_the_wire
-from fwproof.observation import Observation, PortState, Probe
+from fwproof.observation import Handles, Observation, PortState, Probe
 from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
 from fwproof.probing.holding import Held, held
@@ -153,6 +153,23 @@ class Prober:
             data = bytes.fromhex(answer["answer"])
             return Connection(result=str(answer["result"])[:20], seconds=float(answer["seconds"]), data=data)
 
+    @contextmanager
+    def tracing(self, hosts: Iterable[str]) -> Iterator[dict[str, Handles | HostError]]:
+        """Have hosts tell meanwhile which rules probes meet there; give the handles of each one's rules, or why not."""
+        found = {host: self._begin_trace(host) for host in hosts}
+        try:
+            yield found
+        finally:
+            for host in (name for name, handles in found.items() if not isinstance(handles, HostError)):
+                with suppress(HostError):  # an agent that broke down has ended, and its trace with it
+                    self._agents[host].trace(on=False)
+
+    def _begin_trace(self, host: str) -> Handles | HostError:
+        try:
+            return self._watched(host).trace(on=True)
+        except HostError as error:
+            return error
+
     def holding(self, sender: str) -> AbstractContextManager[Held]:
         """Give ordinary connections to keep open from a host, which are reset in the end."""
         return held(self._agent(sender))
@@ -279,6 +296,8 @@ class Prober:
             answer=finding.answer,
             note=finding.note,
             packets=tuple(seen for each in case.shots for seen in each.packets())[-32:],
+            events=shot.events(),
+            untold=shot.untold,
         )
 
     def _controlled(

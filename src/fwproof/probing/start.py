@@ -19,12 +19,16 @@ def agent_sha256() -> str:
     return hashlib.sha256(agent_source()).hexdigest()
 
 
-def start_agent(transport: Transport) -> Agent:
-    """Start the agent on the transport's host and greet it.
+TRACE = "--trace"
+"""The argument with which an installed agent may trace rules; sudo has to allow it by a line of its own."""
 
-    Raises AgentRefused when the inventory's access does not provide for one, when the installed file is not the
-    pinned one or can be changed by others than root, or when the agent may not open raw sockets; and whatever
-    the transport raises.
+
+def start_agent(transport: Transport, *, trace: bool = False) -> Agent:
+    """Start the agent on the transport's host and greet it; an installed one is asked to be let ``trace``.
+
+    Raises CommandRefused when sudo does not allow that, AgentRefused when the inventory's access does not provide for
+    one, when the installed file is not the pinned one or can be changed by others than root, or when the agent may not
+    open raw sockets; and whatever the transport raises.
     """
     host = transport.host
     if host.access is Access.READ:
@@ -35,7 +39,8 @@ def start_agent(transport: Transport) -> Agent:
         if host.agent is None:
             raise AgentRefused(host.name, "no agent is pinned", "fwproof agent install says how to install one")
         check_pin(transport, host.agent)
-        agent = Agent(host.name, transport.open_channel(("/usr/bin/sudo", "-n", host.agent.path)))
+        words = ("/usr/bin/sudo", "-n", host.agent.path, *([TRACE] if trace else []))
+        agent = Agent(host.name, transport.open_channel(words))
     able = False
     try:
         able = agent.hello().may(CAP_NET_RAW)

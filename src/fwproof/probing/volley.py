@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from fwproof.errors import HostError
 from fwproof.flow import TCP, UDP, Flow
-from fwproof.observation import Probe, Seen
+from fwproof.observation import Probe, RuleEvent, Seen
 from fwproof.probing.channel import Agent, Caught
 from fwproof.probing.packets import Packet, probe_frames, reset_frame
 from fwproof.probing.verdict import Ends
@@ -53,6 +53,7 @@ class Shot:
     confirmed: bool | None = None
     sent_at: float = 0.0
     lossy: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
     frames: int = 1
     noticed: dict[str, float] = field(default_factory=dict)
 
@@ -60,6 +61,11 @@ class Shot:
     def port(self) -> int:
         """The number of the probes' block that this packet is known by."""
         return self.ident
+
+    def events(self) -> tuple[RuleEvent, ...]:
+        """Return what traced ends told of the rules that it met."""
+        ends = dict.fromkeys(filter(None, (self.sender, self.receiver)))
+        return tuple(event for agent in ends for event in agent.events(self.port))
 
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
@@ -148,7 +154,7 @@ def fire(
 
     What ``prepare`` returns sends in its own time; without it, shots leave one after another.
     """
-    before = {agent: agent.lost for shot in shots for agent in (shot.sender, shot.receiver) if agent}
+    before = {agent: (agent.lost, agent.untold) for shot in shots for agent in (shot.sender, shot.receiver) if agent}
     groups: dict[Agent, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.sender, []).append(shot)
@@ -160,11 +166,16 @@ def fire(
         now = time.monotonic()
         waiting = [shot for shot in shots if not shot.settled(now, timing)]
         agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
+    # an answer may be here before what was told of its question
+    _each(pool, [agent for agent in before if agent.tracing], lambda agent: agent.collect(), shots)
     _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
     reset_half_open(groups, cookie, pool, shots)
-    lossy = {agent for agent, lost in before.items() if agent.lost > lost}
+    lossy = {agent for agent, (lost, _) in before.items() if agent.lost > lost}
+    untold = {agent for agent, (_, lost) in before.items() if agent.untold > lost}
     for shot in shots:
-        shot.lossy = tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in lossy)
+        shot.lossy, shot.untold = (
+            tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in some) for some in (lossy, untold)
+        )
 
 
 def _each(
