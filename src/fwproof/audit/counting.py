@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fwproof.decision import RuleRef
@@ -10,6 +12,8 @@ from fwproof.errors import Garbled, HostError
 from fwproof.flow import Family
 from fwproof.probing.channel import Agent
 from fwproof.ruleset.iptables import parse
+from fwproof.ruleset.model import Chain
+from fwproof.semantics.model import HostModel
 
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
@@ -21,14 +25,7 @@ def read_counters(field: Field, host: str, families: Iterable[Family]) -> dict[R
     """Return the packets that each rule and each chain's policy has counted so far; raises HostError."""
     found: dict[RuleRef, int] = {}
     for family in families:
-        for table in parse(_save(field, host, _COMMANDS[family]), family).tables.values():
-            for chain in table.chains.values():
-                found |= {rule.ref: rule.counters.packets for rule in chain.rules if rule.counters}
-                if chain.default is not None and chain.counters is not None:
-                    policy = RuleRef(
-                        family=family.table_family, table=table.name, chain=chain.name, rule=None, text=chain.default
-                    )
-                    found[policy] = chain.counters.packets
+        found |= _counters(_save(field, host, _COMMANDS[family]), family)
     return found
 
 
@@ -39,7 +36,8 @@ def _save(field: Field, host: str, command: str) -> str:
         if answer["status"] != 0:
             raise HostError(host, f"{command} failed: {answer['stderr']}")
         return str(answer["stdout"])
-    capture = field.transports[host].run(("/usr/bin/sudo", "-n", f"/usr/sbin/{command}", "-c"), name=command)
+    words = (f"/usr/sbin/{command}", "-c") if command != "nft" else ("/usr/sbin/nft", "-j", "list", "ruleset")
+    capture = field.transports[host].run(("/usr/bin/sudo", "-n", *words), name=command)
     if capture.status != 0:
         raise Garbled(host, f"{command} failed: {capture.stderr.strip()}")
     return capture.stdout
@@ -54,3 +52,104 @@ def moved(before: dict[RuleRef, int], after: dict[RuleRef, int], rule: RuleRef) 
     if rule not in before or rule not in after or (rule.rule is None and after[rule] == 0):
         return None
     return after[rule] - before[rule]
+
+
+class Reader:
+    """Reads the counters of every rule of one family of a host: those of iptables, its legacy tables, and nftables."""
+
+    def __init__(self, field: Field, host: str, model: HostModel, family: Family) -> None:
+        self._field, self._host, self._family = field, host, family
+        self._sets = model.rulesets.get(family, ())
+        self._native = {
+            _place(rule.ref): rule.ref for each in self._sets if each.native for rule in each.rules()
+        }  # fmt: skip
+
+    def read(self) -> dict[RuleRef, int]:
+        """Return the packets that each rule and each chain's policy has counted so far; raises HostError."""
+        found: dict[RuleRef, int] = {}
+        base = _COMMANDS[self._family]
+        for each in self._sets:
+            if not each.tables:
+                continue
+            if each.native:
+                found |= self._nft(_save(self._field, self._host, "nft"))
+            else:
+                legacy = each.backend == "legacy"
+                command = base.replace("-save", "-legacy-save") if legacy else base
+                found |= _counters(_save(self._field, self._host, command), self._family)
+        return found
+
+    def _nft(self, text: str) -> dict[RuleRef, int]:
+        try:
+            listed = json.loads(text)["nftables"]
+            rules = [each["rule"] for each in listed if "rule" in each]
+            places = [(str(rule["family"]), str(rule["table"]), str(rule["chain"])) for rule in rules]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Garbled(self._host, f"nft printed what is no list of rules: {error}") from error
+        found: dict[RuleRef, int] = {}
+        numbers: Counter[tuple[str, str, str]] = Counter()
+        for rule, place in zip(rules, places, strict=True):
+            numbers[place] += 1
+            ref, count = self._native.get((*place, numbers[place])), _nft_count(rule.get("expr"))
+            if ref is not None and count is not None:
+                found[ref] = count
+        return found
+
+    def moved(self, before: Mapping[RuleRef, int], after: Mapping[RuleRef, int]) -> dict[RuleRef, int] | None:
+        """Return how far each counter moved; None where the tables have changed meanwhile: then it means nothing."""
+        if before.keys() != after.keys() or any(after[rule] < count for rule, count in before.items()):
+            return None
+        return {rule: after[rule] - count for rule, count in before.items()}
+
+    def silent(self, counts: Mapping[RuleRef, int]) -> dict[RuleRef, str]:
+        """Return why rules have no counter that tells anything."""
+        found: dict[RuleRef, str] = {}
+        for each in self._sets:
+            found |= {
+                rule.ref: "it has no counter, or one before a condition" if each.native else "it was not counted"
+                for rule in each.rules() if rule.ref not in counts
+            }  # fmt: skip
+            for table in each.tables.values():
+                for chain in table.chains.values():
+                    policy = _policy(table.family or self._family.table_family, table.name, chain)
+                    # until iptables-nft was told a policy, its chain has no counter, and prints 0
+                    if policy is not None and not counts.get(policy) and (each.native or policy.text != "DROP"):
+                        found[policy] = "a policy of nft has no counter" if each.native else "its policy never counted"
+        return found
+
+
+def _counters(text: str, family: Family) -> dict[RuleRef, int]:
+    found: dict[RuleRef, int] = {}
+    for table in parse(text, family).tables.values():
+        for chain in table.chains.values():
+            found |= {rule.ref: rule.counters.packets for rule in chain.rules if rule.counters}
+            policy = _policy(family.table_family, table.name, chain)
+            if policy is not None and chain.counters is not None:
+                found[policy] = chain.counters.packets
+    return found
+
+
+def _policy(family: str, table: str, chain: Chain) -> RuleRef | None:
+    if chain.default is None:
+        return None
+    return RuleRef(family=family, table=table, chain=chain.name, rule=None, text=chain.default)
+
+
+def _place(ref: RuleRef) -> tuple[str, str, str, int]:
+    return ref.family, ref.table, ref.chain, ref.rule or 0
+
+
+def _nft_count(statements: object) -> int | None:
+    """Return what a rule's own counter counts, None where it has none, or where conditions come after it."""
+    count: int | None = None
+    for statement in statements if isinstance(statements, list) else ():
+        name, body = next(iter(statement.items())) if isinstance(statement, dict) and statement else ("", None)
+        if name == "counter" and isinstance(body, dict) and isinstance(body.get("packets"), int):
+            count = body["packets"]
+        elif name in _CONDITIONS or (name == "xt" and isinstance(body, dict) and body.get("type") == "match"):
+            count = None
+    return count
+
+
+_CONDITIONS = frozenset({"match", "limit", "ct count", "quota", "vmap"})
+"""Statements of nft after which there may be fewer packets."""

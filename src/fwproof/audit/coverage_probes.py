@@ -1,0 +1,237 @@
+"""Which packets are sent to reach the rules of a host: what a prober can send, from where, and what each meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from fwproof.covered import CoverProbe, Met
+from fwproof.decision import RuleRef
+from fwproof.errors import HostError
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, CtState, Family, Flow, Hook, Network
+from fwproof.flows import ECHO, reply
+from fwproof.forms import PLAIN, Form
+from fwproof.inventory import Access, Host
+from fwproof.probing.agent import PORT_HIGH, PORT_LOW
+from fwproof.ruleset.asks import Ranges
+from fwproof.ruleset.numbers import FLAGS
+from fwproof.semantics.conversation import converse
+from fwproof.semantics.cover_confirm import Walks
+from fwproof.semantics.cover_found import Limits, Missed, Source, Why, Witness
+from fwproof.semantics.cover_reach import Elements
+from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.walk import TooLarge
+
+if TYPE_CHECKING:
+    from fwproof.audit.field import Field
+
+_FLAG_SETS = (("SYN",), ("ACK",), ("SYN", "ACK"), ("FIN",), ("FIN", "PSH", "URG"), ("SYN", "FIN"), ())
+_LENGTH = {Family.IPV4: 60, Family.IPV6: 80}
+_TTL = 64
+_BARE = Form(name="without flags")
+"""A plain probe without flags would be a SYN."""
+
+
+def shapes(model: HostModel, family: Family) -> tuple[Mapping[str, Ranges], ...]:
+    """Return what a probe can be: TCP with some flags or UDP, from the probes' ports, and echo requests.
+
+    The hop limit is what an ordinary packet has; by how many routers lower it arrives is not known, so a rule that
+    asks for one is reached only where all of them will do.
+    """
+    common: dict[str, Ranges] = {"ttl": ((2, _TTL),), "length": ((_LENGTH[family], _LENGTH[family]),)}
+    ported = {**common, "sport": ((PORT_LOW, PORT_HIGH),)}
+    loose = model.settings.get("netfilter/nf_conntrack_tcp_loose") != "0"
+    bits = [sum(FLAGS[name] for name in names) for names in _FLAG_SETS if loose or names != ("ACK",)]
+    icmp = ICMP if family is Family.IPV4 else ICMPV6
+    kind = ECHO[icmp][0] * 256
+    return (
+        {**ported, "proto": ((TCP, TCP),), "flags": tuple((each, each) for each in sorted(bits))},
+        {**ported, "proto": ((UDP, UDP),)},
+        {**common, "proto": ((icmp, icmp),), "icmp": ((kind, kind),)},
+    )
+
+
+class Origins:
+    """The sources that packets to, through and from a host can really be sent from."""
+
+    def __init__(self, field: Field, host: Host, family: Family, model: HostModel) -> None:
+        self.field, self.host, self.family, self.model = field, host, family, model
+        self.gaps: list[str] = []
+        self._own = [a for a in host.addresses if Family.of(a) is family]
+        others = [each for each in field.inventory.hosts.values() if each.name != host.name]
+        self._by_address = {a: each.name for each in others for a in each.addresses if Family.of(a) is family}
+
+    def limits(self) -> Limits:
+        """Return which packets may be chosen: what a single probe can be, to addresses of the inventory only."""
+        tracked = self.model.tracking(self.family).connections
+        states = {CtState.NEW, CtState.INVALID} if tracked else {CtState.NEW}
+        sources = (*self._vantages(), *self._itself())
+        return Limits(sources=sources, states=frozenset(states), shapes=shapes(self.model, self.family))
+
+    def _itself(self) -> Iterator[Source]:
+        if self.host.access is Access.READ:
+            self.gaps.append("its access is read, so nothing is sent from it")
+            return
+        try:
+            self.field.agent(self.host.name)
+        except HostError as error:
+            self.gaps.append(f"nothing is sent from it: {error.message}")
+            return
+        yield Source(
+            name=self.host.name, itself=True, networks=_single(self._own),
+            destinations=_single([*self._own, *self._by_address]),
+        )  # fmt: skip
+
+    def _vantages(self) -> Iterator[Source]:
+        for vantage in self.field.inventory.vantages:
+            address = vantage.address(self.family)
+            if vantage.name == self.host.name or address is None:
+                continue
+            interface = self.model.router(self.family).out(address)
+            if interface is None:
+                self.gaps.append(f"by which interface packets of {vantage.name} come in is not known")
+                continue
+            try:
+                to = [*self._own, *self._through(vantage.name)]
+            except HostError as error:
+                self.gaps.append(f"nothing is sent from {vantage.name}: {error.message}")
+                continue
+            yield Source(
+                name=vantage.name, networks=_single([address]), interface=interface, destinations=_single(to)
+            )  # fmt: skip
+
+    def _through(self, vantage: str) -> Iterator[Address]:
+        """Yield the addresses of other hosts to which a vantage's packets take the way through the host."""
+        agent = self.field.agent(vantage)
+        if self.model.forwards(self.family) is False:
+            return
+        for address, name in self._by_address.items():
+            if name != vantage:
+                route = agent.call("route", dst=str(address))
+                with agent.reading("route"):
+                    if str(route["via"]) in map(str, self._own):
+                        yield address
+
+    def receiver(self, flow: Flow, hook: Hook) -> str:
+        """Return the host that watches a packet arrive: the audited one, but for what that sends to others."""
+        return self._by_address.get(flow.dst, self.host.name) if hook is Hook.OUTPUT else self.host.name
+
+
+def _single(addresses: Iterable[Address]) -> tuple[Network, ...]:
+    return tuple(ip_network(address) for address in addresses)
+
+
+def probes_of(witnesses: Iterable[Witness], origins: Origins, first: int = 1) -> tuple[CoverProbe, ...]:
+    """Return the probes for witnesses, each kind of packet once, named from ``first`` on."""
+    found: dict[tuple[Hook, Flow], CoverProbe] = {}
+    for each in witnesses:
+        key = each.hook, replace(each.flow, sport=None)
+        if key not in found:
+            found[key] = CoverProbe(
+                name=f"p{first + len(found)}", sender=each.source, receiver=origins.receiver(each.flow, each.hook),
+                hook=each.hook, flow=replace(each.flow, ttl=_TTL), limited=_limited(origins.model, each.flow),
+            )  # fmt: skip
+    return tuple(found.values())
+
+
+def _limited(model: HostModel, flow: Flow) -> bool:
+    """Whether a limit counts a packet, which other checks and the next audit may need unused."""
+    try:
+        return bool(model.limiters(flow))
+    except (NotSettled, TooLarge):
+        return True
+
+
+def form_of(probe: CoverProbe) -> Form:
+    """Return how a probe is dressed."""
+    return _BARE if probe.flow.proto == TCP and not probe.flow.flags else PLAIN
+
+
+class Meeting:
+    """Says which rules of a family packets meet, as the walk of single packets says it."""
+
+    def __init__(self, model: HostModel, family: Family) -> None:
+        self.model, self.elements = model, Elements(model, family)
+        self._walks = Walks(model, family, self.elements)
+
+    def met(self, flow: Flow, hook: Hook) -> Met:
+        """Return what a packet meets, and what may follow from it."""
+        certain, maybe = self._passed(flow, hook)
+        answers, after = list(_answers(flow, hook)), self._connection(flow)
+        for each in (*answers, *_followers(flow, answers[0])):
+            sure, more = self._passed(each, _hook(each))
+            after |= sure | more
+        return Met(certain=certain, maybe=maybe, answer=self._answer(flow, answers), after=after)
+
+    def alone(self, flow: Flow, hook: Hook) -> frozenset[RuleRef]:
+        """Return what a packet meets for certain, without what follows."""
+        return self._passed(flow, hook)[0]
+
+    def _answer(self, flow: Flow, answers: list[Flow]) -> frozenset[RuleRef]:
+        """Return what any answer meets for certain, where nat has no part in it and conntrack knows it."""
+        if flow.ctstate is not CtState.NEW:
+            return frozenset()
+        part = converse(self.model, flow).reply
+        back = answers[0]
+        if part is None or (part.flow.src, part.flow.dst, part.flow.ctstate) != (back.src, back.dst, back.ctstate):
+            return frozenset()
+        tracked = [each for each in answers if each.ctstate is CtState.ESTABLISHED]
+        met = [self._passed(each, _hook(each))[0] for each in tracked]
+        return frozenset.intersection(*met)
+
+    def _connection(self, flow: Flow) -> frozenset[RuleRef]:
+        """Return what the packets of the connection may meet, nat included."""
+        if flow.ctstate is not CtState.NEW:
+            return frozenset()
+        known = converse(self.model, flow)
+        parts = [part for part in (known.later, known.reply, known.error) if part is not None]
+        return frozenset(step.rule for part in parts for step in part.ruling.trace if step.matched != "no")
+
+    def _passed(self, flow: Flow, hook: Hook) -> tuple[frozenset[RuleRef], frozenset[RuleRef]]:
+        try:
+            ways = list(self._walks.passed(flow, hook))
+        except TooLarge:
+            return frozenset(), frozenset(each.ref for each in self.elements.all)
+        maybe = frozenset(ref for way in ways for ref in way.maybe)
+        return (frozenset(ways[0].certain) if ways else frozenset()), maybe
+
+
+def _hook(flow: Flow) -> Hook:
+    return Hook.OUTPUT if flow.iif is None else Hook.INPUT
+
+
+def _answers(flow: Flow, hook: Hook) -> Iterator[Flow]:
+    """Yield what a far end, or the host, may answer; first in the state that an answer has, then as INVALID."""
+    back = reply(flow)
+    if hook is Hook.OUTPUT and flow.oif == "lo":
+        back = replace(back, iif=None, oif="lo")
+    flags = ({"SYN", "ACK"}, {"RST", "ACK"}, {"RST"}) if flow.proto == TCP else (set(),)
+    for state in (CtState.ESTABLISHED, CtState.INVALID):
+        yield from (replace(back, flags=frozenset(each), ctstate=state) for each in flags)
+
+
+def _followers(flow: Flow, back: Flow) -> Iterator[Flow]:
+    """Yield an error about the packet, and what its sender sends next."""
+    six = flow.family is Family.IPV6
+    error = replace(
+        back, proto=ICMPV6 if six else ICMP, sport=None, dport=None, flags=frozenset(), icmp_type=1 if six else 3,
+        icmp_code=4 if six else 3,
+    )  # fmt: skip
+    yield from (replace(error, ctstate=state) for state in (CtState.RELATED, CtState.INVALID))
+    if flow.proto == TCP:
+        for state in (CtState.ESTABLISHED, CtState.INVALID):
+            yield from (replace(flow, flags=frozenset(each), ctstate=state) for each in ({"RST"}, {"ACK"}))
+
+
+def instead(missed: Missed, elsewhere: Mapping[RuleRef, Witness]) -> str:
+    """Return which vantage would reach a rule that none of those there are does, empty where a probe never does."""
+    witness = elsewhere.get(missed.rule)
+    if missed.why is not Why.SOURCE or witness is None:
+        return ""
+    flow = witness.flow
+    if witness.hook is Hook.OUTPUT:
+        return f"a host at {flow.dst} would do, that this one sends to by {flow.oif}; for example {flow}"
+    through = f", to {flow.dst} beyond it" if witness.hook is Hook.FORWARD else ""
+    return f"a vantage at {flow.src} would do, whose packets come in by {flow.iif}{through}; for example {flow}"

@@ -1,0 +1,247 @@
+"""Rule by rule: whether a probe reached it, whether the kernel says so, and if not why not. Pure.
+
+A counter shows that a rule met a packet where it moved at least as far as what was sent explains, while other traffic
+alone does not move it so far. Where other traffic does, it shows it all the same if every packet of the rule's base
+chain is accounted for elsewhere: each ends at exactly one rule or default of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fwproof.covered import CoverageFacts, Round
+from fwproof.decision import RuleRef
+from fwproof.semantics.cover_found import Missed, Why
+
+
+class Status(StrEnum):
+    """What is known of one rule or default."""
+
+    CONFIRMED = "confirmed"
+    """A probe reached it, and the kernel says so."""
+    REACHED = "reached"
+    """A probe reached it by the model, and nothing of the kernel shows it."""
+    DISAGREES = "disagrees"
+    """The model and the kernel say different things about it."""
+    UNREACHABLE = "unreachable"
+    """Proved: no packet reaches it."""
+    ELSEWHERE = "elsewhere"
+    """Packets reach it, and none from the vantages that there are."""
+    DEPENDS = "depends"
+    """A probe reaches it if something answers so that no header decides, and that was not seen."""
+    UNSENT = "unsent"
+    """Packets reach it that are no probes: of another form, state or mark."""
+    UNKNOWN = "unknown"
+    """Not known: its probe did not get there, or something is not understood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One rule or default, its status and the reason; ``packets`` were sent that reach it, ``moved`` were counted.
+
+    ``probes`` are the names of those that reach it.
+    """
+
+    rule: RuleRef
+    status: Status
+    why: str
+    probes: tuple[str, ...] = ()
+    packets: int = 0
+    moved: int | None = None
+
+
+_MISSED = {
+    Why.UNREACHABLE: Status.UNREACHABLE, Why.ORACLE: Status.DEPENDS, Why.SOURCE: Status.UNSENT,
+    Why.STATE: Status.UNSENT, Why.MARK: Status.UNSENT, Why.UNREAL: Status.UNSENT, Why.UNKNOWN: Status.UNKNOWN,
+}  # fmt: skip
+
+
+def rows(facts: CoverageFacts) -> tuple[Row, ...]:
+    """Return what is known of each rule and default, in the order of the tables."""
+    known = Counted(facts)
+    return tuple(_row(known, rule) for rule in facts.rules)
+
+
+def again(facts: CoverageFacts) -> tuple[str, ...]:
+    """Return the probes to send once more, each by itself, since their counters do not say what they should."""
+    known, found = Counted(facts), dict[str, None]()
+    limited = {probe.name for probe in facts.probes if probe.limited}
+    for rule in facts.rules:
+        found |= dict.fromkeys(_doubtful(known, rule))
+    return tuple(name for name in found if name not in limited)
+
+
+def _doubtful(known: Counted, rule: RuleRef) -> Iterator[str]:
+    """Yield the probes that may be why a rule's counter does not say what it should."""
+    if rule in known.facts.silent:
+        return
+    stray = known.stray(rule)
+    if known.short(rule):
+        yield from (trip.probe for each in known.short(rule) for trip in each.trips if rule in trip.met.certain)
+    elif stray:
+        # a probe that meets it after all has moved it whenever it was sent, and each was sent twice at least
+        for name in dict.fromkeys(trip.probe for trip in stray[0].trips):
+            rounds = [each for each in known.valid if any(trip.probe == name for trip in each.trips)]
+            if len(rounds) > 1 and all(each in stray for each in rounds):
+                yield name
+    elif known.expected(rule) and not known.shown(rule):
+        met = (trip.probe for each in known.valid for trip in each.trips if rule in trip.met.certain and trip.counted)
+        yield from dict.fromkeys(met)
+
+
+class Counted:
+    """What the counters say of each rule, over all rounds."""
+
+    def __init__(self, facts: CoverageFacts) -> None:
+        self.facts = facts
+        self.valid = [each for each in facts.rounds if each.moved is not None]
+        self._limited = {probe.name for probe in facts.probes if probe.limited}
+
+    def moved(self, each: Round, rule: RuleRef) -> int:
+        """Return how far a rule's counter moved in a valid round."""
+        return (each.moved or {}).get(rule, 0)
+
+    def expected(self, rule: RuleRef) -> bool:
+        """Whether packets are known to have met a rule, by what was seen of them and by the model."""
+        return any(each.least(rule) for each in self.valid)
+
+    def noise(self, rule: RuleRef) -> int | None:
+        """Return the most that a counter moved while nothing was sent that has to do with the rule."""
+        found = [self.moved(each, rule) for each in self.valid if not each.touches(rule)]
+        return max(found, default=None)
+
+    def short(self, rule: RuleRef) -> list[Round]:
+        """Return the rounds in which a rule counted fewer packets than it must have met."""
+        if rule in self.facts.silent:
+            return []
+        return [each for each in self.valid if self.moved(each, rule) < each.least(rule, sure=True)]
+
+    def stray(self, rule: RuleRef) -> list[Round]:
+        """Return the rounds in which a rule counted more than other traffic does, and met nothing by the model."""
+        if rule in self.facts.silent:
+            return []
+        rounds = [each for each in self.valid if each.trips and not each.touches(rule)]
+        return [each for each in rounds if self.moved(each, rule) > self._idle(rule)]
+
+    def shown(self, rule: RuleRef) -> str:
+        """Return how the counter of a rule shows that it met its packets, empty where it does not."""
+        noise, rounds = self.noise(rule), [each for each in self.valid if each.least(rule)]
+        if rule in self.facts.silent or any(self.moved(each, rule) < each.least(rule) for each in rounds):
+            return ""
+        if noise is not None and max(each.least(rule) for each in rounds) > noise:
+            return "its counter moved as far as what was sent explains"
+        if any(rule in ends and self._accounted(ends - {rule}, rounds) for ends in self.facts.ends):
+            return "other traffic counts here too, and no other rule of its hook counted a packet that is not explained"
+        return ""
+
+    def _accounted(self, others: frozenset[RuleRef], rounds: list[Round]) -> bool:
+        readable = not any(each in self.facts.silent for each in others)
+        return readable and all(self.moved(r, other) <= r.most(other) for other in others for r in rounds)
+
+    def met_maybe(self, rule: RuleRef) -> bool:
+        """Whether a rule that probes may meet moved while they were sent, and not by other traffic."""
+        noise = self.noise(rule)
+        may = [each for each in self.valid if any(rule in trip.met.maybe and trip.counted for trip in each.trips)]
+        return noise is not None and any(self.moved(each, rule) > noise for each in may)
+
+    def disagreement(self, rule: RuleRef) -> str:
+        """Return how the kernel contradicts the model about a rule, empty where it does not."""
+        if rule in self.facts.silent:
+            return ""
+        return self._too_few(rule) or self._impossible(rule) or self._too_many(rule)
+
+    def _too_few(self, rule: RuleRef) -> str:
+        """Judge what was sent again by that, and what could not be by the one time."""
+        for each in self.short(rule):
+            names = [trip.probe for trip in each.trips if rule in trip.met.certain and trip.counted]
+            repeated = any(other.alone and other.trips[0].probe in names for other in self.valid)
+            if each.alone or not repeated:
+                packets = f"{each.least(rule)} packet{'s' if each.least(rule) > 1 else ''}"
+                return (
+                    f"by the model {packets} of {', '.join(names) or 'an answer'} met it, and its counter moved by"
+                    f" {self.moved(each, rule)}"
+                )
+        return ""
+
+    def _impossible(self, rule: RuleRef) -> str:
+        missed = self.facts.missed.get(rule)
+        if missed is None or missed.why is not Why.UNREACHABLE:
+            return ""
+        total = sum(self.moved(each, rule) for each in self.valid)
+        return f"the model proves that no packet reaches it, and its counter moved by {total}" if total else ""
+
+    def _too_many(self, rule: RuleRef) -> str:
+        noise = self._idle(rule)
+        for each in self.stray(rule):
+            count = sum(trip.counted for trip in each.trips)
+            if each.alone and self.moved(each, rule) >= count > noise:
+                return (
+                    f"by the model {each.trips[0].probe} does not meet it, and while {count} packets of it were sent"
+                    f" its counter moved by {self.moved(each, rule)}; without them by at most {noise}"
+                )
+        return ""
+
+    def _idle(self, rule: RuleRef) -> int:
+        """Return the most that a counter moved while nothing was sent at all."""
+        return max((self.moved(each, rule) for each in self.valid if not each.trips), default=0)
+
+
+def _row(known: Counted, rule: RuleRef) -> Row:
+    status, why = _status(known, rule)
+    trips = [(each, trip) for each in known.valid for trip in each.trips]
+    mine = [trip for _, trip in trips if rule in trip.met.certain | trip.met.answer]
+    if not mine and status is Status.CONFIRMED:
+        mine = [trip for _, trip in trips if rule in trip.met.maybe and trip.counted]
+    counted = None if rule in known.facts.silent else sum(known.moved(r, rule) for r in known.valid if r.trips)
+    packets = sum(trip.counted if rule in trip.met.certain | trip.met.maybe else trip.answered for trip in mine)
+    met = [trip.probe for trip in mine if trip.counted and (trip.answered or rule not in trip.met.answer)]
+    return Row(rule=rule, status=status, why=why, probes=tuple(dict.fromkeys(met)), packets=packets, moved=counted)
+
+
+def _status(known: Counted, rule: RuleRef) -> tuple[Status, str]:
+    facts = known.facts
+    against = known.disagreement(rule)
+    if against:
+        return Status.DISAGREES, against
+    if any(trip.traced and rule in trip.traced for each in facts.rounds for trip in each.trips):
+        return Status.CONFIRMED, "the kernel's trace names it"
+    if known.expected(rule):
+        shown = known.shown(rule)
+        return (Status.CONFIRMED, shown) if shown else (Status.REACHED, _unseen(known, rule))
+    if rule not in facts.silent and known.met_maybe(rule):
+        return Status.CONFIRMED, "whether it is met hangs on what no header shows; its counter moved"
+    if facts.provoked.get(rule, 0) > (known.noise(rule) or 0):
+        return Status.CONFIRMED, f"its counter moved by {facts.provoked[rule]} while limits were exercised"
+    lost = next(_lost(known, rule), "")
+    if lost:
+        return Status.UNKNOWN, lost
+    missed = facts.missed.get(rule)
+    if missed is None:
+        return Status.UNKNOWN, "nothing was sent that reaches it"
+    if rule in facts.instead:
+        return Status.ELSEWHERE, facts.instead[rule]
+    return _MISSED[missed.why], _reason(missed)
+
+
+def _unseen(known: Counted, rule: RuleRef) -> str:
+    if rule in known.facts.silent:
+        return known.facts.silent[rule]
+    return f"its counter does not show it: other traffic alone moves it by {known.noise(rule) or 0} meanwhile"
+
+
+def _lost(known: Counted, rule: RuleRef) -> Iterator[str]:
+    """Yield why packets that would have reached a rule did not get to the host's rules."""
+    for each in known.facts.rounds:
+        for trip in each.trips:
+            if rule in trip.met.certain:
+                changed = "but the tables changed while it was sent"
+                yield f"{trip.probe} would reach it, {changed if each.moved is None else f'and did not: {trip.state}'}"
+
+
+def _reason(missed: Missed) -> str:
+    needs = f" ({', '.join(missed.needs)})" if missed.needs else ""
+    by = f"; {', '.join(map(str, missed.causes))}" if missed.causes else ""
+    example = f"; for example {missed.example}" if missed.example is not None and missed.why is not Why.ORACLE else ""
+    return f"{missed.text}{needs}{by}{example}"
