@@ -41,8 +41,8 @@ class CoveredRule:
 
     ``status``: ``confirmed`` by the kernel, ``reached`` by the model alone, ``disagrees``, ``unreachable`` by proof,
     ``elsewhere`` (no vantage reaches it), ``depends`` on what no header shows, ``unsent`` (no probe is such a packet),
-    ``unknown``, or ``accepted`` by the policy. ``packets`` were sent that reach it, ``counted`` is how far its counter
-    moved meanwhile, null where it has none that tells.
+    ``unknown``, or ``accepted`` by the policy. ``packets`` are known to have met it, ``counted`` is how far its
+    counter moved meanwhile, null where it has none that tells. ``probes`` are the names of those that reach it.
     """
 
     place: str

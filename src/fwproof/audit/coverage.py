@@ -27,9 +27,10 @@ from fwproof.hosts.collect import collect
 from fwproof.judging.coverage_rows import again
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
+from fwproof.probing.channel import Agent
 from fwproof.ruleset.model import Act, Table
 from fwproof.semantics.bdd_calls import CALLS
-from fwproof.semantics.cover import Cover, Witness, cover
+from fwproof.semantics.cover import Cover, Limits, Witness, cover
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement
 from fwproof.semantics.space import SpaceTooLarge
@@ -148,10 +149,10 @@ class _Sending:
         """Watch the counters for as long as a round takes, with the audit's own traffic as in a round."""
         end, agent = time.monotonic() + seconds, self.field.agents.get(self.check.host)
         while time.monotonic() < end:
-            if agent is None or isinstance(agent, HostError):
-                time.sleep(_QUICK)
-            else:
+            if isinstance(agent, Agent):
                 agent.collect(0.02)
+            else:
+                time.sleep(0.02)
         self._note((), alone=False)
 
     def _round(self, probes: Sequence[CoverProbe], *, alone: bool = False) -> None:

@@ -7,11 +7,11 @@ chain is accounted for elsewhere: each ends at exactly one rule or default of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fwproof.covered import CoverageFacts, Round
+from fwproof.covered import CoverageFacts, Met, Refs, Round
 from fwproof.decision import RuleRef
 from fwproof.semantics.cover_found import Missed, Why
 
@@ -39,9 +39,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One rule or default, its status and the reason; ``packets`` were sent that reach it, ``moved`` were counted.
+    """One rule or default, its status and the reason; ``packets`` are known to have met it, ``moved`` were counted.
 
-    ``probes`` are the names of those that reach it.
+    ``probes`` are the names of those that reach it, or may.
     """
 
     rule: RuleRef
@@ -56,6 +56,10 @@ _MISSED = {
     Why.UNREACHABLE: Status.UNREACHABLE, Why.ORACLE: Status.DEPENDS, Why.SOURCE: Status.UNSENT,
     Why.STATE: Status.UNSENT, Why.MARK: Status.UNSENT, Why.UNREAL: Status.UNSENT, Why.UNKNOWN: Status.UNKNOWN,
 }  # fmt: skip
+
+
+_ONE_FAMILY = frozenset({"ip", "ip6"})
+"""Tables that see packets of one address family alone."""
 
 
 def rows(facts: CoverageFacts) -> tuple[Row, ...]:
@@ -140,11 +144,11 @@ class Counted:
         readable = not any(each in self.facts.silent for each in others)
         return readable and all(self.moved(r, other) <= r.most(other) for other in others for r in rounds)
 
-    def met_maybe(self, rule: RuleRef) -> bool:
+    def moved_with(self, rule: RuleRef, may: Callable[[Met], Refs]) -> bool:
         """Whether a rule that probes may meet moved while they were sent, and not by other traffic."""
         noise = self.noise(rule)
-        may = [each for each in self.valid if any(rule in trip.met.maybe and trip.counted for trip in each.trips)]
-        return noise is not None and any(self.moved(each, rule) > noise for each in may)
+        rounds = [each for each in self.valid if any(rule in may(trip.met) and trip.counted for trip in each.trips)]
+        return noise is not None and any(self.moved(each, rule) > noise for each in rounds)
 
     def disagreement(self, rule: RuleRef) -> str:
         """Return how the kernel contradicts the model about a rule, empty where it does not."""
@@ -167,8 +171,8 @@ class Counted:
 
     def _impossible(self, rule: RuleRef) -> str:
         missed = self.facts.missed.get(rule)
-        if missed is None or missed.why is not Why.UNREACHABLE:
-            return ""
+        if missed is None or missed.why is not Why.UNREACHABLE or rule.family not in _ONE_FAMILY:
+            return ""  # packets of the other family may reach it
         total = sum(self.moved(each, rule) for each in self.valid)
         return f"the model proves that no packet reaches it, and its counter moved by {total}" if total else ""
 
@@ -190,38 +194,56 @@ class Counted:
 
 def _row(known: Counted, rule: RuleRef) -> Row:
     status, why = _status(known, rule)
-    trips = [(each, trip) for each in known.valid for trip in each.trips]
-    mine = [trip for _, trip in trips if rule in trip.met.certain | trip.met.answer]
-    if not mine and status is Status.CONFIRMED:
-        mine = [trip for _, trip in trips if rule in trip.met.maybe and trip.counted]
     counted = None if rule in known.facts.silent else sum(known.moved(r, rule) for r in known.valid if r.trips)
-    packets = sum(trip.counted if rule in trip.met.certain | trip.met.maybe else trip.answered for trip in mine)
-    met = [trip.probe for trip in mine if trip.counted and (trip.answered or rule not in trip.met.answer)]
-    return Row(rule=rule, status=status, why=why, probes=tuple(dict.fromkeys(met)), packets=packets, moved=counted)
+    packets: dict[str, int] = {}
+    for trip in (trip for each in known.valid for trip in each.trips):
+        met = trip.counted if rule in trip.met.certain else 0
+        met += trip.answered if rule in trip.met.answer else 0
+        packets[trip.probe] = packets.get(trip.probe, 0) + met
+    sent = {probe: number for probe, number in packets.items() if number}
+    if not sent and status is Status.CONFIRMED:  # those that may have met it, when it moved
+        rounds = [each for each in known.valid if known.moved(each, rule)]
+        sent = {trip.probe: 0 for each in rounds for trip in each.trips if rule in trip.met.maybe}
+    return Row(rule=rule, status=status, why=why, probes=tuple(sent), packets=sum(sent.values()), moved=counted)
 
 
 def _status(known: Counted, rule: RuleRef) -> tuple[Status, str]:
-    facts = known.facts
     against = known.disagreement(rule)
     if against:
         return Status.DISAGREES, against
-    if any(trip.traced and rule in trip.traced for each in facts.rounds for trip in each.trips):
-        return Status.CONFIRMED, "the kernel's trace names it"
+    traced = any(rule in (trip.traced or ()) for each in known.facts.rounds for trip in each.trips)
+    shown = "the kernel's trace names it" if traced else _confirmed(known, rule)
+    if shown:
+        return Status.CONFIRMED, shown
     if known.expected(rule):
-        shown = known.shown(rule)
-        return (Status.CONFIRMED, shown) if shown else (Status.REACHED, _unseen(known, rule))
-    if rule not in facts.silent and known.met_maybe(rule):
-        return Status.CONFIRMED, "whether it is met hangs on what no header shows; its counter moved"
-    if facts.provoked.get(rule, 0) > (known.noise(rule) or 0):
-        return Status.CONFIRMED, f"its counter moved by {facts.provoked[rule]} while limits were exercised"
+        return Status.REACHED, _unseen(known, rule)
+    return _unreached(known, rule)
+
+
+def _confirmed(known: Counted, rule: RuleRef) -> str:
+    """Return how a counter shows that a rule was met, empty where none does."""
+    if rule in known.facts.silent:
+        return ""
+    if known.expected(rule):
+        return known.shown(rule)
+    if known.moved_with(rule, lambda met: met.maybe):
+        return "whether it is met hangs on what no header shows; its counter moved"
+    if known.moved_with(rule, lambda met: met.answer | met.after):
+        return "its counter moved by what followed a probe, such as an answer or a reset"
+    provoked = known.facts.provoked.get(rule, 0)
+    return f"its counter moved by {provoked} while limits were exercised" if provoked > (known.noise(rule) or 0) else ""
+
+
+def _unreached(known: Counted, rule: RuleRef) -> tuple[Status, str]:
+    """Return why nothing that was sent has reached a rule."""
     lost = next(_lost(known, rule), "")
     if lost:
         return Status.UNKNOWN, lost
-    missed = facts.missed.get(rule)
+    missed = known.facts.missed.get(rule)
     if missed is None:
         return Status.UNKNOWN, "nothing was sent that reaches it"
-    if rule in facts.instead:
-        return Status.ELSEWHERE, facts.instead[rule]
+    if rule in known.facts.instead:
+        return Status.ELSEWHERE, known.facts.instead[rule]
     return _MISSED[missed.why], _reason(missed)
 
 
