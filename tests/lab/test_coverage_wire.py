@@ -1,4 +1,4 @@
-"""Rule coverage on real kernels: what each rule is said to be, against the kernel's own counters, and models that lie."""
+"""Rule coverage on real kernels: each rule's status against the kernel's own counters, and models that lie."""
 
 import json
 import subprocess
@@ -107,7 +107,7 @@ def told(found, word):
 def test_each_status_is_what_the_kernel_counted(net, agents, prober, version):
     net.rules("target", RULES)
     before = counts(net)
-    facts, found = covered(net, agents, prober, version, model_of(net))
+    _, found = covered(net, agents, prober, version, model_of(net))
     after = counts(net)
     for word in ("loop", "answers", "odd", "one", "two", "service", "inner", "rest", "no discard"):
         assert Status.CONFIRMED in told(found, word), (word, named(found, word))

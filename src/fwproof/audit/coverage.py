@@ -24,7 +24,7 @@ from fwproof.farends import FarEnds
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.flows import neighbour_packets
 from fwproof.hosts.collect import collect
-from fwproof.judging.coverage_rows import again
+from fwproof.judging.coverage_rows import PACKETS, again
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.probing.channel import Agent
@@ -43,8 +43,6 @@ Meets = Callable[[Sequence[Observation]], Mapping[str, Refs]]
 """Says which rules probes met by the kernel's own trace, by their refs; those that were not traced are left out."""
 _MOST = 1000
 """Probes of one host and family; what more rules would need is said to be not known."""
-_PACKETS = 5
-"""Packets of a probe that is sent again: more than other traffic usually moves a counter by meanwhile."""
 _AGAIN = 24
 """Probes that are sent again by themselves, about a third of a second each."""
 _ANSWERED = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST})
@@ -143,7 +141,7 @@ class _Sending:
         known = {probe.name: probe for probe in self.probes}
         for name in again(self.facts())[:_AGAIN]:
             if name in known:
-                self._round([known[name]] * _PACKETS, alone=True)
+                self._round([known[name]] * PACKETS, alone=True)
 
     def _idle(self, seconds: float) -> None:
         """Watch the counters for as long as a round takes, with the audit's own traffic as in a round."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fwproof.covered import CoverageFacts, Met, Refs, Round
+from fwproof.covered import CoverageFacts, Met, Refs, Round, Trip
 from fwproof.decision import RuleRef
 from fwproof.semantics.cover_found import Missed, Why
 
@@ -58,6 +58,8 @@ _MISSED = {
 }  # fmt: skip
 
 
+PACKETS = 5
+"""Packets of a probe that is sent again: more than other traffic usually moves a counter by meanwhile."""
 _ONE_FAMILY = frozenset({"ip", "ip6"})
 """Tables that see packets of one address family alone."""
 
@@ -83,16 +85,21 @@ def _doubtful(known: Counted, rule: RuleRef) -> Iterator[str]:
         return
     stray = known.stray(rule)
     if known.short(rule):
-        yield from (trip.probe for each in known.short(rule) for trip in each.trips if rule in trip.met.certain)
+        yield from (trip.probe for each in known.short(rule) for trip in each.trips if _meets(trip, rule))
     elif stray:
         # a probe that meets it after all has moved it whenever it was sent, and each was sent twice at least
         for name in dict.fromkeys(trip.probe for trip in stray[0].trips):
             rounds = [each for each in known.valid if any(trip.probe == name for trip in each.trips)]
             if len(rounds) > 1 and all(each in stray for each in rounds):
                 yield name
-    elif known.expected(rule) and not known.shown(rule):
+    elif known.expected(rule) and not known.shown(rule) and (known.noise(rule) or 0) < PACKETS:
         met = (trip.probe for each in known.valid for trip in each.trips if rule in trip.met.certain and trip.counted)
         yield from dict.fromkeys(met)
+
+
+def _meets(trip: Trip, rule: RuleRef) -> bool:
+    """Whether a packet of a trip, or its answer, is known to have met a rule."""
+    return bool((rule in trip.met.certain and trip.counted) or (rule in trip.met.answer and trip.answered))
 
 
 class Counted:
@@ -159,12 +166,12 @@ class Counted:
     def _too_few(self, rule: RuleRef) -> str:
         """Judge what was sent again by that, and what could not be by the one time."""
         for each in self.short(rule):
-            names = [trip.probe for trip in each.trips if rule in trip.met.certain and trip.counted]
+            names = [trip.probe for trip in each.trips if _meets(trip, rule)]
             repeated = any(other.alone and other.trips[0].probe in names for other in self.valid)
             if each.alone or not repeated:
                 packets = f"{each.least(rule)} packet{'s' if each.least(rule) > 1 else ''}"
                 return (
-                    f"by the model {packets} of {', '.join(names) or 'an answer'} met it, and its counter moved by"
+                    f"by the model {packets} of {', '.join(dict.fromkeys(names))} met it, and its counter moved by"
                     f" {self.moved(each, rule)}"
                 )
         return ""

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title
+from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, wrong
 from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL
+from fwproof.policy.scalars import describe
 
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
@@ -69,12 +70,17 @@ class CoveredShape(Shape):
     reason: Title = Field(description="Why nothing is asked of it")
 
 
+_SHARE = "^(100|[1-9][0-9]?)%$"
+
+
 def _share(value: Any) -> float:
-    text = Text("a share of the rules such as 80%", r"(100|[1-9][0-9]?)%").read(value)
-    return int(text.removesuffix("%")) / 100
+    expected = "a share of the rules such as 80%"
+    if not isinstance(value, str):  # quotes around a bare number would not help
+        raise wrong(f"expected {expected}, with the % sign, not {describe(value)}")
+    return int(Text(expected, r"(100|[1-9][0-9]?)%").read(value).removesuffix("%")) / 100
 
 
-Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": "string", "pattern": "^(100|[1-9][0-9]?)%$"})]
+Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
 
 
 class CoverageShape(Common):
@@ -103,7 +109,14 @@ def _persistence(value: Any) -> Any:
 _TRUTH = (("type", "boolean"),)
 PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
-CoverageField = Annotated[CoverageShape | None, Shorthand(_persistence, _TRUTH)]
+CoverageField = Annotated[
+    CoverageShape | None,
+    Shorthand(
+        lambda value: {"at_least": value} if isinstance(value, str | int | float) and not isinstance(value, bool)
+        else _persistence(value),
+        (("type", ["boolean", "string"]), ("pattern", _SHARE)),
+    ),
+]  # fmt: skip
 BaselineField = Annotated[
     BaselineShape | None,
     Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),
