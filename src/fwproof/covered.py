@@ -30,7 +30,12 @@ class Met:
     @property
     def all(self) -> Refs:
         """Everything that may count because of the packet."""
-        return self.certain | self.maybe | self.answer | self.after
+        return self.certain | self.beside
+
+    @property
+    def beside(self) -> Refs:
+        """What may count it, or what follows, beside the packet's own certain way."""
+        return self.maybe | self.answer | self.after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,26 +86,6 @@ class Round:
     trips: tuple[Trip, ...]
     moved: Mapping[RuleRef, int] | None
     alone: bool = False
-
-    def least(self, rule: RuleRef, *, sure: bool = False) -> int:
-        """Return how many packets a rule has met at least; only those known to have arrived where ``sure``."""
-        trips = [trip for trip in self.trips if trip.sure or not sure]
-        certain = sum(trip.counted for trip in trips if rule in trip.met.certain)
-        return certain + sum(trip.answered for trip in trips if rule in trip.met.answer)
-
-    def most(self, rule: RuleRef) -> int:
-        """Return how many packets it can have counted because of the probes; one and its answers may come thrice."""
-        found = 0
-        for trip in self.trips:
-            if rule in trip.met.maybe | trip.met.answer | trip.met.after:
-                found += 3 * trip.sent
-            elif rule in trip.met.certain:
-                found += trip.sent
-        return found
-
-    def touches(self, rule: RuleRef) -> bool:
-        """Whether anything that was sent has to do with a rule."""
-        return any(rule in trip.met.all for trip in self.trips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

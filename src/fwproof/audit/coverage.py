@@ -15,7 +15,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import Reader
-from fwproof.audit.coverage_probes import Meeting, Origins, form_of, instead, probes_of
+from fwproof.audit.coverage_probes import Meeting, Origins, ends_of, form_of, instead, probes_of
 from fwproof.audit.models import model_of
 from fwproof.covered import CoverageFacts, CoverProbe, Met, Refs, Round, Trip
 from fwproof.decision import RuleRef
@@ -28,8 +28,6 @@ from fwproof.judging.coverage_rows import PACKETS, again
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.probing.channel import Agent
-from fwproof.ruleset.model import Act, Table
-from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.cover import Cover, Limits, Witness, cover
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement
@@ -137,11 +135,15 @@ class _Sending:
             self._round(probes)
 
     def alone(self) -> None:
-        """Send by itself each probe whose rules' counters are not explained."""
+        """Send by itself each probe whose rules' counters are not explained, and twice where they still are not."""
         known = {probe.name: probe for probe in self.probes}
-        for name in again(self.facts())[:_AGAIN]:
-            if name in known:
+        for _ in range(2):
+            names = again(self.facts())[:_AGAIN]
+            begun = time.monotonic()
+            for name in names:
                 self._round([known[name]] * PACKETS, alone=True)
+            if names:
+                self._idle((time.monotonic() - begun) / len(names))
 
     def _idle(self, seconds: float) -> None:
         """Watch the counters for as long as a round takes, with the audit's own traffic as in a round."""
@@ -261,40 +263,13 @@ class _Sending:
             probes=tuple(self.probes),
             rounds=tuple(self.rounds),
             silent=self.reader.silent(self._before),
-            ends=tuple(_ends(self.model, self.family)),
+            ends=tuple(ends_of(self.model, self.family)),
             seen=tuple(self.seen),
         )
 
 
 def _state(seen: Observation) -> str:
     return f"{seen.state.value}{f' ({seen.answer})' if seen.answer else ''}"
-
-
-_ENDING = frozenset({Act.ACCEPT, Act.DROP, Act.REJECT, Act.SOURCE_NAT, Act.DESTINATION_NAT, Act.UNKNOWN, Act.ELSEWHERE})
-
-
-def _ends(model: HostModel, family: Family) -> Iterator[Refs]:
-    """Yield, for each base chain, the rules and the default one of which every packet in it ends at."""
-    for ruleset in model.rulesets.get(family, ()):
-        for table in ruleset.tables.values():
-            for chain in table.chains.values():
-                if chain.default is not None:
-                    default = RuleRef(family=table.family or family.table_family, table=table.name, chain=chain.name,
-                                      rule=None, text=chain.default)  # fmt: skip
-                    rules = (rule for name in _called(table, chain.name) for rule in table.chains[name].rules)
-                    yield frozenset({default, *(rule.ref for rule in rules if rule.target.act in _ENDING)})
-
-
-def _called(table: Table, name: str) -> Iterable[str]:
-    """Return a chain and those that its packets may come to."""
-    found, pending = dict.fromkeys([name]), [name]
-    while pending:
-        for rule in table.chains[pending.pop()].rules:
-            to = rule.target.chain
-            if rule.target.act in CALLS and to in table.chains and to not in found:
-                found[to] = None
-                pending.append(to)
-    return found
 
 
 class Watch:

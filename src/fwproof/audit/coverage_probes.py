@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from fwproof.covered import CoverProbe, Met
+from fwproof.covered import CoverProbe, Met, Refs
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, CtState, Family, Flow, Hook, Network
@@ -16,7 +16,9 @@ from fwproof.forms import PLAIN, Form
 from fwproof.inventory import Access, Host
 from fwproof.probing.agent import PORT_HIGH, PORT_LOW
 from fwproof.ruleset.asks import Ranges
+from fwproof.ruleset.model import Act, Table
 from fwproof.ruleset.numbers import FLAGS
+from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.cover_confirm import Walks
 from fwproof.semantics.cover_found import Limits, Missed, Source, Why, Witness
@@ -155,21 +157,27 @@ class Meeting:
     def __init__(self, model: HostModel, family: Family) -> None:
         self.model, self.elements = model, Elements(model, family)
         self._walks = Walks(model, family, self.elements)
+        self._known: dict[tuple[Hook, Flow], Met] = {}
 
     def met(self, flow: Flow, hook: Hook) -> Met:
         """Return what a packet meets, and what may follow from it."""
         certain, maybe = self._passed(flow, hook)
+        key = hook, replace(flow, sport=None)
+        before = self._known.get(key)
+        if before is not None and (before.certain, before.maybe) == (certain, maybe):
+            return before  # the port, which is the prober's, makes no difference
         answers, after = list(_answers(flow, hook)), self._connection(flow)
         for each in (*answers, *_followers(flow, answers[0])):
             sure, more = self._passed(each, _hook(each))
             after |= sure | more
-        return Met(certain=certain, maybe=maybe, answer=self._answer(flow, answers), after=after)
+        self._known[key] = Met(certain=certain, maybe=maybe, answer=self._answer(flow, answers), after=after)
+        return self._known[key]
 
-    def alone(self, flow: Flow, hook: Hook) -> frozenset[RuleRef]:
+    def alone(self, flow: Flow, hook: Hook) -> Refs:
         """Return what a packet meets for certain, without what follows."""
         return self._passed(flow, hook)[0]
 
-    def _answer(self, flow: Flow, answers: list[Flow]) -> frozenset[RuleRef]:
+    def _answer(self, flow: Flow, answers: list[Flow]) -> Refs:
         """Return what any answer meets for certain, where nat has no part in it and conntrack knows it."""
         if flow.ctstate is not CtState.NEW:
             return frozenset()
@@ -181,7 +189,7 @@ class Meeting:
         met = [self._passed(each, _hook(each))[0] for each in tracked]
         return frozenset.intersection(*met)
 
-    def _connection(self, flow: Flow) -> frozenset[RuleRef]:
+    def _connection(self, flow: Flow) -> Refs:
         """Return what the packets of the connection may meet, nat included."""
         if flow.ctstate is not CtState.NEW:
             return frozenset()
@@ -189,7 +197,7 @@ class Meeting:
         parts = [part for part in (known.later, known.reply, known.error) if part is not None]
         return frozenset(step.rule for part in parts for step in part.ruling.trace if step.matched != "no")
 
-    def _passed(self, flow: Flow, hook: Hook) -> tuple[frozenset[RuleRef], frozenset[RuleRef]]:
+    def _passed(self, flow: Flow, hook: Hook) -> tuple[Refs, Refs]:
         try:
             ways = list(self._walks.passed(flow, hook))
         except TooLarge:
@@ -235,3 +243,30 @@ def instead(missed: Missed, elsewhere: Mapping[RuleRef, Witness]) -> str:
         return f"a host at {flow.dst} would do, that this one sends to by {flow.oif}; for example {flow}"
     through = f", to {flow.dst} beyond it" if witness.hook is Hook.FORWARD else ""
     return f"a vantage at {flow.src} would do, whose packets come in by {flow.iif}{through}; for example {flow}"
+
+
+_ENDING = frozenset({Act.ACCEPT, Act.DROP, Act.REJECT, Act.SOURCE_NAT, Act.DESTINATION_NAT, Act.UNKNOWN, Act.ELSEWHERE})
+
+
+def ends_of(model: HostModel, family: Family) -> Iterator[Refs]:
+    """Yield, for each base chain, the rules and the default one of which every packet in it ends at."""
+    for ruleset in model.rulesets.get(family, ()):
+        for table in ruleset.tables.values():
+            for chain in table.chains.values():
+                if chain.default is not None:
+                    default = RuleRef(family=table.family or family.table_family, table=table.name, chain=chain.name,
+                                      rule=None, text=chain.default)  # fmt: skip
+                    rules = (rule for name in _called(table, chain.name) for rule in table.chains[name].rules)
+                    yield frozenset({default, *(rule.ref for rule in rules if rule.target.act in _ENDING)})
+
+
+def _called(table: Table, name: str) -> Iterable[str]:
+    """Return a chain and those that its packets may come to."""
+    found, pending = dict.fromkeys([name]), [name]
+    while pending:
+        for rule in table.chains[pending.pop()].rules:
+            to = rule.target.chain
+            if rule.target.act in CALLS and to in table.chains and to not in found:
+                found[to] = None
+                pending.append(to)
+    return found

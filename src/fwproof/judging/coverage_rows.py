@@ -81,20 +81,17 @@ def again(facts: CoverageFacts) -> tuple[str, ...]:
 
 def _doubtful(known: Counted, rule: RuleRef) -> Iterator[str]:
     """Yield the probes that may be why a rule's counter does not say what it should."""
-    if rule in known.facts.silent:
-        return
-    stray = known.stray(rule)
-    if known.short(rule):
-        yield from (trip.probe for each in known.short(rule) for trip in each.trips if _meets(trip, rule))
+    stray, short = known.stray(rule), known.short(rule)
+    if short:
+        yield from (trip.probe for each in short for trip in each.trips(rule) if _meets(trip, rule))
     elif stray:
         # a probe that meets it after all has moved it whenever it was sent, and each was sent twice at least
-        for name in dict.fromkeys(trip.probe for trip in stray[0].trips):
-            rounds = [each for each in known.valid if any(trip.probe == name for trip in each.trips)]
+        for name in stray[0].probes:
+            rounds = [each for each in known.valid if name in each.probes]
             if len(rounds) > 1 and all(each in stray for each in rounds):
                 yield name
     elif known.expected(rule) and not known.shown(rule) and (known.noise(rule) or 0) < PACKETS:
-        met = (trip.probe for each in known.valid for trip in each.trips if rule in trip.met.certain and trip.counted)
-        yield from dict.fromkeys(met)
+        yield from (t.probe for each in known.valid for t in each.trips(rule) if rule in t.met.certain and t.counted)
 
 
 def _meets(trip: Trip, rule: RuleRef) -> bool:
@@ -102,17 +99,54 @@ def _meets(trip: Trip, rule: RuleRef) -> bool:
     return bool((rule in trip.met.certain and trip.counted) or (rule in trip.met.answer and trip.answered))
 
 
+class Tally:
+    """One round, by rule: what was sent that has to do with it, and how far its counter moved."""
+
+    def __init__(self, each: Round) -> None:
+        self.alone, self._moved = each.alone, each.moved or {}
+        self.probes = dict.fromkeys(trip.probe for trip in each.trips)
+        self.counted = sum(trip.counted for trip in each.trips)
+        self._trips: dict[RuleRef, list[Trip]] = {}
+        for trip in each.trips:
+            for rule in trip.met.all:
+                self._trips.setdefault(rule, []).append(trip)
+
+    def trips(self, rule: RuleRef) -> list[Trip]:
+        """Return what was sent that has anything to do with a rule."""
+        return self._trips.get(rule, [])
+
+    def moved(self, rule: RuleRef) -> int:
+        """Return how far a rule's counter moved."""
+        return self._moved.get(rule, 0)
+
+    def least(self, rule: RuleRef, *, sure: bool = False) -> int:
+        """Return how many packets a rule has met at least; only those known to have arrived where ``sure``."""
+        trips = [trip for trip in self.trips(rule) if trip.sure or not sure]
+        certain = sum(trip.counted for trip in trips if rule in trip.met.certain)
+        return certain + sum(trip.answered for trip in trips if rule in trip.met.answer)
+
+    def most(self, rule: RuleRef) -> int:
+        """Return how many packets it can have counted because of the probes; one and its answers may come thrice."""
+        return sum(
+            trip.sent if rule in trip.met.certain and rule not in trip.met.beside else 3 * trip.sent
+            for trip in self.trips(rule)
+        )
+
+
 class Counted:
-    """What the counters say of each rule, over all rounds."""
+    """What the counters say of each rule, over all rounds in which they mean something."""
 
     def __init__(self, facts: CoverageFacts) -> None:
         self.facts = facts
-        self.valid = [each for each in facts.rounds if each.moved is not None]
-        self._limited = {probe.name for probe in facts.probes if probe.limited}
-
-    def moved(self, each: Round, rule: RuleRef) -> int:
-        """Return how far a rule's counter moved in a valid round."""
-        return (each.moved or {}).get(rule, 0)
+        self.valid = [Tally(each) for each in facts.rounds if each.moved is not None]
+        self.traced = {rule for each in facts.rounds for trip in each.trips for rule in trip.traced or ()}
+        self.lost: dict[RuleRef, str] = {}
+        for each in facts.rounds:
+            changed = "but the tables changed while it was sent" if each.moved is None else ""
+            for trip in each.trips:
+                words = f"{trip.probe} would reach it, {changed or f'and did not: {trip.state}'}"
+                for rule in trip.met.certain:
+                    self.lost.setdefault(rule, words)
 
     def expected(self, rule: RuleRef) -> bool:
         """Whether packets are known to have met a rule, by what was seen of them and by the model."""
@@ -120,26 +154,25 @@ class Counted:
 
     def noise(self, rule: RuleRef) -> int | None:
         """Return the most that a counter moved while nothing was sent that has to do with the rule."""
-        found = [self.moved(each, rule) for each in self.valid if not each.touches(rule)]
-        return max(found, default=None)
+        return max((each.moved(rule) for each in self.valid if not each.trips(rule)), default=None)
 
-    def short(self, rule: RuleRef) -> list[Round]:
+    def short(self, rule: RuleRef) -> list[Tally]:
         """Return the rounds in which a rule counted fewer packets than it must have met."""
         if rule in self.facts.silent:
             return []
-        return [each for each in self.valid if self.moved(each, rule) < each.least(rule, sure=True)]
+        return [each for each in self.valid if each.moved(rule) < each.least(rule, sure=True)]
 
-    def stray(self, rule: RuleRef) -> list[Round]:
+    def stray(self, rule: RuleRef) -> list[Tally]:
         """Return the rounds in which a rule counted more than other traffic does, and met nothing by the model."""
         if rule in self.facts.silent:
             return []
-        rounds = [each for each in self.valid if each.trips and not each.touches(rule)]
-        return [each for each in rounds if self.moved(each, rule) > self._idle(rule)]
+        rounds = [each for each in self.valid if each.probes and not each.trips(rule)]
+        return [each for each in rounds if each.moved(rule) > self._idle(rule)]
 
     def shown(self, rule: RuleRef) -> str:
         """Return how the counter of a rule shows that it met its packets, empty where it does not."""
         noise, rounds = self.noise(rule), [each for each in self.valid if each.least(rule)]
-        if rule in self.facts.silent or any(self.moved(each, rule) < each.least(rule) for each in rounds):
+        if rule in self.facts.silent or any(each.moved(rule) < each.least(rule) for each in rounds):
             return ""
         if noise is not None and max(each.least(rule) for each in rounds) > noise:
             return "its counter moved as far as what was sent explains"
@@ -147,15 +180,15 @@ class Counted:
             return "other traffic counts here too, and no other rule of its hook counted a packet that is not explained"
         return ""
 
-    def _accounted(self, others: frozenset[RuleRef], rounds: list[Round]) -> bool:
+    def _accounted(self, others: frozenset[RuleRef], rounds: list[Tally]) -> bool:
         readable = not any(each in self.facts.silent for each in others)
-        return readable and all(self.moved(r, other) <= r.most(other) for other in others for r in rounds)
+        return readable and all(each.moved(other) <= each.most(other) for other in others for each in rounds)
 
     def moved_with(self, rule: RuleRef, may: Callable[[Met], Refs]) -> bool:
         """Whether a rule that probes may meet moved while they were sent, and not by other traffic."""
         noise = self.noise(rule)
-        rounds = [each for each in self.valid if any(rule in may(trip.met) and trip.counted for trip in each.trips)]
-        return noise is not None and any(self.moved(each, rule) > noise for each in rounds)
+        rounds = [each for each in self.valid if any(rule in may(t.met) and t.counted for t in each.trips(rule))]
+        return noise is not None and any(each.moved(rule) > noise for each in rounds)
 
     def disagreement(self, rule: RuleRef) -> str:
         """Return how the kernel contradicts the model about a rule, empty where it does not."""
@@ -166,13 +199,12 @@ class Counted:
     def _too_few(self, rule: RuleRef) -> str:
         """Judge what was sent again by that, and what could not be by the one time."""
         for each in self.short(rule):
-            names = [trip.probe for trip in each.trips if _meets(trip, rule)]
-            repeated = any(other.alone and other.trips[0].probe in names for other in self.valid)
+            names = dict.fromkeys(trip.probe for trip in each.trips(rule) if _meets(trip, rule))
+            repeated = any(other.alone and other.probes.keys() & names for other in self.valid)
             if each.alone or not repeated:
                 packets = f"{each.least(rule)} packet{'s' if each.least(rule) > 1 else ''}"
                 return (
-                    f"by the model {packets} of {', '.join(dict.fromkeys(names))} met it, and its counter moved by"
-                    f" {self.moved(each, rule)}"
+                    f"by the model {packets} of {', '.join(names)} met it, and its counter moved by {each.moved(rule)}"
                 )
         return ""
 
@@ -180,37 +212,38 @@ class Counted:
         missed = self.facts.missed.get(rule)
         if missed is None or missed.why is not Why.UNREACHABLE or rule.family not in _ONE_FAMILY:
             return ""  # packets of the other family may reach it
-        total = sum(self.moved(each, rule) for each in self.valid)
+        total = sum(each.moved(rule) for each in self.valid)
         return f"the model proves that no packet reaches it, and its counter moved by {total}" if total else ""
 
     def _too_many(self, rule: RuleRef) -> str:
-        noise = self._idle(rule)
-        for each in self.stray(rule):
-            count = sum(trip.counted for trip in each.trips)
-            if each.alone and self.moved(each, rule) >= count > noise:
+        """Judge a probe that moves a counter which it should not by two times that it was sent by itself."""
+        idle = self._idle(rule)
+        stray = [each for each in self.stray(rule) if each.alone and each.moved(rule) >= each.counted > idle]
+        for name in dict.fromkeys(name for each in stray for name in each.probes):
+            mine = [each for each in stray if name in each.probes]
+            if len(mine) > 1 and len(mine) == sum(each.alone and name in each.probes for each in self.valid):
                 return (
-                    f"by the model {each.trips[0].probe} does not meet it, and while {count} packets of it were sent"
-                    f" its counter moved by {self.moved(each, rule)}; without them by at most {noise}"
+                    f"by the model {name} does not meet it, and while {mine[0].counted} packets of it were sent its"
+                    f" counter moved by {mine[0].moved(rule)}; without them by at most {idle}"
                 )
         return ""
 
     def _idle(self, rule: RuleRef) -> int:
         """Return the most that a counter moved while nothing was sent at all."""
-        return max((self.moved(each, rule) for each in self.valid if not each.trips), default=0)
+        return max((each.moved(rule) for each in self.valid if not each.probes), default=0)
 
 
 def _row(known: Counted, rule: RuleRef) -> Row:
     status, why = _status(known, rule)
-    counted = None if rule in known.facts.silent else sum(known.moved(r, rule) for r in known.valid if r.trips)
+    counted = None if rule in known.facts.silent else sum(each.moved(rule) for each in known.valid if each.probes)
     packets: dict[str, int] = {}
-    for trip in (trip for each in known.valid for trip in each.trips):
-        met = trip.counted if rule in trip.met.certain else 0
-        met += trip.answered if rule in trip.met.answer else 0
+    for trip in (trip for each in known.valid for trip in each.trips(rule)):
+        met = (trip.counted if rule in trip.met.certain else 0) + (trip.answered if rule in trip.met.answer else 0)
         packets[trip.probe] = packets.get(trip.probe, 0) + met
     sent = {probe: number for probe, number in packets.items() if number}
     if not sent and status is Status.CONFIRMED:  # those that may have met it, when it moved
-        rounds = [each for each in known.valid if known.moved(each, rule)]
-        sent = {trip.probe: 0 for each in rounds for trip in each.trips if rule in trip.met.maybe}
+        rounds = [each for each in known.valid if each.moved(rule)]
+        sent = {trip.probe: 0 for each in rounds for trip in each.trips(rule) if rule in trip.met.maybe}
     return Row(rule=rule, status=status, why=why, probes=tuple(sent), packets=sum(sent.values()), moved=counted)
 
 
@@ -218,7 +251,7 @@ def _status(known: Counted, rule: RuleRef) -> tuple[Status, str]:
     against = known.disagreement(rule)
     if against:
         return Status.DISAGREES, against
-    traced = any(rule in (trip.traced or ()) for each in known.facts.rounds for trip in each.trips)
+    traced = rule in known.traced
     shown = "the kernel's trace names it" if traced else _confirmed(known, rule)
     if shown:
         return Status.CONFIRMED, shown
@@ -243,9 +276,8 @@ def _confirmed(known: Counted, rule: RuleRef) -> str:
 
 def _unreached(known: Counted, rule: RuleRef) -> tuple[Status, str]:
     """Return why nothing that was sent has reached a rule."""
-    lost = next(_lost(known, rule), "")
-    if lost:
-        return Status.UNKNOWN, lost
+    if rule in known.lost:
+        return Status.UNKNOWN, known.lost[rule]
     missed = known.facts.missed.get(rule)
     if missed is None:
         return Status.UNKNOWN, "nothing was sent that reaches it"
@@ -258,15 +290,6 @@ def _unseen(known: Counted, rule: RuleRef) -> str:
     if rule in known.facts.silent:
         return known.facts.silent[rule]
     return f"its counter does not show it: other traffic alone moves it by {known.noise(rule) or 0} meanwhile"
-
-
-def _lost(known: Counted, rule: RuleRef) -> Iterator[str]:
-    """Yield why packets that would have reached a rule did not get to the host's rules."""
-    for each in known.facts.rounds:
-        for trip in each.trips:
-            if rule in trip.met.certain:
-                changed = "but the tables changed while it was sent"
-                yield f"{trip.probe} would reach it, {changed if each.moved is None else f'and did not: {trip.state}'}"
 
 
 def _reason(missed: Missed) -> str:
