@@ -14,6 +14,8 @@ from fwproof.inventory import Access, Host, Inventory, SshAddress
 from fwproof.judging.coverage_rows import Status, rows
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Coverage, Policy
+from fwproof.probing.observe import Prober
+from fwproof.probing.volley import Timing
 from fwproof.semantics.model import HostModel
 
 from .test_probing_wire import ROUTER, TARGET, VANTAGE, agents, clean, net, prober
@@ -56,17 +58,23 @@ table inet t {
 class Ground:
     """What gathering needs of a field, over the agents of the wire."""
 
-    def __init__(self, net, agents, names):
+    def __init__(self, net, agents, names, access=Access.ROOT):
         known = {"vantage": VANTAGE, "target": TARGET, "router": ROUTER}
         hosts = {
             name: Host(
-                name=name, addresses=tuple(known[name].values()), ssh=SshAddress(address="x"), access=Access.ROOT,
+                name=name, addresses=tuple(known[name].values()), ssh=SshAddress(address="x"), access=access,
                 vantage=name == "vantage",
             )
             for name in names
         }  # fmt: skip
         self.inventory = Inventory(path=Path("i"), sha256="", hosts=hosts, zones={})
         self.agents = {name: agents[name] for name in names if name in agents}
+
+        def run(argv, name):
+            del name
+            return SimpleNamespace(status=0, stderr="", stdout=net.run("target", *argv[2:]))
+
+        self.transports = {"target": SimpleNamespace(run=run)}
 
     def agent(self, name):
         if name not in self.agents:
@@ -83,7 +91,7 @@ def model_of(net, host="target", change=lambda text: text):
     )  # fmt: skip
 
 
-def covered(net, agents, prober, version, model, host="target", names=("vantage", "target")):
+def covered(net, agents, prober, version, model, host="target", names=("vantage", "target"), access=Access.ROOT):
     here = {"id": "coverage", "title": "t", "file": "f", "line": 1}
     policy = Policy(name="p", path=Path("p"), sha256="", hosts=(host,), services={})
     check = Check(
@@ -91,7 +99,7 @@ def covered(net, agents, prober, version, model, host="target", names=("vantage"
         expected="", family=Family.of(TARGET[version]),
     )  # fmt: skip
     watch = SimpleNamespace(model=model, moved={})
-    facts = gather_coverage(Ground(net, agents, names), prober, check, watch, hopeless=False)
+    facts = gather_coverage(Ground(net, agents, names, access), prober, check, watch, hopeless=False)
     return facts, rows(facts)
 
 
@@ -113,6 +121,7 @@ def test_each_status_is_what_the_kernel_counted(net, agents, prober, version):
         assert Status.CONFIRMED in told(found, word), (word, named(found, word))
     assert told(found, "uncounted") == {Status.REACHED}
     assert told(found, "counted before") == {Status.REACHED}
+    assert named(found, "counted before")[0].why.startswith("it has no counter, or one before a condition")
     assert told(found, "dead") == {Status.UNREACHABLE}
     (far,) = (row for row in named(found, "far") if row.status is not Status.UNREACHABLE)
     assert far.status is Status.ELSEWHERE
@@ -245,3 +254,47 @@ def test_packets_take_the_way_through_the_host_and_nat(net, agents, prober):
         assert not [row for row in found if row.status is Status.DISAGREES]
     finally:
         net.rules("router", "")
+
+
+def test_without_an_agent_on_the_host_a_counter_that_moved_is_all_that_confirms(net, agents):
+    net.rules("target", RULES)
+    mine = {"vantage": agents["vantage"]}
+    with Prober(mine, timing=Timing(window=0.4, settle=0.25)) as prober:
+        facts, found = covered(net, mine, prober, 4, model_of(net), access=Access.READ)
+    assert told(found, "service") == told(found, "one") == {Status.CONFIRMED}
+    assert told(found, "uncounted") == {Status.REACHED}
+    assert told(found, "no discard") == {Status.ELSEWHERE}
+    assert facts.gaps == ("its access is read, so nothing is sent from it",)
+    assert not [row for row in found if row.status is Status.DISAGREES]
+
+
+LEGACY = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -p tcp -m tcp --dport 8080 -m comment --comment "a service" -j ACCEPT
+-A INPUT -p icmp -m comment --comment "an echo" -j ACCEPT
+COMMIT
+"""
+
+
+def test_legacy_tables_are_counted_too(net, agents, prober):
+    net.rules("target", "")
+    net.run("target", "iptables-legacy-restore", stdin=LEGACY)
+    try:
+        model = legacy_model(net)
+        _, found = covered(net, agents, prober, 4, model)
+        assert told(found, "a service") == told(found, "an echo") == {Status.CONFIRMED}, found
+        (policy,) = (row for row in found if row.rule.text == "DROP")
+        assert policy.status is Status.CONFIRMED, policy
+    finally:
+        net.run("target", "iptables-legacy-restore", stdin="*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
+
+
+def legacy_model(net):
+    run = net.run
+    return HostModel.build(
+        iptables_legacy_save=run("target", "iptables-legacy-save"), addresses=run("target", "ip", "-j", "addr"),
+        routes=run("target", "ip", "-j", "route"),
+    )  # fmt: skip
