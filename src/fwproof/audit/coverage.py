@@ -28,7 +28,7 @@ from fwproof.judging.coverage_rows import PACKETS, again
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.probing.channel import Agent
-from fwproof.semantics.cover import Cover, Limits, Witness, cover
+from fwproof.semantics.cover import Cover, Limits, Why, Witness, cover
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement
 from fwproof.semantics.space import SpaceTooLarge
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 Meets = Callable[[Sequence[Observation]], Mapping[str, Refs]]
 """Says which rules probes met by the kernel's own trace, by their refs; those that were not traced are left out."""
-_MOST = 1000
-"""Probes of one host and family; what more rules would need is said to be not known."""
 _AGAIN = 24
 """Probes that are sent again by themselves, about a third of a second each."""
 _ANSWERED = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST})
@@ -65,9 +63,10 @@ def gather_coverage(  # noqa: PLR0913 - what is asked, of whom, and how
     origins = Origins(field, host, check.family, model)
     limits = origins.limits()
     found = _cover(check, model, limits)
-    elsewhere = _reached(_cover(check, model, replace(limits, sources=None)))
+    far = any(each.why is Why.SOURCE for each in found.missed)
+    elsewhere = _reached(_cover(check, model, replace(limits, sources=None))) if far else {}
     sending = _Sending(field, prober, check, model, hopeless=hopeless, meets=meets)
-    sending.rounds_of(probes_of(found.witnesses, origins)[:_MOST])
+    sending.rounds_of(probes_of(found.witnesses, origins))
     away = sending.away()
     if away and not hopeless:
         rest = replace(limits, sources=tuple(each for each in limits.sources or () if each.name not in away))

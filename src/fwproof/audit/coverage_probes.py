@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fwproof.audit.field import Field
 
 _FLAG_SETS = (("SYN",), ("ACK",), ("SYN", "ACK"), ("FIN",), ("FIN", "PSH", "URG"), ("SYN", "FIN"), ())
+MOST = 1000
+"""Probes of one host and family; of rules that others would reach it is said that it is not known."""
 _LENGTH = {Family.IPV4: 60, Family.IPV6: 80}
 _TTL = 64
 _BARE = Form(name="without flags")
@@ -126,10 +128,13 @@ def _single(addresses: Iterable[Address]) -> tuple[Network, ...]:
 
 
 def probes_of(witnesses: Iterable[Witness], origins: Origins, first: int = 1) -> tuple[CoverProbe, ...]:
-    """Return the probes for witnesses, each kind of packet once, named from ``first`` on."""
+    """Return the probes for witnesses, each kind of packet once, named from ``first`` on; MOST at most."""
     found: dict[tuple[Hook, Flow], CoverProbe] = {}
     for each in witnesses:
         key = each.hook, replace(each.flow, sport=None)
+        if key not in found and len(found) == MOST:
+            origins.gaps.append(f"only the first {MOST} probes were sent")
+            break
         if key not in found:
             found[key] = CoverProbe(
                 name=f"p{first + len(found)}", sender=each.source, receiver=origins.receiver(each.flow, each.hook),
@@ -158,6 +163,8 @@ class Meeting:
         self.model, self.elements = model, Elements(model, family)
         self._walks = Walks(model, family, self.elements)
         self._known: dict[tuple[Hook, Flow], Met] = {}
+        acts = {rule.target.act for rule in model.rules(family)}
+        self._plain = not acts & {Act.SOURCE_NAT, Act.DESTINATION_NAT, Act.NOTRACK}
 
     def met(self, flow: Flow, hook: Hook) -> Met:
         """Return what a packet meets, and what may follow from it."""
@@ -166,36 +173,40 @@ class Meeting:
         before = self._known.get(key)
         if before is not None and (before.certain, before.maybe) == (certain, maybe):
             return before  # the port, which is the prober's, makes no difference
-        answers, after = list(_answers(flow, hook)), self._connection(flow)
-        for each in (*answers, *_followers(flow, answers[0])):
-            sure, more = self._passed(each, _hook(each))
-            after |= sure | more
-        self._known[key] = Met(certain=certain, maybe=maybe, answer=self._answer(flow, answers), after=after)
+        back = self._back(flow, hook)
+        answers = list(_answers(flow, back))
+        passed = [self._passed(each, _hook(each)) for each in (*answers, *_followers(flow, back))]
+        tracked = [
+            sure for each, (sure, _) in zip(answers, passed, strict=False) if each.ctstate is CtState.ESTABLISHED
+        ]
+        found = Met(
+            certain=certain, maybe=maybe, after=frozenset().union(*(sure | more for sure, more in passed)),
+            answer=frozenset.intersection(*tracked) if flow.ctstate is CtState.NEW else frozenset(),
+        )  # fmt: skip
+        self._known[key] = found if self._plain else self._connected(found, flow, back)
         return self._known[key]
+
+    def _back(self, flow: Flow, hook: Hook) -> Flow:
+        """Return an answer as it comes to the host, or is sent by it: routing says by which interface."""
+        router, back = self.model.router(flow.family), reply(flow)
+        if hook is Hook.INPUT or router.is_own(flow.dst):
+            return replace(back, iif=None, oif=None)
+        return replace(back, iif=router.out(flow.dst) or back.iif, oif=None)
 
     def alone(self, flow: Flow, hook: Hook) -> Refs:
         """Return what a packet meets for certain, without what follows."""
         return self._passed(flow, hook)[0]
 
-    def _answer(self, flow: Flow, answers: list[Flow]) -> Refs:
-        """Return what any answer meets for certain, where nat has no part in it and conntrack knows it."""
+    def _connected(self, found: Met, flow: Flow, back: Flow) -> Met:
+        """Return what a packet meets where its connection may be translated, or unknown to conntrack."""
         if flow.ctstate is not CtState.NEW:
-            return frozenset()
-        part = converse(self.model, flow).reply
-        back = answers[0]
-        if part is None or (part.flow.src, part.flow.dst, part.flow.ctstate) != (back.src, back.dst, back.ctstate):
-            return frozenset()
-        tracked = [each for each in answers if each.ctstate is CtState.ESTABLISHED]
-        met = [self._passed(each, _hook(each))[0] for each in tracked]
-        return frozenset.intersection(*met)
-
-    def _connection(self, flow: Flow) -> Refs:
-        """Return what the packets of the connection may meet, nat included."""
-        if flow.ctstate is not CtState.NEW:
-            return frozenset()
+            return found
         known = converse(self.model, flow)
         parts = [part for part in (known.later, known.reply, known.error) if part is not None]
-        return frozenset(step.rule for part in parts for step in part.ruling.trace if step.matched != "no")
+        more = frozenset(step.rule for part in parts for step in part.ruling.trace if step.matched != "no")
+        answer = known.reply.flow if known.reply is not None else flow
+        as_is = (answer.src, answer.dst, answer.ctstate) == (back.src, back.dst, back.ctstate)
+        return replace(found, after=found.after | more, answer=found.answer if as_is else frozenset())
 
     def _passed(self, flow: Flow, hook: Hook) -> tuple[Refs, Refs]:
         try:
@@ -210,27 +221,25 @@ def _hook(flow: Flow) -> Hook:
     return Hook.OUTPUT if flow.iif is None else Hook.INPUT
 
 
-def _answers(flow: Flow, hook: Hook) -> Iterator[Flow]:
+def _answers(flow: Flow, back: Flow) -> Iterator[Flow]:
     """Yield what a far end, or the host, may answer; first in the state that an answer has, then as INVALID."""
-    back = reply(flow)
-    if hook is Hook.OUTPUT and flow.oif == "lo":
-        back = replace(back, iif=None, oif="lo")
     flags = ({"SYN", "ACK"}, {"RST", "ACK"}, {"RST"}) if flow.proto == TCP else (set(),)
     for state in (CtState.ESTABLISHED, CtState.INVALID):
         yield from (replace(back, flags=frozenset(each), ctstate=state) for each in flags)
 
 
 def _followers(flow: Flow, back: Flow) -> Iterator[Flow]:
-    """Yield an error about the packet, and what its sender sends next."""
+    """Yield errors about the packet and about its answer, and what its sender sends next."""
     six = flow.family is Family.IPV6
-    error = replace(
-        back, proto=ICMPV6 if six else ICMP, sport=None, dport=None, flags=frozenset(), icmp_type=1 if six else 3,
-        icmp_code=4 if six else 3,
-    )  # fmt: skip
-    yield from (replace(error, ctstate=state) for state in (CtState.RELATED, CtState.INVALID))
-    if flow.proto == TCP:
-        for state in (CtState.ESTABLISHED, CtState.INVALID):
-            yield from (replace(flow, flags=frozenset(each), ctstate=state) for each in ({"RST"}, {"ACK"}))
+    for way in (back, flow):
+        error = replace(
+            way, proto=ICMPV6 if six else ICMP, sport=None, dport=None, flags=frozenset(), icmp_type=1 if six else 3,
+            icmp_code=4 if six else 3,
+        )  # fmt: skip
+        yield from (replace(error, ctstate=state) for state in (CtState.RELATED, CtState.INVALID))
+    for state in (CtState.ESTABLISHED, CtState.INVALID):
+        flags = ({"RST"}, {"ACK"}) if flow.proto == TCP else (set(),)
+        yield from (replace(flow, flags=frozenset(each), ctstate=state) for each in flags)
 
 
 def instead(missed: Missed, elsewhere: Mapping[RuleRef, Witness]) -> str:
