@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
 from fwproof.covered import CoverProbe, Met, Refs
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, CtState, Family, Flow, Hook, Network
-from fwproof.flows import ECHO, reply
+from fwproof.flows import ECHO, neighbour_packets, reply
 from fwproof.forms import PLAIN, Form
 from fwproof.inventory import Access, Host
 from fwproof.probing.agent import PORT_HIGH, PORT_LOW
@@ -175,7 +175,8 @@ class Meeting:
             return before  # the port, which is the prober's, makes no difference
         back = self._back(flow, hook)
         answers = list(_answers(flow, back))
-        passed = [self._passed(each, _hook(each)) for each in (*answers, *_followers(flow, back))]
+        more = (*answers, *_followers(flow, back), *self._discovery(flow, hook))
+        passed = [self._passed(each, _hook(each)) for each in more]
         tracked = [
             sure for each, (sure, _) in zip(answers, passed, strict=False) if each.ctstate is CtState.ESTABLISHED
         ]
@@ -192,6 +193,13 @@ class Meeting:
         if hook is Hook.INPUT or router.is_own(flow.dst):
             return replace(back, iif=None, oif=None)
         return replace(back, iif=router.out(flow.dst) or back.iif, oif=None)
+
+    def _discovery(self, flow: Flow, hook: Hook) -> Iterator[Flow]:
+        """Yield what the kernels may have to send before: who has this address (RFC 4861)."""
+        own, peer = (flow.dst, flow.src) if hook is Hook.INPUT else (flow.src, flow.dst)
+        if isinstance(own, IPv6Address) and isinstance(peer, IPv6Address):
+            interface = self.model.interface_for(own) or "eth0"
+            yield from neighbour_packets(own, peer, interface).values()
 
     def alone(self, flow: Flow, hook: Hook) -> Refs:
         """Return what a packet meets for certain, without what follows."""
