@@ -298,3 +298,18 @@ def legacy_model(net):
         iptables_legacy_save=run("target", "iptables-legacy-save"), addresses=run("target", "ip", "-j", "addr"),
         routes=run("target", "ip", "-j", "route"),
     )  # fmt: skip
+
+
+def test_zeros_that_iptables_prints_for_rules_of_nft_accuse_nobody(net, agents, prober):
+    rules = 'tcp dport 8080 accept comment "service"\n    udp dport 5353 counter accept comment "counted"'
+    net.rules("target", f"table ip filter {{\n  chain INPUT {{\n    type filter hook input priority 0; policy drop;\n"
+              f"    {rules}\n  }}\n}}\n")  # fmt: skip
+    shown = net.run("target", "iptables-save", "-c")
+    assert "[0:0] -A INPUT" in shown, "iptables shows these rules, with counters that do not exist"
+    model = HostModel.build(
+        iptables_save=shown, nft_json=net.run("target", "nft", "-j", "list", "ruleset"),
+        addresses=net.run("target", "ip", "-j", "addr"), routes=net.run("target", "ip", "-j", "route"),
+    )  # fmt: skip
+    _, found = covered(net, agents, prober, 4, model)
+    by = {("udp" in row.rule.text, row.rule.rule): row.status for row in found if row.rule.chain == "INPUT"}
+    assert by == {(False, 1): Status.REACHED, (True, 2): Status.CONFIRMED, (False, None): Status.REACHED}, found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from fwproof.decision import RuleRef
 from fwproof.errors import Garbled, HostError
@@ -18,6 +19,8 @@ from fwproof.semantics.model import HostModel
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
 
+Place = tuple[str, str, str, int]
+"""Family, table and chain of a rule, and its number in the chain."""
 _COMMANDS = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
 
 
@@ -63,6 +66,8 @@ class Reader:
         self._native = {
             _place(rule.ref): rule.ref for each in self._sets if each.native for rule in each.rules()
         }  # fmt: skip
+        self._bare, self._tables = set[RuleRef](), dict[str, bool]()
+        self._look_behind()
 
     def read(self) -> dict[RuleRef, int]:
         """Return the packets that each rule and each chain's policy has counted so far; raises HostError."""
@@ -80,20 +85,37 @@ class Reader:
         return found
 
     def _nft(self, text: str) -> dict[RuleRef, int]:
+        counts = {self._native.get(place): _nft_count(rule.get("expr")) for place, rule in self._listed(text)}
+        return {ref: count for ref, count in counts.items() if ref is not None and count is not None}
+
+    def _listed(self, text: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+        """Yield every rule of nft's list with its place; raises Garbled."""
         try:
-            listed = json.loads(text)["nftables"]
-            rules = [each["rule"] for each in listed if "rule" in each]
+            rules = [each["rule"] for each in json.loads(text)["nftables"] if "rule" in each]
             places = [(str(rule["family"]), str(rule["table"]), str(rule["chain"])) for rule in rules]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Garbled(self._host, f"nft printed what is no list of rules: {error}") from error
-        found: dict[RuleRef, int] = {}
         numbers: Counter[tuple[str, str, str]] = Counter()
         for rule, place in zip(rules, places, strict=True):
             numbers[place] += 1
-            ref, count = self._native.get((*place, numbers[place])), _nft_count(rule.get("expr"))
-            if ref is not None and count is not None:
-                found[ref] = count
-        return found
+            yield (*place, numbers[place]), rule
+
+    def _look_behind(self) -> None:
+        """Note what iptables-nft shows with counters of 0 that do not exist: rules, and policies, that nft made.
+
+        Only tables with an xt statement are certain to be made by iptables, which gives all of them counters.
+        """
+        shown = {
+            _place(rule.ref): rule.ref for each in self._sets if not each.native and each.backend != "legacy"
+            for rule in each.rules()
+        }  # fmt: skip
+        with suppress(HostError):  # a host without nft has no tables that nft made
+            for place, rule in self._listed(_save(self._field, self._host, "nft")) if shown else ():
+                if place in shown:
+                    statements = rule.get("expr")
+                    self._tables.setdefault(place[1], False)
+                    self._tables[place[1]] |= _named(statements, "xt")
+                    self._bare |= set() if _named(statements, "counter") else {shown[place]}
 
     def moved(self, before: Mapping[RuleRef, int], after: Mapping[RuleRef, int]) -> dict[RuleRef, int] | None:
         """Return how far each counter moved; None where the tables have changed meanwhile: then it means nothing."""
@@ -106,15 +128,18 @@ class Reader:
         found: dict[RuleRef, str] = {}
         for each in self._sets:
             found |= {
-                rule.ref: "it has no counter, or one before a condition" if each.native else "it was not counted"
-                for rule in each.rules() if rule.ref not in counts
+                rule.ref: "it has no counter, or one before a condition"
+                for rule in each.rules() if rule.ref not in counts or rule.ref in self._bare
             }  # fmt: skip
             for table in each.tables.values():
                 for chain in table.chains.values():
                     policy = _policy(table.family or self._family.table_family, table.name, chain)
+                    if policy is None or counts.get(policy):
+                        continue
                     # until iptables-nft was told a policy, its chain has no counter, and prints 0
-                    if policy is not None and not counts.get(policy) and (each.native or policy.text != "DROP"):
-                        found[policy] = "a policy of nft has no counter" if each.native else "its policy never counted"
+                    set_ = policy.text == "DROP" and self._tables.get(table.name, True)
+                    if each.native or not set_:
+                        found[policy] = "its policy has no counter, or has never counted"
         return found
 
 
@@ -135,8 +160,13 @@ def _policy(family: str, table: str, chain: Chain) -> RuleRef | None:
     return RuleRef(family=family, table=table, chain=chain.name, rule=None, text=chain.default)
 
 
-def _place(ref: RuleRef) -> tuple[str, str, str, int]:
+def _place(ref: RuleRef) -> Place:
     return ref.family, ref.table, ref.chain, ref.rule or 0
+
+
+def _named(statements: object, name: str) -> bool:
+    """Whether a rule of nft has a statement of a name."""
+    return isinstance(statements, list) and any(isinstance(each, dict) and name in each for each in statements)
 
 
 def _nft_count(statements: object) -> int | None:

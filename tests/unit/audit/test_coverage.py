@@ -8,7 +8,7 @@ import pytest
 
 from fwproof.audit.counting import Reader
 from fwproof.audit.coverage_probes import Meeting, ends_of, instead, probes_of, shapes
-from fwproof.errors import Garbled
+from fwproof.errors import Garbled, HostError
 from fwproof.flow import CtState, Family, Hook
 from fwproof.semantics.cover import Limits, Source, cover
 from fwproof.semantics.model import HostModel
@@ -109,6 +109,8 @@ class Field:
 
     def __init__(self, **printed):
         def run(argv, name):
+            if name.replace("-", "_") not in printed:
+                raise HostError("web", f"there is no {name}")
             return SimpleNamespace(status=0, stdout=printed[name.replace("-", "_")], stderr="", argv=argv)
 
         self.transports = {"web": SimpleNamespace(run=run)}
@@ -157,8 +159,29 @@ def test_a_counter_of_nft_counts_only_after_the_last_condition():
     assert {ref.rule: count for ref, count in read.items()} == {1: 4}
     assert {ref.rule: why for ref, why in known.silent(read).items()} == {
         2: "it has no counter, or one before a condition", 3: "it has no counter, or one before a condition",
-        None: "a policy of nft has no counter",
+        None: "its policy has no counter, or has never counted",
     }  # fmt: skip
+
+
+SHOWN = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+[0:0] -A INPUT -p tcp -m tcp --dport 80 -j ACCEPT
+[0:0] -A INPUT -p tcp -m tcp --dport 81 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(("made", "silent"), [("nft", {2, None}), ("iptables", {2})])
+def test_counters_that_iptables_shows_of_nfts_own_rules_are_none(made, silent):
+    own = {"xt": {"type": "match", "name": "comment"}} if made == "iptables" else PORT
+    listed = nft([PORT, own, COUNT, {"accept": None}], [PORT, {"accept": None}])
+    listed = listed.replace('"inet"', '"ip"').replace('"t"', '"filter"').replace('"i"', '"INPUT"')
+    model = HostModel.build(iptables_save=SHOWN)
+    known = reader(model, iptables_save=SHOWN, nft=listed)
+    assert {ref.rule for ref in known.silent(known.read()) if ref.chain == "INPUT"} == silent
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"nftables": [{"rule": {}}]}', '{"nftables": 3}', "{"])
