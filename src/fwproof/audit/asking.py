@@ -233,7 +233,10 @@ class Asking:
         return watches
 
     def _reach(self, watches: Mapping[str, coverage.Watch]) -> None:
-        """Reach rules after everything else, since limits may count that; the families of a host one by one."""
+        """Reach rules after everything else, since limits may count that.
+
+        The families of a host are tried one after the other where a table is of both, whose counters would mix.
+        """
 
         def reach(check: Check) -> CoverageFacts:
             assert check.family is not None
@@ -243,7 +246,9 @@ class Asking:
         for watch in watches.values():
             watch.end()
         asked = [check for check in self.checks if check.id in watches]
-        self._run([((Kind.COVERAGE, check.host), check, reach) for check in asked], "reaching rules")
+        both = {check.host for check in asked if watches[check.id].shared}
+        lanes = [(check.host, None if check.host in both else check.family) for check in asked]
+        self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
 
     def _neighbour(self, check: Check) -> NeighbourFacts | None:
         return None if check.vantage is None else exercises.neighbour(self.field, self.prober, check)

@@ -24,7 +24,7 @@ from fwproof.farends import FarEnds
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.flows import neighbour_packets
 from fwproof.hosts.collect import collect
-from fwproof.judging.coverage_rows import PACKETS, again
+from fwproof.judging.coverage_rows import ONE_FAMILY, PACKETS, again
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.probing.channel import Agent
@@ -280,8 +280,14 @@ class Watch:
         model = model_of(collect(field.transports[check.host]), {check.family})
         if isinstance(model, HostError):
             raise model
-        self.model, self._reader = model, Reader(field, check.host, model, check.family)
+        self.model, self._family = model, check.family
+        self._reader = Reader(field, check.host, model, check.family)
         self._before, self.moved = self._reader.read(), dict[RuleRef, int]()
+
+    @property
+    def shared(self) -> bool:
+        """Whether a rule of it counts packets of the other family too."""
+        return any(rule.ref.family not in ONE_FAMILY for rule in self.model.rules(self._family))
 
     def end(self) -> None:
         """Read the counters again; where that cannot be told, nothing has moved."""

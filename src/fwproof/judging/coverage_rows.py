@@ -60,7 +60,7 @@ _MISSED = {
 
 PACKETS = 5
 """Packets of a probe that is sent again: more than other traffic usually moves a counter by meanwhile."""
-_ONE_FAMILY = frozenset({"ip", "ip6"})
+ONE_FAMILY = frozenset({"ip", "ip6"})
 """Tables that see packets of one address family alone."""
 
 
@@ -210,7 +210,7 @@ class Counted:
 
     def _impossible(self, rule: RuleRef) -> str:
         missed = self.facts.missed.get(rule)
-        if missed is None or missed.why is not Why.UNREACHABLE or rule.family not in _ONE_FAMILY:
+        if missed is None or missed.why is not Why.UNREACHABLE or rule.family not in ONE_FAMILY:
             return ""  # packets of the other family may reach it
         total = sum(each.moved(rule) for each in self.valid)
         return f"the model proves that no packet reaches it, and its counter moved by {total}" if total else ""
