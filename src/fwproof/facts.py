@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from fwproof.covered import CoverageFacts
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
@@ -204,7 +205,17 @@ class BaselineFacts:
     model: HostModel
 
 
-Exercised = BurstFacts | MeasureFacts | StandingFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
+Exercised = (
+    BurstFacts
+    | MeasureFacts
+    | StandingFacts
+    | BanFacts
+    | LogFacts
+    | NeighbourFacts
+    | EvasionFacts
+    | CoverageFacts
+    | Connected
+)
 """What trying something on purpose found out."""
 
 

@@ -55,6 +55,7 @@ class Kind(StrEnum):
     PERSISTENCE = "persistence"
     PARITY = "parity"
     RULES = "rules"
+    COVERAGE = "coverage"
     DRIFT = "drift"
 
 
@@ -153,6 +154,11 @@ class _HostPlan:
         for rules in filter(None, (policy.rules,)):
             for family in self.families(rules):
                 yield self.check(Kind.RULES, rules, "every rule has its effect", family)
+        for coverage in filter(None, (policy.coverage,)):
+            for family in self.families(coverage):
+                yield self.check(
+                    Kind.COVERAGE, coverage, "every rule is reached, and counts what the model says", family
+                )
         for baseline in filter(None, (policy.baseline,)):
             for family in self.families(baseline):
                 yield self.check(Kind.DRIFT, baseline, "the same as in the baseline", family)

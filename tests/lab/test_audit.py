@@ -57,7 +57,7 @@ def test_the_repaired_server_passes_everything_and_the_published_one_does_not(au
     assert verdicts.count("fail") == 102
     assert set(verdicts) == {"pass", "fail"}
     counts = audit.results["counts"]
-    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (362, 362, 0, 0)
+    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (366, 366, 0, 0)
 
 
 def test_it_takes_no_longer_than_it_must(audit):
@@ -295,7 +295,7 @@ def test_the_observed_packets_are_in_the_capture(audit):
 
 def test_junit_has_the_same_checks(audit):
     cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
-    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 362
+    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 366
     assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
 
@@ -333,3 +333,42 @@ def test_a_second_audit_waits_for_the_window_and_then_says_the_same(audit, lab, 
     left = 60 - again.results["run"]["seconds"]
     assert waited or left < 0
     assert again.seconds < 100
+
+
+# ---- rule coverage
+
+SAVES = {"ipv4": "iptables-save -c", "ipv6": "ip6tables-save -c"}
+SILENT = {"ipv4": 0, "ipv6": 2}
+"""Rules that no probe is sent for: router solicitations and multicast listener reports, which go to groups."""
+
+
+@pytest.mark.parametrize("family", list(SAVES))
+def test_every_rule_of_the_repaired_server_is_accounted_for(audit, lab, family):
+    check = one(audit, f"coverage[{GOOD}-{family}]")
+    rules = check["coverage"]["rules"]
+    status = {rule["place"]: rule["status"] for rule in rules}
+    assert set(status.values()) <= {"confirmed", "reached", "unreachable", "unsent"}, check["evidence"]
+    assert list(status.values()).count("unsent") == SILENT[family]
+    # what other traffic counts all the while: the auditor's own session, and neighbours
+    hidden = [rule["text"] for rule in rules if rule["status"] == "reached"]
+    assert all("f2b" in text or "icmpv6-type" in text or "ESTABLISHED" in text for text in hidden), hidden
+    counted = dict(reversed(line.split(" ", 1)) for line in on(lab, GOOD, SAVES[family]).splitlines() if line[0] == "[")
+    for rule in rules:
+        if rule["text"] in counted:
+            packets = int(counted[rule["text"]].strip("[]").split(":")[0])
+            assert (packets > 0) == (rule["status"] in {"confirmed", "reached"}) or rule["status"] == "unsent", rule
+
+
+def test_a_limit_that_bursts_used_up_is_confirmed_by_them(audit):
+    (rule,) = (rule for rule in one(audit, f"coverage[{GOOD}-ipv4]")["coverage"]["rules"] if "--rcheck" in rule["text"])
+    assert (rule["status"], rule["probes"]) == ("confirmed", [])
+    assert rule["why"].endswith("while limits were exercised")
+
+
+def test_the_published_servers_rules_are_covered_too(audit):
+    four, six = (one(audit, f"coverage[{BAD}-{family}]")["coverage"] for family in SAVES)
+    assert {rule["status"] for rule in four["rules"]} == {"confirmed", "reached", "unreachable"}
+    # nothing gets in over IPv6, so its answers meet no rule either
+    assert {rule["status"] for rule in six["rules"] if "ESTABLISHED" in rule["text"]} == {"unsent"}
+    (policy,) = (rule for rule in six["rules"] if rule["place"] == "ip6 filter OUTPUT policy")
+    assert policy["status"] == "confirmed"

@@ -17,13 +17,14 @@ ALLOWED = {
     "evidence": VALUES,
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
-    "facts": VALUES | {"evidence", "semantics"},
-    "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics"},
+    "covered": VALUES | {"semantics"},
+    "facts": VALUES | {"covered", "evidence", "semantics"},
+    "judging": VALUES | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
-    | {"farends"},
+    | {"farends", "covered"},
 }
 PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from fwproof.audit.agreement import Agreement, Compared, by_trace, compare
 from fwproof.audit.field import Field
-from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
+from fwproof.audit.models import model_of
 from fwproof.audit.sweeping import Comparison, Report, Sweeping, entering, predict
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.decision import Decision, Ruling

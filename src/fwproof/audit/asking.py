@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from fwproof.audit import exercises, measuring, standing
+from fwproof.audit import coverage, exercises, measuring, standing
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.waves import Asked
+from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import (
@@ -77,10 +78,12 @@ class Asking:
         self._run(lanes, "trying loopback, neighbours and drop logs")
         if self.exercise:
             self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
+        watches = self._watches()
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
         self._run(self._lanes(Kind.MEASURE, self._measure), "measuring limits" if self.exercise else "")
         self._run(self._lanes(Kind.CONNECTIONS, self._stand), "keeping connections open" if self.exercise else "")
+        self._reach(watches)
         return flows, self.done
 
     # ---- single flows
@@ -224,6 +227,37 @@ class Asking:
             answer = error
         if answer is not None:
             self.done[check.id] = answer
+
+    # ---- rule coverage
+
+    def _watches(self) -> dict[str, coverage.Watch]:
+        """Read the tables whose coverage is asked for as they are now: bans may have left rules in them."""
+        watches: dict[str, coverage.Watch] = {}
+        for check in (check for check in self.checks if check.kind is Kind.COVERAGE):
+            try:
+                self.facts.model(check.host)
+                watches[check.id] = coverage.Watch(self.field, check)
+            except HostError as error:
+                self.done[check.id] = error
+        return watches
+
+    def _reach(self, watches: Mapping[str, coverage.Watch]) -> None:
+        """Reach rules after everything else, since limits may count that.
+
+        The families of a host are tried one after the other where a table is of both, whose counters would mix.
+        """
+
+        def reach(check: Check) -> CoverageFacts:
+            assert check.family is not None
+            hopeless = self.hopeless(check.host, check.family)
+            return coverage.gather_coverage(self.field, self.prober, check, watches[check.id], hopeless=hopeless)
+
+        for watch in watches.values():
+            watch.end()
+        asked = [check for check in self.checks if check.id in watches]
+        both = {check.host for check in asked if watches[check.id].shared}
+        lanes = [(check.host, None if check.host in both else check.family) for check in asked]
+        self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
 
     def _neighbour(self, check: Check) -> NeighbourFacts | None:
         return None if check.vantage is None else exercises.neighbour(self.field, self.prober, check)

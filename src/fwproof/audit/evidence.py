@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError
 from fwproof.facts import EvasionFacts, Facts, FlowFacts
 from fwproof.observation import Observation, Seen
@@ -35,6 +36,7 @@ def observations(facts: Facts) -> Iterator[Observation]:
     every = [known for known in facts.flows.values() if isinstance(known, FlowFacts)]
     for exercised in facts.exercised.values():
         every += [each.known for each in exercised.forms] if isinstance(exercised, EvasionFacts) else []
+        yield from exercised.seen if isinstance(exercised, CoverageFacts) else ()
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
 
 

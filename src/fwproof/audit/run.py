@@ -193,4 +193,5 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
+            coverage=outcome.coverage,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
 from fwproof.judging.bans import judge_ban_exercise, judge_bans
+from fwproof.judging.coverage import judge_coverage
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
@@ -47,6 +48,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.PERSISTENCE: judge_persistence,
     Kind.PARITY: judge_parity,
     Kind.RULES: judge_rules,
+    Kind.COVERAGE: judge_coverage,
     Kind.DRIFT: judge_drift,
 }
 

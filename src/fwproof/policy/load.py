@@ -18,6 +18,7 @@ from fwproof.policy.model import (
     Allow,
     Bans,
     Baseline,
+    Coverage,
     Default,
     DropLog,
     Essential,
@@ -121,6 +122,7 @@ class _Builder:
             persistence=self.persistence(),
             parity=self.parity(),
             rules=self.rules(),
+            coverage=self.coverage(),
             baseline=self.baseline(),
         )
 
@@ -245,6 +247,15 @@ class _Builder:
         accepted = tuple(Accepted(rule=one.rule, finding=one.finding, reason=one.reason) for one in shape.accept)
         title = "Every rule has a part in what the tables decide, and none allows too much"
         return Rules(**self.common(("rules",), shape, "rules", title), fail=tuple(shape.fail), accepted=accepted)
+
+    def coverage(self) -> Coverage | None:
+        shape = self.shape.coverage
+        if shape is None:
+            return None
+        accepted = tuple(Accepted(rule=one.rule, finding="", reason=one.reason) for one in shape.accept)
+        title = "Probes reach every rule that they can, and each counts what it should"
+        return Coverage(**self.common(("coverage",), shape, "coverage", title), at_least=shape.at_least,
+                        accepted=accepted)  # fmt: skip
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

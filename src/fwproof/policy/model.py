@@ -183,6 +183,18 @@ class Rules(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage(Expectation):
+    """Probes reach the rules that can be reached, and the kernel counts them where the model says.
+
+    ``at_least`` is the share, from 0 to 1, of the rules that packets can reach that must be confirmed, None for all
+    that the vantages can reach. ``accepted`` are rules of which nothing is asked; their ``finding`` is empty.
+    """
+
+    at_least: float | None = None
+    accepted: tuple[Accepted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
 
@@ -214,4 +226,5 @@ class Policy:
     persistence: Persistence | None = None
     parity: Parity | None = None
     rules: Rules | None = None
+    coverage: Coverage | None = None
     baseline: Baseline | None = None

@@ -17,7 +17,7 @@ from fwproof.policy.scalars import quoted
 def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
-    last = (policy.drop_log, policy.persistence, policy.parity, policy.rules, policy.baseline)
+    last = (policy.drop_log, policy.persistence, policy.parity, policy.rules, policy.coverage, policy.baseline)
     everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
@@ -41,6 +41,7 @@ def relation_faults(
         *relations.bans(),
         *relations.standing(),
         *relations.rules(),
+        *relations.coverage(),
         *relations.baseline(),
         *relations.parity(),
     ]
@@ -194,6 +195,13 @@ class _Relations:
             elif rules is not None and one.finding and one.finding not in rules.fail:
                 yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
             seen.append((one.rule, one.finding))
+
+    def coverage(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        for index, one in enumerate(self.policy.coverage.accepted if self.policy.coverage else ()):
+            if one.rule in seen:
+                yield self.at(("coverage", "accept", index), "the same rule is accepted twice")
+            seen.add(one.rule)
 
     def baseline(self) -> Iterator[Fault]:
         baseline = self.policy.baseline

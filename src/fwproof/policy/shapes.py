@@ -38,6 +38,7 @@ from fwproof.policy.table_shapes import (
     IPV6_TEXT,
     BaselineField,
     Common,
+    CoverageField,
     Ipv6Shape,
     PersistenceField,
     RulesField,
@@ -335,5 +336,8 @@ class PolicyShape(Shape):
     )
     rules: RulesField = Field(
         None, description="Every rule has a part in what the tables decide, and none is too broad"
+    )
+    coverage: CoverageField = Field(
+        None, description="Probes reach the rules one by one, and the kernel counts them where the model says"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title
+from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, wrong
 from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL
+from fwproof.policy.scalars import describe
 
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
@@ -60,6 +61,39 @@ class RulesShape(Common):
     accept: list[AcceptShape] = Field(default_factory=list, description="Findings that are known and stay")
 
 
+class CoveredShape(Shape):
+    """A rule of which coverage asks nothing."""
+
+    rule: Annotated[str, Text("a rule as iptables-save prints it", r"\S([^\n]*\S)?", 1024)] = Field(
+        description="The rule's text, as the report and iptables-save show it"
+    )
+    reason: Title = Field(description="Why nothing is asked of it")
+
+
+_SHARE = "^(100|[1-9][0-9]?)%$"
+
+
+def _share(value: Any) -> float:
+    expected = "a share of the rules such as 80%"
+    if not isinstance(value, str):  # quotes around a bare number would not help
+        raise wrong(f"expected {expected}, with the % sign, not {describe(value)}")
+    return int(Text(expected, r"(100|[1-9][0-9]?)%").read(value).removesuffix("%")) / 100
+
+
+Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
+
+
+class CoverageShape(Common):
+    """Probes reach the rules, and the kernel counts them where the model says."""
+
+    at_least: Share | None = Field(
+        None,
+        description="The share that must be confirmed of the rules that packets can reach, such as 80%; left out: all"
+        " that a probe from the inventory's vantages can reach",
+    )
+    accept: list[CoveredShape] = Field(default_factory=list, description="Rules of which nothing is asked")
+
+
 class BaselineShape(Common):
     """The tables mean what they meant when a snapshot was taken."""
 
@@ -75,6 +109,14 @@ def _persistence(value: Any) -> Any:
 _TRUTH = (("type", "boolean"),)
 PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
+CoverageField = Annotated[
+    CoverageShape | None,
+    Shorthand(
+        lambda value: {"at_least": value} if isinstance(value, str | int | float) and not isinstance(value, bool)
+        else _persistence(value),
+        (("type", ["boolean", "string"]), ("pattern", _SHARE)),
+    ),
+]  # fmt: skip
 BaselineField = Annotated[
     BaselineShape | None,
     Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),

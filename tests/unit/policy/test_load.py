@@ -135,6 +135,16 @@ def test_parity_is_expected_where_it_is_written(load):
     )
 
 
+def test_coverage_is_a_word_a_share_or_a_mapping(load):
+    assert load(HEAD + "rules: true\n").coverage is None
+    assert load(HEAD + "rules: true\ncoverage: false\n").coverage is None
+    assert load(HEAD + "coverage: true\n").coverage.at_least is None
+    assert load(HEAD + "coverage: 80%\n").coverage.at_least == 0.8
+    found = load(HEAD + "coverage: {at_least: 100%, accept: [{rule: -A B, reason: r}], severity: low}\n").coverage
+    assert (found.id, found.line, found.at_least, found.severity) == ("coverage", 3, 1.0, "low")
+    assert found.accepted == (Accepted(rule="-A B", finding="", reason="r"),)
+
+
 def test_rules_fail_by_what_is_written_or_by_all_but_unused(load):
     assert load(HEAD + "rules: true\n").rules.fail == tuple(k.value for k in Kind if k is not Kind.UNUSED)
     assert load(HEAD + "rules: false\npersistence: true\n").rules is None
