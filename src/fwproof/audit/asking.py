@@ -250,14 +250,18 @@ class Asking:
         def reach(check: Check) -> CoverageFacts:
             assert check.family is not None
             hopeless = self.hopeless(check.host, check.family)
-            return coverage.gather_coverage(self.field, self.prober, check, watches[check.id], hopeless=hopeless)
+            watch = watches[check.id]
+            meets = self.tracing.meets(check.host, watch.model)
+            return coverage.gather_coverage(self.field, self.prober, check, watch, hopeless=hopeless, meets=meets)
 
         for watch in watches.values():
             watch.end()
         asked = [check for check in self.checks if check.id in watches]
         both = {check.host for check in asked if watches[check.id].shared}
         lanes = [(check.host, None if check.host in both else check.family) for check in asked]
-        self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
+        models = {check.host: watches[check.id].model for check in asked}
+        with tracing(self.field, self.prober, models, self.progress) as self.tracing:
+            self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
 
     def _neighbour(self, check: Check) -> NeighbourFacts | None:
         return None if check.vantage is None else exercises.neighbour(self.field, self.prober, check)

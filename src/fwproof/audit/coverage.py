@@ -8,7 +8,7 @@ again by itself, several times.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fwproof.audit.counting import Reader
 from fwproof.audit.coverage_probes import Meeting, Origins, ends_of, form_of, instead, probes_of
 from fwproof.audit.models import model_of
+from fwproof.audit.tracing import Meets, untraced
 from fwproof.covered import CoverageFacts, CoverProbe, Met, Refs, Round, Trip
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
@@ -37,17 +38,10 @@ if TYPE_CHECKING:
     from fwproof.audit.field import Field
     from fwproof.probing.observe import Prober
 
-Meets = Callable[[Sequence[Observation]], Mapping[str, Refs]]
-"""Says which rules probes met by the kernel's own trace, by their refs; those that were not traced are left out."""
 _AGAIN = 24
 """Probes that are sent again by themselves, about a third of a second each."""
 _ANSWERED = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST})
 _QUICK = 0.3
-
-
-def untraced(_seen: Sequence[Observation]) -> Mapping[str, Refs]:
-    """Ask no trace."""
-    return {}
 
 
 def gather_coverage(  # noqa: PLR0913 - what is asked, of whom, and how

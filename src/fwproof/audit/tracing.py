@@ -6,14 +6,15 @@ see the agent's docstring for what it may do, and under whose permission.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import FlowFacts
-from fwproof.observation import Observation
+from fwproof.observation import Handles, Observation
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.traced import Names, compared, rules_met
 
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
 
+Meets = Callable[[Sequence[Observation]], Mapping[str, frozenset[RuleRef]]]
+"""Says which rules probes met by the kernel's own trace, by their refs; those that were not traced are left out."""
+
+
+def untraced(_seen: Sequence[Observation]) -> Mapping[str, frozenset[RuleRef]]:
+    """Ask no trace."""
+    return {}
+
+
 @dataclass
 class Tracing:
     """What is needed to name the rules that traced hosts tell of: the names by host; no host is traced without."""
 
     names: dict[str, Names] = field(default_factory=dict)
+    handles: dict[str, Handles] = field(default_factory=dict)
 
     def of(self, host: str, known: FlowFacts) -> FlowFacts:
         """Return what is known of a probe with the rules that it met on an audited host, where that was traced."""
@@ -35,6 +46,19 @@ class Tracing:
             return known
         path = rules_met(self.names[host], host, seen)
         return replace(known, traced=compared(path, known.ruling, known.fresh))
+
+    def meets(self, host: str, model: HostModel) -> Meets:
+        """Return what tells which rules of a model's tables each probe met; nothing where that cannot be told."""
+        if host not in self.handles:
+            return untraced
+        names = Names(model, self.handles[host])
+
+        def met(seen: Sequence[Observation]) -> dict[str, frozenset[RuleRef]]:
+            paths = {one.probe.ref: rules_met(names, host, one) for one in seen}
+            return {ref: frozenset(step.rule for step in path.met) for ref, path in paths.items()
+                    if path.begun and path.whole and not path.unnamed}  # fmt: skip
+
+        return met
 
 
 @contextmanager
@@ -51,4 +75,4 @@ def tracing(
             progress(f"tracing the rules that probes meet on {', '.join(names)}")
         for error in field_.untraced.values():
             progress(f"not traced: {error}")
-        yield Tracing(names)
+        yield Tracing(names, {host: each for host, each in found.items() if not isinstance(each, HostError)})
