@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fwproof.audit.coverage import gather_coverage
+from fwproof.audit.tracing import Tracing, untraced
 from fwproof.errors import AgentRefused
 from fwproof.flow import Family
 from fwproof.inventory import Access, Host, Inventory, SshAddress
@@ -91,7 +92,9 @@ def model_of(net, host="target", change=lambda text: text):
     )  # fmt: skip
 
 
-def covered(net, agents, prober, version, model, host="target", names=("vantage", "target"), access=Access.ROOT):
+def covered(  # a name for each thing that a test changes
+    net, agents, prober, version, model, host="target", names=("vantage", "target"), access=Access.ROOT, meets=untraced
+):
     here = {"id": "coverage", "title": "t", "file": "f", "line": 1}
     policy = Policy(name="p", path=Path("p"), sha256="", hosts=(host,), services={})
     check = Check(
@@ -99,7 +102,7 @@ def covered(net, agents, prober, version, model, host="target", names=("vantage"
         expected="", family=Family.of(TARGET[version]),
     )  # fmt: skip
     watch = SimpleNamespace(model=model, moved={})
-    facts = gather_coverage(Ground(net, agents, names, access), prober, check, watch, hopeless=False)
+    facts = gather_coverage(Ground(net, agents, names, access), prober, check, watch, hopeless=False, meets=meets)
     return facts, rows(facts)
 
 
@@ -137,6 +140,28 @@ def test_each_status_is_what_the_kernel_counted(net, agents, prober, version):
             assert moved >= row.packets, row
         if row.status in {Status.UNREACHABLE, Status.ELSEWHERE} and "far" not in row.rule.text:
             assert moved == 0, row
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_trace_confirms_what_no_counter_shows(net, agents, prober, version):
+    net.rules("target", RULES)
+    model = model_of(net)
+    with prober.tracing(["target"]) as handles:
+        meets = Tracing(handles=handles).meets("target", model)
+        _, found = covered(net, agents, prober, version, model, meets=meets)
+    for word in ("uncounted", "counted before", "one", "inner"):
+        assert Status.CONFIRMED in told(found, word), named(found, word)
+    assert {row.why for row in named(found, "uncounted")} == {"the kernel's trace names it"}
+    assert not [row for row in found if row.status is Status.DISAGREES]
+
+
+def test_a_trace_contradicts_a_model_that_names_another_rule(net, agents, prober):
+    net.rules("target", RULES)
+    model = model_of(net, change=lambda text: text.replace('"right": 5353', '"right": 5355'))
+    with prober.tracing(["target"]) as handles:
+        meets = Tracing(handles=handles).meets("target", model)
+        _, found = covered(net, agents, prober, 4, model, meets=meets)
+    assert Status.DISAGREES in {row.status for row in found}, found
 
 
 def counts(net):
