@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fwproof.audit.agreement import Agreement, Compared, compare
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.field import Field
 from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
 from fwproof.audit.sweeping import Report, Sweeping, entering, predict
+from fwproof.audit.watchdog import watched
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import FwproofError, HostError, UsageError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
@@ -118,14 +120,18 @@ def ends(inventory: Inventory, host: str, vantage: str, family: str | None) -> t
 @contextmanager
 def opened(inventory: Inventory, wish: Wish, progress: Callable[[str], None]) -> Iterator[Adhoc]:
     """Connect to both hosts, read the target's tables, and start the agents; raises HostError without a vantage."""
+    check_allowed(inventory, [wish.host])
     lock = Lock([inventory.hosts[wish.host]], lab=inventory.lab is not None)
     field = Field(inventory)
     try:
-        field.enter_lab(progress)
-        progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
-        field.open([wish.host, wish.vantage], {wish.host: ()})
-        field.agent(wish.vantage)
-        yield Adhoc(field, wish, progress)
+        with ended_by_signal(field.gate.stop):
+            field.enter_lab(progress)
+            progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
+            field.open([wish.host, wish.vantage], {wish.host: ()})
+            field.agent(wish.vantage)
+            run = Adhoc(field, wish, progress)
+            with watched(field, [wish.host], {wish.host: run.model}.get, progress):
+                yield run
     finally:
         try:
             field.close()

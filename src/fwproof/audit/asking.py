@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -177,7 +176,7 @@ class Asking:
         left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
             self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
-            time.sleep(max(left))
+            self.field.gate.pause(max(left))
 
     def _lanes(self, kind: Kind, do: _Do) -> list[tuple[Hashable, Check, _Do]]:
         """Return the checks of a kind, each with its lane: what shares one is tried one after another."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 8.0
 """Seconds in which a ban must follow the last bad attempt; fail2ban's polling takes about one."""
+_OFTEN = 0.2
 _OPEN = {PortState.OPEN, PortState.CLOSED}
 
 
@@ -57,7 +58,9 @@ class Exercise:
                              "grant it observe")  # fmt: skip
         self.field, self.prober, self.check, self.bans = field, prober, check, check.expectation
         self.vantage, self.peer, self.own = ends_of(field, check)
+        self.target, self.attempts = field.agent(check.host), 0
         self.steps: list[str] = []
+        self.asked: set[str] = set()
 
     def run(self) -> BanFacts:
         """Provoke, look, lift; raises HostError when a step could not be tried at all."""
@@ -69,6 +72,7 @@ class Exercise:
         banned = refused = unharmed = unbanned = again = False
         in_kernel = ""
         try:
+            self.target.owe(self.bans.jail, self.peer)
             self._provoke()
             banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
             if banned:
@@ -89,6 +93,7 @@ class Exercise:
             made = self.prober.connect(
                 self.vantage, self.own, port, payload=request_text(self.bans, self.own), timeout=3.0, source=self.peer
             )
+            self.attempts += 1
             if not made.ok:
                 self.steps.append(f"an attempt failed: {made.result}")
         status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
@@ -124,7 +129,7 @@ class Exercise:
             if time.monotonic() - begun > _PATIENCE:
                 self.steps.append(f"not {what} within {_PATIENCE:.0f} s")
                 return False
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"{what} after {time.monotonic() - begun:.1f} s")
         return True
 
@@ -137,7 +142,9 @@ class Exercise:
 
     def _probe(self, sender: str, address: Address) -> Observation:
         flow: Flow = request(self.bans.service, address, self.own)
-        seen = self.prober.observe([Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow)])["ban"]
+        probe, again = Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow), sender in self.asked
+        seen = self.prober.observe([probe], extra=again)["ban"]
+        self.asked.add(sender)
         if isinstance(seen, HostError):
             raise seen
         return seen
@@ -151,7 +158,7 @@ class Exercise:
         while (seen := self._probe(self.vantage, self.peer)).let_in is not False:
             if time.monotonic() - begun > _PATIENCE:
                 break
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
         return seen.let_in is False
 
@@ -175,9 +182,14 @@ class Exercise:
         return any(address in allow.peers for allow in allows)
 
     def _lift(self, *, banned: bool) -> bool:
-        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well."""
+        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well.
+
+        Where that may be so, the agent goes on until it ends.
+        """
         try:
-            self.field.agent(self.check.host).unban(self.bans.jail, self.peer)
+            self.target.unban(self.bans.jail, self.peer)
+            if banned or self.attempts < self.bans.maxretry:
+                self.target.owe(self.bans.jail, self.peer, paid=True)
         except HostError as error:
             self.steps.append(f"the unban was refused: {error.message}")
             return False

@@ -251,7 +251,7 @@ def _find_line(field: Field, host: str, log_file: str, flow: Flow) -> tuple[Drop
         found = next((line for line in reversed(lines) if line.is_of(flow)), None)
         if found is not None or time.monotonic() > deadline:
             return found, len(lines)
-        time.sleep(0.25)
+        field.gate.pause(0.25)
 
 
 def read_log(field: Field, host: str, log_file: str) -> str:

@@ -19,6 +19,7 @@ from fwproof.hosts.ssh import SshTransport
 from fwproof.inventory import Host, Inventory
 from fwproof.lab import Lab
 from fwproof.probing.channel import Agent
+from fwproof.probing.gate import Gate
 from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
@@ -37,6 +38,11 @@ class Field:
     transports: dict[str, SshTransport] = field(default_factory=dict)
     agents: dict[str, Agent | HostError] = field(default_factory=dict)
     snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let nothing be sent but what the inventory allows."""
+        self.gate = Gate(self.inventory)
 
     def enter_lab(self, progress: Callable[[str], None]) -> None:
         """Bring up the lab that the inventory names, if need be, and join its auditor's network for good."""
@@ -57,7 +63,11 @@ class Field:
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents), hosts))
+            try:
+                list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents), hosts))
+            except BaseException:
+                self._hang_up()  # so that nothing waits for a host that does not answer
+                raise
 
     def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool) -> None:
         try:
@@ -70,7 +80,7 @@ class Field:
         if jails is not None:
             self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
         if agents:
-            self._keep(self.agents, host.name, lambda: start_agent(transport))
+            self._keep(self.agents, host.name, lambda: start_agent(transport, self.gate))
 
     @staticmethod
     def _keep(into: dict, name: str, get: Callable[[], object]) -> None:  # type: ignore[type-arg]
@@ -97,16 +107,19 @@ class Field:
             raise agent
         return agent
 
-    def close(self) -> None:
-        """End agents and connections, and the lab if this run brought it up."""
+    def _hang_up(self) -> None:
         ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
         ends += [transport.close for transport in self.transports.values()]
         self.agents.clear()
         self.transports.clear()
+        for end in ends:
+            with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
+                end()
+
+    def close(self) -> None:
+        """End agents and connections, and the lab if this run brought it up."""
         try:
-            for end in ends:
-                with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
-                    end()
+            self._hang_up()
         finally:
             if self.lab is not None and self.lab_is_ours:
                 self.lab_is_ours = False

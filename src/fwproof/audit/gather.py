@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
 
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
+from fwproof.audit.watchdog import watched
 from fwproof.errors import FwproofError, HostError, InputError, NotThere
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
@@ -19,7 +21,7 @@ from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Baseline
-from fwproof.results import HostRecord
+from fwproof.results import HostRecord, Sent
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 
@@ -44,6 +46,15 @@ class Gathered:
             if self.lock is not None:
                 self.lock.release()
 
+    def sent(self) -> list[Sent]:
+        """Return what the run sent, by sender and host."""
+        return [Sent(kind=k, sender=s, host=h, count=n) for k, s, h, n in self.field.gate.sent()]
+
+    def stopped(self) -> list[str]:
+        """Return why sending ended before its time: everywhere, or to single hosts."""
+        gate = self.field.gate
+        return [*filter(None, (gate.closed_early,)), *(f"{host}: {why}" for host, why in gate.lost.items())]
+
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""
         return [host_record(self.facts, name) for name in self.audited]
@@ -64,13 +75,16 @@ def gather(
 ) -> Gathered:
     """Look at every host that the checks are about, and do what they need; raises LabError and UsageError."""
     audited = tuple(dict.fromkeys(check.host for check in checks))
+    check_allowed(inventory, audited)
     lock = Lock([inventory.hosts[name] for name in audited], lab=inventory.lab is not None)
     found = Gathered(facts=_empty(inventory), field=Field(inventory), audited=audited, lock=lock)
     try:
-        found.field.enter_lab(progress)
-        _look(found, checks, audited, progress)
-        with found.field.prober as prober:
-            flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
+        with ended_by_signal(found.field.gate.stop):
+            found.field.enter_lab(progress)
+            _look(found, checks, audited, progress)
+            models = found.facts.models
+            with found.field.prober as prober, watched(found.field, audited, models.get, progress):
+                flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
         found.facts = replace(found.facts, flows=flows, exercised=exercised)
         found.evidence |= evidence_of(found.facts)
     except BaseException:

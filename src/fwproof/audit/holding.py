@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -66,7 +65,7 @@ class Keeper:
             again = None
             if self.counts:
                 kept.release()
-                time.sleep(_CLOSING)
+                self.prober.pause(first.vantage, _CLOSING)
                 again = kept.open(first.address, self.flow.dst, port, 1) == 1
         return Held(tried=tried, stood=stood, again=again, free=free)
 

@@ -364,7 +364,7 @@ def test_what_is_kept_has_its_bounds():
 def test_the_file_is_one_that_old_hosts_can_run():
     source = agent_source()
     ast.parse(source, feature_version=(3, 6))
-    assert len(source) < 80_000
+    assert len(source) < 84_000
     assert source.startswith(b"#!/usr/bin/python3 -IS\n")
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else name.name)
