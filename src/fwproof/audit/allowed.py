@@ -16,19 +16,29 @@ from fwproof.results import Authorised
 def check_allowed(inventory: Inventory, hosts: Collection[str], now: datetime | None = None) -> None:
     """Raise UsageError unless hosts may be audited now; an inventory without an authorisation says nothing of it."""
     given = inventory.authorisation
+    check_scope(inventory, hosts)
     if given is None:
         return
-    now, place = now or datetime.now(UTC), f"{inventory.path}: the authorisation of {given.by}"
-    outside = [name for name in hosts if name not in given.hosts]
-    if outside:
-        raise UsageError(
-            f"{place} does not cover {', '.join(outside)}; it is for {', '.join(given.hosts)}: have it extended, "
-            "or audit only those"
-        )
+    now, place = now or datetime.now(UTC), _place(inventory, given)
     if given.opens is not None and now < given.opens:
         raise UsageError(f"{place} begins at {shown(given.opens)}, and it is {shown(now)}: nothing was sent")
     if given.closes is not None and now >= given.closes:
         raise UsageError(f"{place} ended at {shown(given.closes)}, and it is {shown(now)}: nothing was sent")
+
+
+def check_scope(inventory: Inventory, hosts: Collection[str]) -> None:
+    """Raise UsageError for hosts that the inventory's authorisation does not cover."""
+    given = inventory.authorisation
+    outside = [name for name in hosts if name not in given.hosts] if given else []
+    if given and outside:
+        raise UsageError(
+            f"{_place(inventory, given)} does not cover {', '.join(outside)}; it is for {', '.join(given.hosts)}: "
+            "have it extended, or audit only those"
+        )
+
+
+def _place(inventory: Inventory, given: Authorisation) -> str:
+    return f"{inventory.path}: the authorisation of {given.by}"
 
 
 def shown(moment: datetime) -> str:

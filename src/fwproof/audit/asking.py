@@ -36,7 +36,7 @@ from fwproof.probing.observe import Prober
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
-_SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
 
 
 class Asking:
@@ -78,7 +78,7 @@ class Asking:
     # ---- single flows
 
     def _flows(self) -> _Flows:
-        single = [check for check in self.checks if check.kind in _SINGLE and check.vantage is not None]
+        single = [check for check in self.checks if check.kind in SINGLE and check.vantage is not None]
         asked: list[Asked] = []
         flows: _Flows = {}
         for check in single:

@@ -6,7 +6,7 @@ Only the vantage's own address is ever banned, and the ban is lifted in every ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import read_counters
@@ -16,6 +16,7 @@ from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
 from fwproof.flow import Address, Flow
 from fwproof.flows import request
+from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
@@ -46,6 +47,25 @@ def _unprovoked(reason: str) -> BanFacts:
         attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False, open_again=False,
         steps=(step,),
     )  # fmt: skip
+
+
+def status_argv(jail: str) -> tuple[str, ...]:
+    """Return what shows a jail's ban list."""
+    return ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", jail)
+
+
+def unharmed(inventory: Inventory, check: Check) -> Iterator[tuple[Host, Address]]:
+    """Yield the vantages that may use the service and are not banned: one of them shows that others are not."""
+    assert check.family is not None
+    assert isinstance(check.expectation, Bans)
+    service = str(check.expectation.service)
+    allows = [allow for allow in check.policy.inbound if str(allow.service) == service]
+    for other in inventory.vantages:
+        address = other.address(check.family)
+        if address is None or other.name in {check.vantage, check.host}:
+            continue
+        if any(address in allow.peers for allow in allows):
+            yield other, address
 
 
 class Exercise:
@@ -111,8 +131,7 @@ class Exercise:
         return "" if self._status().watches_something else f"the file list of {self.bans.jail} is empty"
 
     def _asked(self) -> Capture:
-        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
-        return self.field.transports[self.check.host].run(argv, name="fail2ban-status")
+        return self.field.transports[self.check.host].run(status_argv(self.bans.jail), name="fail2ban-status")
 
     def _status(self) -> JailStatus:
         status = parse_status(self.bans.jail, self._asked().stdout)
@@ -164,10 +183,7 @@ class Exercise:
 
     def _others(self) -> bool:
         assert self.check.family is not None
-        for other in self.field.inventory.vantages:
-            address = other.address(self.check.family)
-            if address is None or other.name in {self.vantage, self.check.host} or not self._allowed(address):
-                continue
+        for other, address in unharmed(self.field.inventory, self.check):
             if not isinstance(self.field.agents.get(other.name), Agent):
                 continue  # it could not be opened, which its own checks say
             good = self._opens(other.name, address)
@@ -175,11 +191,6 @@ class Exercise:
             return good
         self.steps.append("no other vantage that may use the service was at hand, so others were not tried")
         return True
-
-    def _allowed(self, address: Address) -> bool:
-        """Whether the policy lets an address use the service."""
-        allows = (allow for allow in self.check.policy.inbound if str(allow.service) == str(self.bans.service))
-        return any(address in allow.peers for allow in allows)
 
     def _lift(self, *, banned: bool) -> bool:
         """Take the ban back; one that was not seen may still be on its way, so it is taken back as well.

@@ -93,23 +93,29 @@ def gather(
     return found
 
 
+def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Return the hosts that checks need a connection to, and of those that are read the jails to ask about."""
+    jails: dict[str, tuple[str, ...]] = {check.host: () for check in checks}
+    for check in checks:
+        if isinstance(check.expectation, Bans):
+            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
+    others = [check.vantage for check in checks if check.vantage]
+    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE} for check in checks):
+        # one of them shows that others are not banned; all that are peers lend their spare addresses
+        others += [host.name for host in inventory.vantages]
+    return list(dict.fromkeys([*jails, *others])), jails
+
+
 def _empty(inventory: Inventory) -> Facts:
     return Facts(inventory=inventory, snapshots={}, models={}, agents={})
 
 
 def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None]) -> None:
     """Connect to every host, read the audited ones, and build their models."""
-    jails: dict[str, tuple[str, ...]] = dict.fromkeys(audited, ())
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        if isinstance(check.expectation, Bans):
-            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
         families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
-    others = [check.vantage for check in checks if check.vantage]
-    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE} for check in checks):
-        # one of them shows that others are not banned; all that are peers lend their spare addresses
-        others += [host.name for host in found.field.inventory.vantages]
-    names = list(dict.fromkeys([*audited, *others]))
+    names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
     field_.open(names, jails)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,16 @@ _CLOSING = 0.2
 
 KEPT = (Part.FULL, Part.PACKETS)
 """What takes connections that are kept open, each from a source of its own."""
+
+
+def kept_connections(
+    wanted: Collection[Part], sources: Sequence[Source], size: int
+) -> Iterator[tuple[Source, int, int]]:  # fmt: skip
+    """Yield what keeping connections takes at most: the source, the connections, the packets that use a limit up."""
+    parts = [part for part in KEPT if part in wanted]
+    for part, source in zip(parts, sources, strict=False):
+        # one more than should stand, one of another source, and one after they were closed
+        yield (source, min(size, _MOST) + 3, 0) if part is Part.FULL else (source, 1, size + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,7 +189,11 @@ def _each(
 
 
 def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
-    send_frames(agent, shots, [frames_of(shot, cookie) for shot in shots], gap)
+    built = []
+    for shot in shots:
+        agent.gate.check(agent.host)  # building takes longer than sending
+        built.append(frames_of(shot, cookie))
+    send_frames(agent, shots, built, gap)
 
 
 def frames_of(shot: Shot, cookie: int) -> list[str]:
