@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,11 @@ class Watchdog:
 
         threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
+    def last(self) -> None:
+        """Look once more at every host, so that nothing that was done last goes unnoticed."""
+        with ThreadPoolExecutor(max(1, len(self._hosts))) as pool:
+            list(pool.map(self._visit, self._hosts))
+
     def close(self) -> None:
         """Stop watching; a look that is under way comes to nothing."""
         self._done = True
@@ -91,6 +97,7 @@ def watched(field: Field, hosts: Iterable[str], model: Model, progress: Callable
     dog = Watchdog(field, hosts, model, progress)
     try:
         yield
+        dog.last()
     finally:
         dog.close()
 

@@ -7,7 +7,10 @@ probe's source port, so that several observations can go on at once.
 from __future__ import annotations
 
 import base64
+import getpass
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -204,6 +207,10 @@ class Agent:
                 interfaces=tuple(_interface(link) for link in answer["interfaces"]),
             )
 
+    def capture(self, cookie: int) -> None:
+        """Begin to capture a run's packets; AgentRefused, with who it is, while another audit has the host."""
+        self.call("capture", cookie=cookie, who=_who())
+
     def collect(self, wait: float = 0.0) -> None:
         """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
         answer = self.call("get", timeout=wait + 15.0, wait=wait)
@@ -275,6 +282,16 @@ class Agent:
     def close(self) -> None:
         """End the agent."""
         self._channel.close()
+
+
+@cache
+def _who() -> str:
+    """Return who we are, for another auditor who finds a host taken."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
 
 
 def _interface(link: Mapping[str, Any]) -> Interface:

@@ -198,7 +198,7 @@ class Prober:
     def _begin(self, host: str) -> HostError | None:
         try:
             self._agents[host].hello()
-            self._agents[host].call("capture", cookie=self._cookie)
+            self._agents[host].capture(self._cookie)
         except HostError as error:
             return error
         return None

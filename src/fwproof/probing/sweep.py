@@ -133,7 +133,7 @@ class Sweeper:
         for agent in filter(None, (near, far)):
             if agent.host not in self._watching:
                 agent.hello()
-                agent.call("capture", cookie=self._cookie)
+                agent.capture(self._cookie)
                 self._watching.add(agent.host)
         flow = replace(order.flow, tos=order.flow.tos or FINGERPRINT_TOS, sport=None, dport=None)
         seen = Sightings(asked=order.ports, far=None if far is None else {})

@@ -58,12 +58,13 @@ class Timetable:
     def _send(self, agent: Agent, shots: Sequence[Shot]) -> None:
         mine = {shot.probe.ref: shot for shot in shots}
         gone: list[Shot] = []
+        ends = {shot.probe.receiver for shot in shots}
         for at, gap, refs in self._turns(mine):
             due = self._start + at
             if gone and due - time.monotonic() > _PAUSE:
                 self._tidy(agent, gone)
                 gone = []
-            agent.gate.pause(due - time.monotonic(), agent.host)
+            agent.gate.pause(due - time.monotonic(), agent.host, *ends)
             send_frames(agent, [mine[ref] for ref in refs], [self._frames[ref] for ref in refs], gap)
             gone += [mine[ref] for ref in refs]
 
