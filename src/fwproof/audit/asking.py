@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
 
@@ -13,7 +14,7 @@ from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.waves import Asked
-from fwproof.errors import HostError, NotGranted
+from fwproof.errors import HostError, NotGranted, Stopped
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import (
     BanFacts,
@@ -176,7 +177,8 @@ class Asking:
         left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
             self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
-            self.field.gate.pause(max(left))
+            with suppress(Stopped):  # which each check then says
+                self.field.gate.pause(max(left))
 
     def _lanes(self, kind: Kind, do: _Do) -> list[tuple[Hashable, Check, _Do]]:
         """Return the checks of a kind, each with its lane: what shares one is tried one after another."""

@@ -126,10 +126,12 @@ class Gate:
 
     def check(self, *hosts: str) -> None:
         """Raise Stopped where nothing may be sent to or from hosts."""
-        for host in hosts:
+        for host in hosts or ("",):
             why = self.closed or self._lost.get(host, "")
             if why:
-                raise Stopped(host, f"nothing more is sent: {why}", "run the audit again once that is settled")
+                raise Stopped(
+                    host or "the audit", f"nothing more is sent: {why}", "run the audit again once that is settled"
+                )
 
     def pause(self, seconds: float, *hosts: str) -> None:
         """Wait; raises Stopped as soon as nothing may be sent to or from hosts."""
