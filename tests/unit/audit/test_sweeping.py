@@ -1,6 +1,7 @@
 """How silence that may be a reject rule's is settled: by its counter, by asking again, slowly, or not at all."""
 
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,7 +34,6 @@ class Wire:
         self.answers, self.noise, self.kind, self.count, self.asked = answers, list(noise), kind, 0, []
         known = (lambda *_: {RULE: self.count}) if counts else lambda *_: {}
         monkeypatch.setattr(sweeping, "counters", known)
-        monkeypatch.setattr(sweeping.time, "sleep", lambda _seconds: None)
 
     def sweep(self, order, _progress=None):
         self.asked.append(order.ports)
@@ -52,7 +52,8 @@ class Wire:
 
 
 def report(wire):
-    return Sweeping(None, wire, MODEL, lambda _line: None).report(ORDER, predict(MODEL, SYN))
+    field = SimpleNamespace(gate=SimpleNamespace(pause=lambda _seconds: None))
+    return Sweeping(field, wire, MODEL, lambda _line: None).report(ORDER, predict(MODEL, SYN))
 
 
 def rejected(found):
