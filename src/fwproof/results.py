@@ -158,8 +158,8 @@ class Authorised:
 class Sent:
     """How much went from ``sender`` to ``host``: packets that agents sent, or ordinary connections that they made.
 
-    ``kind``: ``probes`` (asked for), ``again`` (the same again, where one may have got lost, and controls) or
-    ``connections``.
+    ``kind``: ``probes`` (asked for), ``again`` (the same again, where one may have got lost, and controls),
+    ``resets`` (of a sweep) or ``connections``.
     """
 
     kind: str

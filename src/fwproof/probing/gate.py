@@ -173,10 +173,10 @@ class Gate:
         self, agent: str, op: str, arguments: Mapping[str, Any], share: Share | None, kind: str
     ) -> Iterator[None]:
         """Let a request to an agent through once it may be made; raises Stopped or AgentRefused."""
-        if op not in _SENDING or kind == "undo":
+        load = self._load(agent, op, arguments) if op in _SENDING else None
+        if load is None or kind == "undo":  # what takes back is small, and its packet's permit covered it
             yield
             return
-        load = self._load(agent, op, arguments)
         self.check(agent, *load.packets)
         taken: list[tuple[Budget, int]] = []
         try:

@@ -65,6 +65,8 @@ def test_a_stop_is_for_all_a_loss_for_one_and_undoing_goes_on():
     with pytest.raises(Stopped, match="Ctrl-C"):
         passes(gate, **frames(A))
     passes(gate, kind="undo", **frames(B))
+    with pytest.raises(AgentRefused, match="no address of the inventory"):
+        passes(gate, kind="undo", **frames(ip_address("10.0.0.3")))
     passes(gate, "unban")
     begun = time.monotonic()
     for hosts in ((), ("a",)):
