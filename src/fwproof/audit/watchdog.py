@@ -28,7 +28,9 @@ from fwproof.semantics.model import HostModel, NotSettled
 from fwproof.semantics.walk import TooLarge
 
 EVERY = 2.0
-"""Seconds between two rounds."""
+"""Seconds between two looks at a host, where there are few."""
+_EACH = 0.25
+"""Seconds for each host that is watched, where there are many: a log-in takes the auditor some 0.1 s of a processor."""
 PATIENCE = 3.0
 """Seconds that a log-in may take; one that fails is tried once more before it counts."""
 _ANSWER = 8.0
@@ -52,7 +54,7 @@ class Watchdog:
             while not self._done:
                 begun = time.monotonic()
                 look()
-                while not self._done and time.monotonic() - begun < EVERY:
+                while not self._done and time.monotonic() - begun < max(EVERY, _EACH * len(self._hosts)):
                     time.sleep(_LOOK)
 
         threading.Thread(target=watch, name="watchdog", daemon=True).start()

@@ -31,7 +31,7 @@ BOUNDS = (
     "a limit is measured by the tables' own numbers where they have one: at most 2,500 packets",
     "a SYN that is answered is followed by a reset, which the sender's kernel sends or else its agent",
     "connections are made only where a probe found the way open",
-    "each audited host is logged in to once more every 2 s while packets are sent, unless its tables limit that",
+    "each audited host is logged in to again while packets are sent, every 2 s at most, unless its tables limit it",
     "an earlier audit's burst may have to be waited for first, as long as its limit counts it",
 )
 """What the counts leave out, with its bound."""
