@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,29 +172,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     show = Progress(reporter)
     try:
-        with _ended_by_signal():
-            config.stash[_RUN].gather(show)
+        config.stash[_RUN].gather(show)
     except FwproofError as error:
         if error.exit_code == pytest.ExitCode.USAGE_ERROR:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=error.exit_code)
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM end gathering as Ctrl-C does, so that what was provoked is put back."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Progress:

@@ -193,8 +193,36 @@ class HostRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authorised:
+    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound."""
+
+    by: str
+    reference: str
+    hosts: list[str]
+    opens: str
+    closes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """How much went from ``sender`` to ``host``: packets that agents sent, or ordinary connections that they made.
+
+    ``kind``: ``probes`` (asked for), ``again`` (the same again, where one may have got lost, and controls),
+    ``resets`` (of a sweep) or ``connections``.
+    """
+
+    kind: str
+    sender: str
+    host: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Who ran what, when, on what, with which tools."""
+    """Who ran what, when, on what, with which tools.
+
+    ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
+    """
 
     id: str
     started: str
@@ -211,6 +239,9 @@ class Run:
     planned: int
     deselected: int
     artefacts: list[Artefact] = field(default_factory=list)
+    authorisation: Authorised | None = None
+    sent: list[Sent] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,19 +1,23 @@
 """The audit of the lab's two servers: what must be seen of each, with packet or line and rule."""
 
 import hashlib
+import json
 import os
 import subprocess
 import time
+from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 from junitparser import Error, Failure, JUnitXml
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.utils import rdpcap
 
+from fwproof.cli.main import cli
 from fwproof.lab import Lab
 
-from .auditing import Run, on
+from .auditing import INVENTORY, POLICY, Run, on
 
 pytestmark = pytest.mark.lab
 
@@ -310,6 +314,27 @@ def test_the_sums_hold(audit):
     checked = subprocess.run(["/usr/bin/sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=audit.folder, check=False)
     assert checked.returncode == 0
     assert f"evidence/{BAD}/iptables-save.txt" in listed
+
+
+# ---- what was said beforehand
+
+
+def test_the_plan_said_what_was_sent(audit):
+    """Of the repaired server, to which all happens as its policy says, exactly; of the other, no more than that."""
+    words = [str(POLICY), "--inventory", str(INVENTORY), "--format", "json"]
+    plan = json.loads(CliRunner().invoke(cli, ["plan", *words], catch_exceptions=False).output)
+    said, sent = Counter(), Counter()
+    for each in plan["sends"]:
+        said["probes", each["from"], each["to"]] += each["packets"]
+        said["connections", each["from"], each["to"]] += each["connections"]
+    for each in audit.results["run"]["sent"]:
+        sent[each["kind"], each["sender"], each["host"]] += each["count"]
+    assert sum(sent.values()) > 1000
+    exact = {key for key in said | sent if GOOD in key and key[0] != "again"}
+    assert {key: said[key] for key in exact} == {key: sent[key] for key in exact}
+    assert not {key: count for key, count in sent.items() if key[0] != "again" and count > said[key]}
+    assert {host["name"] for host in plan["hosts"] if host["audited"]} == {GOOD, BAD}
+    assert plan["seconds"]["least"] / 2 < audit.results["run"]["seconds"] < plan["seconds"]["most"] * 3
 
 
 # ---- what is left behind

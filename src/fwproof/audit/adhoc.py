@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fwproof.audit.agreement import Agreement, Compared, by_trace, compare
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
 from fwproof.audit.models import model_of
 from fwproof.audit.sweeping import Comparison, Report, Sweeping, entering, predict
 from fwproof.audit.tracing import Tracing, tracing
+from fwproof.audit.watchdog import watched
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import FwproofError, HostError, UsageError
 from fwproof.facts import FlowFacts
@@ -127,17 +129,21 @@ def ends(inventory: Inventory, host: str, vantage: str, family: str | None) -> t
 @contextmanager
 def opened(inventory: Inventory, wish: Wish, progress: Callable[[str], None]) -> Iterator[Adhoc]:
     """Connect to both hosts, read the target's tables, and start the agents; raises HostError without a vantage."""
+    check_allowed(inventory, [wish.host])
     lock = Lock([inventory.hosts[wish.host]], lab=inventory.lab is not None)
     field = Field(inventory)
     try:
-        field.enter_lab(progress)
-        progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
-        field.open([wish.host, wish.vantage], {wish.host: ()}, trace=wish.trace)
-        field.agent(wish.vantage)
-        if wish.trace and wish.host not in field.traceable:
-            field.agent(wish.host)
-            raise field.untraced[wish.host]
-        yield Adhoc(field, wish, progress)
+        with ended_by_signal(field.gate.stop):
+            field.enter_lab(progress)
+            progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
+            field.open([wish.host, wish.vantage], {wish.host: ()}, trace=wish.trace)
+            field.agent(wish.vantage)
+            if wish.trace and wish.host not in field.traceable:
+                field.agent(wish.host)
+                raise field.untraced[wish.host]
+            run = Adhoc(field, wish, progress)
+            with watched(field, [wish.host], {wish.host: run.model}.get, progress):
+                yield run
     finally:
         try:
             field.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
 
@@ -16,7 +16,7 @@ from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.waves import Asked
 from fwproof.covered import CoverageFacts
-from fwproof.errors import HostError, NotGranted
+from fwproof.errors import HostError, NotGranted, Stopped
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import (
     BanFacts,
@@ -41,7 +41,7 @@ from fwproof.semantics.model import HostModel
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
-_SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
 
 
 class Asking:
@@ -89,7 +89,7 @@ class Asking:
     # ---- single flows
 
     def _flows(self) -> _Flows:
-        single = [check for check in self.checks if check.kind in _SINGLE and check.vantage is not None]
+        single = [check for check in self.checks if check.kind in SINGLE and check.vantage is not None]
         asked: list[Asked] = []
         flows: _Flows = {}
         for check in single:
@@ -189,7 +189,8 @@ class Asking:
         left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
             self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
-            time.sleep(max(left))
+            with suppress(Stopped):  # which each check then says
+                self.field.gate.pause(max(left))
 
     def _lanes(self, kind: Kind, do: _Do) -> list[tuple[Hashable, Check, _Do]]:
         """Return the checks of a kind, each with its lane: what shares one is tried one after another."""

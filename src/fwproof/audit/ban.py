@@ -6,7 +6,7 @@ Only the vantage's own address is ever banned, and the ban is lifted in every ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import read_counters
@@ -16,6 +16,7 @@ from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
 from fwproof.flow import Address, Flow
 from fwproof.flows import request
+from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 8.0
 """Seconds in which a ban must follow the last bad attempt; fail2ban's polling takes about one."""
+_OFTEN = 0.2
 _OPEN = {PortState.OPEN, PortState.CLOSED}
 
 
@@ -47,6 +49,25 @@ def _unprovoked(reason: str) -> BanFacts:
     )  # fmt: skip
 
 
+def status_argv(jail: str) -> tuple[str, ...]:
+    """Return what shows a jail's ban list."""
+    return ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", jail)
+
+
+def unharmed(inventory: Inventory, check: Check) -> Iterator[tuple[Host, Address]]:
+    """Yield the vantages that may use the service and are not banned: one of them shows that others are not."""
+    assert check.family is not None
+    assert isinstance(check.expectation, Bans)
+    service = str(check.expectation.service)
+    allows = [allow for allow in check.policy.inbound if str(allow.service) == service]
+    for other in inventory.vantages:
+        address = other.address(check.family)
+        if address is None or other.name in {check.vantage, check.host}:
+            continue
+        if any(address in allow.peers for allow in allows):
+            yield other, address
+
+
 class Exercise:
     """One exercise of one host and family; ``run`` does the whole of it."""
 
@@ -57,7 +78,9 @@ class Exercise:
                              "grant it observe")  # fmt: skip
         self.field, self.prober, self.check, self.bans = field, prober, check, check.expectation
         self.vantage, self.peer, self.own = ends_of(field, check)
+        self.target, self.attempts = field.agent(check.host), 0
         self.steps: list[str] = []
+        self.asked: set[str] = set()
 
     def run(self) -> BanFacts:
         """Provoke, look, lift; raises HostError when a step could not be tried at all."""
@@ -69,6 +92,7 @@ class Exercise:
         banned = refused = unharmed = unbanned = again = False
         in_kernel = ""
         try:
+            self.target.owe(self.bans.jail, self.peer)
             self._provoke()
             banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
             if banned:
@@ -89,6 +113,7 @@ class Exercise:
             made = self.prober.connect(
                 self.vantage, self.own, port, payload=request_text(self.bans, self.own), timeout=3.0, source=self.peer
             )
+            self.attempts += 1
             if not made.ok:
                 self.steps.append(f"an attempt failed: {made.result}")
         status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
@@ -106,8 +131,7 @@ class Exercise:
         return "" if self._status().watches_something else f"the file list of {self.bans.jail} is empty"
 
     def _asked(self) -> Capture:
-        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
-        return self.field.transports[self.check.host].run(argv, name="fail2ban-status")
+        return self.field.transports[self.check.host].run(status_argv(self.bans.jail), name="fail2ban-status")
 
     def _status(self) -> JailStatus:
         status = parse_status(self.bans.jail, self._asked().stdout)
@@ -124,7 +148,7 @@ class Exercise:
             if time.monotonic() - begun > _PATIENCE:
                 self.steps.append(f"not {what} within {_PATIENCE:.0f} s")
                 return False
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"{what} after {time.monotonic() - begun:.1f} s")
         return True
 
@@ -137,7 +161,9 @@ class Exercise:
 
     def _probe(self, sender: str, address: Address) -> Observation:
         flow: Flow = request(self.bans.service, address, self.own)
-        seen = self.prober.observe([Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow)])["ban"]
+        probe, again = Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow), sender in self.asked
+        seen = self.prober.observe([probe], extra=again)["ban"]
+        self.asked.add(sender)
         if isinstance(seen, HostError):
             raise seen
         return seen
@@ -151,16 +177,13 @@ class Exercise:
         while (seen := self._probe(self.vantage, self.peer)).let_in is not False:
             if time.monotonic() - begun > _PATIENCE:
                 break
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
         return seen.let_in is False
 
     def _others(self) -> bool:
         assert self.check.family is not None
-        for other in self.field.inventory.vantages:
-            address = other.address(self.check.family)
-            if address is None or other.name in {self.vantage, self.check.host} or not self._allowed(address):
-                continue
+        for other, address in unharmed(self.field.inventory, self.check):
             if not isinstance(self.field.agents.get(other.name), Agent):
                 continue  # it could not be opened, which its own checks say
             good = self._opens(other.name, address)
@@ -169,15 +192,15 @@ class Exercise:
         self.steps.append("no other vantage that may use the service was at hand, so others were not tried")
         return True
 
-    def _allowed(self, address: Address) -> bool:
-        """Whether the policy lets an address use the service."""
-        allows = (allow for allow in self.check.policy.inbound if str(allow.service) == str(self.bans.service))
-        return any(address in allow.peers for allow in allows)
-
     def _lift(self, *, banned: bool) -> bool:
-        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well."""
+        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well.
+
+        Where that may be so, the agent goes on until it ends.
+        """
         try:
-            self.field.agent(self.check.host).unban(self.bans.jail, self.peer)
+            self.target.unban(self.bans.jail, self.peer)
+            if banned or self.attempts < self.bans.maxretry:
+                self.target.owe(self.bans.jail, self.peer, paid=True)
         except HostError as error:
             self.steps.append(f"the unban was refused: {error.message}")
             return False

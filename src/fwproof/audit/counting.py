@@ -32,6 +32,17 @@ def read_counters(field: Field, host: str, families: Iterable[Family]) -> dict[R
     return found
 
 
+def counting_argvs(families: Iterable[Family]) -> tuple[tuple[str, ...], ...]:
+    """Return what is run on a host to read its counters; the agent runs the same without sudo."""
+    return tuple(save_argv(_COMMANDS[family]) for family in families)
+
+
+def save_argv(command: str) -> tuple[str, ...]:
+    """Return the words of a command that prints rules with their counters."""
+    words = (f"/usr/sbin/{command}", "-c") if command != "nft" else ("/usr/sbin/nft", "-j", "list", "ruleset")
+    return ("/usr/bin/sudo", "-n", *words)
+
+
 def _save(field: Field, host: str, command: str) -> str:
     agent = field.agents.get(host)
     if isinstance(agent, Agent):
@@ -39,8 +50,7 @@ def _save(field: Field, host: str, command: str) -> str:
         if answer["status"] != 0:
             raise HostError(host, f"{command} failed: {answer['stderr']}")
         return str(answer["stdout"])
-    words = (f"/usr/sbin/{command}", "-c") if command != "nft" else ("/usr/sbin/nft", "-j", "list", "ruleset")
-    capture = field.transports[host].run(("/usr/bin/sudo", "-n", *words), name=command)
+    capture = field.transports[host].run(save_argv(command), name=command)
     if capture.status != 0:
         raise Garbled(host, f"{command} failed: {capture.stderr.strip()}")
     return capture.stdout

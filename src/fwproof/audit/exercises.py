@@ -21,7 +21,8 @@ from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow, Hook
 from fwproof.flows import loopback as loop
 from fwproof.flows import request
-from fwproof.inventory import Access
+from fwproof.hosts.access import LOG_LINES
+from fwproof.inventory import Access, Inventory
 from fwproof.judging.wire import observed_words
 from fwproof.observation import PortState, Probe
 from fwproof.plan import Check, burst_size
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
 _T = TypeVar("_T")
-_GAP = 0.01
+GAP = 0.01
 """Seconds between two packets of a burst: far below any rate that a policy would name."""
 _CUT = 0.5
 """Seconds to wait for a connection over loopback that the tables are known to drop; others take microseconds."""
@@ -89,7 +90,7 @@ def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exerc
     limiters = _asked(check, lambda: model.limiters(flow))
     found = BurstFacts(
         sent=count, arrived=0, admitted=0, answered=0, first_refused=None,
-        predicted=tuple(d is Decision.ACCEPT for d in _asked(check, lambda: model.simulate_burst(flow, count, _GAP))),
+        predicted=tuple(d is Decision.ACCEPT for d in _asked(check, lambda: model.simulate_burst(flow, count, GAP))),
         limiter="; ".join(str(limiter.rule) for limiter in limiters),
         untried=Untried.NO_VANTAGE if check.vantage is None else None if exercise else Untried.OFF,
         watched=watched(field, check.host),
@@ -114,7 +115,7 @@ def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: Burs
     note = forget(field, check, flow)
     field.memory.note(own, peer, check.expectation.rate.per)
     before = read_counters(field, check.host, (check.family,))
-    seen = prober.burst(vantage, check.host, flow, expected.sent, gap=_GAP)
+    seen = prober.burst(vantage, check.host, flow, expected.sent, gap=GAP)
     after = read_counters(field, check.host, (check.family,))
     forget(field, check, flow, sent=True)
     let_in = [o.confirmed or o.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST} for o in seen]
@@ -201,21 +202,27 @@ def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, ex
     """Send a packet that must be dropped, and look for its line in the host's drop log."""
     assert isinstance(check.expectation, DropLog)
     assert check.family is not None
-    own, peer, service = _own(field, check), check.peer or ANYBODY[check.family], check.service or DISCARD
-    outbound = check.direction == "outbound"
-    flow = request(service, own, peer) if outbound else request(service, peer, own)
+    own = _own(field, check)
+    flow = logged_flow(check, own)
     ruling, rules = model.evaluate(flow), _asked(check, lambda: model.logs(flow))
     found = LogFacts(
         refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules, observed="",
         line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
-        untried=_untried(field, check, exercise=exercise),
+        untried=untried(field.inventory, check, exercise=exercise),
     )  # fmt: skip
     if found.untried:
         return replace(found, observed=f"no packet was sent: {found.untried}")
     return _dropped(field, prober, check, FlowFacts(flow=flow, ruling=ruling), found)
 
 
-def _untried(field: Field, check: Check, *, exercise: bool) -> Untried | None:
+def logged_flow(check: Check, own: Address) -> Flow:
+    """Return the packet of a drop log's check; ``own`` is the audited host's address."""
+    assert check.family is not None
+    peer, service = check.peer or ANYBODY[check.family], check.service or DISCARD
+    return request(service, own, peer) if check.direction == "outbound" else request(service, peer, own)
+
+
+def untried(inventory: Inventory, check: Check, *, exercise: bool) -> Untried | None:
     """Return why no packet can or may be sent for a drop log, if so."""
     assert isinstance(check.expectation, DropLog)
     if not check.expectation.exercise:
@@ -224,7 +231,8 @@ def _untried(field: Field, check: Check, *, exercise: bool) -> Untried | None:
         return Untried.OFF
     if check.vantage is None:
         return Untried.NO_VANTAGE
-    return Untried.TIER if check.direction == "outbound" and not watched(field, check.host) else None
+    unable = check.direction == "outbound" and inventory.hosts[check.host].access is Access.READ
+    return Untried.TIER if unable else None
 
 
 def _dropped(field: Field, prober: Prober, check: Check, asked: FlowFacts, found: LogFacts) -> LogFacts:
@@ -251,12 +259,17 @@ def _find_line(field: Field, host: str, log_file: str, flow: Flow) -> tuple[Drop
         found = next((line for line in reversed(lines) if line.is_of(flow)), None)
         if found is not None or time.monotonic() > deadline:
             return found, len(lines)
-        time.sleep(0.25)
+        field.gate.pause(0.25)
+
+
+def log_argv(log_file: str) -> tuple[str, ...]:
+    """Return what reads the newest lines of a drop log."""
+    return ("/usr/bin/tail", "-n", LOG_LINES, "--", log_file)
 
 
 def read_log(field: Field, host: str, log_file: str) -> str:
     """Return the newest lines of a host's drop log; raises HostError when they cannot be read."""
-    capture = field.transports[host].run(("/usr/bin/tail", "-n", "2000", "--", log_file), name="drop-log")
+    capture = field.transports[host].run(log_argv(log_file), name="drop-log")
     if capture.status != 0:
         raise HostError(host, f"{log_file} cannot be read: {capture.stderr.strip()}",
                         "let the auditor's account read it, for instance through group adm")  # fmt: skip

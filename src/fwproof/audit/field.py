@@ -19,6 +19,7 @@ from fwproof.hosts.ssh import SshTransport
 from fwproof.inventory import Access, Host, Inventory
 from fwproof.lab import Lab
 from fwproof.probing.channel import Agent
+from fwproof.probing.gate import Gate
 from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
@@ -39,6 +40,11 @@ class Field:
     snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
     traceable: set[str] = field(default_factory=set)
     untraced: dict[str, HostError] = field(default_factory=dict)
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let nothing be sent but what the inventory allows."""
+        self.gate = Gate(self.inventory)
 
     def enter_lab(self, progress: Callable[[str], None]) -> None:
         """Bring up the lab that the inventory names, if need be, and join its auditor's network for good."""
@@ -62,7 +68,11 @@ class Field:
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents, trace=trace), hosts))
+            try:
+                list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents, trace=trace), hosts))
+            except BaseException:
+                self._hang_up()  # so that nothing waits for a host that does not answer
+                raise
 
     def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
         try:
@@ -76,21 +86,21 @@ class Field:
             self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
         if agents:
             start = self._start_tracer if trace and jails is not None else start_agent
-            self._keep(self.agents, host.name, lambda: start(transport))
+            self._keep(self.agents, host.name, lambda: start(transport, self.gate))
 
-    def _start_tracer(self, transport: SshTransport) -> Agent:
+    def _start_tracer(self, transport: SshTransport, gate: Gate) -> Agent:
         """Start an agent that may trace, or, where sudo refuses that, one that may not."""
         host = transport.host
         if host.access is Access.READ:
             self.untraced[host.name] = NotGranted(host.name, "its access is read, so no agent traces there")
-            return start_agent(transport)
+            return start_agent(transport, gate)
         try:
-            agent = start_agent(transport, trace=True)
+            agent = start_agent(transport, gate, trace=True)
         except CommandRefused as refusal:
             advice = "its administrator can allow it: fwproof agent install --trace prints the line"
             why = f"tracing is not allowed there: {refusal.message}"
             self.untraced[host.name] = NotGranted(host.name, why, advice)
-            return start_agent(transport)
+            return start_agent(transport, gate)
         self.traceable.add(host.name)
         return agent
 
@@ -119,16 +129,19 @@ class Field:
             raise agent
         return agent
 
-    def close(self) -> None:
-        """End agents and connections, and the lab if this run brought it up."""
+    def _hang_up(self) -> None:
         ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
         ends += [transport.close for transport in self.transports.values()]
         self.agents.clear()
         self.transports.clear()
+        for end in ends:
+            with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
+                end()
+
+    def close(self) -> None:
+        """End agents and connections, and the lab if this run brought it up."""
         try:
-            for end in ends:
-                with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
-                    end()
+            self._hang_up()
         finally:
             if self.lab is not None and self.lab_is_ours:
                 self.lab_is_ours = False

@@ -39,27 +39,31 @@ def ask_forms(field: Field, check: Check, model: HostModel) -> list[Asked]:
     """Return the probes of a check of forms, none without a vantage; HostError where an end cannot be had."""
     if check.vantage is None or check.peer is None:
         return []
-    assert check.group is not None
-    assert check.family is not None
     field.agent(check.vantage)
     if field.inventory.hosts[check.host].access is not Access.READ:
         field.agent(check.host)
-    own = field.inventory.hosts[check.host].address(check.family)
-    assert own is not None
-    ends = ends_of(check.policy, field.inventory, check.peer, own)
     return [
-        _asked(check, model, form, replace(flow, iif=None), number)
-        for number, (form, flow) in enumerate(dressed(check.group, ends))
+        Asked(
+            check=check, probe=probe, ruling=rule_form(model, probe.form, probe.flow), reply=None,
+            counts=probe.form.reaches,
+        )
+        for probe in form_probes(field.inventory, check)
+    ]  # fmt: skip
+
+
+def form_probes(inventory: Inventory, check: Check) -> list[Probe]:
+    """Return the probes of a check of forms, none without a vantage."""
+    if check.vantage is None or check.peer is None:
+        return []
+    assert check.group is not None
+    assert check.family is not None
+    own = inventory.hosts[check.host].address(check.family)
+    assert own is not None
+    ends = ends_of(check.policy, inventory, check.peer, own)
+    return [
+        Probe(ref=f"{check.id} {n}", sender=check.vantage, receiver=check.host, flow=replace(flow, iif=None), form=form)
+        for n, (form, flow) in enumerate(dressed(check.group, ends))
     ]
-
-
-def _asked(check: Check, model: HostModel, form: Form, flow: Flow, number: int) -> Asked:
-    assert check.vantage is not None
-    ref = f"{check.id} {number}"
-    return Asked(
-        check=check, probe=Probe(ref=ref, sender=check.vantage, receiver=check.host, flow=flow, form=form),
-        ruling=rule_form(model, form, flow), reply=None, counts=form.reaches,
-    )  # fmt: skip
 
 
 def forms_of(

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
 
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
 from fwproof.audit.models import SAVES, model_of
+from fwproof.audit.watchdog import watched
 from fwproof.errors import HostError, InputError
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
@@ -20,7 +22,7 @@ from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Baseline
-from fwproof.results import HostRecord
+from fwproof.results import HostRecord, Sent
 
 
 @dataclass
@@ -40,6 +42,15 @@ class Gathered:
         finally:
             if self.lock is not None:
                 self.lock.release()
+
+    def sent(self) -> list[Sent]:
+        """Return what the run sent, by sender and host."""
+        return [Sent(kind=k, sender=s, host=h, count=n) for k, s, h, n in self.field.gate.sent()]
+
+    def stopped(self) -> list[str]:
+        """Return why sending ended before its time: everywhere, or to single hosts."""
+        gate = self.field.gate
+        return [*filter(None, (gate.closed_early,)), *(f"{host}: {why}" for host, why in gate.lost.items())]
 
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""
@@ -65,19 +76,35 @@ def gather(
     With ``trace``, the kernels of audited hosts tell which rules the probes meet, where that is allowed.
     """
     audited = tuple(dict.fromkeys(check.host for check in checks))
+    check_allowed(inventory, audited)
     lock = Lock([inventory.hosts[name] for name in audited], lab=inventory.lab is not None)
     found = Gathered(facts=_empty(inventory), field=Field(inventory), audited=audited, lock=lock)
     try:
-        found.field.enter_lab(progress)
-        _look(found, checks, audited, progress, trace=trace)
-        with found.field.prober as prober:
-            flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
+        with ended_by_signal(found.field.gate.stop):
+            found.field.enter_lab(progress)
+            _look(found, checks, audited, progress, trace=trace)
+            models = found.facts.models
+            with found.field.prober as prober, watched(found.field, audited, models.get, progress):
+                flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
         found.facts = replace(found.facts, flows=flows, exercised=exercised, untraced=found.field.untraced)
         found.evidence |= evidence_of(found.facts)
     except BaseException:
         found.close()
         raise
     return found
+
+
+def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Return the hosts that checks need a connection to, and of those that are read the jails to ask about."""
+    jails: dict[str, tuple[str, ...]] = {check.host: () for check in checks}
+    for check in checks:
+        if isinstance(check.expectation, Bans):
+            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
+    others = [check.vantage for check in checks if check.vantage]
+    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE} for check in checks):
+        # one of them shows that others are not banned; all that are peers lend their spare addresses, or reach a rule
+        others += [host.name for host in inventory.vantages]
+    return list(dict.fromkeys([*jails, *others])), jails
 
 
 def _empty(inventory: Inventory) -> Facts:
@@ -88,17 +115,10 @@ def _look(
     found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None], *, trace: bool
 ) -> None:
     """Connect to every host, read the audited ones, and build their models."""
-    jails: dict[str, tuple[str, ...]] = dict.fromkeys(audited, ())
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        if isinstance(check.expectation, Bans):
-            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
         families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
-    others = [check.vantage for check in checks if check.vantage]
-    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE} for check in checks):
-        # one of them shows that others are not banned; all that are peers lend their spare addresses, or reach a rule
-        others += [host.name for host in found.field.inventory.vantages]
-    names = list(dict.fromkeys([*audited, *others]))
+    names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
     field_.open(names, jails, trace=trace)

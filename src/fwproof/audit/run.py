@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
@@ -169,6 +170,8 @@ class AuditRun:
             command=self.command, inventory=self._shown(self.inventory_path), inventory_sha256=self.inventory.sha256,
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
+            authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
+            stopped=self.gathered.stopped(),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:

@@ -8,7 +8,6 @@ them once more, or by asking a few of them slowly.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -195,7 +194,7 @@ class Sweeping:
         self.progress(f"asking {len(chosen)} of {len(ports)} silent ports slowly: {one.ruling.by}")
         answers, sent = set[str | None](), 0
         for port in chosen:
-            time.sleep(_PAUSE)
+            self.field.gate.pause(_PAUSE)
             slow = self.sweeper.sweep(replace(order, ports=portset.of_ports([port]), pps=1))
             sent += slow.sent
             if slow.ports(PortState.REJECTED) != slow.asked:

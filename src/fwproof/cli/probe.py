@@ -33,8 +33,8 @@ from fwproof.probing.sweep import DEFAULT_PPS
 @click.option("--sweep", metavar="PROTOCOLS", help="Sweep ports of these protocols: tcp, udp, or tcp,udp.")
 @click.option("--ports", metavar="PORTS", help="Sweep only these, such as 22,8000-8100  [default: 1-65535].")
 @click.option("--burst", type=click.IntRange(2, MOST_BURST), help="Send so many new connections to each service.")
-@click.option("--rate", type=click.IntRange(1, SWEEP_PPS), default=DEFAULT_PPS, show_default=True,
-              help="Packets a second, at most.")  # fmt: skip
+@click.option("--rate", type=click.IntRange(1, SWEEP_PPS),
+              help="Packets a second, at most  [default: HOST's max_pps in the inventory, 5000 at most].")  # fmt: skip
 @click.option("--trace", is_flag=True, help="Have HOST tell which rules probes meet (nft trace).")
 @families_option
 @inventory_option
@@ -42,7 +42,7 @@ from fwproof.probing.sweep import DEFAULT_PPS
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
 def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
     host: str, services: tuple[str, ...], vantage: str, sweep: str | None, ports: str | None, burst: int | None,
-    rate: int, trace: bool,  # noqa: FBT001 - click passes it by name
+    rate: int | None, trace: bool,  # noqa: FBT001 - click passes it by name
     family: str | None, inventory: Path | None, pcap: Path | None, form: str,
 ) -> None:  # fmt: skip
     """Send probes to HOST from a vantage, watch them at both ends, and compare with what HOST's tables say.
@@ -83,7 +83,7 @@ def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 def _wish(  # noqa: PLR0913, PLR0917 - one parameter for each option
     known: Inventory, host: str, services: tuple[str, ...], vantage: str, sweep: str | None, ports: str | None,
-    burst: int | None, rate: int, family: str | None,
+    burst: int | None, rate: int | None, family: str | None,
 ) -> Wish:  # fmt: skip
     names = one_host(known, host), one_host(known, vantage)
     protocols = _protocols(sweep)
@@ -94,12 +94,15 @@ def _wish(  # noqa: PLR0913, PLR0917 - one parameter for each option
         raise UsageError("--ports is for --sweep; single ports are services such as tcp/22")
     if burst and (protocols or not wanted):
         raise UsageError("--burst needs services such as tcp/11434, and no --sweep")
+    most = known.hosts[names[0]].max_pps
+    if rate is not None and rate > most:
+        raise UsageError(f"--rate {rate}: {known.path} lets {names[0]} get {most} packets a second; see max_pps there")
     login = known.hosts[names[0]].ssh.port
     if burst and any(each.proto == "tcp" and each.port == login for each in wanted):
         raise UsageError(f"--burst to tcp/{login} could lock the auditor out: {host} is reached by SSH there")
     return Wish(
         host=names[0], vantage=names[1], families=ends(known, *names, family), services=wanted, protocols=protocols,
-        ports=_ports(ports) if protocols else 0, burst=burst or 0, pps=rate,
+        ports=_ports(ports) if protocols else 0, burst=burst or 0, pps=rate or min(DEFAULT_PPS, most),
     )  # fmt: skip
 
 

@@ -44,6 +44,12 @@ What whoever may start it gains, and why no more than that (the auditing account
   its modules of nf_tables for this, and keeps them.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
+* Whoever asks may go away, be killed or lose the connection: an operation ends within TICK seconds of the end of input,
+  none sends for longer than SEND_SECONDS, and connections that are kept open are reset after LEASE seconds without a
+  request. The end, however it comes, takes back what was begun: kept connections are reset, addresses whose lists were
+  asked to forget them are forgotten again, and what ``owe`` noted, which ``unban`` could do as well, is unbanned as
+  soon as the ban is there, for OWED_SECONDS at most.
+* The name that an auditor gives is told to the next one, who finds the host taken; it is cut to plain characters.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
   own list, addresses are parsed and printed again.
 
@@ -55,6 +61,7 @@ CLOCK_REALTIME. Sources: packet(7), raw(7), netlink(7), linux/filter.h, nfnetlin
 import base64
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -66,6 +73,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
@@ -89,8 +97,14 @@ SWEEP_SECONDS = 1.0
 MAX_WATCHES = 8
 MAX_SAMPLES = 64
 LIFETIME = 4 * 3600
-IDLE = 1800
+IDLE = 60
+TICK = 0.2
+SEND_SECONDS = 1.0
+LEASE = 1.0
+OWED_SECONDS = 4.0
+MAX_OWED = 8
 LOCK = b"\0fwproof-agent"
+HOLDER = "@fwproof-agent held by "
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 SCTP, GRE, ESP, IGMP = 132, 47, 50, 2
 PORTED = (TCP, UDP, SCTP)
@@ -134,6 +148,10 @@ Answer = Dict[str, Any]
 
 class Refused(Exception):
     """What was asked for is not among the things this agent does."""
+
+
+class Ended(BaseException):
+    """Nobody is there any more who asks, or it is time to end."""
 
 
 def check16(cookie: int, port: int) -> int:
@@ -1299,9 +1317,13 @@ class Agent:
 
     def __init__(self) -> None:
         self.capture: Optional[Capture] = None
-        self.lock: Optional[socket.socket] = None
+        self.locks: List[socket.socket] = []
         self.ordered: Tuple[Tuple[str, int], List[int]] = (("", 0), [])
         self.open: List[socket.socket] = []
+        self.lease = 0.0
+        self.owed: List[Tuple[str, bytes]] = []
+        self.touched: Set[bytes] = set()
+        self.began = time.time()
         self.senders: Dict[Tuple[bytes, bool], socket.socket] = {}
         self.spoofed: Set[str] = set()
         self.sent = 0
@@ -1325,13 +1347,9 @@ class Agent:
         """Capture packets with a run's cookie, from now on; one audit at a time per host."""
         cookie = whole(request, "cookie", 0, 0xFFFF)
         if self.capture is None:
-            lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            try:
-                lock.bind(LOCK)  # abstract names belong to the network namespace and vanish with the process
-            except OSError:
-                lock.close()
-                raise Refused("another fwproof audit is observing this host") from None
-            self.lock = lock
+            self.locks = [named(LOCK)]
+            who = "".join(c for c in str(request.get("who") or "") if c.isalnum() or c in "@.:-_ ")[:60]
+            self.locks += [named(b"\0" + HOLDER[1:].encode() + who.encode("ascii", "ignore"))] if who else []
             self.capture = Capture()
         if len(self.capture.cookies | {cookie}) > MAX_COOKIES:
             raise Refused(f"at most {MAX_COOKIES} cookies")
@@ -1362,6 +1380,8 @@ class Agent:
         for frame in joined(frames):
             check_frame(frame, capture, own | self.spoofed)
         gap = max(number(request, "gap", 0.0, 60.0), MIN_GAP)
+        if (len(frames) - 1) * gap > SEND_SECONDS:
+            raise Refused(f"at most {SEND_SECONDS:g} s at a time")
         start, results = time.time(), []
         for index, frame in enumerate(frames):
             self.rest(start + index * gap - time.time())
@@ -1468,6 +1488,7 @@ class Agent:
         source = text(packed(str(request.get("source"))))
         if len(self.open) + count > MAX_HELD_OPEN:
             raise Refused(f"at most {MAX_HELD_OPEN} connections are kept")
+        self.held_on()
         stood, result = 0, "connected"
         while stood < count and result == "connected":
             sock, result = opened(address, port, source, patience)
@@ -1476,9 +1497,20 @@ class Agent:
                 stood += 1
         return {"stood": stood, "result": result}
 
+    def held_on(self) -> None:
+        """Raise Refused where connections had to be reset meanwhile, since nobody asked for anything."""
+        if self.lease < 0:
+            self.lease = 0.0
+            raise Refused(f"the connections were reset, as nobody asked for anything for {LEASE:g} s")
+
+    def op_alive(self, _request: Request) -> Answer:
+        """Do nothing: who asks is still there."""
+        return {}
+
     def op_finish(self, request: Request) -> Answer:
         """End the sending half of the connections that are kept; tell how many of the other ends acknowledge it."""
         end = time.time() + number(request, "patience", 0.01, 5.0)
+        self.held_on()
         for sock in self.open:
             try:
                 sock.shutdown(socket.SHUT_WR)
@@ -1490,7 +1522,7 @@ class Agent:
 
     def op_release(self, _request: Request) -> Answer:
         """Reset the connections that are kept, so that nothing of them stays at the other end."""
-        count = len(self.open)
+        self.lease, count = 0.0, len(self.open)
         while self.open:
             sock = self.open.pop()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -1520,8 +1552,12 @@ class Agent:
         return {"rules": rules, "legacy": capture.tracer.legacy}
 
     def op_forget(self, request: Request) -> Answer:
-        """Take an address whose probes arrived here off every xt_recent list; tell off which."""
-        address = self.prober(request)
+        """Take an address whose probes arrived here off every xt_recent list, now and at the end; tell off which."""
+        self.touched.add(packed(str(request.get("address"))))
+        return {"lists": self.forgotten(self.prober(request))}
+
+    def forgotten(self, address: bytes) -> List[str]:
+        """Take an address off every xt_recent list; return their names."""
         lists = []
         for name in sorted(os.listdir(RECENT)) if os.path.isdir(RECENT) else []:
             path = os.path.join(RECENT, name)
@@ -1534,18 +1570,30 @@ class Agent:
                 except PermissionError:  # in a user namespace the lists stay the machine's root's
                     raise Refused(f"the kernel does not let this root change {name}; it forgets by itself") from None
                 lists.append(name)
-        return {"lists": lists}
+        return lists
 
     def op_unban(self, request: Request) -> Answer:
         """Lift a fail2ban ban of an address whose probes arrived here."""
-        address = text(self.prober(request))
+        address = self.prober(request)
+        jail = self.jail(request)
+        status, out, err = command(("fail2ban-client", "set", jail, "unbanip", text(address)))
+        return {"status": status, "stdout": out, "stderr": err}
+
+    def op_owe(self, request: Request) -> Answer:
+        """Note that an address whose probes arrived here is to be unbanned at the end; ``paid`` takes that back."""
+        owed = (self.jail(request), self.prober(request))
+        self.owed = [each for each in self.owed if each != owed]
+        if request.get("paid") is not True:
+            self.owed = [*self.owed[-MAX_OWED + 1 :], owed]
+        return {}
+
+    def jail(self, request: Request) -> str:
+        """Return the request's jail in fail2ban's own words; Refused where it has none of that name."""
         status, out, err = command(("fail2ban-client", "status"))
         jails = out.partition("Jail list:")[2].replace(",", " ").split()
         if status != 0 or request.get("jail") not in jails:
             raise Refused("fail2ban has no such jail: " + (err.strip() or ", ".join(jails)))
-        jail = jails[jails.index(str(request["jail"]))]
-        status, out, err = command(("fail2ban-client", "set", jail, "unbanip", address))
-        return {"status": status, "stdout": out, "stderr": err}
+        return jails[jails.index(str(request["jail"]))]
 
     def prober(self, request: Request) -> bytes:
         """Return the request's address if a marked packet arrived from it; Refused otherwise."""
@@ -1712,12 +1760,52 @@ class Agent:
         sys.stdout.flush()
 
     def run(self) -> None:
-        """Serve until end of input, ``bye``, or the deadline."""
-        signal.alarm(LIFETIME)
+        """Serve until end of input, ``bye``, or the deadline; then take back what was begun."""
+        ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        for number in ends:
+            signal.signal(number, ended)
+        signal.signal(signal.SIGALRM, self.tick)
+        signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
+        try:
+            self.serve()
+        except (Ended, BrokenPipeError):
+            pass
+        finally:
+            for number in (*ends, signal.SIGALRM):
+                signal.signal(number, signal.SIG_IGN)
+            self.settle()
+
+    def tick(self, *_: Any) -> None:
+        """Look whether anybody is still there; a signal's handler, so that no operation can keep it off."""
+        now = time.time()
+        if self.lease > 0 and now > self.lease:
+            self.op_release({})
+            self.lease = -1.0
+        if now - self.began > LIFETIME or at_end(sys.stdin.fileno()):
+            raise Ended
+
+    def settle(self) -> None:
+        """Take back what this process began and nobody took back; safe to call again."""
+        self.op_release({})
+        for address in self.touched & (self.capture.sources if self.capture else set()):
+            try:
+                self.forgotten(address)
+            except (OSError, Refused):  # what cannot be forgotten ends by itself
+                pass
+        end = time.time() + OWED_SECONDS
+        while self.owed and time.time() < end:
+            jail, address = self.owed.pop(0)
+            status, out, _ = command(("fail2ban-client", "set", jail, "unbanip", text(address)))
+            if status == 0 and out.strip() == "0":  # the ban may still be on its way
+                self.owed.append((jail, address))
+                time.sleep(TICK)
+
+    def serve(self) -> None:
+        """Answer requests until end of input or ``bye``."""
         descriptor, pending, last = sys.stdin.fileno(), b"", time.time()
         while not self.done and time.time() - last < IDLE:
             sockets: List[Any] = list(self.capture.descriptors()) if self.capture else []
-            ready = select.select([descriptor, *sockets], [], [], 60.0)[0]
+            ready = select.select([descriptor, *sockets], [], [], 5.0)[0]
             if self.capture:
                 self.capture.pump()
             if descriptor not in ready:
@@ -1725,10 +1813,13 @@ class Agent:
             data = os.read(descriptor, 1 << 16)
             if not data:
                 return
-            pending, last = pending + data, time.time()
+            pending = pending + data
             while b"\n" in pending and not self.done:
                 line, pending = pending.split(b"\n", 1)
+                self.lease = min(self.lease, 0.0)  # it runs while nobody asks
                 self.answer(line)
+                last = time.time()
+                self.lease = last + LEASE if self.open else self.lease
 
 
 OPERATIONS = {name[3:]: function for name, function in sorted(vars(Agent).items()) if name.startswith("op_")}
@@ -1764,6 +1855,39 @@ def acknowledged(sock: socket.socket) -> bool:
         return state in (5, 6) or (state == 7 and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
     except OSError:
         return False
+
+
+def ended(*_: Any) -> None:
+    """End, because a signal says so."""
+    raise Ended
+
+
+def at_end(descriptor: int) -> bool:
+    """Tell whether an input has ended: it can be read, and there is nothing to read."""
+    if not select.select([descriptor], [], [], 0)[0]:
+        return False
+    try:
+        return fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)) == bytes(4)
+    except OSError:
+        return False
+
+
+def named(name: bytes) -> socket.socket:
+    """Return a socket with an abstract name: those belong to the network namespace and vanish with the process."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sock.bind(name)
+    except OSError:
+        sock.close()
+        raise Refused("another fwproof audit is observing this host" + holder()) from None
+    return sock
+
+
+def holder() -> str:
+    """Return who observes this host, as far as the agent of that audit was told."""
+    with open("/proc/net/unix", errors="replace") as file:
+        found = [line.partition(HOLDER)[2].strip() for line in file if HOLDER in line]
+    return ": " + found[0] if found else "; who runs it is not known"
 
 
 def whole(request: Request, name: str, low: int, high: int) -> int:

@@ -1,6 +1,7 @@
 """How silence that may be a reject rule's is settled: by its counter, by asking again, slowly, or not at all."""
 
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,7 +35,6 @@ class Wire:
         self.answers, self.noise, self.kind, self.count, self.asked = answers, list(noise), kind, 0, []
         known = (lambda *_: {RULE: self.count}) if counts else lambda *_: {}
         monkeypatch.setattr(sweeping, "counters", known)
-        monkeypatch.setattr(sweeping.time, "sleep", lambda _seconds: None)
 
     def sweep(self, order, _progress=None):
         self.asked.append(order.ports)
@@ -53,7 +53,8 @@ class Wire:
 
 
 def report(wire, trace=None):
-    return Sweeping(None, wire, MODEL, lambda _line: None, trace).report(ORDER, predict(MODEL, SYN))
+    field = SimpleNamespace(gate=SimpleNamespace(pause=lambda _seconds: None))
+    return Sweeping(field, wire, MODEL, lambda _line: None, trace).report(ORDER, predict(MODEL, SYN))
 
 
 def tracer(asked, *, wrong=(), untold=()):
