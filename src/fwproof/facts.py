@@ -15,6 +15,7 @@ from typing import TypeVar
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
+from fwproof.evidence.sockets import Sockets
 from fwproof.flow import Flow
 from fwproof.forms import Form
 from fwproof.inventory import Inventory
@@ -185,7 +186,20 @@ class BaselineFacts:
     model: HostModel
 
 
-Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketFacts:
+    """The sockets that listened in one family, before all probes and after them, and what probes of them showed.
+
+    ``gap`` says why the owners of the sockets are not known, empty where they are.
+    """
+
+    before: Sockets
+    after: Sockets
+    probed: tuple[FlowFacts, ...] = ()
+    gap: str = ""
+
+
+Exercised = BurstFacts | MeasureFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | SocketFacts | Connected
 """What trying something on purpose found out."""
 
 

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     PERSISTENCE = "persistence"
     PARITY = "parity"
     RULES = "rules"
+    LISTENERS = "listeners"
     DRIFT = "drift"
 
 
@@ -152,6 +153,9 @@ class _HostPlan:
         for rules in filter(None, (policy.rules,)):
             for family in self.families(rules):
                 yield self.check(Kind.RULES, rules, "every rule has its effect", family)
+        for listeners in filter(None, (policy.listeners,)):
+            for family in self.families(listeners):
+                yield self.check(Kind.LISTENERS, listeners, "every socket is declared", family, direction="inbound")
         for baseline in filter(None, (policy.baseline,)):
             for family in self.families(baseline):
                 yield self.check(Kind.DRIFT, baseline, "the same as in the baseline", family)

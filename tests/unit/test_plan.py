@@ -136,6 +136,12 @@ def test_tables_are_asked_about_as_a_whole():
     assert {check.family for check in checks if check.kind is Kind.PARITY} == {None}
 
 
+def test_listening_sockets_are_asked_about_by_host_and_family():
+    checks = planned("hosts: [web, old]\ninbound: {default: unchecked}\nlisteners: declared\n")
+    ids = [f"listeners[{place}]" for place in ("web-ipv4", "web-ipv6", "old-ipv4")]
+    assert rows(checks, Kind.LISTENERS) == [(id_, "every socket is declared") for id_ in ids]
+
+
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():
     checks = planned(
         "hosts: web\ninbound:\n  default: deny\n  samples: [tcp/22, icmp/echo-request]\n"

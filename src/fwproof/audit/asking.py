@@ -12,6 +12,7 @@ from fwproof.audit import exercises, measuring
 from fwproof.audit.ban import Exercise
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.listening import ask_sockets, look_again
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
@@ -62,6 +63,7 @@ class Asking:
             self._await_windows()
         flows = self._flows()
         self._forms()
+        self._sockets(flows)
         # these meet neither each other nor a limit, and no counter is read meanwhile
         lanes = [
             *self._lanes(Kind.NEIGHBOUR, self._neighbour),
@@ -132,6 +134,23 @@ class Asking:
         known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
+
+    # ---- listening sockets
+
+    def _sockets(self, flows: _Flows) -> None:
+        """Probe the sockets that listen, and list them once more: what changes meanwhile is no finding."""
+        asked: dict[str, list[Asked]] = {}
+        checks = [check for check in self.checks if check.kind is Kind.LISTENERS]
+        for check in checks:
+            try:
+                model = self.facts.model(check.host)
+                asked[check.id] = ask_sockets(self.field, check, model, flows.values())
+            except HostError as error:
+                self.done[check.id] = error
+        if asked:
+            self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
+            mine = [check for check in checks if check.id in asked]
+            self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None

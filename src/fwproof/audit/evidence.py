@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from fwproof.errors import HostError
-from fwproof.facts import EvasionFacts, Facts, FlowFacts
+from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
@@ -35,6 +35,7 @@ def observations(facts: Facts) -> Iterator[Observation]:
     every = [known for known in facts.flows.values() if isinstance(known, FlowFacts)]
     for exercised in facts.exercised.values():
         every += [each.known for each in exercised.forms] if isinstance(exercised, EvasionFacts) else []
+        every += exercised.probed if isinstance(exercised, SocketFacts) else ()
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
 
 

@@ -16,6 +16,7 @@ from fwproof.audit.counting import moved, read_counters
 from fwproof.decision import Decision
 from fwproof.errors import HostError, NotGranted
 from fwproof.evidence.droplog import DropLine, parse_log
+from fwproof.evidence.sockets import parse_sockets
 from fwproof.facts import BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
 from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow, Hook
@@ -186,14 +187,11 @@ def loopback(field: Field, prober: Prober, check: Check, model: HostModel) -> Co
 
 def _listening(sockets: str, family: Family) -> int | None:
     """Return the lowest TCP port that ``ss -Hltun`` shows listening on loopback or on every address."""
-    wild = {"0.0.0.0", "*", "127.0.0.1"} if family is Family.IPV4 else {"[::]", "*", "[::1]"}  # noqa: S104
-    ports = []
-    for line in sockets.splitlines():
-        fields = line.split()
-        if len(fields) >= 5 and fields[0] == "tcp" and fields[1] == "LISTEN":
-            address, _, port = fields[4].rpartition(":")
-            if address.partition("%")[0] in wild and port.isdigit():
-                ports.append(int(port))
+    local = ip_network("127.0.0.1" if family is Family.IPV4 else "::1").network_address
+    ports = [
+        one.port for one in parse_sockets(sockets).of(family)
+        if one.proto == "tcp" and one.address in {None, local} and one.interface in {"", "lo"}
+    ]  # fmt: skip
     return min(ports, default=None)
 
 

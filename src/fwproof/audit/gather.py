@@ -92,8 +92,8 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
         families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
     others = [check.vantage for check in checks if check.vantage]
-    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE} for check in checks):
-        # one of them shows that others are not banned; all that are peers lend their spare addresses
+    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.LISTENERS} for check in checks):
+        # one of them shows that others are not banned, or reaches a socket; all that are peers lend spare addresses
         others += [host.name for host in found.field.inventory.vantages]
     names = list(dict.fromkeys([*audited, *others]))
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")

@@ -12,6 +12,7 @@ from fwproof.judging.essential import judge_established, judge_loopback, judge_n
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
+from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.measures import judge_measure
 from fwproof.judging.parity import judge_parity
 from fwproof.judging.persistence import judge_persistence
@@ -45,6 +46,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.PERSISTENCE: judge_persistence,
     Kind.PARITY: judge_parity,
     Kind.RULES: judge_rules,
+    Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
 }
 

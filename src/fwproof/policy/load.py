@@ -15,6 +15,7 @@ from fwproof.policy.document import Document, Keys, Place, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     Accepted,
+    AcceptedSocket,
     Allow,
     Bans,
     Baseline,
@@ -22,6 +23,7 @@ from fwproof.policy.model import (
     DropLog,
     Essential,
     Evasion,
+    Listeners,
     Parity,
     Peers,
     Persistence,
@@ -120,6 +122,7 @@ class _Builder:
             persistence=self.persistence(),
             parity=self.parity(),
             rules=self.rules(),
+            listeners=self.listeners(),
             baseline=self.baseline(),
         )
 
@@ -243,6 +246,18 @@ class _Builder:
         accepted = tuple(Accepted(rule=one.rule, finding=one.finding, reason=one.reason) for one in shape.accept)
         title = "Every rule has a part in what the tables decide, and none allows too much"
         return Rules(**self.common(("rules",), shape, "rules", title), fail=tuple(shape.fail), accepted=accepted)
+
+    def listeners(self) -> Listeners | None:
+        shape = self.shape.listeners
+        if shape is None:
+            return None
+        accepted = tuple(
+            AcceptedSocket(socket=one.socket, process=one.process, finding=one.finding, reason=one.reason)
+            for one in shape.accept
+        )
+        title = "Nothing listens for others that no expectation names; sockets, rules and wire agree"
+        common = self.common(("listeners",), shape, "listeners", title)
+        return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

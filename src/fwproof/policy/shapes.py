@@ -39,6 +39,7 @@ from fwproof.policy.table_shapes import (
     BaselineField,
     Common,
     Ipv6Shape,
+    ListenersField,
     PersistenceField,
     RulesField,
 )
@@ -316,5 +317,8 @@ class PolicyShape(Shape):
     )
     rules: RulesField = Field(
         None, description="Every rule has a part in what the tables decide, and none is too broad"
+    )
+    listeners: ListenersField = Field(
+        None, description="Every socket that others can reach is named by an expectation; sockets, rules and wire agree"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")
