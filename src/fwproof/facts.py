@@ -139,7 +139,10 @@ class BanFacts:
 class LogFacts:
     """A probe that was dropped on purpose: the rules that log before the drop, and the line that it left.
 
-    ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words.
+    ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words; ``met``:
+    it came to the host's tables. Where the first probe left no line and the rules' own limit may be why, more were
+    ``sent``, over ``seconds``: ``others`` is how many lines of other packets these rules left meanwhile, ``counted``
+    how many packets they logged and how many were dropped by their counters, None where there are none.
     ``untried`` says why no packet was sent; the tables alone then say whether it would be logged.
     """
 
@@ -150,6 +153,11 @@ class LogFacts:
     line: DropLine | None
     log_file: str
     lines_read: int
+    met: bool = True
+    sent: int = 1
+    seconds: float = 0.0
+    others: int = 0
+    counted: tuple[int | None, int | None] = (None, None)
     untried: Untried | None = None
 
 

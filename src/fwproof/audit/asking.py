@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 
 from fwproof.audit import exercises, measuring
 from fwproof.audit.ban import Exercise
+from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
 from fwproof.audit.listening import ask_sockets, look_again
@@ -179,7 +180,7 @@ class Asking:
             if log_file is None or name not in self.field.transports:
                 continue
             try:
-                lines[name] = tuple(parse_log(exercises.read_log(self.field, name, log_file)))
+                lines[name] = tuple(parse_log(read_log(self.field, name, log_file)))
             except HostError:
                 continue
         return lines
@@ -243,7 +244,7 @@ class Asking:
 
     def _drop_log(self, check: Check) -> LogFacts:
         model = self.facts.model(check.host)
-        return exercises.drop_log(self.field, self.prober, check, model, exercise=self.exercise)
+        return drop_log(self.field, self.prober, check, model, exercise=self.exercise)
 
     def _ban(self, check: Check) -> BanFacts:
         return Exercise(self.field, self.prober, check).run()
