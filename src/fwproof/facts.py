@@ -118,21 +118,29 @@ class MeasureFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BanFacts:
-    """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold."""
+    """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold.
+
+    ``others_unharmed`` is None where no other source was at hand. ``before``, ``during`` and ``after`` are the host's
+    tables as they were around it, ``held`` and ``left`` the tables and sets that named the address while it was banned
+    and after the unban. ``also`` says of other services that the source might reach whether it still did, and
+    ``banned_too`` whom the jail banned meanwhile.
+    """
 
     attempts: int
     banned: bool
-    in_kernel: str
     refused: bool
-    others_unharmed: bool
+    others_unharmed: bool | None
     unbanned: bool
     open_again: bool
     steps: tuple[str, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether every part of the cycle was seen."""
-        return all((self.banned, self.in_kernel, self.refused, self.others_unharmed, self.unbanned, self.open_again))
+    flow: Flow | None = None
+    before: HostModel | None = None
+    during: HostModel | None = None
+    after: HostModel | None = None
+    held: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    also: tuple[tuple[str, bool | None], ...] = ()
+    banned_too: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from fwproof.audit.agreement import Agreement, Compared, compare
 from fwproof.audit.field import Field
-from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
+from fwproof.audit.modelling import model_of
 from fwproof.audit.sweeping import Report, Sweeping, entering, predict
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import FwproofError, HostError, UsageError

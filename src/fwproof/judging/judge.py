@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
-from fwproof.judging.bans import judge_ban_exercise, judge_bans
+from fwproof.judging.ban_exercise import judge_ban_exercise
+from fwproof.judging.bans import judge_bans
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour

@@ -215,6 +215,7 @@ class _Builder:
             findtime=shape.findtime,
             bantime=shape.bantime,
             exercise=shape.exercise,
+            blocks=shape.blocks,
             families=self.families,
             provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
         )

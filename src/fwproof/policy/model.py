@@ -130,6 +130,7 @@ class Bans(Expectation):
     """A fail2ban jail: its numbers, the service it protects, and whether the audit may provoke a ban.
 
     ``provoke`` is the request that counts as a failed attempt: method, path and headers of an HTTP request.
+    ``blocks`` is what a banned source must not reach any more: ``service``, or ``everything``.
     """
 
     jail: str
@@ -138,6 +139,7 @@ class Bans(Expectation):
     findtime: int
     bantime: int
     exercise: bool = False
+    blocks: str = "service"
     provoke: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -281,6 +281,9 @@ class BansShape(Common):
     findtime: int = Field(ge=1, description="Seconds within which they are counted")
     bantime: int = Field(ge=1, description="Seconds that a ban lasts")
     exercise: bool = Field(False, description="Whether the audit provokes a ban, and undoes it")
+    blocks: Annotated[str, Choice(("service", "everything"))] = Field(
+        "service", description="What a banned source must not reach any more; the rest is told"
+    )
     provoke: ProvokeShape | None = Field(None, description="The request that counts as a failed attempt")
 
 
