@@ -1,13 +1,15 @@
 """Bans that real fail2ban puts where packets meet them and where they do not, for one source and for too many."""
 
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
 
 from fwproof.lab import Lab
 
-from .auditing import Run, on
+from .auditing import INVENTORY, ROOT, Run, on
 
 pytestmark = pytest.mark.lab
 HOST, JAIL = "ai-server", "ollama-api"
@@ -63,6 +65,28 @@ def audit(lab, tmp_path):
         return next(iter(run.checks.values()))
 
     return audit
+
+
+def test_an_audit_that_is_killed_leaves_no_ban(lab, tmp_path):
+    (tmp_path / "bans.policy.yaml").write_text(POLICY.format(blocks="service"), encoding="utf-8")
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-k", "exercise"]
+    words += [str(tmp_path / "bans.policy.yaml"), "--inventory", str(INVENTORY), "--reports", str(tmp_path / "reports")]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, "FWPROOF_LAB_NAME": lab.name}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        on(lab, HOST, f"until iptables -S f2b-{JAIL} 2>/dev/null | grep REJECT; do sleep 0.02; done")
+    finally:
+        process.kill()
+        process.wait()
+    # in the other family the ban may only be on its way
+    gone = "for _ in $(seq 150); do pgrep -f [f]wproof-agent >/dev/null || exit 0; sleep 0.1; done; exit 1"
+    on(lab, HOST, gone)
+    status = on(lab, HOST, f"fail2ban-client status {JAIL}")
+    assert "Total banned:\t0" not in status
+    assert status.rstrip().endswith("Banned IP list:"), status
+    assert "REJECT" not in on(lab, HOST, f"iptables -S f2b-{JAIL}; ip6tables -S f2b-{JAIL} 2>/dev/null || true")
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class Exercise:
             before=self._model(before),
         )  # fmt: skip
         try:
+            # from here on the agent lifts the ban also where this process or the connection to it ends
+            self.field.agent(self.check.host).unban(self.bans.jail, self.peer, later=True)
             self._provoke()
             if self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list"):
                 found = self._effect(replace(found, banned=True), before)

@@ -32,7 +32,8 @@ What whoever may start it gains, and why no more than that (the auditing account
 * ``connect`` and ``hold`` open ordinary TCP connections with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
-  whoever can make that happen controls that address anyway.
+  whoever can make that happen controls that address anyway. ``unban`` with ``later`` lifts the ban when this process
+  ends, however it does but by SIGKILL, so that an audit that is killed leaves no ban behind.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
   own list, addresses are parsed and printed again.
 
@@ -79,6 +80,7 @@ MAX_WATCHES = 8
 MAX_SAMPLES = 64
 LIFETIME = 4 * 3600
 IDLE = 1800
+LIFTS = 12
 LOCK = b"\0fwproof-agent"
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 SCTP, GRE, ESP, IGMP = 132, 47, 50, 2
@@ -947,6 +949,7 @@ class Agent:
         self.open: List[socket.socket] = []
         self.senders: Dict[Tuple[bytes, bool], socket.socket] = {}
         self.spoofed: Set[str] = set()
+        self.bans: Set[Tuple[str, str]] = set()
         self.sent = 0
         self.done = False
 
@@ -1166,14 +1169,21 @@ class Agent:
         return {"lists": lists}
 
     def op_unban(self, request: Request) -> Answer:
-        """Lift a fail2ban ban of an address whose probes arrived here."""
+        """Lift a fail2ban ban of an address whose probes arrived here: now or, with ``later``, at the end at latest."""
         address = text(self.prober(request))
         status, out, err = command(("fail2ban-client", "status"))
         jails = out.partition("Jail list:")[2].replace(",", " ").split()
         if status != 0 or request.get("jail") not in jails:
             raise Refused("fail2ban has no such jail: " + (err.strip() or ", ".join(jails)))
         jail = jails[jails.index(str(request["jail"]))]
+        if request.get("later"):
+            for end in (signal.SIGHUP, signal.SIGTERM, signal.SIGALRM):
+                signal.signal(end, lambda *_: sys.exit(1))
+            self.bans.add((jail, address))
+            return {"status": 0, "stdout": "", "stderr": ""}
         status, out, err = command(("fail2ban-client", "set", jail, "unbanip", address))
+        if status == 0 and out.strip() != "0":  # what was not banned yet may still be
+            self.bans.discard((jail, address))
         return {"status": status, "stdout": out, "stderr": err}
 
     def prober(self, request: Request) -> bytes:
@@ -1341,7 +1351,19 @@ class Agent:
         sys.stdout.flush()
 
     def run(self) -> None:
-        """Serve until end of input, ``bye``, or the deadline."""
+        """Serve until end of input, ``bye``, or the deadline; then lift the bans that are left."""
+        try:
+            self.serve()
+        finally:
+            if self.lock:
+                self.lock.close()  # the next audit need not wait
+            for _ in range(LIFTS if self.bans else 0):  # a ban may follow the attempts by some seconds
+                for jail, address in self.bans:
+                    command(("fail2ban-client", "set", jail, "unbanip", address))
+                time.sleep(0.5)
+
+    def serve(self) -> None:
+        """Answer requests."""
         signal.alarm(LIFETIME)
         descriptor, pending, last = sys.stdin.fileno(), b"", time.time()
         while not self.done and time.time() - last < IDLE:

@@ -224,9 +224,12 @@ class Agent:
         with self.reading("lists"):
             return tuple(str(name) for name in answer["lists"])
 
-    def unban(self, jail: str, address: Address) -> None:
-        """Lift fail2ban's ban of an address that probed this host."""
-        answer = self.call("unban", jail=jail, address=str(address), timeout=75.0)
+    def unban(self, jail: str, address: Address, *, later: bool = False) -> None:
+        """Lift fail2ban's ban of an address that probed this host: now, or when the agent ends, if not before.
+
+        Raises AgentRefused for a jail that there is not, CommandRefused when fail2ban would not.
+        """
+        answer = self.call("unban", jail=jail, address=str(address), later=later, timeout=75.0)
         if answer.get("status") != 0:
             raise CommandRefused(self.host, f"fail2ban did not unban {address}: {answer.get('stderr')!r:.200}")
 
