@@ -43,7 +43,8 @@ class Counted:
 class FlowFacts:
     """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did.
 
-    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one.
+    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one. ``stopped`` says
+    where on the way a probe was stopped that never arrived, empty where no router told.
     """
 
     flow: Flow
@@ -54,6 +55,7 @@ class FlowFacts:
     counted: Counted | None = None
     logged: DropLine | None = None
     connected: Connected | HostError | None = None
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

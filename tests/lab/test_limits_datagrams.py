@@ -26,8 +26,10 @@ MATCHES = {
 }
 BUCKETS = {
     "limit": ("-m limit --limit 10/sec --limit-burst 5", 5, 10.0, True),
-    "hashlimit": ("-m hashlimit --hashlimit-upto 20/sec --hashlimit-burst 8 --hashlimit-mode srcip --hashlimit-name NAME",
-                  8, 20.0, False),
+    "hashlimit": (
+        "-m hashlimit --hashlimit-upto 20/sec --hashlimit-burst 8 --hashlimit-mode srcip --hashlimit-name NAME", 8,
+        20.0, False,
+    ),
 }  # fmt: skip
 
 

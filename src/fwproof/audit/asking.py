@@ -14,6 +14,7 @@ from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
 from fwproof.audit.listening import ask_sockets, look_again
+from fwproof.audit.locating import locate
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError, NotGranted
@@ -92,10 +93,12 @@ class Asking:
                 flows[check.id] = error
         known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
         connected = connect_all(self.prober, single, known)
+        located = locate(self.prober, known, self.hopeless)
         lines = self._drop_lines({check.host for check in single})
         for check in single:
             if check.id in known:
-                facts = replace(known[check.id], connected=connected.get(check.id))
+                stopped = located.get(check.id, "")
+                facts = replace(known[check.id], connected=connected.get(check.id), stopped=stopped)
                 flows[check.id] = replace(facts, logged=_line_of(facts, lines.get(check.host, ())))
         return flows
 
