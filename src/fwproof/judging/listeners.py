@@ -153,12 +153,15 @@ class _Reconciled:
             interfaces=self._faces(one.interface) if one.interface else None,
         )  # fmt: skip
         found = openings(self.model, Hook.INPUT, self.family, claim=claim, states=STATES).openings
-        return [opening for opening in found if not opening.onto]
+        return [way for way in found if not way.onto or any(map(one.takes, filter(None, self._ends(way))))]
 
     def _faces(self, name: str) -> tuple[str, ...]:
         """Return the names that stand for an interface; one that came up after the host was read is any other."""
-        known = () if self.model.addresses is None else self.model.addresses.interfaces
-        return (name,) if name in known else (name, "")
+        return (name,) if name in self._known else (name, "")
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        return () if self.model.addresses is None else tuple(self.model.addresses.interfaces)
 
     @cached_property
     def _sent_on(self) -> list[tuple[Flow, Opening]]:
@@ -168,12 +171,18 @@ class _Reconciled:
         outside = [claim_of(allow.service, self.family) for allow, _ in self._meant]
         found: list[tuple[Flow, Opening]] = []
         for proto in (TCP, UDP):
-            claim = Claim(proto=proto, opening=True)
+            claim = Claim(proto=proto, opening=True, interfaces=tuple(n for n in self._known if n != "lo") or None)
             every = openings(self.model, Hook.INPUT, self.family, claim=claim, outside=outside).openings
             for opening in (each for each in every if each.onto):
-                ends = (converse(self.model, witness).request.after for witness in opening.witnesses)
+                ends = self._ends(opening)
                 found += [(end, opening) for end in ends if end is not None]
+                if None in ends or len(opening.rooms) > len(ends) or opening.more:
+                    self.found.unclear.append(f"where nat sends packets could not be told: {opening.lines()[0]}")
         return found
+
+    def _ends(self, opening: Opening) -> list[Flow | None]:
+        """Return the packets that show an opening as nat leaves them, None where it picks."""
+        return [converse(self.model, witness).request.after for witness in opening.witnesses]
 
     @cached_property
     def _meant(self) -> list[tuple[Allow, Flow]]:

@@ -193,6 +193,14 @@ def test_nat_sends_packets_to_a_socket_that_no_expectation_names():
     told(elsewhere, PASS, "the rules keep everybody out: tcp/631")
 
 
+def test_nat_of_many_ports_reaches_each_of_them():
+    rules = (*RULES, "-A INPUT -m conntrack --ctstate DNAT -j ACCEPT")
+    found = judged([SSHD, CUPS], *rules, nat=NAT.format("600:700", "REDIRECT"))
+    told(found, FAIL, "tcp/631 on every address (cupsd) can be reached")
+    picked = judged([SSHD, CUPS], *rules, nat=NAT.format(8000, "REDIRECT --to-ports 600-700"))
+    told(picked, UNSURE, "where nat sends packets could not be told: tcp 8000 from anywhere")
+
+
 def test_a_port_that_nat_hands_on_needs_no_socket_but_an_expectation():
     nat = NAT.format(80, "DNAT --to-destination 10.0.7.7:8080")
     told(judged([SSHD], *RULES, nat=nat, seen=[wire(PortState.OPEN, 80)]), FAIL, "nat sends it on to 10.0.7.7 tcp/8080")
