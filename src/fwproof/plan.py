@@ -241,15 +241,18 @@ class _HostPlan:
 
     def inbound(self, allow: Allow, family: Family) -> Iterator[Check]:
         yield from self.claim(allow, family, "inbound")
-        for vantage in self.field.vantages(family):
-            address = vantage.address(family)
+        sources = [(vantage, vantage.address(family), "") for vantage in self.field.vantages(family)]
+        more = [(vantage, vantage.other_address(family)) for vantage in self.field.vantages(family)]
+        sources += [(vantage, other, str(other)) for vantage, other in more if other is not None]
+        for vantage, address, name in sources:
             others = (other for other in self.policy.inbound if other is not allow)
             if address not in allow.peers and any(permits(other, allow.service, address) for other in others):
                 continue
-            expected = "allow" if address in allow.peers else "deny"
-            yield self.check(
-                Kind.INBOUND, allow, expected, family, vantage=vantage, service=allow.service, direction="inbound"
-            )
+            check = self.check(
+                Kind.INBOUND, allow, "allow" if address in allow.peers else "deny", family, name,
+                vantage=vantage, service=allow.service, direction="inbound",
+            )  # fmt: skip
+            yield replace(check, peer=address)
 
     def claim(self, allow: Allow, family: Family, direction: str) -> Iterator[Check]:
         """Yield the claim over the whole packet space: open to these peers and to nobody else."""

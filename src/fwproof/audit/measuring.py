@@ -83,8 +83,9 @@ def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exe
 def sources_of(field: Field, check: Check) -> list[Source]:
     """Return the addresses that a limit can be measured from, the check's vantage first.
 
-    Spare ones, from which no other probe comes: all but the first of a vantage in a family, and that one only where
-    the check's vantage has no other. Only addresses that the expectation names, of vantages with an agent.
+    Spare ones, from which no other probe comes: all but the first of a vantage in a family (of four, but the first
+    two), and that one only where the check's vantage has no other. Only addresses that the expectation names, of
+    vantages with an agent.
     """
     assert isinstance(check.expectation, Allow)
     assert check.family is not None
@@ -104,7 +105,8 @@ def sources_of(field: Field, check: Check) -> list[Source]:
 
 def _spare(host: Host, family: Family) -> list[Address]:
     """Return the spare addresses of a host, the one that bursts come from first."""
-    return [address for address in host.addresses if Family.of(address) is family][:0:-1]
+    mine = [address for address in host.addresses if Family.of(address) is family]
+    return [address for address in mine[:0:-1] if address != host.other_address(family)]
 
 
 @dataclass(frozen=True, slots=True)
