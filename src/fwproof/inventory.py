@@ -74,6 +74,11 @@ class Host:
         """Return the host's first address of a family, None where it has none."""
         return next((a for a in self.addresses if Family.of(a) is family), None)
 
+    def other_address(self, family: Family) -> Address | None:
+        """Return a second address of a family to ask from, of a host that has four: the last two stay spare."""
+        mine = [address for address in self.addresses if Family.of(address) is family]
+        return mine[1] if len(mine) > 3 else None
+
     def spare_address(self, family: Family) -> Address | None:
         """Return the last address of a family, which bursts come from.
 

@@ -138,6 +138,28 @@ def test_tables_are_asked_about_as_a_whole():
     assert {check.family for check in checks if check.kind is Kind.PARITY} == {None}
 
 
+def test_a_vantage_with_four_addresses_of_a_family_asks_from_the_second_as_well():
+    inventory = hosts(
+        web=("10.0.0.10 fd00::10", False), admin=("10.0.0.1 fd00::1", True),
+        near=("10.0.0.2 10.9.0.2 10.0.0.3 10.0.0.4 fd00::2 fd00::3 fd00::4", True),
+    )  # fmt: skip
+    checks = planned(
+        "hosts: web\ninbound: {default: deny, allow: [{id: a, service: tcp/22, from: 10.0.0.0/16}]}\n", inventory
+    )
+    found = {check.id: (str(check.peer), check.expected) for check in checks if check.kind is Kind.INBOUND}
+    assert found == {
+        "a[web-admin-ipv4]": ("10.0.0.1", "allow"), "a[web-near-ipv4]": ("10.0.0.2", "allow"),
+        "a[web-near-ipv4-10.9.0.2]": ("10.9.0.2", "deny"),
+        "a[web-admin-ipv6]": ("fd00::1", "deny"), "a[web-near-ipv6]": ("fd00::2", "deny"),
+    }  # fmt: skip
+
+
+def test_listening_sockets_are_asked_about_by_host_and_family():
+    checks = planned("hosts: [web, old]\ninbound: {default: unchecked}\nlisteners: declared\n")
+    ids = [f"listeners[{place}]" for place in ("web-ipv4", "web-ipv6", "old-ipv4")]
+    assert rows(checks, Kind.LISTENERS) == [(id_, "every socket is declared") for id_ in ids]
+
+
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():
     checks = planned(
         "hosts: web\ninbound:\n  default: deny\n  samples: [tcp/22, icmp/echo-request]\n"

@@ -10,7 +10,7 @@ from fwproof.audit.agreement import Agreement, Compared, by_trace, compare
 from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.audit.models import model_of
+from fwproof.audit.modelling import model_of
 from fwproof.audit.sweeping import Comparison, Report, Sweeping, entering, predict
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.watchdog import watched

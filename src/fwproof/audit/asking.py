@@ -10,8 +10,11 @@ from ipaddress import IPv6Address
 
 from fwproof.audit import coverage, exercises, measuring, standing
 from fwproof.audit.ban import Exercise
+from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.listening import ask_sockets, look_again
+from fwproof.audit.locating import locate
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
 from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.waves import Asked
@@ -69,6 +72,7 @@ class Asking:
         with tracing(self.field, self.prober, models, self.progress) as self.tracing:
             flows = self._flows()
             self._forms()
+        self._sockets(flows)
         # these meet neither each other nor a limit, and no counter is read meanwhile
         lanes = [
             *self._lanes(Kind.NEIGHBOUR, self._neighbour),
@@ -99,11 +103,13 @@ class Asking:
                 flows[check.id] = error
         known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
         connected = connect_all(self.prober, single, known)
+        located = locate(self.prober, known, self.hopeless)
         lines = self._drop_lines({check.host for check in single})
         for check in single:
             if check.id in known:
                 facts = self.tracing.of(check.host, known[check.id])
-                facts = replace(facts, connected=connected.get(check.id))
+                stopped = located.get(check.id, "")
+                facts = replace(facts, connected=connected.get(check.id), stopped=stopped)
                 flows[check.id] = replace(facts, logged=_line_of(facts, lines.get(check.host, ())))
         return flows
 
@@ -145,6 +151,23 @@ class Asking:
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
 
+    # ---- listening sockets
+
+    def _sockets(self, flows: _Flows) -> None:
+        """Probe the sockets that listen, and list them once more: what changes meanwhile is no finding."""
+        asked: dict[str, list[Asked]] = {}
+        checks = [check for check in self.checks if check.kind is Kind.LISTENERS]
+        for check in checks:
+            try:
+                model = self.facts.model(check.host)
+                asked[check.id] = ask_sockets(self.field, check, model, flows.values())
+            except HostError as error:
+                self.done[check.id] = error
+        if asked:
+            self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
+            mine = [check for check in checks if check.id in asked]
+            self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
+
     def _own(self, check: Check) -> Address:
         assert check.family is not None
         own = self.field.inventory.hosts[check.host].address(check.family)
@@ -172,7 +195,7 @@ class Asking:
             if log_file is None or name not in self.field.transports:
                 continue
             try:
-                lines[name] = tuple(parse_log(exercises.read_log(self.field, name, log_file)))
+                lines[name] = tuple(parse_log(read_log(self.field, name, log_file)))
             except HostError:
                 continue
         return lines
@@ -272,7 +295,7 @@ class Asking:
 
     def _drop_log(self, check: Check) -> LogFacts:
         model = self.facts.model(check.host)
-        return exercises.drop_log(self.field, self.prober, check, model, exercise=self.exercise)
+        return drop_log(self.field, self.prober, check, model, exercise=self.exercise)
 
     def _ban(self, check: Check) -> BanFacts:
         return Exercise(self.field, self.prober, check).run()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fwproof.audit.counting import read_counters
 from fwproof.audit.exercises import ends_of, watched
+from fwproof.audit.modelling import model_of, named_in, tables_now
 from fwproof.errors import HostError, NotGranted, NotThere
 from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
@@ -19,9 +20,10 @@ from fwproof.flows import request
 from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
-from fwproof.policy.model import Bans
+from fwproof.policy.model import Bans, Service
 from fwproof.probing.channel import Agent
-from fwproof.snapshot import Capture
+from fwproof.semantics.model import HostModel
+from fwproof.snapshot import Capture, Snapshot
 
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
@@ -44,8 +46,7 @@ def request_text(bans: Bans, host: Address) -> bytes:
 def _unprovoked(reason: str) -> BanFacts:
     step = f"nothing was provoked, as no attempt can be seen: {reason}"
     return BanFacts(
-        attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False, open_again=False,
-        steps=(step,),
+        attempts=0, banned=False, refused=False, others_unharmed=None, unbanned=False, open_again=False, steps=(step,),
     )  # fmt: skip
 
 
@@ -89,22 +90,64 @@ class Exercise:
             return _unprovoked(nothing)
         if not self._opens(self.vantage, self.peer):
             raise HostError(self.check.host, f"{self.vantage} does not reach {self.bans.service} before any ban")
-        banned = refused = unharmed = unbanned = again = False
-        in_kernel = ""
+        before = tables_now(self.field, self.check.host)
+        found = BanFacts(
+            attempts=self.bans.maxretry, banned=False, refused=False, others_unharmed=None, unbanned=False,
+            open_again=False, steps=(), flow=request(self.bans.service, self.peer, self.own),
+            before=self._model(before),
+        )  # fmt: skip
         try:
             self.target.owe(self.bans.jail, self.peer)
             self._provoke()
-            banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
-            if banned:
-                refused, in_kernel, unharmed = self._refused(), self._in_kernel(), self._others()
+            if self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list"):
+                found = self._effect(replace(found, banned=True), before)
         finally:
-            unbanned = self._lift(banned=banned)
+            unbanned = self._lift(banned=found.banned)
         if unbanned:
             again = self._until(lambda: self._opens(self.vantage, self.peer), "let in again after the unban")
-        return BanFacts(
-            attempts=self.bans.maxretry, banned=banned, in_kernel=in_kernel, refused=refused, others_unharmed=unharmed,
-            unbanned=unbanned, open_again=again, steps=tuple(self.steps),
+            after = tables_now(self.field, self.check.host)
+            found = replace(
+                found, unbanned=True, open_again=again, after=self._model(after), left=self._named(before, after)
+            )
+        return replace(found, steps=tuple(self.steps))
+
+    def _effect(self, found: BanFacts, before: Snapshot) -> BanFacts:
+        """Look at what the ban does: on the wire, in the tables, and to others."""
+        refused = self._refused()
+        during = tables_now(self.field, self.check.host)
+        held = self._named(before, during)
+        self.steps.append(f"the address is in {', '.join(held)}" if held else "no table or set names the address")
+        assert found.before is not None
+        return replace(
+            found, refused=refused, during=self._model(during), held=held, also=self._also(found.before),
+            others_unharmed=self._others(), banned_too=tuple(a for a in self._banned() if a != str(self.peer)),
         )  # fmt: skip
+
+    def _model(self, snapshot: Snapshot) -> HostModel:
+        assert self.check.family is not None
+        model = model_of(snapshot, {self.check.family})
+        if isinstance(model, HostError):
+            raise model
+        return model
+
+    def _named(self, before: Snapshot, now: Snapshot) -> tuple[str, ...]:
+        """Return the tables and sets that name the address more often than before the ban."""
+        old = named_in(before, str(self.peer))
+        return tuple(name for name, count in named_in(now, str(self.peer)).items() if count > old.get(name, 0))
+
+    def _also(self, before: HostModel) -> tuple[tuple[str, bool | None], ...]:
+        """Try what else the source might reach before the ban, and return whether it still does."""
+        named = [allow.service for allow in self.check.policy.inbound if self.peer in allow.peers]
+        named += [Service("udp", self.bans.service.port, "udp"), Service("icmp", None, "ping", "echo-request")]
+        services = {str(service): service for service in named if str(service) != str(self.bans.service)}
+        found: list[tuple[str, bool | None]] = []
+        for text, service in services.items():
+            if before.decide(request(service, self.peer, self.own)).accepted:
+                let_in = self._probe(self.vantage, self.peer, service).let_in
+                words = {True: "is still let in", False: "is refused too", None: "cannot be told"}
+                self.steps.append(f"{text} from {self.peer} {words[let_in]}")
+                found.append((text, let_in))
+        return tuple(found)
 
     def _provoke(self) -> None:
         port = self.bans.service.port
@@ -152,15 +195,8 @@ class Exercise:
         self.steps.append(f"{what} after {time.monotonic() - begun:.1f} s")
         return True
 
-    def _in_kernel(self) -> str:
-        assert self.check.family is not None
-        rules = read_counters(self.field, self.check.host, (self.check.family,))
-        found = next((str(rule) for rule in rules if f"-s {self.peer}/" in rule.text), "")
-        self.steps.append(f"in the kernel: {found}" if found else "no rule of the kernel names the address")
-        return found
-
-    def _probe(self, sender: str, address: Address) -> Observation:
-        flow: Flow = request(self.bans.service, address, self.own)
+    def _probe(self, sender: str, address: Address, service: Service | None = None) -> Observation:
+        flow: Flow = request(service or self.bans.service, address, self.own)
         probe, again = Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow), sender in self.asked
         seen = self.prober.observe([probe], extra=again)["ban"]
         self.asked.add(sender)
@@ -181,7 +217,8 @@ class Exercise:
         self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
         return seen.let_in is False
 
-    def _others(self) -> bool:
+    def _others(self) -> bool | None:
+        """Try the service from another source, and return whether it is still let in; None where there is none."""
         assert self.check.family is not None
         for other, address in unharmed(self.field.inventory, self.check):
             if not isinstance(self.field.agents.get(other.name), Agent):
@@ -190,7 +227,7 @@ class Exercise:
             self.steps.append(f"{other.name} ({address}) is {'still let in' if good else 'refused as well'}")
             return good
         self.steps.append("no other vantage that may use the service was at hand, so others were not tried")
-        return True
+        return None
 
     def _lift(self, *, banned: bool) -> bool:
         """Take the ban back; one that was not seen may still be on its way, so it is taken back as well.

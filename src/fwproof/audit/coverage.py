@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import Reader
 from fwproof.audit.coverage_probes import Meeting, Origins, ends_of, form_of, instead, probes_of
-from fwproof.audit.models import model_of
+from fwproof.audit.modelling import model_of
 from fwproof.audit.tracing import Meets, untraced
 from fwproof.covered import CoverageFacts, CoverProbe, Met, Refs, Round, Trip
 from fwproof.decision import RuleRef

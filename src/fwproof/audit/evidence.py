@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError
-from fwproof.facts import EvasionFacts, Facts, FlowFacts
+from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
@@ -37,6 +37,7 @@ def observations(facts: Facts) -> Iterator[Observation]:
     for exercised in facts.exercised.values():
         every += [each.known for each in exercised.forms] if isinstance(exercised, EvasionFacts) else []
         yield from exercised.seen if isinstance(exercised, CoverageFacts) else ()
+        every += exercised.probed if isinstance(exercised, SocketFacts) else ()
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _DISCARD = 9
 """RFC 863's port, which nobody serves."""
+_ECHO = Service("icmp", None, "echo-request", "echo-request")
 _POSED = 2
 _FIRST = "the first extension header is "
 _HEADERS = {0: {"0", "hopopt", "ip"}, 43: {"43", "ipv6-route"}, 44: {"44", "ipv6-frag"}, 60: {"60", "ipv6-opts"}}
@@ -92,7 +93,10 @@ def ends_of(policy: Policy, inventory: Inventory, src: Address, dst: Address) ->
     free = [s.port for s in samples if s.proto == "tcp" and str(s) not in taken]
     closed = next((port for port in free if port is not None), _DISCARD)
     served = tuple(dict.fromkeys(s.port for s in denied if s.port is not None))
-    return Ends(src=src, dst=dst, closed=closed, served=served, posed=posed(policy, inventory, src, Family.of(dst)))
+    return Ends(
+        src=src, dst=dst, closed=closed, served=served, posed=posed(policy, inventory, src, Family.of(dst)),
+        echo=not _allowed(policy, _ECHO, src),
+    )  # fmt: skip
 
 
 def _allowed(policy: Policy, service: Service, src: Address) -> bool:

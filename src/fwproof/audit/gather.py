@@ -12,7 +12,7 @@ from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.audit.models import SAVES, model_of
+from fwproof.audit.modelling import SAVES, model_of
 from fwproof.audit.watchdog import watched
 from fwproof.errors import HostError, InputError
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
@@ -23,6 +23,9 @@ from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Baseline
 from fwproof.results import HostRecord, Sent
+
+_FROM_ALL = frozenset({Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE, Kind.LISTENERS})
+"""What asks every vantage: one shows that others are not banned, all lend spare addresses, reach rules or sockets."""
 
 
 @dataclass
@@ -101,8 +104,7 @@ def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], di
         if isinstance(check.expectation, Bans):
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
     others = [check.vantage for check in checks if check.vantage]
-    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE} for check in checks):
-        # one of them shows that others are not banned; all that are peers lend their spare addresses, or reach a rule
+    if any(check.kind in _FROM_ALL for check in checks):
         others += [host.name for host in inventory.vantages]
     return list(dict.fromkeys([*jails, *others])), jails
 

@@ -88,8 +88,9 @@ def sources_of(field: Field, check: Check) -> list[Source]:
 def sources_from(inventory: Inventory, check: Check, able: Callable[[str], bool]) -> list[Source]:
     """Return the addresses that a limit can be measured from, the check's vantage first.
 
-    Spare ones, from which no other probe comes: all but the first of a vantage in a family, and that one only where
-    the check's vantage has no other. Only addresses that the expectation names, of vantages that are ``able``.
+    Spare ones, from which no other probe comes: all but the first of a vantage in a family (of four, but the first
+    two), and that one only where the check's vantage has no other. Only addresses that the expectation names, of
+    vantages that are ``able``.
     """
     assert isinstance(check.expectation, Allow)
     assert check.family is not None
@@ -109,7 +110,8 @@ def sources_from(inventory: Inventory, check: Check, able: Callable[[str], bool]
 
 def _spare(host: Host, family: Family) -> list[Address]:
     """Return the spare addresses of a host, the one that bursts come from first."""
-    return [address for address in host.addresses if Family.of(address) is family][:0:-1]
+    mine = [address for address in host.addresses if Family.of(address) is family]
+    return [address for address in mine[:0:-1] if address != host.other_address(family)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from fwproof.audit.asking import SINGLE
 from fwproof.audit.ban import status_argv, unharmed
 from fwproof.audit.counting import counting_argvs
-from fwproof.audit.exercises import GAP, log_argv, logged_flow, untried
+from fwproof.audit.dropping import log_argv, logged_flow, untried
+from fwproof.audit.exercises import GAP
 from fwproof.audit.forms import form_probes
 from fwproof.audit.gather import places
 from fwproof.audit.holding import kept_connections

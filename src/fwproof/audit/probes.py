@@ -175,7 +175,8 @@ def connect_all(
         sender = check.host if check.direction == "outbound" else check.vantage
         assert sender is not None
         try:
-            made = prober.connect(sender, flow.dst, flow.dport, timeout=3.0)
+            source = None if check.direction == "outbound" else flow.src
+            made = prober.connect(sender, flow.dst, flow.dport, timeout=3.0, source=source)
         except HostError as error:
             return error
         return Connected(ok=made.ok, detail=f"{made.result} in {made.seconds * 1000:.0f} ms")

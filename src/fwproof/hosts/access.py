@@ -92,6 +92,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
+    Command(name="socket-owners", words=("/usr/bin/ss", "-Hltunp"), root=True),
 )
 """What needs root on every host, whatever its policy."""
 

@@ -98,7 +98,7 @@ def _unsettled(known: FlowFacts, seen: Observation) -> _Answer:
         return Verdict.PASS, f"let through by the tables, as the rule's counter shows; {seen.answer} came back", "", ""
     return (
         Verdict.INCONCLUSIVE,
-        f"the tables let it through, but the wire could not show it: {seen.note or _word(seen)}",
+        f"the tables let it through, but the wire could not show it: {known.stopped or seen.note or _word(seen)}",
         "not settled on the wire",
         "See whether something on the way blocks it, or probe from another vantage.",
     )
@@ -195,6 +195,8 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
             note = "no answer on the wire, and the counter of the rule shows that the packets arrived"
     elif seen.state is PortState.NO_ANSWER:
         note = f"what happened on the wire has no single reading: {seen.note}"
+    elif known.stopped:
+        note = f"{note}; {known.stopped}"
     return Verdict.PASS, f"refused by the tables; {note}", "", ""
 
 

@@ -91,6 +91,8 @@ def evidence_lines(facts: FlowFacts) -> tuple[str, ...]:
         lines.append(f"trace: {facts.traced.path}")
     if facts.counted is not None:
         lines.append(f"counter: {facts.counted.rule} moved by {facts.counted.moved} for {facts.counted.probes} probes")
+    if facts.stopped:
+        lines.append(f"path: {facts.stopped}")
     if facts.logged is not None:
         lines.append(f"log: {facts.logged.text}")
     return tuple(lines)

@@ -15,6 +15,7 @@ from fwproof.policy.document import Document, Keys, Place, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     Accepted,
+    AcceptedSocket,
     Allow,
     Bans,
     Baseline,
@@ -23,6 +24,7 @@ from fwproof.policy.model import (
     DropLog,
     Essential,
     Evasion,
+    Listeners,
     Parity,
     Peers,
     Persistence,
@@ -123,6 +125,7 @@ class _Builder:
             parity=self.parity(),
             rules=self.rules(),
             coverage=self.coverage(),
+            listeners=self.listeners(),
             baseline=self.baseline(),
         )
 
@@ -216,6 +219,7 @@ class _Builder:
             findtime=shape.findtime,
             bantime=shape.bantime,
             exercise=shape.exercise,
+            blocks=shape.blocks,
             families=self.families,
             provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
         )
@@ -256,6 +260,18 @@ class _Builder:
         title = "Probes reach every rule that they can, and each counts what it should"
         return Coverage(**self.common(("coverage",), shape, "coverage", title), at_least=shape.at_least,
                         accepted=accepted)  # fmt: skip
+
+    def listeners(self) -> Listeners | None:
+        shape = self.shape.listeners
+        if shape is None:
+            return None
+        accepted = tuple(
+            AcceptedSocket(socket=one.socket, process=one.process, finding=one.finding, reason=one.reason)
+            for one in shape.accept
+        )
+        title = "Nothing listens for others that no expectation names; sockets, rules and wire agree"
+        common = self.common(("listeners",), shape, "listeners", title)
+        return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

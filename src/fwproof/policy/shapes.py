@@ -40,6 +40,7 @@ from fwproof.policy.table_shapes import (
     Common,
     CoverageField,
     Ipv6Shape,
+    ListenersField,
     PersistenceField,
     RulesField,
 )
@@ -300,6 +301,9 @@ class BansShape(Common):
     findtime: int = Field(ge=1, description="Seconds within which they are counted")
     bantime: int = Field(ge=1, description="Seconds that a ban lasts")
     exercise: bool = Field(False, description="Whether the audit provokes a ban, and undoes it")
+    blocks: Annotated[str, Choice(("service", "everything"))] = Field(
+        "service", description="What a banned source must not reach any more; the rest is told"
+    )
     provoke: ProvokeShape | None = Field(None, description="The request that counts as a failed attempt")
 
 
@@ -339,5 +343,8 @@ class PolicyShape(Shape):
     )
     coverage: CoverageField = Field(
         None, description="Probes reach the rules one by one, and the kernel counts them where the model says"
+    )
+    listeners: ListenersField = Field(
+        None, description="Every socket that others can reach is named by an expectation; sockets, rules and wire agree"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

@@ -293,7 +293,10 @@ class Agent:
         self.call("owe", jail=jail, address=str(address), paid=paid, timeout=45.0)
 
     def unban(self, jail: str, address: Address) -> None:
-        """Lift fail2ban's ban of an address that probed this host."""
+        """Lift fail2ban's ban of an address that probed this host.
+
+        Raises AgentRefused for a jail that there is not, CommandRefused when fail2ban would not.
+        """
         answer = self.call("unban", jail=jail, address=str(address), timeout=75.0)
         if answer.get("status") != 0:
             raise CommandRefused(self.host, f"fail2ban did not unban {address}: {answer.get('stderr')!r:.200}")

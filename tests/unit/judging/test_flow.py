@@ -269,6 +269,22 @@ def test_outbound_is_about_what_leaves_the_host(expected, model, wire, verdict):
     assert judge_flow(check(expected, "outbound"), facts(known)).verdict is verdict
 
 
+def test_where_a_probe_was_stopped_is_told():
+    known = FlowFacts(
+        flow=FLOW,
+        ruling=ruling("drop"),
+        observation=seen(PortState.NEVER_ARRIVED, arrived=False),
+        stopped="at a router",
+    )
+    outcome = judge_flow(check("deny"), facts(known))
+    assert (
+        "something before this firewall stopped the probe, so the wire did not test it; at a router" in outcome.reason
+    )
+    assert "path: at a router" in outcome.evidence
+    allowed = judge_flow(check("allow"), facts(replace(known, ruling=ruling("accept"))))
+    assert (allowed.verdict, allowed.reason.endswith("could not show it: at a router")) == (Verdict.INCONCLUSIVE, True)
+
+
 def test_a_note_and_a_connection_are_sentences_of_their_own():
     observation = replace(seen(PortState.OPEN), note="Seen from the sender only.")
     known = FlowFacts(

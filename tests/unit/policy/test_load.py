@@ -6,7 +6,16 @@ import pytest
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.policy.model import FINDINGS, Accepted, Peers, Rate, Service, Standing
+from fwproof.policy.model import (
+    FINDINGS,
+    LISTENER_FINDINGS,
+    Accepted,
+    AcceptedSocket,
+    Peers,
+    Rate,
+    Service,
+    Standing,
+)
 from fwproof.policy.relations import expectations
 from fwproof.semantics.lint_finding import Kind
 
@@ -157,6 +166,25 @@ def test_rules_fail_by_what_is_written_or_by_all_but_unused(load):
         Accepted(rule="-A INPUT -j DROP", finding="shadowed", reason="counts"),
         Accepted(rule="-A B", finding="", reason="r"),
     )
+
+
+def test_listeners_fail_by_what_is_written_or_by_all_but_idle(load):
+    head = HEAD + "inbound: {default: deny}\n"
+    assert load(head + "listeners: declared\n").listeners.fail == tuple(set_aside("idle"))
+    assert load(head + "listeners: {expect: declared}\n").listeners.accepted == ()
+    policy = load(
+        head + "listeners:\n  fail: [idle, undeclared]\n  accept:\n"
+        "    - {socket: udp/546, process: dhclient, finding: undeclared, reason: r}\n    - {process: a b, reason: s}\n"
+    )
+    assert policy.listeners.fail == ("idle", "undeclared")
+    assert policy.listeners.accepted == (
+        AcceptedSocket(socket="udp/546", process="dhclient", finding="undeclared", reason="r"),
+        AcceptedSocket(socket="", process="a b", finding="", reason="s"),
+    )
+
+
+def set_aside(*words):
+    return (finding for finding in LISTENER_FINDINGS if finding not in words)
 
 
 def test_the_words_of_findings_are_those_of_lint():

@@ -1,13 +1,39 @@
-"""From what was read of a host to the model of its tables."""
+"""From what a host printed to its model, and the tables of a host read once more while something is tried."""
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from fwproof.errors import FwproofError, HostError, NotThere
 from fwproof.flow import Family
+from fwproof.hosts.collect import recapture
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from fwproof.audit.field import Field
+
 SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
+"""The command that prints the tables of a family."""
+_TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
+
+
+def tables_now(field: Field, host: str) -> Snapshot:
+    """Return a host's snapshot with all its tables and sets as they are now; raises HostError."""
+    known = field.snapshots[host]
+    if isinstance(known, HostError):
+        raise known
+    now = recapture(field.transports[host], _TABLES)
+    faults = {name: fault for name, fault in known.faults.items() if name not in _TABLES}
+    return Snapshot(host=host, captures={**known.captures, **now.captures}, faults={**faults, **now.faults})
+
+
+def named_in(snapshot: Snapshot, word: str) -> dict[str, int]:
+    """Return how often each table or set names an address, by capture."""
+    pattern = re.compile(rf"(?<![\w.:]){re.escape(word)}(?![\w.:])")
+    texts = {name: snapshot.captures[name].stdout for name in _TABLES if name in snapshot.captures}
+    return {name: len(pattern.findall(text)) for name, text in texts.items()}
 
 
 def _printed(snapshot: Snapshot, name: str) -> str:
