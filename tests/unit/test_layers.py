@@ -19,13 +19,14 @@ ALLOWED = {
     "probing": VALUES | {"hosts", "policy"},
     "facts": VALUES | {"evidence", "semantics"},
     "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics"},
+    "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends"},
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts"}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 
