@@ -86,7 +86,7 @@ def logs(  # noqa: PLR0913 - one parameter for each option
     started = None if boot is None else _started(boot, local, now + SLACK)
     read = _read(files, snapshot, tally, Clock(local, now, boot=started))
     hours = [hour for by_hour in tally.sorts.values() for hour in by_hour if hour != UNDATED]
-    answer = review(tally, period_of(begin, end, (min(hours), max(hours)) if hours else None), known)
+    answer = review(tally, period_of(begin, end, (min(hours), max(hours)) if hours else None, now), known)
     if form == "json":
         click.echo(json.dumps(document(answer, tally, read)))
     else:

@@ -8,7 +8,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from fwproof.errors import Fault, InputError
 from fwproof.evidence.log_stamps import Clock
@@ -35,12 +35,16 @@ class File:
 def read_file(file: File, tally: Tally, clock: Clock) -> None:
     """Count every line of a file; raises InputError where it cannot be opened, or is of a kind that is not read."""
     if file.name == "-":
-        _count(_peekable(sys.stdin.buffer), "-", tally, clock)
+        stdin = io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer), _BUFFER)
+        try:
+            _count(stdin, "-", tally, clock)
+        finally:
+            stdin.detach()  # it would close standard input as well
         return
     path = Path(file.name)
     try:
-        with path.open("rb", buffering=0) as stream:
-            _count(_peekable(stream), file.name, tally, clock.at_most(path.stat().st_mtime))
+        with path.open("rb", buffering=_BUFFER) as stream:
+            _count(stream, file.name, tally, clock.at_most(path.stat().st_mtime))
     except OSError as error:
         raise InputError([Fault(file.name, 0, 0, f"cannot be read: {error.strerror}")]) from error
 
@@ -52,10 +56,6 @@ def read_text(text: str, tally: Tally, clock: Clock) -> None:
         tally.add(line)
 
 
-def _peekable(stream: Any) -> io.BufferedReader:
-    return io.BufferedReader(stream, _BUFFER)
-
-
 def _count(stream: io.BufferedReader, name: str, tally: Tally, clock: Clock) -> None:
     first = stream.peek(8)
     for magic, words in _OTHERS.items():
@@ -63,7 +63,7 @@ def _count(stream: io.BufferedReader, name: str, tally: Tally, clock: Clock) -> 
             raise InputError([Fault(name, 0, 0, words.replace("FILE", name))])
     source: BinaryIO = stream
     if first.startswith(_GZIP):
-        source = _peekable(gzip.GzipFile(fileobj=stream))
+        source = cast("BinaryIO", gzip.GzipFile(fileobj=stream))
     try:
         for line in read_log(source, clock):
             tally.add(line)

@@ -134,7 +134,8 @@ def _json_line(raw: bytes, clock: Clock) -> Line:
         stamp = clock.checked(seconds + micro / 1e6)
     packet = packet_of_json(found)
     if packet is None:
-        arp = found.get("oob.protocol") not in {0x0800, 0x86DD, None} and "src_ip" not in found  # if_ether.h
+        ethertype = found.get("oob.protocol")  # if_ether.h
+        arp = isinstance(ethertype, int) and ethertype not in {0x0800, 0x86DD} and "src_ip" not in found
         return Line(Kind.NOT_IP if arp else Kind.NOT_UNDERSTOOD, text, stamp.time)
     return Line(Kind.PACKET, text, stamp.time, packet, "", stamp.implausible)
 

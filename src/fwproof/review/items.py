@@ -21,8 +21,8 @@ Names = Mapping[tuple[int, int | None], str]
 class Item:
     """Lines of one sort: how many in the period and before, and in which hours of each.
 
-    ``first`` and ``last`` are of the period, ``since`` is the first of all; 0 where no line has a date. ``allow`` is the
-    expectation that allows such traffic.
+    ``first`` and ``last`` are of the period, ``since`` is the first of all; 0 where no line has a date. ``allow`` is
+    the expectation that allows such traffic.
     """
 
     sort: Sort
@@ -57,7 +57,7 @@ class Sum:
     @property
     def span(self) -> str:
         """The first and the last time, for people."""
-        return span(self.first, self.last)
+        return span(self.first, self.last) if self.count else "-"
 
 
 def span(first: float, last: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -11,7 +12,7 @@ from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import ICMP, ICMPV6, TCP, Family, Flow, Hook
 from fwproof.flows import MODEL_PORT
 from fwproof.review.bucket import Bucket
-from fwproof.review.sorts import MANY, OTHER_PREFIXES, Key, Sort
+from fwproof.review.sorts import MANY, Key, Sort
 from fwproof.ruleset.asks import Limit
 from fwproof.ruleset.model import Act, Chain, Ruleset
 from fwproof.semantics.limits import NotSettled
@@ -24,7 +25,7 @@ _WAYS = {
 _HOOKS = {"in": Hook.INPUT, "out": Hook.OUTPUT, "forward": Hook.FORWARD}
 _LETS_IN = re.compile(r"\b(?:ALLOW(?:ED)?|ACCEPT(?:ED)?|AUDIT|PASS(?:ED)?)\b", re.IGNORECASE)
 _REFUSES = re.compile(r"\b(?:NOT?|BLOCK(?:ED)?|DEN(?:Y|IED)|DROP(?:PED)?|REJECT(?:ED)?|INVALID)\b", re.IGNORECASE)
-_TRIED = 3
+_TRIED = 10
 _SETTLED = 300
 
 
@@ -80,8 +81,8 @@ class Loggers:
             for way in logger.ways:
                 self._by_key.setdefault((logger.version, way, logger.prefix), []).append(logger)
         self._asked: dict[Sort, tuple[Logger, ...]] = {}
-        self._let_in: dict[Key, bool | None] = {}
-        self._tried: dict[Key, int] = {}
+        self._let_in: dict[Key, bool] = {}
+        self._tried: Counter[Key] = Counter()
 
     def buckets(self) -> Mapping[Key, Bucket]:
         """Return the limits of the rules, where a line tells which rule wrote it."""
@@ -123,15 +124,20 @@ class Loggers:
         return self.model.decide(flow_of(sort), _HOOKS[sort.way])
 
     def lets_in(self, sort: Sort) -> bool | None:
-        """Whether the rule that wrote a line logs what is then let in, by its first few packets; None: not known."""
-        key = sort.key
-        if key not in self._by_key or sort.prefix == OTHER_PREFIXES:
-            return None
-        fit = sort.opens == "new" and sort.way in _HOOKS and bool(sort.dst) and not sort.merged and sort.port != MANY
-        if fit and self._tried.get(key, 0) < _TRIED and self._let_in.get(key) is not False:
-            self._tried[key] = self._tried.get(key, 0) + 1
-            self._let_in[key] = self.decide(sort).accepted
-        return self._let_in.get(key)
+        """Whether the rule that wrote a line logs what is then let in; None: not known.
+
+        The first few packets that the rule logs, as the tables go, tell. One that the tables let in and would not log
+        tells nothing: they were others when it was logged.
+        """
+        found = self.alike(sort)
+        fit = sort.opens == "new" and not sort.merged and sort.way in _HOOKS and bool(sort.dst) and sort.port != MANY
+        if fit and found and self._let_in.get(sort.key) is not False and self._tried[sort.key] < _TRIED:
+            self._tried[sort.key] += 1
+            ruling = self.model.evaluate(flow_of(sort), _HOOKS[sort.way])
+            refs = {each.ref for each in found}
+            if any(step.rule in refs and step.matched in {"yes", "depends"} for step in ruling.trace):
+                self._let_in[sort.key] = ruling.accepted
+        return self._let_in.get(sort.key)
 
 
 def _loggers(ruleset: Ruleset, family: Family) -> list[Logger]:

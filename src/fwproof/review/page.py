@@ -15,6 +15,8 @@ from fwproof.review.sorts import HOUR
 from fwproof.review.tally import Tally
 
 SCHEMA = "fwproof-logs-1"
+_SOURCES = 1000
+"""Sources in the JSON document at most; those that look like something come first."""
 _WORDS = {
     "allowed-dropped": ("expectation whose traffic was dropped", "expectations whose traffic was dropped"),
     "hits-stopped": ("rule whose hits stopped", "rules whose hits stopped"),
@@ -119,24 +121,23 @@ def _totals(found: Review, top: int) -> Iterator[Section]:
 def _outside(found: Review, top: int) -> Iterator[Section]:
     if found.sources:
         rows = [
-            (f"{each.address} ({each.zone})" if each.zone else each.address, f"{each.total.count:,}",
-             each.what or "-", ", ".join(each.services[:3]) + (", …" if len(each.services) > 3 else ""), each.total.span)
+            (f"{each.address} ({each.zone})" if each.zone else each.address, f"{each.total.count:,}", each.what or "-",
+             ", ".join(each.services[:3]) + (", …" if len(each.services) > 3 else ""), each.total.span)
             for each in found.sources[:top]
         ]  # fmt: skip
         if len(found.sources) > top:
             rows.append((f"and {len(found.sources) - top:,} more", "", "", "", ""))
-        titles = ("source", "packets", "looks like", "wanted", "first to last (UTC)")
-        yield Section("Blocked from outside", titles, tuple(rows))
+        head = ("source", "packets", "looks like", "wanted", "first to last (UTC)")
+        yield Section("Blocked from outside", head, tuple(rows))
     if found.sweeps:
-        head = ("service", "sources", "packets", "first to last (UTC)")
-        swept = found.sweeps[:top]
-        lines = [(each.service, f"{each.sources:,}", f"{each.total.count:,}", each.total.span) for each in swept]
-        yield Section("Swept for", head, tuple(lines))
+        titles = ("service", "sources", "packets", "first to last (UTC)")
+        swept = [(each.service, f"{each.sources:,}", f"{each.total.count:,}", each.total.span) for each in found.sweeps]
+        yield Section("Swept for", titles, tuple(swept[:top]))
 
 
 def _rules(found: Review, top: int) -> Iterator[Section]:
     limits = [
-        (f"in {minutes:,} minutes the limit of a rule ({limit}) was used up, and more drops are not in the log", rule)
+        (f"in {minutes:,} minutes its limit ({limit}) was used up: what else was dropped then is not in the log", rule)
         for rule, limit, minutes in found.limits
     ]
     if limits:
@@ -178,8 +179,9 @@ def document(found: Review, tally: Tally, places: Sequence[str]) -> dict[str, An
         "sources": [
             {"address": each.address, "zone": each.zone or None, "looks_like": each.what or None,
              "tried": each.tried, "tried_more": each.most, "services": list(each.services[:20]), **numbers(each.total)}
-            for each in found.sources
+            for each in found.sources[:_SOURCES]
         ],
+        "sources_in_all": len(found.sources),
         "sweeps": [{"service": each.service, "sources": each.sources, **numbers(each.total)} for each in found.sweeps],
         "outbound": [{"to": to, "service": what, **numbers(total)} for to, what, total in found.outbound],
         "log_limits": [{"rule": rule, "limit": limit, "minutes": minutes} for rule, limit, minutes in found.limits],

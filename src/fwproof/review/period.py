@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from fwproof.errors import UsageError
+from fwproof.evidence.log_stamps import EARLIEST
 from fwproof.review.sorts import HOUR, UNDATED, Cell
 
 DAYS = 7
@@ -47,18 +48,21 @@ def moment(text: str, zone: tzinfo, option: str) -> int | float:
         return -int(length[1]) * _UNITS[length[2]]
     try:
         when = datetime.fromisoformat(text)
-        return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
+        found = (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{option} {text}: {_EXPECTED}") from error
+    if found < EARLIEST:
+        raise UsageError(f"{option} {text}: {_EXPECTED}")
+    return found
 
 
-def period_of(since: float | None, until: float | None, dated: tuple[int, int] | None) -> Period:
+def period_of(since: float | None, until: float | None, dated: tuple[int, int] | None, now: float) -> Period:
     """Return the period; ``dated`` are the first and the last hour of the log, None where no line has a date.
 
-    ``until`` defaults to the log's own end and ``since`` to :data:`DAYS` days before. Lengths (negative) count back
-    from there. Raises UsageError for a period that ends before it begins.
+    ``until`` defaults to the log's own end, or to ``now`` where it has none, and ``since`` to :data:`DAYS` days before.
+    Lengths (negative) count back from there. Raises UsageError for a period that ends before it begins.
     """
-    first, last = dated or (0, 0)
+    first, last = dated or (int(now // HOUR),) * 2
     end = last + 1
     if until is not None:
         end = end + int(until) if until < 0 else -int(-until // HOUR)
