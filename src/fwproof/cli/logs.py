@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from fwproof.audit.reading import INVENTORY
 from fwproof.cli.logs_read import File, read_file, read_text
 from fwproof.cli.logs_text import markdown, text
 from fwproof.cli.tables import Tables, complain, live, of_files, of_host, table_options
@@ -128,7 +127,11 @@ def _inventory(tables: _Files, policies: Sequence[Path], outside: Sequence[str])
         tables["inventory"] = None
         if given is None and not policies and not outside:
             return None
-    found = load_inventory(Path(given or INVENTORY))
+    if given is None:
+        from fwproof.audit.reading import INVENTORY
+
+        given = INVENTORY
+    found = load_inventory(Path(given))
     for name in outside:
         if name not in found.zones:
             raise UsageError(f"--outside {name}: {found.path} has no such zone; it has {', '.join(found.zones)}")

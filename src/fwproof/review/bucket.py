@@ -12,13 +12,13 @@ _JUMP = 60
 class Bucket:
     """A bucket of tokens (xt_limit.c): ``burst`` of them, refilled with ``count`` every ``seconds``.
 
-    ``used_up`` counts, by hour, the minutes in which it had nothing left: more packets were not logged then. Stamps of
-    whole seconds hide up to a second's refill, which is granted.
+    ``used_up`` counts, by hour, the minutes in which it had nothing left: a further packet was not logged then. Stamps
+    of whole seconds hide when within the second it was refilled, so what is all but used up counts as well.
     """
 
     def __init__(self, count: int, seconds: float, burst: int) -> None:
         self.rate = count / seconds
-        self.most = burst + self.rate
+        self.most = float(burst)
         self.used_up: Counter[int] = Counter()
         self._credit = self.most
         self._last = float("-inf")

@@ -137,7 +137,7 @@ def _outside(found: Review, top: int) -> Iterator[Section]:
 
 def _rules(found: Review, top: int) -> Iterator[Section]:
     limits = [
-        (f"in {minutes:,} minutes its limit ({limit}) was used up: what else was dropped then is not in the log", rule)
+        (f"in {minutes:,} minutes its limit ({limit}) was used up: what else was dropped is not in the log", rule)
         for rule, limit, minutes in found.limits
     ]
     if limits:

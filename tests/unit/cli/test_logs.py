@@ -179,7 +179,9 @@ def stored(root, host, log):
 
     rules = (ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables")
     texts = {"iptables-save": (rules / "rules.v4").read_text(), "ip6tables-save": (rules / "rules.v6").read_text(),
-             "iptables-legacy-save": "", "ip6tables-legacy-save": "", "nft": '{"nftables": []}',
+             **dict.fromkeys(("iptables-legacy-save", "ip6tables-legacy-save", "ipset-save", "sysctl"), ""),
+             **dict.fromkeys(("ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule"), "[]"),
+             "nft": '{"nftables": []}',
              **({} if log is None else {"drop-log": log})}  # fmt: skip
     captures = {
         name: Capture(name=name, argv=("x",), status=0, stdout=text, stderr="", at="2024-11-25T00:00:00Z", seconds=0.0)
