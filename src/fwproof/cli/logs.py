@@ -21,6 +21,7 @@ from fwproof.hosts.access import LOG_LINES
 from fwproof.inventory import Inventory
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
+from fwproof.report.clean import visible
 from fwproof.review.expected import Expected
 from fwproof.review.findings import Known
 from fwproof.review.loggers import Loggers
@@ -87,7 +88,7 @@ def logs(  # noqa: PLR0913 - one parameter for each option
     hours = [hour for by_hour in tally.sorts.values() for hour in by_hour if hour != UNDATED]
     answer = review(tally, period_of(begin, end, (min(hours), max(hours)) if hours else None, now), known)
     if form == "json":
-        click.echo(json.dumps(document(answer, tally, read)))
+        click.echo(json.dumps(_visible(document(answer, tally, read))))
     else:
         for line in (text if form == "text" else markdown)(answer, tally, read, top):
             click.echo(line)
@@ -95,6 +96,15 @@ def logs(  # noqa: PLR0913 - one parameter for each option
         raise SystemExit(1)
     if answer.weakened:
         raise SystemExit(6)
+
+
+def _visible(value: Any) -> Any:
+    """Return a document whose strings hold no letter that acts or that UTF-8 does not have."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {key: _visible(each) for key, each in value.items()}
+    return [_visible(each) for each in value] if isinstance(value, list) else value
 
 
 def _zone(name: str) -> tzinfo:

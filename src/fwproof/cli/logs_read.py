@@ -37,7 +37,7 @@ def read_file(file: File, tally: Tally, clock: Clock) -> None:
     if file.name == "-":
         stdin = io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer), _BUFFER)
         try:
-            _count(stdin, "-", tally, clock)
+            _count(cast("BinaryIO", stdin), "-", tally, clock)
         finally:
             stdin.detach()  # it would close standard input as well
         return
@@ -56,12 +56,12 @@ def read_text(text: str, tally: Tally, clock: Clock) -> None:
         tally.add(line)
 
 
-def _count(stream: io.BufferedReader, name: str, tally: Tally, clock: Clock) -> None:
-    first = stream.peek(8)
+def _count(stream: BinaryIO, name: str, tally: Tally, clock: Clock) -> None:
+    first = cast("io.BufferedReader", stream).peek(8)
     for magic, words in _OTHERS.items():
         if first.startswith(magic):
             raise InputError([Fault(name, 0, 0, words.replace("FILE", name))])
-    source: BinaryIO = stream
+    source = stream
     if first.startswith(_GZIP):
         source = cast("BinaryIO", gzip.GzipFile(fileobj=stream))
     try:

@@ -33,9 +33,8 @@ class Places:
             for network, name in named
         ]
         self._hosts = {
-            str(address): host.name for host in (inventory.hosts.values() if inventory else ())
-            for address in host.addresses
-        }  # fmt: skip
+            str(address): host for host in (inventory.hosts.values() if inventory else ()) for address in host.addresses
+        }
         self.zone = lru_cache(maxsize=1 << 17)(self._zone)
 
     def _zone(self, text: str) -> str:
@@ -51,7 +50,11 @@ class Places:
         zone = self.zone(text)
         return bool(zone) and zone not in self.beyond
 
+    def vantage(self, text: str) -> bool:
+        """Whether probes are sent from an address: an audit's own leave lines in the log as well."""
+        return text in self._hosts and self._hosts[text].vantage
+
     def name(self, text: str) -> str:
         """Return an address with the host or zone that it belongs to, for people."""
-        known = self._hosts.get(text) or self.zone(text)
+        known = self._hosts[text].name if text in self._hosts else self.zone(text)
         return f"{text} ({known})" if known else text

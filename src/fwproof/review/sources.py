@@ -130,8 +130,11 @@ def _of_host(who: str, group: Sequence[Item], places: Places, names: Names) -> I
     if tried >= SCAN_PORTS:
         scan = f"scans {tried:,}{' or more' if most else ''} ports at {at}"
         title = f"{places.name(who)} {scan}" + (f", and keeps trying {_some(list(again))}" if again else "")
+    details = [_told(found)]
+    if places.vantage(who):
+        details.append("probes are sent from here: those of an audit leave lines as well")
     yield Finding(
-        kind="knocking", title=title, details=(_told(found),), example=_example(those),
+        kind="knocking", title=title, details=tuple(details), example=_example(those),
         data={"source": who, "zone": places.zone(who), "services": list(again)[:20], "ports_tried": tried,
               "since": stamp(found.since), **numbers(found)},
     )  # fmt: skip

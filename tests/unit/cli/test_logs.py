@@ -57,8 +57,10 @@ def test_files_in_any_order_compressed_or_not_and_standard_input_say_the_same(tm
     assert piped["findings"] == whole["findings"]
 
 
-SUM = {"count": {"type": "integer"}, "before": {"type": "integer"}, "hours": {"type": "integer"},
-       "days": {"type": "integer"}, "first": {"type": ["string", "null"]}, "last": {"type": ["string", "null"]}}  # fmt: skip
+SUM = {
+    **dict.fromkeys(("count", "before", "hours", "days"), {"type": "integer"}),
+    **dict.fromkeys(("first", "last"), {"type": ["string", "null"]}),
+}
 NAMED = {"type": "array", "items": {"type": "object", "required": ["name", *SUM], "properties": SUM}}
 SCHEMA = {
     "type": "object",
@@ -177,7 +179,7 @@ def stored(root, host, log):
     from fwproof.hosts import replay
     from fwproof.snapshot import Capture, Snapshot
 
-    rules = (ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables")
+    rules = ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables"
     texts = {"iptables-save": (rules / "rules.v4").read_text(), "ip6tables-save": (rules / "rules.v6").read_text(),
              **dict.fromkeys(("iptables-legacy-save", "ip6tables-legacy-save", "ipset-save", "sysctl"), ""),
              **dict.fromkeys(("ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule"), "[]"),
@@ -202,11 +204,20 @@ HOSTILE = [
 ]
 
 
+def strings(value):
+    if isinstance(value, str):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(each)
+
+
 @pytest.mark.parametrize("form", ["text", "markdown", "json"])
 def test_nothing_of_a_hostile_log_acts(form):
     result = CliRunner().invoke(cli, ["logs", "-", "--format", form], input=b"\n".join(HOSTILE))
     assert result.exit_code in {0, 6}, result.output
     assert all(letter == "\n" or letter.isprintable() for letter in result.stdout)
+    if form == "json":
+        assert all(text.isprintable() for text in strings(json.loads(result.stdout)))
     if form == "markdown":
         assert "<script>" not in result.stdout
         assert "](http" not in result.stdout
@@ -215,7 +226,9 @@ def test_nothing_of_a_hostile_log_acts(form):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([*HOSTILE, f"x {PACKET}".encode(), b"__CURSOR=", b"{", b"\0"]) | st.binary(max_size=40)))
+@given(
+    st.lists(st.sampled_from([*HOSTILE, f"x {PACKET}".encode(), b"__CURSOR=", b"{", b"\0"]) | st.binary(max_size=40))
+)
 def test_no_log_ends_in_a_traceback(lines):
     for form in ("text", "markdown", "json"):
         result = CliRunner().invoke(cli, ["logs", "-", "--format", form], input=b"\n".join(lines))

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from fwproof.evidence.packet_log import Kind, Line, read_line
 from fwproof.evidence.log_stamps import Clock
+from fwproof.evidence.packet_log import Kind, Line, read_line
 from fwproof.review.findings import Known
 from fwproof.review.period import period_of
 from fwproof.review.places import Places

@@ -4,12 +4,12 @@ import pytest
 
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.review.expected import Expected, windows
 from fwproof.policy.model import Rate
+from fwproof.review.expected import Expected, windows
 from fwproof.review.findings import Known
 from fwproof.review.loggers import Loggers, says_let_in
-from fwproof.review.places import Places
 from fwproof.review.page import headline
+from fwproof.review.places import Places
 from fwproof.semantics.model import HostModel
 
 from .logs import line, review_of
@@ -126,6 +126,9 @@ def test_a_host_of_ours_that_comes_back_is_a_finding():
 def test_zones_say_who_is_ours():
     outside = [line(20, hour, dport=23) for hour in range(5)]
     assert kinds(review_of(outside, known())) == []
+    vantage = again(3)
+    assert "probes are sent from here" in review_of(vantage, known()).acts[0].details[1]
+    assert len(review_of(vantage).acts[0].details) == 1
     ours = Known(places=Places(INVENTORY, {"internet"}))
     assert kinds(review_of(outside, ours)) == ["knocking"]
 

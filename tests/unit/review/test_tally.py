@@ -1,5 +1,8 @@
+from types import MappingProxyType
+
 import pytest
 
+from fwproof.policy.model import Allow, Peers, Service
 from fwproof.review.bucket import Bucket
 from fwproof.review.findings import Known
 from fwproof.review.places import Places
@@ -7,6 +10,18 @@ from fwproof.review.sorts import UNDATED
 from fwproof.review.tally import PORTS_EACH
 
 from .logs import line, review_of, tally_of
+
+
+class Everybody:
+    """Expects that everybody reaches port 443."""
+
+    names = MappingProxyType({})
+
+    def allow_of(self, sort):
+        service = Service("tcp", 443, "https")
+        peers = Peers("any", ())
+        allow = Allow(id="https", title="", file="p", line=1, service=service, peers=peers)
+        return allow if sort.port == 443 else None
 
 
 def flood(count):
@@ -50,15 +65,6 @@ def test_a_source_that_tries_every_port_takes_the_room_of_some():
 
 
 def test_drops_of_what_is_allowed_that_had_to_be_merged_weaken_the_answer():
-    class Everybody:
-        names = {}
-
-        def allow_of(self, sort):
-            return ALLOW if sort.port == 443 else None
-
-    from fwproof.policy.model import Allow, Peers, Service
-
-    ALLOW = Allow(id="https", title="", file="p", line=1, service=Service("tcp", 443, "https"), peers=Peers("any", ()))
     known = Known(places=Places(None), expected=Everybody())
     lines = [line(20, src=f"45.1.{n // 250}.{n % 250}", dport=443) for n in range(3000)]
     found = review_of(lines, known, room=1000)
