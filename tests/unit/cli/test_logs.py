@@ -57,10 +57,8 @@ def test_files_in_any_order_compressed_or_not_and_standard_input_say_the_same(tm
     assert piped["findings"] == whole["findings"]
 
 
-SUM = {
-    **dict.fromkeys(("count", "before", "hours", "days"), {"type": "integer"}),
-    **dict.fromkeys(("first", "last"), {"type": ["string", "null"]}),
-}
+NUMBER, TIME = {"type": "integer"}, {"type": ["string", "null"]}
+SUM = {"count": NUMBER, "before": NUMBER, "hours": NUMBER, "days": NUMBER, "first": TIME, "last": TIME}
 NAMED = {"type": "array", "items": {"type": "object", "required": ["name", *SUM], "properties": SUM}}
 SCHEMA = {
     "type": "object",

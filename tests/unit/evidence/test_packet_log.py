@@ -218,7 +218,8 @@ def test_lines_about_no_ip_packet():
         f"x {PACKET}".replace("PROTO=TCP", "PROTO=NONSENSE"),
         f"x {PACKET}".replace("DPT=22", "DPT=99999"),
         f"x {PACKET}".replace("10.0.0.10", "fd00::10"),
-        f"x {PACKET}".replace("203.0.113.66", "fe80::1%eth0"),
+        f"x {PACKET}".replace("203.0.113.66", "fe80::1%eth0").replace("10.0.0.10", "fd00::10"),
+        f"x {QUOTED}".replace("PROTO=ICMP TYPE=3 CODE=3 ", ""),
         f"x {PACKET}".replace("IN=eth0", "IN=" + "e" * 16),
         f"x {PACKET}".replace("PROTO=TCP", "PROTO=²"),
         f"x {PACKET}"[:-120],
@@ -256,8 +257,9 @@ def test_hostile_lines_take_no_time():
 
 words = st.sampled_from(
     ["IN=", "OUT=", " ", "SRC=", "DST=", "PROTO=", "TCP", "ICMP", "SPT=", "DPT=", "TYPE=", "10.0.0.1", "::1", "[",
-     "]", "Nov 23 20:11:02", "2024-11-23T20:11:02Z", "kernel:", "[1.5]", "{", "}", '"MESSAGE":', '"src_ip":', "__CURSOR=",
-     "\n", "MAC=", "WINDOW=", "SYN", "99999999999999999999", "\x00", "\x1b[2J", "\u202e", PACKET, json.dumps(ULOGD)]
+     "]", "Nov 23 20:11:02", "2024-11-23T20:11:02Z", "kernel:", "[1.5]", "{", "}", '"MESSAGE":', '"src_ip":',
+     "__CURSOR=", "\n", "MAC=", "WINDOW=", "SYN", "99999999999999999999", "\x00", "\x1b[2J", "\u202e", PACKET,
+     json.dumps(ULOGD)]
 )  # fmt: skip
 
 

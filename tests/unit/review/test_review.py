@@ -46,6 +46,11 @@ def test_a_drop_of_what_the_policy_allows_is_a_finding():
     assert "SRC=10.0.0.100" in finding.example
 
 
+def test_what_is_allowed_and_keeps_being_dropped_is_one_finding():
+    lines = [line(20, hour, src="10.0.0.100", dport=8080) for hour in range(5)]
+    assert kinds(review_of(lines, known())) == ["allowed-dropped"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,6 +104,7 @@ def test_windows_of_a_rate():
     rate = Rate(2, 60.0)
     found = windows(rate, [[0, 1, 2, 61], [3]])
     assert (found.windows, found.over, found.most) == (3, 1, 3)
+    assert windows(Rate(3, 60.0), [[0, 1, 2]]).over == 0  # as many as the limit are not over it
     assert windows(Rate(3, 60.0, by="total"), [[0, 1, 2, 61], [3]]).over == 1
 
 
@@ -121,6 +127,14 @@ def test_a_host_of_ours_that_comes_back_is_a_finding():
     assert kinds(review_of([line(20, hour, dport=23) for hour in range(9)])) == []  # from outside
     assert kinds(review_of(again(3, flags="ACK"))) == []
     assert kinds(review_of(again(3, dst="224.0.0.1"))) == []
+
+
+def test_the_smallest_zone_names_a_source():
+    places = Places(INVENTORY)
+    assert [places.zone(each) for each in ("10.0.0.100", "10.0.9.9", "198.51.100.1", "192.0.2.1")] == [
+        "proxies", "internal", "internet", "",
+    ]  # fmt: skip
+    assert places.name("10.0.9.9") == "10.0.9.9 (internal)"
 
 
 def test_zones_say_who_is_ours():
@@ -155,13 +169,14 @@ def test_scans_sweeps_and_persistence():
     scan = [line(20, 3, dport=port) for port in range(1, 11)]
     sweep = [line(20, 4, src=f"198.51.100.{n}", dport=23) for n in range(10)]
     back = [line(20, hour, src="192.0.2.7", dport=25) for hour in range(6)]
-    found = review_of([*scan, *sweep, *back])
+    busy = [line(20, 3, src="192.0.2.1", dport=99, sport=n) for n in range(50)]
+    found = review_of([*scan, *sweep, *back, *busy])
     looks = {each.address: each.what for each in found.sources}
     assert looks["203.0.113.66"] == "scan of 10 ports"
     assert looks["192.0.2.7"] == "persistent: 6 hours on 1 days"
     assert looks["198.51.100.3"] == ""
     assert [(each.service, each.sources) for each in found.sweeps] == [("tcp/23", 10)]
-    assert found.sources[0].what
+    assert [each.address for each in found.sources[:3]] == ["203.0.113.66", "192.0.2.7", "192.0.2.1"]
     assert found.acts == []
 
 

@@ -52,6 +52,17 @@ def test_who_comes_again_and_again_is_kept_in_a_flood():
     assert found.total.count == 20_080
 
 
+def test_a_source_of_ours_is_kept_however_rarely_it_comes():
+    def mixed():
+        for n, text in enumerate(flood(20_000)):
+            yield text
+            if n in {100, 200, 300}:
+                yield line(20, n // 100, src="10.0.5.7", dst=f"10.0.0.{n // 100}", dport=23)
+
+    (finding,) = review_of(mixed(), room=1000).acts
+    assert (finding.kind, finding.data["count"]) == ("knocking", 3)
+
+
 def test_strange_prefixes_and_stamps_are_bounded_too():
     tally = tally_of(line(1 + n % 28, n % 24, prefix=f"p{n}", src=f"45.1.{n // 250}.{n % 250}") for n in range(5000))
     assert len({sort.prefix for sort in tally.sorts}) == 501
