@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from fwproof.cli.logs_read import File, read_file, read_text
+from fwproof.cli.logs_read import read_file, read_text
 from fwproof.cli.logs_text import markdown, text
 from fwproof.cli.tables import Tables, complain, live, of_files, of_host, table_options
 from fwproof.errors import HostError, UsageError
@@ -29,7 +29,6 @@ from fwproof.review.page import document
 from fwproof.review.period import moment, period_of
 from fwproof.review.places import Places
 from fwproof.review.review import review
-from fwproof.review.sorts import UNDATED
 from fwproof.review.tally import Tally
 from fwproof.snapshot import Snapshot
 
@@ -85,8 +84,7 @@ def logs(  # noqa: PLR0913 - one parameter for each option
     now = time.time()
     started = None if boot is None else _started(boot, local, now + SLACK)
     read = _read(files, snapshot, tally, Clock(local, now, boot=started))
-    hours = [hour for by_hour in tally.sorts.values() for hour in by_hour if hour != UNDATED]
-    answer = review(tally, period_of(begin, end, (min(hours), max(hours)) if hours else None, now), known)
+    answer = review(tally, period_of(begin, end, tally.dated(), now), known)
     if form == "json":
         click.echo(json.dumps(_visible(document(answer, tally, read))))
     else:
@@ -186,7 +184,7 @@ def _read(files: Sequence[str], snapshot: Snapshot | None, tally: Tally, clock: 
         if len(set(files)) < len(files):
             raise UsageError("a FILE is given twice, and its lines would count twice")
         for name in files:
-            read_file(File(name), tally, clock)
+            read_file(name, tally, clock)
         return list(files)
     if snapshot is None:
         raise UsageError("no log: give FILE... (- is standard input), --host NAME or --snapshot FOLDER")
@@ -197,6 +195,11 @@ def _read(files: Sequence[str], snapshot: Snapshot | None, tally: Tally, clock: 
     if capture.status != 0:
         raise HostError(snapshot.host, f"its drop log cannot be read: {capture.stderr.strip()}",
                         "let the auditor's account read it, for instance through group adm")  # fmt: skip
+    try:
+        clock = clock.at_most(datetime.fromisoformat(capture.at).timestamp())
+    except (ValueError, OverflowError) as error:
+        words = f"its drop log was collected at {capture.at!r}, which is no time"
+        raise HostError(snapshot.host, words, "collect it again") from error
     read_text(log, tally, clock)
     newest = log.count("\n") >= int(LOG_LINES)
     return [f"the drop log of {snapshot.host}" + (f" (its newest {LOG_LINES}: there may be more)" if newest else "")]

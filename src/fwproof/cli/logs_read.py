@@ -6,7 +6,6 @@ import gzip
 import io
 import sys
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,28 +24,24 @@ _OTHERS = {
 _BUFFER = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file by its name on the command line; ``-`` is standard input."""
+def read_file(name: str, tally: Tally, clock: Clock) -> None:
+    """Count every line of a file, ``-`` for standard input.
 
-    name: str
-
-
-def read_file(file: File, tally: Tally, clock: Clock) -> None:
-    """Count every line of a file; raises InputError where it cannot be opened, or is of a kind that is not read."""
-    if file.name == "-":
+    Raises InputError where it cannot be opened, or is of a kind that is not read.
+    """
+    if name == "-":
         stdin = io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer), _BUFFER)
         try:
             _count(cast("BinaryIO", stdin), "-", tally, clock)
         finally:
             stdin.detach()  # it would close standard input as well
         return
-    path = Path(file.name)
+    path = Path(name)
     try:
         with path.open("rb", buffering=_BUFFER) as stream:
-            _count(stream, file.name, tally, clock.at_most(path.stat().st_mtime))
+            _count(stream, name, tally, clock.at_most(path.stat().st_mtime))
     except OSError as error:
-        raise InputError([Fault(file.name, 0, 0, f"cannot be read: {error.strerror}")]) from error
+        raise InputError([Fault(name, 0, 0, f"cannot be read: {error.strerror}")]) from error
 
 
 def read_text(text: str, tally: Tally, clock: Clock) -> None:

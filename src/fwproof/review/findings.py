@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fwproof.decision import Decision
-from fwproof.policy.model import Allow
-from fwproof.review.expected import Expected, windows
+from fwproof.policy.model import Allow, Rate
+from fwproof.review.expected import Expected, Windows, windows
 from fwproof.review.items import Item, Names, Sum, grouped, service, sum_of
 from fwproof.review.loggers import Logger, Loggers
 from fwproof.review.period import Period, stamp
@@ -20,7 +20,7 @@ STOPPED_HOURS = 5
 """Hours with lines to be expected of a rule before their absence counts: were each hour as likely as another to have
 some, a rule that still has hits would show none once in 150 periods (e^-5)."""
 _PEERS = 5
-_ASKED = 20
+_ASKED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +106,14 @@ def _allowed_drop(allow: Allow, those: Sequence[Item], known: Known, tally: Tall
             "limit": found.limit, "per": found.per, "windows": found.windows, "windows_over": found.over,
             "most": found.most, "explains": limited,
         }  # fmt: skip
-        details.append(_of_rate(allow, found.windows, found.over, found.most, limited))
+        details.append(f"{_rate(allow.rate, limited=limited)}: {_windows(found)}")
     what = service(those[0].sort, known.names)
     return Finding(
         kind="allowed-dropped",
         title=f"dropped though the policy allows it: {allow.id} ({what}), {times(total.count)}",
         details=(f"{allow.title or allow.id} ({allow.file}:{allow.line})", *details),
         example=max(those, key=lambda item: (bool(item.example), item.last)).example,
-        note=allow.rate is not None and limited, data=data,
+        note=limited and (allow.rate is not None or allow.standing is not None), data=data,
     )  # fmt: skip
 
 
@@ -126,14 +126,15 @@ def _times_by_source(those: Sequence[Item], tally: Tally) -> list[list[float]]:
     return list(found.values())
 
 
-def _of_rate(allow: Allow, held: int, over: int, most: int, limited: bool) -> str:  # noqa: FBT001 - said by its name
-    rate = allow.rate
-    assert rate is not None
+def _rate(rate: Rate, *, limited: bool) -> str:
     words = f"it is allowed at {rate.limit} in {rate.per:g} s by {rate.by}"
-    words += ", and nothing else in the tables drops it" if limited else ", which may be the reason"
+    return f"{words}, and nothing else in the tables drops it" if limited else f"{words}, which may be the reason"
+
+
+def _windows(found: Windows) -> str:
     return (
-        f"{words}: {held:,} such windows have drops, up to {most:,} each, and in {over:,} the drops alone are over it "
-        "(what was let in beside them is not in the log)"
+        f"{found.windows:,} such windows have drops, up to {found.most:,} each, and in {found.over:,} the drops alone "
+        "are over it (what was let in beside them is not in the log)"
     )
 
 

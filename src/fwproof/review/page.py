@@ -17,6 +17,8 @@ from fwproof.review.tally import Tally
 SCHEMA = "fwproof-logs-1"
 _SOURCES = 1000
 """Sources in the JSON document at most; those that look like something come first."""
+_FINDINGS = 4
+"""So many findings are shown for each row of a table."""
 _WORDS = {
     "allowed-dropped": ("expectation whose traffic was dropped", "expectations whose traffic was dropped"),
     "hits-stopped": ("rule whose hits stopped", "rules whose hits stopped"),
@@ -27,10 +29,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: a title, and rows below ``head`` (the first is text, the others as ``right`` says), or lines.
-
-    A line is a text with the lines that belong to it.
-    """
+    """A part of the page: a title, and rows below ``head``, or lines: each a text with those that belong to it."""
 
     title: str
     head: tuple[str, ...] = ()
@@ -77,7 +76,10 @@ def sections(found: Review, top: int) -> Iterator[Section]:
     """Yield the sections that have something to tell."""
     for title, those in (("Findings", found.acts), ("Explained", [each for each in found.findings if each.note])):
         if those:
-            yield Section(title, lines=tuple(_finding(each) for each in those))
+            told = [_finding(each) for each in those[: top * _FINDINGS]]
+            if len(those) > len(told):
+                told.append((f"and {len(those) - len(told):,} more: a greater --top or --format json shows them",))
+            yield Section(title, lines=tuple(told))
     if found.weakened:
         yield Section("Not known", lines=tuple((each,) for each in found.weakened))
     yield from _totals(found, top)

@@ -103,7 +103,8 @@ def knocking(items: Sequence[Item], known: Known) -> Iterator[Finding]:
     places, names = known.places, known.names
     asked = [item for item in items if item.count and item.sort.asks and item.allow is None]
     ours = [item for item in asked if item.sort.way != "out" and places.inside(item.sort.src)]
-    for who, group in grouped(ours, lambda item: item.sort.src).items():
+    by_host = sorted(grouped(ours, lambda item: item.sort.src).items(), key=lambda each: -sum_of(each[1]).count)
+    for who, group in by_host:
         yield from _of_host(who, group, places, names)
     own = [item for item in asked if item.sort.way == "out"]
     for what, group in grouped(own, lambda item: service(item.sort, names)).items():

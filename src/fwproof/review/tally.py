@@ -70,6 +70,11 @@ class Tally:
         """How many lines are counted without their addresses."""
         return sum(cell.count for sort, hours in self.sorts.items() if sort.merged for cell in hours.values())
 
+    def dated(self) -> tuple[int, int] | None:
+        """Return the first and the last hour of the log, None where no line has a date."""
+        hours = [hour for by_hour in self.sorts.values() for hour in by_hour if hour != UNDATED]
+        return (min(hours), max(hours)) if hours else None
+
     def add(self, line: Line) -> None:
         """Count one line."""
         self.lines[line.kind] += 1

@@ -160,6 +160,24 @@ def test_files_of_other_makes_are_told_the_way(tmp_path, magic, way):
     assert way in str(run(tmp_path / "log"))
 
 
+def test_many_findings_stay_one_page_and_none_is_hidden(tmp_path):
+    packet = PACKET.replace("203.0.113.66", "10.0.{}.{}")
+    lines = [f"2024-11-20T{hour:02}:00:00Z h kernel: x {packet.format(n // 50, n % 50)}"
+             for n in range(100) for hour in range(3)]  # fmt: skip
+    (tmp_path / "log").write_text("\n".join(lines) + "\n")
+    said = run(tmp_path / "log", status=1)
+    assert "and 80 more: a greater --top or --format json shows them" in said
+    assert len(said.splitlines()) < 110
+    assert len(json.loads(run(tmp_path / "log", "--format", "json", status=1))["findings"]) == 100
+
+
+def test_a_stamp_without_year_is_of_the_snapshot_s_time(tmp_path):
+    stored(tmp_path, "ai-server", f"Dec 31 10:00:00 h kernel: fw drop in: {PACKET}\n", at="2023-01-02T00:00:00Z")
+    assert "2022-12-31 11:00 UTC" in run("--snapshot", tmp_path / "ai-server")
+    stored(tmp_path, "ai-server", "", at="yesterday")
+    assert "collected at 'yesterday', which is no time" in str(run("--snapshot", tmp_path / "ai-server"))
+
+
 def test_a_snapshot_brings_its_own_drop_log(tmp_path):
     stored(tmp_path, "ai-server", LOG.read_text())
     folder = tmp_path / "ai-server"
@@ -172,7 +190,7 @@ def test_a_snapshot_brings_its_own_drop_log(tmp_path):
     assert "the inventory names no drop log" in str(run("--snapshot", tmp_path / "without" / "ai-server"))
 
 
-def stored(root, host, log):
+def stored(root, host, log, at="2024-11-25T00:00:00Z"):
     """Write what ``fwproof collect`` would of a host."""
     from fwproof.hosts import replay
     from fwproof.snapshot import Capture, Snapshot
@@ -184,7 +202,7 @@ def stored(root, host, log):
              "nft": '{"nftables": []}',
              **({} if log is None else {"drop-log": log})}  # fmt: skip
     captures = {
-        name: Capture(name=name, argv=("x",), status=0, stdout=text, stderr="", at="2024-11-25T00:00:00Z", seconds=0.0)
+        name: Capture(name=name, argv=("x",), status=0, stdout=text, stderr="", at=at, seconds=0.0)
         for name, text in texts.items()
     }
     replay.save(Snapshot(host=host, captures=captures, faults={}), root / host)
@@ -210,8 +228,10 @@ def strings(value):
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "json"])
-def test_nothing_of_a_hostile_log_acts(form):
-    result = CliRunner().invoke(cli, ["logs", "-", "--format", form], input=b"\n".join(HOSTILE))
+@pytest.mark.parametrize("known", [(), (*POLICY, *TABLES)])
+def test_nothing_of_a_hostile_log_acts(form, known):
+    words = ["logs", "-", "--format", form, *map(str, known)]
+    result = CliRunner().invoke(cli, words, input=b"\n".join(HOSTILE))
     assert result.exit_code in {0, 6}, result.output
     assert all(letter == "\n" or letter.isprintable() for letter in result.stdout)
     if form == "json":
@@ -220,7 +240,9 @@ def test_nothing_of_a_hostile_log_acts(form):
         assert "<script>" not in result.stdout
         assert "](http" not in result.stdout
         assert "\\@all" in result.stdout
-        assert all(line.count("|") - line.count("\\|") == 5 for line in result.stdout.splitlines() if "script" in line)
+        rows = [line for line in result.stdout.splitlines() if line.startswith("| ") and "script" in line]
+        assert rows
+        assert all(row.count("|") - row.count("\\|") == 5 for row in rows)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

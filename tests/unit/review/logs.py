@@ -38,6 +38,4 @@ def review_of(lines, known=None, since=None, until=None, room=ROOM):
     """Review lines; the period is the last week of them."""
     known = known or Known(places=Places(None))
     tally = tally_of(lines, known, room)
-    hours = [hour for by_hour in tally.sorts.values() for hour in by_hour if hour >= 0]
-    dated = (min(hours), max(hours)) if hours else None
-    return review(tally, period_of(since, until, dated, NOW), known)
+    return review(tally, period_of(since, until, tally.dated(), NOW), known)
