@@ -190,6 +190,29 @@ def test_fields_of_the_kernel(fields, expected):
     assert (packet.src.text, packet.dst.text, packet.proto, packet.dport, packet.icmp_type, packet.opens) == expected
 
 
+END = "SRC=192.0.2.55 DST=198.51.100.20 LEN=40 TOS=0x00 PREC=0x00 TTL=243 ID=5"
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix", "asked"),
+    [
+        (f"[UFW BLOCK] IN=eth0 OUT= MAC=00 {END} PROTO=ICMP TYPE=8 CODE=0 ID=1 SEQ=1 MARK=0x1", "[UFW BLOCK]", (1, None)),
+        (f"Shorewall:net-fw:DROP:IN=eth0 OUT= MAC= {END} PROTO=UDPLITE SPT=5 DPT=6 LEN=8",
+         "Shorewall:net-fw:DROP:", (136, 6)),
+        (f"IN= OUT=eth0 {END} PROTO=TCP SPT=1 DPT=443 SEQ=1 WINDOW=1 RES=0x00 SYN URGP=0 OPT (020405B4) UID=1 GID=1 ",
+         "", (6, 443)),
+        (f"x IN=eth0 OUT= MAC=aa {END} MF FRAG:185 PROTO=UDP ", "x", (17, None)),
+        (f"x IN=eth0 OUT= MAC=aa {END} PROTO=TCP INCOMPLETE [8 bytes] ", "x", (6, None)),
+        (f"x IN=eth0 OUT= MAC=aa {END} PROTO=AH SPI=0x1 ", "x", (51, None)),
+        (f"nf_ct_proto_6: invalid rst IN= OUT= {END} PROTO=TCP SPT=1 DPT=2 WINDOW=0 RES=0x00 RST URGP=0 ",
+         "nf_ct_proto_6: invalid rst", (6, 2)),
+    ],
+)  # fmt: skip
+def test_lines_of_many_front_ends(text, prefix, asked):
+    packet = one(f"Jul 20 10:00:00 fw kernel: {text}").packet
+    assert (packet.prefix, (packet.proto, packet.dport)) == (prefix, asked)
+
+
 @pytest.mark.parametrize(
     ("flags", "opens"),
     [("SYN", True), ("ACK SYN", False), ("ACK", False), ("ACK FIN", False), ("RST", False), ("FIN", None),
