@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -81,8 +81,7 @@ class Loggers:
             for way in logger.ways:
                 self._by_key.setdefault((logger.version, way, logger.prefix), []).append(logger)
         self._asked: dict[Sort, tuple[Logger, ...]] = {}
-        self._let_in: dict[Key, bool] = {}
-        self._tried: Counter[Key] = Counter()
+        self._let_in: dict[Key, set[bool]] = {}
 
     def buckets(self) -> Mapping[Key, Bucket]:
         """Return the limits of the rules, where a line tells which rule wrote it."""
@@ -99,7 +98,7 @@ class Loggers:
     def wrote(self, sort: Sort) -> tuple[Logger, ...]:
         """Return the rules that can have written a line; where several are alike, the model is asked about it."""
         found = self.alike(sort)
-        if len(found) < 2 or sort.merged or sort.opens != "new" or sort.way not in _HOOKS or not sort.dst:
+        if len(found) < 2 or not _fit(sort):
             return found
         if sort not in self._asked and len(self._asked) < _SETTLED:
             try:
@@ -123,21 +122,38 @@ class Loggers:
         """Return what the tables do with the packet that lines of a sort tell of, were it the first of a connection."""
         return self.model.decide(flow_of(sort), _HOOKS[sort.way])
 
-    def lets_in(self, sort: Sort) -> bool | None:
-        """Whether the rule that wrote a line logs what is then let in; None: not known.
+    def learn(self, sorts: Iterable[Sort]) -> None:
+        """Find which rules log what is then let in, by the first few packets of each that it logs, as the tables go.
 
-        The first few packets that the rule logs, as the tables go, tell. One that the tables let in and would not log
-        tells nothing: they were others when it was logged.
+        A packet that the tables let in and would not log tells nothing: they were others when it was logged.
         """
-        found = self.alike(sort)
-        fit = sort.opens == "new" and not sort.merged and sort.way in _HOOKS and bool(sort.dst) and sort.port != MANY
-        if fit and found and self._let_in.get(sort.key) is not False and self._tried[sort.key] < _TRIED:
-            self._tried[sort.key] += 1
+        tried: Counter[Key] = Counter()
+        for sort in sorts:
+            found = self.alike(sort)
+            if not found or not _fit(sort) or tried[sort.key] >= _TRIED:
+                continue
+            tried[sort.key] += 1
             ruling = self.model.evaluate(flow_of(sort), _HOOKS[sort.way])
             refs = {each.ref for each in found}
             if any(step.rule in refs and step.matched in {"yes", "depends"} for step in ruling.trace):
-                self._let_in[sort.key] = ruling.accepted
-        return self._let_in.get(sort.key)
+                self._let_in.setdefault(sort.key, set()).add(ruling.accepted)
+
+    def lets_in(self, sort: Sort) -> bool | None:
+        """Whether the rule that wrote a line logs what is then let in, as :meth:`learn` found; None: not known.
+
+        Of a rule that logs both, each packet is asked about by itself; what cannot be asked about counts as refused.
+        """
+        found = self._let_in.get(sort.key)
+        if found is None:
+            return None
+        if len(found) == 1:
+            return True in found
+        return _fit(sort) and self.decide(sort).accepted
+
+
+def _fit(sort: Sort) -> bool:
+    """Whether the model can be asked about lines of a sort."""
+    return sort.opens == "new" and not sort.merged and sort.way in _HOOKS and bool(sort.dst) and sort.port != MANY
 
 
 def _loggers(ruleset: Ruleset, family: Family) -> list[Logger]:

@@ -49,6 +49,8 @@ def review(tally: Tally, period: Period, known: Known) -> Review:
     """Return the review of a tally."""
     loggers = known.loggers
     every = items_of(tally, period)
+    if loggers is not None:
+        loggers.learn(item.sort for item in every)
     drops = [item for item in every if not _let_in(item, loggers)]
     findings = [*allowed_drops(drops, known, tally), *stopped(every, period, known), *knocking(drops, known)]
     sources, sweeps = attackers(drops, known)

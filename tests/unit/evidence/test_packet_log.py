@@ -196,7 +196,8 @@ END = "SRC=192.0.2.55 DST=198.51.100.20 LEN=40 TOS=0x00 PREC=0x00 TTL=243 ID=5"
 @pytest.mark.parametrize(
     ("text", "prefix", "asked"),
     [
-        (f"[UFW BLOCK] IN=eth0 OUT= MAC=00 {END} PROTO=ICMP TYPE=8 CODE=0 ID=1 SEQ=1 MARK=0x1", "[UFW BLOCK]", (1, None)),
+        (f"[UFW BLOCK] IN=eth0 OUT= MAC=00 {END} PROTO=ICMP TYPE=8 CODE=0 ID=1 SEQ=1 MARK=0x1",
+         "[UFW BLOCK]", (1, None)),
         (f"Shorewall:net-fw:DROP:IN=eth0 OUT= MAC= {END} PROTO=UDPLITE SPT=5 DPT=6 LEN=8",
          "Shorewall:net-fw:DROP:", (136, 6)),
         (f"IN= OUT=eth0 {END} PROTO=TCP SPT=1 DPT=443 SEQ=1 WINDOW=1 RES=0x00 SYN URGP=0 OPT (020405B4) UID=1 GID=1 ",

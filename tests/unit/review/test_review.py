@@ -255,6 +255,14 @@ def test_what_a_rule_logs_and_lets_in_is_no_drop():
     assert without.total.count == 1
 
 
+def test_of_a_rule_that_logs_all_each_packet_counts_by_itself():
+    rules = TWO.replace("-A INPUT -p tcp -m tcp --dport 22 -j LOG", "-A INPUT -j LOG").replace('"drop "', '"all "', 1)
+    lines = [line(20, prefix="all", dport=port) for port in (443, 22, 25)]
+    for each in (lines, lines[::-1]):
+        found = review_of(each, known(rules))
+        assert (found.total.count, found.let_in) == (2, 1)
+
+
 def test_tables_that_were_mended_since_do_not_make_a_drop_one_that_was_let_in():
     mended = RULES.replace("-A INPUT -s 10.0.0.100/32", "-A INPUT -s 10.0.0.0/16")
     assert review_of([proxy()], known(mended)).total.count == 1
