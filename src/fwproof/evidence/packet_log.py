@@ -24,6 +24,8 @@ _TRUSTED = frozenset({"kernel", "ulogd"})
 _TAG = re.compile(r"(?P<tag>[\w./@-]{1,64})(?:\[(?P<pid>\d{1,10})\])?: ?", re.ASCII)
 _UPTIME = re.compile(r"\[\s{0,12}\d{1,12}\.\d{1,9}\] ?", re.ASCII)
 _NOT_IP = re.compile(r"(?:^| )(?:ARP HTYPE=|MACPROTO=(?!0800|86dd)|TRUNCATED)")
+_FIELD = re.compile(r"\b(?:MAC|SRC|DST|PROTO|PHYSIN|PHYSOUT)=")
+"""Without any of these behind them, ``IN=… OUT=…`` are some program's own words."""
 _EXPORT = b"__CURSOR="
 _FIELDS = frozenset(
     {"MESSAGE", "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "_TRANSPORT", "SYSLOG_IDENTIFIER", "_COMM"}
@@ -79,10 +81,14 @@ def read_line(raw: bytes, clock: Clock) -> Line:
     text = _text(raw)
     parts = place(text)
     if parts is None:
-        return Line(Kind.NOT_UNDERSTOOD if "SRC=" in text and "DST=" in text else Kind.OTHER, text)
+        return _no_packet(text)
     stamp = clock.read(text)
     host, prefix, believed = _head(parts[0], stamp)
     return _line(text, (prefix, *parts[1:]), stamp, host, believed=believed)
+
+
+def _no_packet(text: str) -> Line:
+    return Line(Kind.NOT_UNDERSTOOD if "SRC=" in text and "DST=" in text else Kind.OTHER, text)
 
 
 def _text(raw: bytes) -> str:
@@ -93,12 +99,11 @@ def _line(text: str, parts: tuple[str, str, str, str], stamp: Stamp, host: str, 
     if not believed or len(parts[0].strip()) > _LONGEST_PREFIX:
         return Line(Kind.NOT_BELIEVED, text, stamp.time, None, host)
     packet = packet_of(*parts)
-    if packet is None:
-        kind = Kind.NOT_IP if "SRC=" not in parts[3].split("[")[0].split() and _NOT_IP.search(parts[3]) else (
-            Kind.NOT_UNDERSTOOD
-        )  # fmt: skip
-        return Line(kind, text, stamp.time, None, host)
-    return Line(Kind.PACKET, text, stamp.time, packet, host, stamp.implausible)
+    if packet is not None:
+        return Line(Kind.PACKET, text, stamp.time, packet, host, stamp.implausible)
+    if " SRC=" not in f" {parts[3]}" and _NOT_IP.search(parts[3]):
+        return Line(Kind.NOT_IP, text, stamp.time, None, host)
+    return Line(Kind.NOT_UNDERSTOOD if _FIELD.search(parts[3]) else Kind.OTHER, text, stamp.time, None, host)
 
 
 def _head(head: str, stamp: Stamp) -> tuple[str, str, bool]:
@@ -148,9 +153,11 @@ def _entry(found: dict[str, Any], clock: Clock) -> Line:
             message = bytes(message).decode("utf-8", "surrogateescape")
         except (ValueError, TypeError):
             message = None
-    parts = place(message.rstrip("\r\n")) if isinstance(message, str) else None
-    if parts is None or message is None:
+    if not isinstance(message, str):
         return _NOTHING
+    parts = place(message.rstrip("\r\n"))
+    if parts is None:
+        return _no_packet(message)
     stamp = Stamp(None)
     for key in ("_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"):
         if re.fullmatch(r"\d{1,17}", str(found.get(key)), re.ASCII):

@@ -108,6 +108,7 @@ def test_the_journal_as_json():
         assert ends(line) == ("fw drop:", "203.0.113.66", "10.0.0.10", 6, 22)
     assert one(json.dumps(journal(MESSAGE=list(f"x {PACKET}".encode())))).packet.prefix == "x"
     assert one(json.dumps(journal(MESSAGE=None))).kind is Kind.OTHER
+    assert one(json.dumps(journal(MESSAGE="x SRC=10.0.0.1 DST=10.0.0.2"))).kind is Kind.NOT_UNDERSTOOD
 
 
 def test_what_the_journal_did_not_get_from_the_kernel_is_not_believed():
@@ -251,6 +252,20 @@ def test_lines_about_no_ip_packet():
 )
 def test_what_looks_like_a_packet_and_is_not_understood_is_counted(text):
     assert one(text).kind is Kind.NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize(
+    "text", ["hello", "", "vpn: IN=17 OUT=4 bytes", "SRC=/usr/src", "Nov 23 20:11:02 h kernel: IN="]
+)
+def test_other_lines_are_other_lines(text):
+    assert one(text).kind is Kind.OTHER
+
+
+def test_a_line_that_was_cut_is_not_understood():
+    whole = f"Nov 23 20:11:02 h kernel: x {PACKET}"
+    assert {one(whole[:at]).kind for at in range(whole.index("MAC=") + 4, whole.index("PROTO=") + 6)} == {
+        Kind.NOT_UNDERSTOOD
+    }
 
 
 FAKE = "IN=lo OUT= SRC=10.0.0.1 DST=10.0.0.10 LEN=1 PROTO=UDP SPT=1 DPT=1"
