@@ -20,13 +20,14 @@ ALLOWED = {
     "covered": VALUES | {"semantics"},
     "facts": VALUES | {"covered", "evidence", "semantics"},
     "judging": VALUES | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"},
+    "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends", "covered"},
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts"}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 
