@@ -38,7 +38,7 @@ class World:
         self.steps, self.limit, self.log = list(steps), limit, list(old)
         self.port, self.logged, self.dropped, self.slept = 61000, 0, 0, []
 
-    def observe(self, probes, *, retries):
+    def observe(self, probes, *, retries, extra=False):
         assert retries == 0
         found = {}
         for probe in probes:
