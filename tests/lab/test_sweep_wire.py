@@ -18,6 +18,7 @@ from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import PortState
 from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_LOW
+from fwproof.probing.gate import Gate
 from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
 from fwproof.probing.sweep import Order, Sweeper
 from fwproof.semantics.model import HostModel
@@ -52,7 +53,7 @@ class Field:
     """As much of an audit's field as reading counters takes."""
 
     def __init__(self, agents):
-        self.agents = agents
+        self.agents, self.gate = agents, Gate()
 
     def agent(self, host):
         return self.agents[host]

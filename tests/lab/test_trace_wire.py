@@ -237,9 +237,8 @@ def command(pid):
         return ""
 
 
-def test_a_group_that_somebody_reads_is_left_to_him(net, engine, prober):
-    if engine != "legacy":
-        pytest.skip("only legacy rules speak through NFLOG")
+@pytest.mark.parametrize("engine", ["legacy"], indirect=True)  # only legacy rules speak through NFLOG
+def test_a_group_that_somebody_reads_is_left_to_him(net, prober):
     before = tracenet.left_behind(net)
     reader = subprocess.Popen(net.argv("target", sys.executable, "-c", READER), stdout=subprocess.PIPE, text=True)
     try:
