@@ -17,6 +17,7 @@ from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
 from fwproof.flow import Flow
 from fwproof.forms import Form
+from fwproof.frontends.front_end import FrontEnd
 from fwproof.inventory import Inventory
 from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
@@ -210,7 +211,7 @@ class Facts:
     """Everything one audit found out, by host name or check id.
 
     ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
-    by host and folder.
+    by host and folder. ``front_ends`` are of the hosts that have a model.
     """
 
     inventory: Inventory
@@ -220,6 +221,7 @@ class Facts:
     flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
     exercised: Mapping[str, Exercised | HostError] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
+    front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:
         """Return what a host's tables were; raise the HostError that stood in the way."""

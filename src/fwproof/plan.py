@@ -56,6 +56,7 @@ class Kind(StrEnum):
     PARITY = "parity"
     RULES = "rules"
     DRIFT = "drift"
+    MANAGERS = "managers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +154,8 @@ class _HostPlan:
         for rules in filter(None, (policy.rules,)):
             for family in self.families(rules):
                 yield self.check(Kind.RULES, rules, "every rule has its effect", family)
+        for managers in filter(None, (policy.managers,)):
+            yield self.check(Kind.MANAGERS, managers, f"managed by {managers.who}")
         for baseline in filter(None, (policy.baseline,)):
             for family in self.families(baseline):
                 yield self.check(Kind.DRIFT, baseline, "the same as in the baseline", family)

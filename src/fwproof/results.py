@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fwproof.decision import RuleRef
+
 SCHEMA_ID = "https://fwproof.invalid/schema/results-1"
 """Name of the results format; the reserved ``.invalid`` domain, since a schema's id is a name, not an address."""
 
@@ -42,6 +44,9 @@ class Outcome:
     ``cause`` is a short stable phrase that findings with one root cause share; ``rule`` is the text of the
     deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
     lines in words; ``artefacts`` are paths inside the run's folder.
+
+    ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
+    through what should not pass (``open``), or refuse what should (``shut``).
     """
 
     verdict: Verdict
@@ -54,6 +59,8 @@ class Outcome:
     fix: str = ""
     evidence: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
+    by: tuple[RuleRef, ...] = ()
+    wrong: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

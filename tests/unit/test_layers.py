@@ -15,17 +15,18 @@ ALLOWED = {
     "ruleset": VALUES,
     "semantics": {"ruleset", *VALUES},
     "evidence": VALUES,
+    "frontends": VALUES | {"evidence", "ruleset", "semantics"},
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
-    "facts": VALUES | {"evidence", "semantics"},
-    "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics"},
+    "facts": VALUES | {"evidence", "semantics", "frontends"},
+    "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics", "frontends"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
-    | {"farends"},
+    | {"farends", "frontends"},
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts"}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "frontends"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
@@ -14,6 +14,7 @@ from fwproof.audit.lock import Lock
 from fwproof.errors import FwproofError, HostError, InputError, NotThere
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
+from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
@@ -23,6 +24,8 @@ from fwproof.results import HostRecord
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 
+_BOTH = (Kind.PARITY, Kind.MANAGERS)
+"""Kinds of checks that are about the tables of both families at once."""
 _SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
 
 
@@ -54,7 +57,7 @@ class Gathered:
         probed = isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
         probed |= isinstance(self.facts.exercised.get(check.id), EvasionFacts) and check.vantage is not None
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
-        families = tuple(Family) if check.kind is Kind.PARITY else filter(None, (check.family,))
+        families = tuple(Family) if check.kind in _BOTH else filter(None, (check.family,))
         wanted += [f"evidence/{check.host}/{_SAVES[family]}.txt" for family in families]
         return [path for path in wanted if path in self.evidence]
 
@@ -90,7 +93,7 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
     for check in checks:
         if isinstance(check.expectation, Bans):
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
-        families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
+        families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
     others = [check.vantage for check in checks if check.vantage]
     if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS} for check in checks):
         # one of them shows that others are not banned; all that are peers lend their spare addresses
@@ -101,11 +104,20 @@ def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], prog
     field_.open(names, jails)
     snapshots = {name: field_.snapshots[name] for name in audited}
     agents = {name: agent if isinstance(agent, HostError) else None for name, agent in field_.agents.items()}
+    models = {name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()}
     found.facts = replace(
         found.facts, inventory=field_.inventory, snapshots=snapshots, agents=agents,
-        models={name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()},
-        baselines=_baselines(checks),
+        models=models, baselines=_baselines(checks), front_ends=dict(_front_ends(snapshots, models)),
     )  # fmt: skip
+
+
+def _front_ends(
+    snapshots: Mapping[str, Snapshot | HostError], models: Mapping[str, HostModel | HostError]
+) -> Iterator[tuple[str, FrontEnd]]:
+    for name, snapshot in snapshots.items():
+        model = models[name]
+        if not isinstance(snapshot, HostError) and not isinstance(model, HostError):
+            yield name, front_end_of(snapshot, model.rulesets)
 
 
 def _baselines(checks: Sequence[Check]) -> dict[tuple[str, Path], BaselineFacts | HostError]:

@@ -182,6 +182,18 @@ class Rules(Expectation):
     accepted: tuple[Accepted, ...] = ()
 
 
+ANY_ONE = "one"
+MANAGERS = (ANY_ONE, "ufw", "firewalld", "nftables", "iptables")
+"""Who may be expected to manage a host's tables: any one of them, or one by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Managers(Expectation):
+    """One manager decides who gets in, the one of this name or whichever (``one``), and nobody else beside it."""
+
+    who: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
@@ -214,4 +226,5 @@ class Policy:
     persistence: Persistence | None = None
     parity: Parity | None = None
     rules: Rules | None = None
+    managers: Managers | None = None
     baseline: Baseline | None = None

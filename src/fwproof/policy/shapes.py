@@ -39,6 +39,7 @@ from fwproof.policy.table_shapes import (
     BaselineField,
     Common,
     Ipv6Shape,
+    ManagersField,
     PersistenceField,
     RulesField,
 )
@@ -335,5 +336,8 @@ class PolicyShape(Shape):
     )
     rules: RulesField = Field(
         None, description="Every rule has a part in what the tables decide, and none is too broad"
+    )
+    managers: ManagersField = Field(
+        None, description="Who manages the tables: one manager and no other beside it, or the one of this name"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

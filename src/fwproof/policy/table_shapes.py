@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title
-from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL
+from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, word_for
+from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL, MANAGERS
 
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
@@ -60,6 +60,12 @@ class RulesShape(Common):
     accept: list[AcceptShape] = Field(default_factory=list, description="Findings that are known and stay")
 
 
+class ManagersShape(Common):
+    """Who manages the tables."""
+
+    who: Annotated[str, Choice(MANAGERS)] = Field(description="one: any, but one alone; or the name of the one")
+
+
 class BaselineShape(Common):
     """The tables mean what they meant when a snapshot was taken."""
 
@@ -75,6 +81,7 @@ def _persistence(value: Any) -> Any:
 _TRUTH = (("type", "boolean"),)
 PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
+ManagersField = Annotated[ManagersShape | None, word_for("who", MANAGERS)]
 BaselineField = Annotated[
     BaselineShape | None,
     Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),
