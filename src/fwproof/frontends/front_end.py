@@ -56,9 +56,9 @@ class FrontEnd:
         """Whether the front end lets nothing through in a family, as it does not manage it."""
         return self.ufw is not None and not self.ufw.ipv6 and family is Family.IPV6
 
-    def limiting(self, opening: Opening, number: int, seconds: float, by: str) -> str:
+    def limiting(self, opening: Opening) -> str:
         """Return the front end's commands that limit a service's new connections; empty where it has none."""
-        return self.ufw.limiting(opening, number, seconds, by) if self.ufw else ""
+        return self.ufw.limiting(opening) if self.ufw else ""
 
     def mend(self, wish: Wish) -> str:
         """Return the front end's commands that would make it as wished; empty where it has none."""

@@ -29,6 +29,7 @@ _OWN = re.compile(r"ufw6?-(user|before|after|skip-to-policy|reject|track|not-loc
 _USER = re.compile(r"ufw6?-user-(?:input|output|forward)")
 _SUFFIX = {"input": Way.IN, "output": Way.OUT, "forward": Way.THROUGH}
 LIMIT = "5 new connections in 30 s per source, the 6th being refused"
+_RATE = (5, 30.0, "source")
 """What ``ufw limit`` always means: "6 or more connections within 30 seconds" are denied (ufw(8))."""
 
 
@@ -92,10 +93,9 @@ class Ufw:
         taken = list(dict.fromkeys(self.known[ref] for ref in wish.by if ref in self.known))
         taken += self._limits(wish)
         for rule in taken:
-            verb = "limit" if rule.action == "limit" else "allow"
             allows = [each for each in wish.allowed if covers(rule, each)] if not rule.routed else []
             # the narrower rules first, so that nobody who may get in is locked out in between
-            yield listed(_allow(each, wish.way, verb) for each in allows)
+            yield listed(_allow(each, wish.way, "limit" if rule.action == "limit" else "") for each in allows)
             yield f"`{rule.deletion}`" if rule.deletion else f"`ufw delete {rule.number}`"
         others = [ref for ref in wish.by if ref not in self.known]
         if any("default for" in self.name(ref) for ref in others):
@@ -107,12 +107,12 @@ class Ufw:
             if ref.chain in _CHAINS and ref.rule is not None and "ufw did not make" in self.name(ref):
                 yield by_hand(ref)
 
-    def limiting(self, opening: Opening, number: int, seconds: float, by: str) -> str:
-        """Return how a service's new connections are limited to ``number`` in ``seconds``, in words."""
-        if (number, seconds, by) != (5, 30.0, "source") or opening.port is None:
+    def limiting(self, opening: Opening) -> str:
+        """Return how a service's new connections are limited to the rate that is wanted, in words."""
+        if opening.rate != _RATE or opening.port is None:
             return f"`ufw limit` always means {LIMIT}; another limit goes into /etc/ufw/before.rules, then `ufw reload`"
         taken = [rule for rule in self.rules if rule.action == "allow" and not rule.routed and covers(rule, opening)]
-        steps = [listed([_allow(opening, Way.IN, "limit")])]
+        steps = [listed([_allow(opening, Way.IN)])]
         return ", then ".join(dict.fromkeys([*steps, *(f"`{rule.deletion}`" for rule in taken if rule.deletion)]))
 
     def _limits(self, wish: Wish) -> list[UfwRule]:
@@ -159,10 +159,11 @@ def covers(rule: UfwRule, opening: Opening) -> bool:
                for low, _, high in ranges)  # fmt: skip
 
 
-def _allow(opening: Opening, way: Way, verb: str = "allow", families: tuple[Family, ...] = tuple(Family)) -> str:
+def _allow(opening: Opening, way: Way, verb: str = "", families: tuple[Family, ...] = tuple(Family)) -> str:
     """Return the commands that let a service through for its peers, joined; empty where ufw has no command."""
     if opening.port is None:
         return ""
+    verb = verb or ("limit" if opening.rate == _RATE and way is Way.IN else "allow")
     port, out = str(opening.port), ["out"] if way is Way.OUT else []
     head = ["ufw", *(["route"] if way is Way.THROUGH else []), verb, *out]
     if opening.is_for_all and families == tuple(Family):

@@ -19,12 +19,15 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A service that a policy lets through for these peers; ``port`` is None for ICMP. ``limited``: at a rate."""
+    """A service that a policy lets through for these peers; ``port`` is None for ICMP.
+
+    ``rate`` is how many new connections in how many seconds, counted by ``source`` or in ``total``; None: any number.
+    """
 
     proto: str
     port: int | None
     peers: tuple[Network, ...]
-    limited: bool = False
+    rate: tuple[int, float, str] | None = None
 
     def of(self, family: Family) -> tuple[Network, ...]:
         """Return the peers of one family."""

@@ -46,9 +46,8 @@ def _bare(front: FrontEnd) -> str:
 def _mend(outcome: Outcome, check: Check, front: FrontEnd) -> str:
     if check.family is None:
         return ""
-    if check.kind in {Kind.RATE, Kind.MEASURE} and isinstance(check.expectation, Allow) and check.expectation.rate:
-        rate = check.expectation.rate
-        return front.limiting(_opening(check.expectation), rate.limit, rate.per, rate.by)
+    if check.kind is Kind.RATE and outcome.wrong == "open" and isinstance(check.expectation, Allow) and not outcome.by:
+        return front.limiting(_opening(check.expectation))
     if (not outcome.by or not outcome.wrong) and not front.closes(check.family):
         return ""
     return front.mend(
@@ -64,8 +63,11 @@ def _way(check: Check) -> Way:
 
 
 def _opening(allow: Allow) -> Opening:
-    service = allow.service
-    return Opening(proto=service.proto, port=service.port, peers=allow.peers.networks, limited=allow.rate is not None)
+    service, rate = allow.service, allow.rate
+    return Opening(
+        proto=service.proto, port=service.port, peers=allow.peers.networks,
+        rate=None if rate is None else (rate.limit, rate.per, rate.by),
+    )  # fmt: skip
 
 
 def _allowed(check: Check) -> tuple[Opening, ...]:

@@ -11,7 +11,6 @@ from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
-from fwproof.judging.front_end import in_its_words
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.managers import judge_managers
 from fwproof.judging.measures import judge_measure
@@ -55,5 +54,5 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
 
 
 def judge(check: Check, facts: Facts) -> Outcome:
-    """Return the outcome of one check, in its host's words; raises HostError for what could not be looked at."""
-    return in_its_words(JUDGES[check.kind](check, facts), check, facts)
+    """Return the outcome of one check; raises HostError for what could not be looked at."""
+    return JUDGES[check.kind](check, facts)

@@ -119,13 +119,13 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
     service = check.expectation.service
     same = [a for a in (check.policy.inbound if inbound else check.policy.outbound) if str(a.service) == str(service)]
     claimed = [claim_of(service, family, **{side: allow.peers.of(family)}) for allow in same]
-    peers = _others(check.expectation.peers.of(family), model)
+    peers = check.expectation.peers.of(family)
     mine = _usual(check, facts, model, claim_of(service, family, **{side: peers}))
     try:
         found = _Found(
             own=_own_rules(openings(model, hook, family, claim=mine).openings),
             leaks=openings(model, hook, family, claim=claim_of(service, family), outside=claimed).openings,
-            refused=refusals(model, hook, family, replace(mine, opening=True)).openings,
+            refused=_refused(model, hook, family, mine, {side: _others(peers, model)}),
             mute=refusals(model, _BACK[hook], family, mine.answers(), answers=True).openings,
         )
     except SpaceTooLarge as limit:
@@ -166,6 +166,15 @@ def _usual(check: Check, facts: Facts, model: HostModel, claim: Claim) -> Claim:
     return replace(claim, **ends, interfaces=tuple(name for name in names if name != "lo") or None)
 
 
+def _refused(
+    model: HostModel, hook: Hook, family: Family, mine: Claim, others: dict[str, tuple[Network, ...]]
+) -> list[Opening]:
+    """Return what is refused of a claim, without rules that refuse only what claims to come from the host itself."""
+    found = refusals(model, hook, family, replace(mine, opening=True)).openings
+    real = refusals(model, hook, family, replace(mine, opening=True, **others)).openings if found else ()  # type: ignore[arg-type]
+    return [each for each in found if each.by in {one.by for one in real}]
+
+
 def _others(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
     """Return networks without the host's own addresses, and those that no host has: nobody else comes from there.
 
@@ -175,9 +184,10 @@ def _others(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
     if model.addresses is None:
         return tuple(peers)
     mine = [each.prefix for each in model.addresses.own]
-    gone = {ip_network(each.ip) for each in mine} | {
+    gone = [ip_network(each.ip) for each in mine]
+    gone += [
         ip_network(each.network.network_address) for each in mine if each.version == 6 and each.network.prefixlen < 127
-    }
+    ]
     found = list(peers)
     for one in gone:
         found = [

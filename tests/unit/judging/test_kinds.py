@@ -45,6 +45,7 @@ def facts(exercised=None, *, texts=None, faults=None, model=None):
     return SimpleNamespace(
         exercised={} if exercised is None else {"c": exercised}, flows={}, snapshot=lambda _: shot,
         snapshots={"h": shot}, model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own}),
+        front_ends={},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def build(folder, _tar, _progress):
+def build(folder, _tar, _progress, _kind):
     (folder / "root").mkdir(parents=True)
 
 
