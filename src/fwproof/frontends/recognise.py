@@ -65,6 +65,8 @@ _TABLES = (
 )
 _BRIDGE = re.compile(r"(?:-[io]|oifname|iifname) \"?(?:docker0|br-[0-9a-f]{12})\b")
 """Interfaces of Docker's own: its rules of FORWARD name them and jump nowhere."""
+_HAIRPIN = re.compile(r"-A POSTROUTING -s (\S+)/32 -d \1/32 .*-j MASQUERADE")
+"""What Docker adds for a container that reaches its own published port (engines up to 27)."""
 _LOADS = {
     "ufw": Manager.UFW, "firewalld": Manager.FIREWALLD, "nftables": Manager.NFTABLES,
     "netfilter-persistent": Manager.IPTABLES, "iptables": Manager.IPTABLES, "ip6tables": Manager.IPTABLES,
@@ -209,6 +211,6 @@ def _owner(chain: str) -> Manager | None:
 def _owner_of_rule(rule: Rule) -> Manager | None:
     """Return who made a rule of a built-in chain: whoever owns the chain it jumps to, or Docker by its bridges."""
     owner = _owner(rule.target.chain) if rule.target.chain else None
-    if owner is None and _BRIDGE.search(rule.ref.text):
+    if owner is None and (_BRIDGE.search(rule.ref.text) or _HAIRPIN.match(rule.ref.text)):
         return Manager.DOCKER
     return owner

@@ -70,7 +70,8 @@ class Ufw:
 
     def _of_base_chain(self, ref: RuleRef) -> str:
         if ref.family == "ip6" and not self.ipv6:
-            return "ufw's IPV6=no, which closes IPv6 but for loopback"
+            closed = ref.text == "DROP" or ref.text.endswith(("-i lo -j ACCEPT", "-o lo -j ACCEPT"))
+            return "ufw's IPV6=no, which closes IPv6 but for loopback" if closed else "IPv6 that ufw does not manage"
         if ref.rule is None:
             return f"ufw's default for {_HOOKS[_CHAINS[ref.chain]]} packets"
         return "" if re.search(r"-j ufw6?-", ref.text) else f"a rule in {ref.chain} that ufw did not make"

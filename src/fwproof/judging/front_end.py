@@ -32,7 +32,7 @@ def in_its_words(outcome: Outcome, check: Check, facts: Facts) -> Outcome:
         return replace(
             spoken, reason=f"{_bare(front)}: {spoken.reason}", cause=NO_FIREWALL, fix=f"{CHOOSE} {outcome.fix}"
         )
-    if front.closes(check.family):
+    if front.closes(check.family) and outcome.wrong != "open":
         spoken = replace(spoken, cause="ufw has IPV6=no, which closes IPv6")
     mend = _mend(outcome, check, front)
     return replace(spoken, fix=f"{mend}. In the kernel: {outcome.fix}" if mend else outcome.fix)
