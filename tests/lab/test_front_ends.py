@@ -82,9 +82,13 @@ def test_a_finding_names_the_rule_of_ufw_and_the_command(first):
     check = first.checks["ollama-internal[ufw-published-outside-ipv4]"]
     assert check["verdict"] == "fail"
     assert "and a service answered" in check["observed"]
-    assert check["rule"].startswith("ufw rule 2: allow 11434/tcp (ollama, so that it answers) [ip filter ufw-user-input")
+    assert check["rule"].startswith(
+        "ufw rule 2: allow 11434/tcp (ollama, so that it answers) [ip filter ufw-user-input"
+    )
     assert "then `ufw delete allow 11434/tcp`" in check["fix"]
-    assert first.checks["ssh-admin[ufw-published-outside-ipv6]"]["rule"].startswith("ufw rule 5: allow OpenSSH [ip6 filter")
+    assert first.checks["ssh-admin[ufw-published-outside-ipv6]"]["rule"].startswith(
+        "ufw rule 5: allow OpenSSH [ip6 filter"
+    )
     assert "route delete allow in on eth0 out on eth1" in first.checks["forward-default[ufw-published-ipv4]"]["fix"]
     assert first.checks["persistence[ufw-published-ipv4]"]["verdict"] == "pass"
 
@@ -99,7 +103,11 @@ def test_ipv6_no_is_closed_and_told_as_the_one_cause(first, lab):
 
 
 def test_a_finding_names_the_item_of_firewalld_and_the_command(first):
-    rules = {check["rule"].partition(" [")[0] for check in first.of("firewalld-published", "inbound") if check["verdict"] == "fail"}
+    rules = {
+        check["rule"].partition(" [")[0]
+        for check in first.of("firewalld-published", "inbound")
+        if check["verdict"] == "fail"
+    }
     assert rules == {"firewalld zone public, port 11434/tcp", "firewalld zone public, service ssh"}
     kept = first.checks["persistence[firewalld-published-ipv4]"]
     assert "zone public: port 8080/tcp runs, and is not permanent" in kept["reason"]
@@ -161,7 +169,10 @@ def test_the_commands_that_are_named_mend_what_was_found(lab, audit, first):
     assert failing(run, "firewalld-published") == set(), run.out
     assert failing(run, "docker-published") == set(), run.out
     assert "8080/tcp                   LIMIT" in on(lab, "ufw-published", "ufw status")
-    assert (connects(lab, "outside", "10.0.0.21", 11434), connects(lab, "workstation", "10.0.0.21", 11434)) == (False, True)
+    assert (connects(lab, "outside", "10.0.0.21", 11434), connects(lab, "workstation", "10.0.0.21", 11434)) == (
+        False,
+        True,
+    )
     assert (connects(lab, "outside", "10.0.0.25", 8080), connects(lab, "admin", "10.0.0.25", 8080)) == (False, True)
 
 
@@ -171,7 +182,9 @@ def test_ipv6_that_ufw_does_not_manage_and_that_is_wide_open(lab, audit):
     check = run.checks["inbound-default[ufw-no-ipv6-ipv6]"]
     assert check["verdict"] == "fail"
     assert connects(lab, "outside", "fd00:0:0:1::22", 11434)
-    assert check["fix"].startswith("set IPV6=yes in /etc/default/ufw, then `ufw reload`: until then ufw does not manage IPv6")
+    assert check["fix"].startswith(
+        "set IPV6=yes in /etc/default/ufw, then `ufw reload`: until then ufw does not manage IPv6"
+    )
     assert "closes" not in check["cause"]
 
 

@@ -41,7 +41,7 @@ class FrontEnd:
     def spoken(self, text: str) -> str:
         """Return a text in which each rule of the kernel has its front end's name before it."""
         parts, at = [], 0
-        for found in _PLACE.finditer(text):
+        for found in _PLACE.finditer(text) if self.refs else ():
             ref = self.refs.get(found[0])
             shown = "" if ref is None or found.start() < at else str(ref)
             if ref is None or not shown or not text.startswith(shown, found.start()):

@@ -11,6 +11,11 @@ from fwproof.frontends.wish import Opening, Way, Wish
 HOST = "firewalld-published"
 INSIDE = (ip_network("10.0.0.0/16"), ip_network("fd00::/48"))
 OLLAMA = Opening(proto="tcp", port=11434, peers=INSIDE)
+DIRECT = "ipv4 filter INPUT 0 -p tcp --dport 9000 -j ACCEPT"
+ADD = (
+    'firewall-cmd --permanent --zone=public \'--add-rich-rule=rule family="{}" source address="{}"'
+    ' port port="11434" protocol="tcp" accept\''
+)
 RICH = 'rule family="ipv4" source address="203.0.113.0/24" service name="http" accept'
 
 
@@ -71,12 +76,23 @@ def test_a_target_and_a_zone_that_differ(read):
         ("filter_INPUT reject", "firewalld, which no zone lets it through"),
         ("filter_IN_policy_allow-host-ipv6_allow icmpv6", "firewalld policy allow-host-ipv6"),
         ("filter_INPUT ct state", "firewalld's own rule"),
-        ("--dport 9000", "firewalld direct rule ipv4 filter INPUT 0 -p tcp --dport 9000 -j ACCEPT, only until the next reload"),
+        ("--dport 9000", f"firewalld direct rule {DIRECT}, only until the next reload"),
     ],
 )  # fmt: skip
 def test_rules_of_the_kernel_have_firewalld_s_names(front, rule, words, name):
     family = Family.IPV6 if "ip6" in words or "icmpv6" in words else Family.IPV4
     assert front(HOST).name(rule(HOST, words, family)) == name
+
+
+def test_a_rich_rule_is_told_by_its_source(front, read, rule):
+    other = RICH.replace("203.0.113.0/24", "198.51.100.0/24")
+    zones = read(HOST).captures["firewalld-zones"].stdout.replace(RICH, f"{other}\n\t{RICH}")
+    assert RICH in front(HOST, firewalld_zones=zones).name(rule(HOST, "203.0.113.0/24"))
+    gone = read(HOST).captures["firewalld-zones"].stdout.replace(RICH, other).replace("8080/tcp", "80/tcp")
+    # a rule for one source is neither another's rich rule nor a port that is open to all
+    assert (
+        front(HOST, firewalld_zones=gone).name(rule(HOST, "203.0.113.0/24")) == "firewalld zone public, target default"
+    )
 
 
 def test_services_that_nobody_knows_are_told_together(front, read, rule):
@@ -88,16 +104,14 @@ def test_services_that_nobody_knows_are_told_together(front, read, rule):
 
 
 def test_a_port_for_everybody_becomes_a_rule_for_those_who_may(front, rule):
-    add = 'firewall-cmd --permanent --zone=public \'--add-rich-rule=rule family="{}" source address="{}" port port="11434" protocol="tcp" accept\''
-    assert front(HOST).mend(wish(rule(HOST, "dport 11434"))) == ", then ".join(
-        f"`{each}`"
-        for each in (
-            add.format("ipv4", "10.0.0.0/16"),
-            add.format("ipv6", "fd00::/48"),
-            "firewall-cmd --zone=public --remove-port=11434/tcp; firewall-cmd --permanent --zone=public --remove-port=11434/tcp",
-            "firewall-cmd --reload",
-        )
-    )  # fmt: skip
+    remove = "firewall-cmd --zone=public --remove-port=11434/tcp"
+    steps = [
+        ADD.format("ipv4", "10.0.0.0/16"),
+        ADD.format("ipv6", "fd00::/48"),
+        f"{remove}; {remove.replace('cmd', 'cmd --permanent')}",
+        "firewall-cmd --reload",
+    ]
+    assert front(HOST).mend(wish(rule(HOST, "dport 11434"))) == ", then ".join(f"`{each}`" for each in steps)
 
 
 def test_what_only_runs_is_taken_out_of_what_runs(front, rule):
@@ -111,10 +125,7 @@ def test_icmp_and_what_is_refused(front, rule):
     icmp = front(HOST).mend(wish(rule(HOST, "filter_IN_public meta l4proto")))
     assert icmp == "`firewall-cmd --permanent --zone=public --add-icmp-block-inversion`, then `firewall-cmd --reload`"
     shut = front(HOST).mend(wish(rule(HOST, "filter_IN_public reject"), wrong="shut"))
-    assert shut.startswith(
-        '`firewall-cmd --permanent --zone=public \'--add-rich-rule=rule family="ipv4" source address="10.0.0.0/16"'
-    )
-    assert "ipv6" not in shut
+    assert shut == f"`{ADD.format('ipv4', '10.0.0.0/16')}`, then `firewall-cmd --reload`"
 
 
 def test_firewalld_that_could_not_be_asked_is_still_recognised(front, rule):

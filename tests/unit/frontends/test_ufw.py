@@ -13,6 +13,12 @@ from fwproof.frontends.wish import Opening, Way, Wish
 
 ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 INSIDE = (ip_network("10.0.0.0/16"), ip_network("fd00::/48"))
+INSIDE_V4 = "ufw allow from 10.0.0.0/16 to any port 11434 proto tcp"
+INSIDE_V6 = "ufw allow from fd00::/48 to any port 11434 proto tcp"
+ALLOW = "ufw rule 2: allow 11434/tcp (ollama, so that it answers)"
+ROUTE = "ufw rule 4: route allow in on eth0 out on eth1 to any port 5432 proto tcp"
+LIMIT = "5 new connections in 30 s per source, the 6th being refused"
+FILES = ("ufw-rules", "iptables-save")
 OLLAMA = Opening(proto="tcp", port=11434, peers=INSIDE)
 SSH = Opening(proto="tcp", port=22, peers=(ip_network("10.0.0.1/32"),))
 
@@ -53,7 +59,7 @@ def test_a_rule_is_said_as_ufw_says_it(text, spec):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "allow tcp 22", "open tcp 22 0.0.0.0/0 any 0.0.0.0/0 in", "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 up", "a " * 12]
+    "text", ["", "allow tcp 22", "open tcp 22 0.0.0.0/0 any 0.0.0.0/0 in", "allow tcp 22 any any any up", "a " * 12]
 )  # fmt: skip
 def test_what_ufw_passes_over_as_malformed_is_no_rule(text):
     assert tuple_(text) == ()
@@ -73,7 +79,7 @@ def test_a_comment_that_is_not_text_is_left_out():
 
 
 def test_rules_of_one_profile_have_one_number_as_in_ufw_status(front):
-    text = "".join(f"### tuple ### allow {proto} {port} 0.0.0.0/0 any 0.0.0.0/0 Samba - in\n-A ufw-user-input -j ACCEPT\n"
+    text = "".join(f"### tuple ### allow {proto} {port} 0.0.0.0/0 any 0.0.0.0/0 Samba - in\n-A ufw-user-input\n"
                    for proto, port in (("udp", "137,138"), ("tcp", "139,445")))  # fmt: skip
     text += "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n"
     assert [rule.number for rule in read_rules(text)] == [1, 1, 2]
@@ -89,16 +95,16 @@ def test_rules_of_one_profile_have_one_number_as_in_ufw_status(front):
 @pytest.mark.parametrize(
     ("words", "family", "name"),
     [
-        ("ufw-user-input -A ufw-user-input -p tcp -m tcp --dport 11434", Family.IPV4, "ufw rule 2: allow 11434/tcp (ollama, so that it answers)"),
+        ("ufw-user-input -A ufw-user-input -p tcp -m tcp --dport 11434", Family.IPV4, ALLOW),
         ("ufw6-user-input -A ufw6-user-input -p tcp -m tcp --dport 8080", Family.IPV6, "ufw rule 7: allow 'Web UI'"),
-        ("ufw-user-forward -A", Family.IPV4, "ufw rule 4: route allow in on eth0 out on eth1 to any port 5432 proto tcp"),
+        ("ufw-user-forward -A", Family.IPV4, ROUTE),
         ("ufw-before-input -A ufw-before-input -p udp", Family.IPV4, "/etc/ufw/before.rules"),
         ("ufw6-before-input -A ufw6-before-input -m rt", Family.IPV6, "/etc/ufw/before6.rules"),
         ("ufw-not-local -j DROP".replace(" -j", " -A ufw-not-local -j"), Family.IPV4, "/etc/ufw/before.rules"),
         ("ufw-after-input -A", Family.IPV4, "/etc/ufw/after.rules"),
         ("ufw-skip-to-policy-input -A", Family.IPV4, "ufw's default for incoming packets"),
         ("ufw-track-output -A", Family.IPV4, "ufw's default for outgoing packets"),
-        ("ufw-user-limit-accept -A", Family.IPV4, "ufw's limit of 5 new connections in 30 s per source, the 6th being refused"),
+        ("ufw-user-limit-accept -A", Family.IPV4, f"ufw's limit of {LIMIT}"),
         ("INPUT -A INPUT -j ufw", Family.IPV4, ""),
     ],
 )  # fmt: skip
@@ -158,8 +164,7 @@ def wish(*by, **changes):
 def test_what_lets_in_too_many_is_replaced_by_the_narrower_rule_first(front, rule):
     found = front("ufw-published")
     assert found.mend(wish(rule("ufw-published", "--dport 11434"))) == (
-        "`ufw allow from 10.0.0.0/16 to any port 11434 proto tcp; ufw allow from fd00::/48 to any port 11434 proto tcp`,"
-        " then `ufw delete allow 11434/tcp`"
+        f"`{INSIDE_V4}; {INSIDE_V6}`, then `ufw delete allow 11434/tcp`"
     )
     assert found.mend(wish(rule("ufw-published", "--dport 8080"))) == "`ufw delete allow 'Web UI'`"
 
@@ -201,8 +206,9 @@ def test_what_is_refused_is_allowed_and_what_refuses_it_goes(front, read, rule):
         wish(policy, wrong="shut", family=Family.IPV6, wanted=ping)
     )
     snapshot = read("ufw-published").captures
-    denying = {"ufw_rules": snapshot["ufw-rules"].stdout.replace("allow tcp 11434", "deny tcp 11434").replace("11434 -j ACCEPT", "11434 -j DROP"),
-               "iptables_save": snapshot["iptables-save"].stdout.replace("11434 -j ACCEPT", "11434 -j DROP")}  # fmt: skip
+    texts = {name: snapshot[name].stdout.replace("11434 -j ACCEPT", "11434 -j DROP") for name in FILES}
+    texts["ufw-rules"] = texts["ufw-rules"].replace("allow tcp 11434", "deny tcp 11434")
+    denying = {name.replace("-", "_"): text for name, text in texts.items()}
     ref = rule("ufw-published", "--dport 11434", **denying)
     assert front("ufw-published", **denying).mend(wish(ref, wrong="shut")) == (
         "`ufw delete deny 11434/tcp`, then `ufw allow from 10.0.0.0/16 to any port 11434 proto tcp`"
@@ -222,7 +228,7 @@ def test_ipv6_no(front):
     policy = RuleRef(family="ip6", table="filter", chain="INPUT", rule=None, text="DROP")
     assert found.name(policy).startswith("ufw's IPV6=no")
     assert found.mend(wish(policy, wrong="shut", family=Family.IPV6)) == (
-        "set IPV6=yes in /etc/default/ufw, then `ufw reload`, then `ufw allow from fd00::/48 to any port 11434 proto tcp`"
+        f"set IPV6=yes in /etc/default/ufw, then `ufw reload`, then `{INSIDE_V6}`"
     )
     assert (found.closes(Family.IPV6), found.closes(Family.IPV4)) == (True, False)
 

@@ -18,8 +18,6 @@ from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Default, Managers, Peers, Persistence, Policy, Rate, Service
 from fwproof.results import Outcome, Verdict
 
-from ..frontends.conftest import model_of, read  # noqa: F401 - a fixture
-
 NAMED = {"title": "", "file": "f", "line": 1}
 OLLAMA = Allow(
     **NAMED, id="o", service=Service("tcp", 11434, "ollama"),
@@ -54,9 +52,9 @@ class Host:
 
 
 @pytest.fixture
-def host(read):  # noqa: F811 - the fixture
+def host(read, model_of):
     def host(name="", **changes):
-        snapshot = read(name, **({"boot_links": ""} if not name else {}), **changes)
+        snapshot = read(name, **changes)
         model = model_of(snapshot)
         fronts = {"h": front_end_of(snapshot, model.rulesets)}
         inventory = Inventory(path=Path("i"), sha256="", hosts={}, zones={})
@@ -111,6 +109,15 @@ def test_ipv6_no_is_the_cause_of_everything_that_fails_in_ipv6(host):
     assert found.words(failed()).cause != said.cause
 
 
+def test_ipv6_that_ufw_does_not_manage_and_that_is_open_is_not_called_closed(host):
+    policy = RuleRef(family="ip6", table="filter", chain="INPUT", rule=None, text="ACCEPT")
+    found = host("ufw-no-ipv6")
+    said = found.words(replace(failed(by=(policy,), wrong="open"), reason=str(policy)), family=Family.IPV6)
+    assert "closes" not in said.cause
+    assert said.fix.startswith("set IPV6=yes in /etc/default/ufw, then `ufw reload`: until then")
+    assert found.facts.front_ends["h"].name(policy) == "IPv6 that ufw does not manage"
+
+
 def test_a_host_without_a_firewall_is_told_so(host):
     said = host().words(failed(wrong="open"))
     assert said.reason.startswith("no firewall decides who gets in: ")
@@ -134,6 +141,8 @@ def test_a_rate_that_nothing_limits(host):
 # ---- managers
 
 ONE = Managers(**NAMED, id="m", who="one")
+LINK = "/etc/systemd/system/x.wants/{}.service\n"
+LATER = "another manager is loaded at boot"
 
 
 @pytest.mark.parametrize(
@@ -154,13 +163,10 @@ def test_one_manager_passes_and_guests_are_told(host, name):
         ("", {}, "one", "the host has no firewall"),
         ("", {}, "ufw", "the host has no firewall"),
         ("ufw-published", {}, "firewalld", "another manager than the policy names"),
-        (
-            "ufw-published", {"boot_links": "/etc/systemd/system/x.wants/ufw.service\n/etc/systemd/system/x.wants/firewalld.service\n"},
-            "one", "another manager is loaded at boot",
-        ),
-        ("nftables", {"boot_links": "/etc/systemd/system/x.wants/firewalld.service\n"}, "one", "another manager is loaded at boot"),
+        ("ufw-published", {"boot_links": LINK.format("ufw") + LINK.format("firewalld")}, "one", LATER),
+        ("nftables", {"boot_links": LINK.format("firewalld")}, "one", LATER),
     ],
-)  # fmt: skip
+)
 def test_none_two_and_the_wrong_one_fail(host, name, changes, who, cause):
     out = host(name, **changes).judged(Kind.MANAGERS, replace(ONE, who=who))
     assert (out.verdict, out.cause) == (Verdict.FAIL, cause)
@@ -193,7 +199,7 @@ def test_ufw_keeps_what_runs(host):
     assert kept(host("ufw-no-ipv6"), Family.IPV6).verdict is Verdict.PASS
 
 
-def test_ufw_differs_both_ways(host, read):  # noqa: F811
+def test_ufw_differs_both_ways(host, read):
     text = read("ufw-published").captures["ufw-rules"].stdout.replace("--dport 11434", "--dport 11435")
     out = kept(host("ufw-published", ufw_rules=text))
     assert out.verdict is Verdict.FAIL
@@ -211,7 +217,7 @@ def test_ufw_that_does_not_boot_and_rules_that_were_not_read(host):
         kept(host("ufw-published", ufw_rules=None))
 
 
-def test_firewalld_s_running_and_permanent_rules(host, read):  # noqa: F811
+def test_firewalld_s_running_and_permanent_rules(host, read):
     out = kept(host("firewalld-published"))
     assert out.verdict is Verdict.FAIL
     assert "zone public: port 8080/tcp runs, and is not permanent" in out.reason

@@ -97,7 +97,9 @@ LIMITS = [
 
 @pytest.mark.parametrize(("expected", "seen", "verdict", "words"), LIMITS)
 def test_limits(expected, seen, verdict, words):
-    told(judge(check_of(Kind.RATE, ALLOW, expected, service=HTTP), facts(seen)), verdict, words)
+    outcome = judge(check_of(Kind.RATE, ALLOW, expected, service=HTTP), facts(seen))
+    told(outcome, verdict, words)
+    assert (outcome.wrong == "open") is (verdict is FAIL and sum(seen.predicted) > 20)
 
 
 # ---- bans
