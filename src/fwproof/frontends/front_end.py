@@ -10,12 +10,18 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.frontends import docker
 from fwproof.frontends.firewalld import Firewalld, read_firewalld
-from fwproof.frontends.recognise import Manager, Presence, managers
+from fwproof.frontends.recognise import Manager, Presence, managers, owner_of
 from fwproof.frontends.ufw import Ufw, read_ufw
 from fwproof.frontends.wish import Opening, Wish
 from fwproof.ruleset.model import Ruleset
 from fwproof.snapshot import Snapshot
 
+_NAMED = {Manager.UFW, Manager.FIREWALLD, Manager.DOCKER, Manager.KUBERNETES}
+"""Whose rules have names."""
+_NODE_PORT = (
+    "Kubernetes publishes the port past INPUT: no rule there stops it. Keep it off this address (kube-proxy"
+    " `--nodeport-addresses`), make the service a ClusterIP, or refuse the port before nat, in mangle PREROUTING"
+)
 _PLACE = re.compile(r"\b(?:ip6?|inet) (?:\S+ ){2}(?:rule \d+|policy): ")
 
 
@@ -36,7 +42,8 @@ class FrontEnd:
     def name(self, ref: RuleRef) -> str:
         """Return what the front end calls a rule of the kernel; empty where none of them made it."""
         found = docker.name(ref) or (self.firewalld.name(ref) if self.firewalld else "")
-        return found or (self.ufw.name(ref) if self.ufw else "")
+        found = found or (self.ufw.name(ref) if self.ufw else "")
+        return found or ("a rule of kube-proxy's" if owner_of(ref.chain) is Manager.KUBERNETES else "")
 
     def spoken(self, text: str) -> str:
         """Return a text in which each rule of the kernel has its front end's name before it."""
@@ -62,6 +69,8 @@ class FrontEnd:
 
     def mend(self, wish: Wish) -> str:
         """Return the front end's commands that would make it as wished; empty where it has none."""
+        if wish.wrong == "open" and any(owner_of(ref.chain) is Manager.KUBERNETES for ref in wish.by[:1]):
+            return _NODE_PORT
         published = tuple(ref for ref in wish.by if docker.publishes(ref))
         if wish.wrong != "open" or not published:
             return self._mend(wish)
@@ -81,7 +90,7 @@ def front_end_of(snapshot: Snapshot, rulesets: Mapping[Family, tuple[Ruleset, ..
     """Return the front ends of a host, from what was read of it and its tables."""
     present = managers(snapshot, rulesets)
     refs: dict[str, RuleRef] = {}
-    if any(each.manager in {Manager.UFW, Manager.FIREWALLD, Manager.DOCKER} for each in present):
+    if any(each.manager in _NAMED for each in present):
         for ruleset in (each for found in rulesets.values() for each in found):
             for table in ruleset.tables.values():
                 for chain in table.chains.values():

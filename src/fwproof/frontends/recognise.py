@@ -185,7 +185,7 @@ def _of_chain(ruleset: Ruleset, table: Table, chain: Chain, direct: int) -> Iter
         by_table = next((manager for name, manager in _TABLES if name.fullmatch(table.name)), Manager.NFTABLES)
         if chain.rules or chain.default == "DROP":
             yield by_table, chain.kind == "filter" and chain.hook in {"input", "forward"}
-    elif (owner := _owner(chain.name)) is not None:
+    elif (owner := owner_of(chain.name)) is not None:
         yield owner, False
     elif chain.name in BUILT_IN.get(table.name, ()):
         yield from _of_base_chain(chain, direct, filters=table.name == "filter" and chain.name in {"INPUT", "FORWARD"})
@@ -204,13 +204,14 @@ def _of_base_chain(chain: Chain, direct: int, *, filters: bool) -> Iterator[tupl
         yield Manager.IPTABLES, True
 
 
-def _owner(chain: str) -> Manager | None:
+def owner_of(chain: str) -> Manager | None:
+    """Return who makes chains of this name in tables of iptables; None for a name that anybody may use."""
     return next((manager for name, manager in _CHAINS if name.fullmatch(chain)), None)
 
 
 def _owner_of_rule(rule: Rule) -> Manager | None:
     """Return who made a rule of a built-in chain: whoever owns the chain it jumps to, or Docker by its bridges."""
-    owner = _owner(rule.target.chain) if rule.target.chain else None
+    owner = owner_of(rule.target.chain) if rule.target.chain else None
     if owner is None and (_BRIDGE.search(rule.ref.text) or _HAIRPIN.match(rule.ref.text)):
         return Manager.DOCKER
     return owner

@@ -58,3 +58,15 @@ def test_commands_are_quoted_or_not_shown():
     )
     assert deletion("iptables", "tcp dport 22 accept") == deletion("iptables", '-A INPUT -m comment --comment "a') == ""
     assert listed(["x", "", "y", "x"]) == "`x`, then `y`"
+
+
+def test_a_node_port_is_told_as_kube_proxy_s(front):
+    table = (
+        "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:KUBE-FORWARD - [0:0]\n"
+        "-A FORWARD -j KUBE-FORWARD\n-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT\nCOMMIT\n"
+    )
+    found = front(iptables_save=table)
+    ref = next(ref for ref in found.refs.values() if ref.chain == "KUBE-FORWARD")
+    assert found.spoken(f"by {ref}") == f"by a rule of kube-proxy's [{ref}]"
+    assert found.mend(wish(ref)).startswith("Kubernetes publishes the port past INPUT")
+    assert found.mend(wish(ref, wrong="shut")) == ""
