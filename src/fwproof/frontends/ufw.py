@@ -24,8 +24,8 @@ from fwproof.snapshot import Snapshot
 
 _HOOKS = {Way.IN: "incoming", Way.OUT: "outgoing", Way.THROUGH: "routed"}
 _CHAINS = {"INPUT": Way.IN, "OUTPUT": Way.OUT, "FORWARD": Way.THROUGH}
-_OWN = re.compile(r"ufw6?-(user|before|after|skip-to-policy|reject|track|not-local|logging)(?:-logging)?"
-                  r"(?:-(input|output|forward|limit|limit-accept|allow|deny))?")  # fmt: skip
+_OWN = re.compile(r"ufw6?-(?:(not-local)|(?:user|before|after)-(logging)-.*|(logging)-.*|(user)-(limit)(?:-accept)?"
+                  r"|(user|before|after|skip-to-policy|reject|track)-(input|output|forward))")  # fmt: skip
 _USER = re.compile(r"ufw6?-user-(?:input|output|forward)")
 _SUFFIX = {"input": Way.IN, "output": Way.OUT, "forward": Way.THROUGH}
 LIMIT = "5 new connections in 30 s per source, the 6th being refused"
@@ -54,11 +54,14 @@ class Ufw:
         if ref.chain in _CHAINS and ref.table == "filter":
             return self._of_base_chain(ref)
         found = _OWN.fullmatch(ref.chain)
-        return "" if found is None else self._of_own_chain(found[1], found[2] or "", "6" if found[0][3] == "6" else "")
+        if found is None:
+            return ""
+        part, *suffix = filter(None, found.groups())
+        return self._of_own_chain(part, suffix[0] if suffix else "", "6" if found[0].startswith("ufw6") else "")
 
     def _of_own_chain(self, part: str, suffix: str, v6: str) -> str:
         """Return whose rules are in a chain of ufw's, by the parts of its name."""
-        if part == "user" and suffix.startswith("limit"):
+        if suffix == "limit":
             return f"ufw's limit of {LIMIT}"
         if part == "user" and self.unread:
             return f"a rule of ufw's that cannot be told ({self.unread})"
@@ -66,7 +69,7 @@ class Ufw:
         if part in {"skip-to-policy", "reject", "track"}:
             return f"ufw's default for {_HOOKS[_SUFFIX[suffix]]} packets"
         unknown = f"no rule that ufw knows: it is not in /etc/ufw/user{v6}.rules and goes with the next `ufw reload`"
-        return (files | {"not-local": files["before"], "user": unknown, "logging": ""})[part]
+        return (files | {"not-local": files["before"], "user": unknown, "logging": "ufw's logging"})[part]
 
     def _of_base_chain(self, ref: RuleRef) -> str:
         if ref.family == "ip6" and not self.ipv6:
@@ -130,6 +133,11 @@ class Ufw:
     def _shut(self, wish: Wish) -> Iterator[str]:
         for rule in dict.fromkeys(self.known[ref] for ref in wish.by if ref in self.known):
             yield f"`{rule.deletion}`" if rule.deletion else f"`ufw delete {rule.number}`"
+        for ref in wish.by:
+            if "ufw did not make" in self.name(ref):
+                yield by_hand(ref)
+        if wish.way is Way.IN and any("output" in ref.chain.lower() for ref in wish.by):
+            return  # it is the answers that are refused, and no rule for the service lets those out
         for each in _wanted(wish):
             if each.port is None:
                 v6 = "6" if wish.family is Family.IPV6 else ""
@@ -155,9 +163,8 @@ def covers(rule: UfwRule, opening: Opening) -> bool:
         return False
     if rule.dport == "any":
         return True
-    ranges = (part.partition(":") for part in rule.dport.split(","))
-    return any(low.isdecimal() and int(low) <= opening.port <= int(high if high.isdecimal() else low)
-               for low, _, high in ranges)  # fmt: skip
+    ranges = re.findall(r"(?<![0-9:])([0-9]{1,5})(?::([0-9]{1,5}))?(?![0-9:])", rule.dport)
+    return any(int(low) <= opening.port <= int(high or low) for low, high in ranges)
 
 
 def _allow(opening: Opening, way: Way, verb: str = "", families: tuple[Family, ...] = tuple(Family)) -> str:

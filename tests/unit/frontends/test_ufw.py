@@ -105,6 +105,8 @@ def test_rules_of_one_profile_have_one_number_as_in_ufw_status(front):
         ("ufw-skip-to-policy-input -A", Family.IPV4, "ufw's default for incoming packets"),
         ("ufw-track-output -A", Family.IPV4, "ufw's default for outgoing packets"),
         ("ufw-user-limit-accept -A", Family.IPV4, f"ufw's limit of {LIMIT}"),
+        ("ufw-after-logging-input -A", Family.IPV4, "ufw's logging"),
+        ("ufw-logging-deny -A", Family.IPV4, "ufw's logging"),
         ("INPUT -A INPUT -j ufw", Family.IPV4, ""),
     ],
 )  # fmt: skip
@@ -255,6 +257,7 @@ def test_a_rule_by_hand_is_taken_out_by_its_own_words_or_its_place(front):
     [
         ("allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 in", 443, True),
         ("allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 in", 44, False),
+        (f"allow tcp {'9' * 5000} 0.0.0.0/0 any 0.0.0.0/0 in", 99999, False),
         ("allow tcp 8000:8100 0.0.0.0/0 any 0.0.0.0/0 in", 8080, True),
         ("allow any 22 0.0.0.0/0 any 0.0.0.0/0 in", 22, True),
         ("allow udp 22 0.0.0.0/0 any 0.0.0.0/0 in", 22, False),
@@ -263,3 +266,8 @@ def test_a_rule_by_hand_is_taken_out_by_its_own_words_or_its_place(front):
 )
 def test_which_ports_a_rule_is_about(rule, port, covered):
     assert covers(tuple_(rule)[0], Opening(proto="tcp", port=port, peers=ANY)) is covered
+
+
+def test_answers_that_a_rule_by_hand_refuses_are_mended_there(front):
+    drop = RuleRef(family="ip", table="filter", chain="OUTPUT", rule=1, text="-A OUTPUT -j DROP")
+    assert front("ufw-published").mend(wish(drop, wrong="shut")) == "`iptables -D OUTPUT -j DROP`"
