@@ -15,6 +15,7 @@
         ├── CommandTimeout       the command did not end in time
         ├── Garbled              the answer is not what the command prints
         ├── AgentRefused         the agent is missing, not the pinned one, or lacks a capability
+        ├── Stopped              sending ended: by Ctrl-C, the authorised window, or a lost way to the host
         └── NotGranted           the tier that the host's administrator granted does not provide for it
 
 Exit codes follow pytest's 0 to 5, and 6 when nothing failed but something is undetermined.
@@ -111,6 +112,10 @@ class Garbled(HostError):
 
 class AgentRefused(HostError):
     """The host's agent is missing, is not the pinned file, or may not do what was asked."""
+
+
+class Stopped(HostError):
+    """Nothing more is sent to or from the host: the audit was stopped, its window closed, or the way there is lost."""
 
 
 class NotGranted(HostError):

@@ -12,9 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from fwproof.covered import CoverageFacts
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine
+from fwproof.evidence.sockets import Sockets
 from fwproof.flow import Flow
 from fwproof.forms import Form
 from fwproof.frontends.front_end import FrontEnd
@@ -22,6 +24,7 @@ from fwproof.inventory import Inventory
 from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
 from fwproof.semantics.model import HostModel, LogAct
+from fwproof.semantics.traced import Traced
 from fwproof.snapshot import Snapshot
 
 
@@ -43,7 +46,9 @@ class Counted:
 class FlowFacts:
     """All that is known of one probe: the packet, what the model says of it and of its reply, what the wire did.
 
-    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one.
+    ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one. ``traced`` is
+    None where rules were not traced. ``stopped`` says where on the way a probe was stopped that never arrived, empty
+    where no router told.
     """
 
     flow: Flow
@@ -54,6 +59,8 @@ class FlowFacts:
     counted: Counted | None = None
     logged: DropLine | None = None
     connected: Connected | HostError | None = None
+    traced: Traced | None = None
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,28 +141,39 @@ class StandingFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BanFacts:
-    """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold."""
+    """The life of one provoked ban. ``steps`` tells it in words, in order; each flag is one thing that must hold.
+
+    ``others_unharmed`` is None where no other source was at hand. ``before``, ``during`` and ``after`` are the host's
+    tables as they were around it, ``held`` and ``left`` the tables and sets that named the address while it was banned
+    and after the unban. ``also`` says of other services that the source might reach whether it still did, and
+    ``banned_too`` whom the jail banned meanwhile.
+    """
 
     attempts: int
     banned: bool
-    in_kernel: str
     refused: bool
-    others_unharmed: bool
+    others_unharmed: bool | None
     unbanned: bool
     open_again: bool
     steps: tuple[str, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether every part of the cycle was seen."""
-        return all((self.banned, self.in_kernel, self.refused, self.others_unharmed, self.unbanned, self.open_again))
+    flow: Flow | None = None
+    before: HostModel | None = None
+    during: HostModel | None = None
+    after: HostModel | None = None
+    held: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    also: tuple[tuple[str, bool | None], ...] = ()
+    banned_too: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFacts:
     """A probe that was dropped on purpose: the rules that log before the drop, and the line that it left.
 
-    ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words.
+    ``decided`` names the rule that decides, ``observed`` says what the wire did with the probe, in words; ``met``:
+    it came to the host's tables. Where the first probe left no line and the rules' own limit may be why, more were
+    ``sent``, over ``seconds``: ``others`` is how many lines of other packets these rules left meanwhile, ``counted``
+    how many packets they logged and how many were dropped by their counters, None where there are none.
     ``untried`` says why no packet was sent; the tables alone then say whether it would be logged.
     """
 
@@ -166,6 +184,11 @@ class LogFacts:
     line: DropLine | None
     log_file: str
     lines_read: int
+    met: bool = True
+    sent: int = 1
+    seconds: float = 0.0
+    others: int = 0
+    counted: tuple[int | None, int | None] = (None, None)
     untried: Untried | None = None
 
 
@@ -202,7 +225,31 @@ class BaselineFacts:
     model: HostModel
 
 
-Exercised = BurstFacts | MeasureFacts | StandingFacts | BanFacts | LogFacts | NeighbourFacts | EvasionFacts | Connected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketFacts:
+    """The sockets that listened in one family, before all probes and after them, and what probes of them showed.
+
+    ``gap`` says why the owners of the sockets are not known, empty where they are.
+    """
+
+    before: Sockets
+    after: Sockets
+    probed: tuple[FlowFacts, ...] = ()
+    gap: str = ""
+
+
+Exercised = (
+    BurstFacts
+    | MeasureFacts
+    | StandingFacts
+    | BanFacts
+    | LogFacts
+    | NeighbourFacts
+    | EvasionFacts
+    | CoverageFacts
+    | SocketFacts
+    | Connected
+)
 """What trying something on purpose found out."""
 
 
@@ -211,7 +258,8 @@ class Facts:
     """Everything one audit found out, by host name or check id.
 
     ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
-    by host and folder. ``front_ends`` are of the hosts that have a model.
+    by host and folder. ``front_ends`` are of the hosts that have a model. ``untraced`` says why hosts were not traced
+    that should have been.
     """
 
     inventory: Inventory
@@ -222,6 +270,7 @@ class Facts:
     exercised: Mapping[str, Exercised | HostError] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
     front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
+    untraced: Mapping[str, HostError] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:
         """Return what a host's tables were; raise the HostError that stood in the way."""

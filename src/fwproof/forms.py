@@ -66,7 +66,8 @@ class Ends:
     """Whom forms are sent between, and to what.
 
     ``closed`` is a TCP port that is denied to ``src`` and that nobody serves, ``served`` those of services that are
-    denied to it. ``posed`` are sources to pretend, each with the TCP port to send to.
+    denied to it. ``posed`` are sources to pretend, each with the TCP port to send to. ``echo``: echo requests are
+    denied to it as well.
     """
 
     src: Address
@@ -74,6 +75,7 @@ class Ends:
     closed: int
     served: tuple[int, ...] = ()
     posed: tuple[tuple[Address, int], ...] = field(default=())
+    echo: bool = False
 
     @property
     def family(self) -> Family:
@@ -92,6 +94,11 @@ _FLAGS = {
     "ACK": ("ACK",), "FIN": ("FIN",), "NULL": (NULL,), "Xmas": ("FIN", "PSH", "URG"), "SYN/ACK": ("SYN", "ACK"),
     "SYN/FIN": ("SYN", "FIN"),
 }  # fmt: skip
+_HALVES = (
+    Form(name="in fragments of 32 bytes", cut=32),
+    Form(name="in fragments of 32 bytes, last first", cut=32, order="reversed"),
+)
+"""What UDP and ICMP are cut into: the first piece has the probe's identity, which stands in the payload."""
 _LOW_PORTS = ((TCP, 20), (TCP, 53), (TCP, 80), (TCP, 443), (UDP, 53), (UDP, 67), (UDP, 123))
 
 
@@ -206,7 +213,19 @@ def _fragments(ends: Ends) -> list[Dressed]:
         Form(name="in fragments of 24 bytes", cut=24),
         Form(name="in overlapping fragments", cut=24, order="overlapping", reaches=False, shows=False),
     ]
-    return found + [(form, flow) for form in forms for plain, flow in found if plain is PLAIN]
+    found += [(form, flow) for form in forms for plain, flow in found if plain is PLAIN]
+    return found + _datagrams(ends, length)
+
+
+def _datagrams(ends: Ends, length: int) -> list[Dressed]:
+    """Return a datagram of UDP and, where it is denied, an echo request, whole and in fragments."""
+    udp = replace(ends.tcp(ends.closed), proto=UDP, flags=frozenset(), length=length)
+    found: list[Dressed] = [(PLAIN, udp), *((form, udp) for form in _HALVES)]
+    if ends.echo:
+        proto, kind = (ICMP, 8) if ends.family is Family.IPV4 else (ICMPV6, 128)
+        echo = replace(udp, proto=proto, dport=None, icmp_type=kind, icmp_code=0)
+        found += [(replace(form, name=f"an echo request {form.name}".strip()), echo) for form in (PLAIN, *_HALVES)]
+    return found
 
 
 def _spoofing(ends: Ends) -> list[Dressed]:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from fwproof.flow import Address, Family, Network
+
+SAFE_PPS = 1000
+"""Packets a second that all vantages together send to one host unless the inventory says otherwise.
+
+Some 0.5 Mbit/s, and less than a tenth of one processor even where each packet walks through 10,000 rules.
+"""
 
 
 class Access(StrEnum):
@@ -47,7 +54,8 @@ class Host:
     """One machine: ``addresses`` are what is audited and probed, ``ssh`` is how the auditor gets in.
 
     ``vantage``: probes of other hosts may be sent from here. ``drop_log`` is the file in which the host's
-    packet log ends up, readable by the auditor. ``file`` and ``line`` say where the inventory declares it.
+    packet log ends up, readable by the auditor. ``max_pps`` bounds what all vantages together send to it, in packets
+    a second. ``file`` and ``line`` say where the inventory declares it.
     """
 
     name: str
@@ -58,12 +66,18 @@ class Host:
     groups: tuple[str, ...] = ()
     vantage: bool = False
     drop_log: str | None = None
+    max_pps: int = SAFE_PPS
     file: str = ""
     line: int = 0
 
     def address(self, family: Family) -> Address | None:
         """Return the host's first address of a family, None where it has none."""
         return next((a for a in self.addresses if Family.of(a) is family), None)
+
+    def other_address(self, family: Family) -> Address | None:
+        """Return a second address of a family to ask from, of a host that has four: the last two stay spare."""
+        mine = [address for address in self.addresses if Family.of(address) is family]
+        return mine[1] if len(mine) > 3 else None
 
     def spare_address(self, family: Family) -> Address | None:
         """Return the last address of a family, which bursts come from.
@@ -86,11 +100,27 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authorisation:
+    """Who agreed to what: ``hosts`` (names, in the order of the inventory) may be audited from ``opens`` to ``closes``.
+
+    ``reference`` is where that is written down, empty where it is nowhere. The times have a time zone; None is without
+    a bound.
+    """
+
+    by: str
+    reference: str = ""
+    hosts: tuple[str, ...] = ()
+    opens: datetime | None = None
+    closes: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """All hosts and zones of one inventory file.
 
     ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
-    whose network the auditor's process joins; both are None for hosts of the real world.
+    whose network the auditor's process joins; both are None for hosts of the real world. ``authorisation`` is None
+    where the file gives none.
     """
 
     path: Path
@@ -100,6 +130,7 @@ class Inventory:
     lab: Path | None = None
     auditor: str | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    authorisation: Authorisation | None = None
 
     def select(self, name: str) -> tuple[Host, ...]:
         """Return the hosts that a name or group stands for, in inventory order; empty when unknown."""

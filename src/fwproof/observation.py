@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,12 +60,38 @@ class Probe:
     form: Form = PLAIN
 
 
+Handles = Mapping[tuple[str, str, str], tuple[int, ...]]
+"""The handles of a chain's rules in their order, by family, table and chain of nf_tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleEvent:
+    """What a traced host's kernel told of one rule that a probe met.
+
+    ``kind`` is ``rule``, ``return``, ``policy`` (the chain's end) or ``begin`` (rules are traced from here on).
+    ``number`` is a rule's handle, or where ``legacy`` its number in the chain, from 1. ``verdict`` is nft's word, empty
+    where legacy, which does not tell it; ``packet``
+    is what the kernel knows the packet by.
+    """
+
+    host: str
+    family: str
+    table: str
+    chain: str
+    kind: str
+    number: int
+    verdict: str = ""
+    legacy: bool = False
+    packet: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What became of one probe.
 
     ``arrived`` and ``confirmed`` (conntrack NEW at the target: the input path let it in) are None where that
     end was not watched. ``sent`` counts the packets it took. ``note`` is the reason for a silence, in words.
+    ``events`` are what traced hosts told of it; those in ``untold`` lost some.
     """
 
     probe: Probe
@@ -75,6 +102,8 @@ class Observation:
     answer: str | None = None
     note: str = ""
     packets: tuple[Seen, ...] = ()
+    events: tuple[RuleEvent, ...] = ()
+    untold: tuple[str, ...] = ()
 
     @property
     def let_in(self) -> bool | None:

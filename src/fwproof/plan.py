@@ -55,6 +55,8 @@ class Kind(StrEnum):
     PERSISTENCE = "persistence"
     PARITY = "parity"
     RULES = "rules"
+    COVERAGE = "coverage"
+    LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
 
@@ -144,21 +146,23 @@ class _HostPlan:
         yield from self.tables()
 
     def tables(self) -> Iterator[Check]:
-        """Yield what is asked of the tables as a whole."""
+        """Yield what is asked of the tables as a whole, and of the sockets behind them."""
         policy, parity = self.policy, self.policy.parity
-        for persistence in filter(None, (policy.persistence,)):
-            for family in self.families(persistence):
-                yield self.check(Kind.PERSISTENCE, persistence, "what boots is what runs", family)
+        yield from self.each(Kind.PERSISTENCE, policy.persistence, "what boots is what runs")
         if parity is not None and len(self.families(parity)) > 1:
             yield self.check(Kind.PARITY, parity, "the same in IPv4 and IPv6", name=f"{parity.id}:parity")
-        for rules in filter(None, (policy.rules,)):
-            for family in self.families(rules):
-                yield self.check(Kind.RULES, rules, "every rule has its effect", family)
-        for managers in filter(None, (policy.managers,)):
-            yield self.check(Kind.MANAGERS, managers, f"managed by {managers.who}")
-        for baseline in filter(None, (policy.baseline,)):
-            for family in self.families(baseline):
-                yield self.check(Kind.DRIFT, baseline, "the same as in the baseline", family)
+        yield from self.each(Kind.RULES, policy.rules, "every rule has its effect")
+        yield from self.each(Kind.COVERAGE, policy.coverage, "every rule is reached, and counts what the model says")
+        if policy.managers is not None:
+            yield self.check(Kind.MANAGERS, policy.managers, f"managed by {policy.managers.who}")
+        for check in self.each(Kind.LISTENERS, policy.listeners, "every socket is declared"):
+            yield replace(check, direction="inbound")
+        yield from self.each(Kind.DRIFT, policy.baseline, "the same as in the baseline")
+
+    def each(self, kind: Kind, expectation: Expectation | None, expected: str) -> Iterator[Check]:
+        """Yield one check in each family, where the policy has the expectation."""
+        for family in self.families(expectation) if expectation is not None else ():
+            yield self.check(kind, expectation, expected, family)
 
     def allows(self) -> Iterator[Check]:
         for allow in self.policy.inbound:
@@ -242,15 +246,18 @@ class _HostPlan:
 
     def inbound(self, allow: Allow, family: Family) -> Iterator[Check]:
         yield from self.claim(allow, family, "inbound")
-        for vantage in self.field.vantages(family):
-            address = vantage.address(family)
+        sources = [(vantage, vantage.address(family), "") for vantage in self.field.vantages(family)]
+        more = [(vantage, vantage.other_address(family)) for vantage in self.field.vantages(family)]
+        sources += [(vantage, other, str(other)) for vantage, other in more if other is not None]
+        for vantage, address, name in sources:
             others = (other for other in self.policy.inbound if other is not allow)
             if address not in allow.peers and any(permits(other, allow.service, address) for other in others):
                 continue
-            expected = "allow" if address in allow.peers else "deny"
-            yield self.check(
-                Kind.INBOUND, allow, expected, family, vantage=vantage, service=allow.service, direction="inbound"
-            )
+            check = self.check(
+                Kind.INBOUND, allow, "allow" if address in allow.peers else "deny", family, name,
+                vantage=vantage, service=allow.service, direction="inbound",
+            )  # fmt: skip
+            yield replace(check, peer=address)
 
     def claim(self, allow: Allow, family: Family, direction: str) -> Iterator[Check]:
         """Yield the claim over the whole packet space: open to these peers and to nobody else."""

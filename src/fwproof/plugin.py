@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fwproof", "firewall audit")
     group.addoption("--inventory", metavar="FILE", help="the hosts and zones (default: fixtures/inventory.yaml)")
     group.addoption("--reports", metavar="DIR", help="where runs are written (default: reports)")
+    group.addoption(  # pytest's own --trace starts a debugger
+        "--trace-rules", action="store_true", help="have audited hosts tell which rules the probes meet (nft trace)"
+    )
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
@@ -73,6 +73,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
         config.stash[_RUN] = AuditRun(
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
+            trace=config.getoption("--trace-rules"),
         )  # fmt: skip
     return config.stash[_RUN]
 
@@ -171,29 +172,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     show = Progress(reporter)
     try:
-        with _ended_by_signal():
-            config.stash[_RUN].gather(show)
+        config.stash[_RUN].gather(show)
     except FwproofError as error:
         if error.exit_code == pytest.ExitCode.USAGE_ERROR:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=error.exit_code)
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """Let SIGTERM end gathering as Ctrl-C does, so that what was provoked is put back."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Progress:

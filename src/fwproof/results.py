@@ -38,12 +38,59 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoveredRule:
+    """One rule or default: its place, its own text, and whether a probe reached it.
+
+    ``status``: ``confirmed`` by the kernel, ``reached`` by the model alone, ``disagrees``, ``unreachable`` by proof,
+    ``elsewhere`` (no vantage reaches it), ``depends`` on what no header shows, ``unsent`` (no probe is such a packet),
+    ``unknown``, or ``accepted`` by the policy. ``packets`` are known to have met it, ``counted`` is how far its
+    counter moved meanwhile, null where it has none that tells. ``probes`` are the names of those that reach it.
+    """
+
+    place: str
+    text: str
+    status: str
+    why: str
+    probes: list[str]
+    packets: int
+    counted: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoveringProbe:
+    """A probe by its name: where it goes (``input``, ``forward``, ``output``), who sent it, and the packet."""
+
+    name: str
+    hook: str
+    sender: str
+    packet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleCoverage:
+    """The rules and defaults of one address family of a host, one by one, in the order of its tables.
+
+    Of ``total`` ones, ``reachable`` are not proved to be out of reach of every packet; ``reached`` and, of those,
+    ``confirmed`` by the kernel. What the policy accepts is in ``total`` alone. ``gaps`` is what could not be looked at.
+    """
+
+    total: int
+    reachable: int
+    reached: int
+    confirmed: int
+    rules: list[CoveredRule]
+    probes: list[CoveringProbe]
+    gaps: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a judge says of one check: three independent answers in words, and the verdict they lead to.
 
     ``cause`` is a short stable phrase that findings with one root cause share; ``rule`` is the text of the
     deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
-    lines in words; ``artefacts`` are paths inside the run's folder.
+    lines in words; ``artefacts`` are paths inside the run's folder. ``coverage`` is what a check of rules one by one
+    found.
 
     ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
     through what should not pass (``open``), or refuse what should (``shut``).
@@ -59,6 +106,7 @@ class Outcome:
     fix: str = ""
     evidence: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
+    coverage: RuleCoverage | None = None
     by: tuple[RuleRef, ...] = ()
     wrong: str = ""
 
@@ -93,6 +141,7 @@ class CheckResult:
     evidence: list[str]
     artefacts: list[str]
     seconds: float
+    coverage: RuleCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +200,36 @@ class HostRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authorised:
+    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound."""
+
+    by: str
+    reference: str
+    hosts: list[str]
+    opens: str
+    closes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """How much went from ``sender`` to ``host``: packets that agents sent, or ordinary connections that they made.
+
+    ``kind``: ``probes`` (asked for), ``again`` (the same again, where one may have got lost, and controls),
+    ``resets`` (of a sweep) or ``connections``.
+    """
+
+    kind: str
+    sender: str
+    host: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Who ran what, when, on what, with which tools."""
+    """Who ran what, when, on what, with which tools.
+
+    ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
+    """
 
     id: str
     started: str
@@ -169,6 +246,9 @@ class Run:
     planned: int
     deselected: int
     artefacts: list[Artefact] = field(default_factory=list)
+    authorisation: Authorised | None = None
+    sent: list[Sent] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,19 +1,23 @@
 """The audit of the lab's two servers: what must be seen of each, with packet or line and rule."""
 
 import hashlib
+import json
 import os
 import subprocess
 import time
+from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 from junitparser import Error, Failure, JUnitXml
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.utils import rdpcap
 
+from fwproof.cli.main import cli
 from fwproof.lab import Lab
 
-from .auditing import Run, on
+from .auditing import INVENTORY, POLICY, Run, on
 
 pytestmark = pytest.mark.lab
 
@@ -57,7 +61,7 @@ def test_the_repaired_server_passes_everything_and_the_published_one_does_not(au
     assert verdicts.count("fail") == 102
     assert set(verdicts) == {"pass", "fail"}
     counts = audit.results["counts"]
-    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (362, 362, 0, 0)
+    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (366, 366, 0, 0)
 
 
 def test_it_takes_no_longer_than_it_must(audit):
@@ -295,7 +299,7 @@ def test_the_observed_packets_are_in_the_capture(audit):
 
 def test_junit_has_the_same_checks(audit):
     cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
-    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 362
+    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 366
     assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
 
@@ -310,6 +314,27 @@ def test_the_sums_hold(audit):
     checked = subprocess.run(["/usr/bin/sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=audit.folder, check=False)
     assert checked.returncode == 0
     assert f"evidence/{BAD}/iptables-save.txt" in listed
+
+
+# ---- what was said beforehand
+
+
+def test_the_plan_said_what_was_sent(audit):
+    """Of the repaired server, to which all happens as its policy says, exactly; of the other, no more than that."""
+    words = [str(POLICY), "--inventory", str(INVENTORY), "--format", "json"]
+    plan = json.loads(CliRunner().invoke(cli, ["plan", *words], catch_exceptions=False).output)
+    said, sent = Counter(), Counter()
+    for each in plan["sends"]:
+        said["probes", each["from"], each["to"]] += each["packets"]
+        said["connections", each["from"], each["to"]] += each["connections"]
+    for each in audit.results["run"]["sent"]:
+        sent[each["kind"], each["sender"], each["host"]] += each["count"]
+    assert sum(sent.values()) > 1000
+    exact = {key for key in said | sent if GOOD in key and key[0] != "again"}
+    assert {key: said[key] for key in exact} == {key: sent[key] for key in exact}
+    assert not {key: count for key, count in sent.items() if key[0] != "again" and count > said[key]}
+    assert {host["name"] for host in plan["hosts"] if host["audited"]} == {GOOD, BAD}
+    assert plan["seconds"]["least"] / 2 < audit.results["run"]["seconds"] < plan["seconds"]["most"] * 3
 
 
 # ---- what is left behind
@@ -333,3 +358,42 @@ def test_a_second_audit_waits_for_the_window_and_then_says_the_same(audit, lab, 
     left = 60 - again.results["run"]["seconds"]
     assert waited or left < 0
     assert again.seconds < 100
+
+
+# ---- rule coverage
+
+SAVES = {"ipv4": "iptables-save -c", "ipv6": "ip6tables-save -c"}
+SILENT = {"ipv4": 0, "ipv6": 2}
+"""Rules that no probe is sent for: router solicitations and multicast listener reports, which go to groups."""
+
+
+@pytest.mark.parametrize("family", list(SAVES))
+def test_every_rule_of_the_repaired_server_is_accounted_for(audit, lab, family):
+    check = one(audit, f"coverage[{GOOD}-{family}]")
+    rules = check["coverage"]["rules"]
+    status = {rule["place"]: rule["status"] for rule in rules}
+    assert set(status.values()) <= {"confirmed", "reached", "unreachable", "unsent"}, check["evidence"]
+    assert list(status.values()).count("unsent") == SILENT[family]
+    # what other traffic counts all the while: the auditor's own session, and neighbours
+    hidden = [rule["text"] for rule in rules if rule["status"] == "reached"]
+    assert all("f2b" in text or "icmpv6-type" in text or "ESTABLISHED" in text for text in hidden), hidden
+    counted = dict(reversed(line.split(" ", 1)) for line in on(lab, GOOD, SAVES[family]).splitlines() if line[0] == "[")
+    for rule in rules:
+        if rule["text"] in counted:
+            packets = int(counted[rule["text"]].strip("[]").split(":")[0])
+            assert (packets > 0) == (rule["status"] in {"confirmed", "reached"}) or rule["status"] == "unsent", rule
+
+
+def test_a_limit_that_bursts_used_up_is_confirmed_by_them(audit):
+    (rule,) = (rule for rule in one(audit, f"coverage[{GOOD}-ipv4]")["coverage"]["rules"] if "--rcheck" in rule["text"])
+    assert (rule["status"], rule["probes"]) == ("confirmed", [])
+    assert rule["why"].endswith("while limits were exercised")
+
+
+def test_the_published_servers_rules_are_covered_too(audit):
+    four, six = (one(audit, f"coverage[{BAD}-{family}]")["coverage"] for family in SAVES)
+    assert {rule["status"] for rule in four["rules"]} == {"confirmed", "reached", "unreachable"}
+    # nothing gets in over IPv6, so its answers meet no rule either
+    assert {rule["status"] for rule in six["rules"] if "ESTABLISHED" in rule["text"]} == {"unsent"}
+    (policy,) = (rule for rule in six["rules"] if rule["place"] == "ip6 filter OUTPUT policy")
+    assert policy["status"] == "confirmed"

@@ -52,7 +52,7 @@ def tried(net, prober, group, version, rules, *, posed=()):
         expected="denied in every form", family=Family.of(TARGET[version]), vantage="vantage", peer=VANTAGE[version],
         direction="inbound", group=group,
     )  # fmt: skip
-    ends = Ends(src=VANTAGE[version], dst=TARGET[version], closed=9, served=(8080,), posed=posed)
+    ends = Ends(src=VANTAGE[version], dst=TARGET[version], closed=9, served=(8080,), posed=posed, echo=True)
     asked = [
         Asked(
             check=check, ruling=rule_form(model, form, flow), reply=None, counts=form.reaches,
@@ -64,7 +64,11 @@ def tried(net, prober, group, version, rules, *, posed=()):
     seen = prober.observe([one.probe for one in asked], retries=retries)
     known = {
         one.probe.ref: SimpleNamespace(
-            flow=one.probe.flow, ruling=one.ruling, observation=seen[one.probe.ref], counted=None
+            flow=one.probe.flow,
+            ruling=one.ruling,
+            observation=seen[one.probe.ref],
+            counted=None,
+            traced=None,
         )
         for one in asked
     }
@@ -149,7 +153,9 @@ def test_fragments_bypass_it_as_well(net, prober):
     assert outcome.verdict is Verdict.FAIL
     assert seen["in fragments of 24 bytes to tcp/8080"].state is PortState.OPEN
     outcome, seen = tried(net, prober, Group.FRAGMENTS, 6, L4PROTO)
-    assert not any(one.state is PortState.OPEN for one in seen.values()), seen
+    tcp = [one for name, one in seen.items() if "tcp" in name]
+    assert tcp
+    assert not any(one.state is PortState.OPEN for one in tcp), seen
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -166,6 +172,16 @@ def test_fragments_of_what_is_allowed_get_in_so_the_probe_is_a_good_one(net, pro
     assert seen["in fragments of 8 bytes to tcp/8080"].state is (PortState.OPEN if version == 4 else PortState.CLOSED)
     assert seen["in overlapping fragments to tcp/8080"].arrived
     assert not seen["in overlapping fragments to tcp/8080"].let_in
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_datagrams_in_fragments_get_in_where_whole_ones_do(net, prober, version):
+    echo = "icmp type echo-request accept" if version == 4 else "icmpv6 type echo-request accept"
+    outcome, seen = tried(net, prober, Group.FRAGMENTS, version, closed(ESTABLISHED, echo, "udp dport 9 accept"))
+    assert outcome.verdict is Verdict.FAIL
+    for form in ("", " in fragments of 32 bytes", " in fragments of 32 bytes, last first"):
+        assert seen[f"an echo request{form}"].state is PortState.OPEN
+        assert seen[f"{form.strip() or 'a plain packet'} to udp/9"].state is PortState.CLOSED
 
 
 @pytest.mark.parametrize("version", [4, 6])

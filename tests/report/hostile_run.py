@@ -8,7 +8,18 @@ from pathlib import Path
 
 import yaml
 
-from fwproof.results import Artefact, CheckResult, HostRecord, Inexact, Results, Understood, Verdict
+from fwproof.results import (
+    Artefact,
+    CheckResult,
+    CoveredRule,
+    CoveringProbe,
+    HostRecord,
+    Inexact,
+    Results,
+    RuleCoverage,
+    Understood,
+    Verdict,
+)
 
 _WRITTEN = yaml.safe_load(Path(__file__).with_name("data").joinpath("hostile.yaml").read_text("utf-8"))
 TEXTS = {
@@ -24,9 +35,14 @@ WORDS = {
 def hostile(kind: str, tame: Results) -> Results:
     """Return a run of two checks, one failed and one passed, with the text in every place."""
     text = TEXTS[kind]
+    covered = RuleCoverage(
+        total=1, reachable=1, reached=1, confirmed=1, gaps=[text],
+        rules=[CoveredRule(place=text, text=text, status=text, why=text, probes=[text], packets=1, counted=None)],
+        probes=[CoveringProbe(name=text, hook=text, sender=text, packet=text)],
+    )  # fmt: skip
     failed = replace(
         tame.checks[0], **dict.fromkeys(WORDS, text), verdict=Verdict.FAIL, evidence=[text], artefacts=[text],
-        controls={text: [text]},
+        controls={text: [text]}, coverage=covered,
     )  # fmt: skip
     passed: CheckResult = replace(failed, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS)
     record = HostRecord(

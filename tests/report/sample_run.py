@@ -11,7 +11,19 @@ from pathlib import Path
 
 import yaml
 
-from fwproof.results import Artefact, CheckResult, HostRecord, Inexact, Results, Run, Understood, Verdict
+from fwproof.results import (
+    Artefact,
+    CheckResult,
+    CoveredRule,
+    CoveringProbe,
+    HostRecord,
+    Inexact,
+    Results,
+    RuleCoverage,
+    Run,
+    Understood,
+    Verdict,
+)
 
 DATA = yaml.safe_load(Path(__file__).with_name("data").joinpath("sample.yaml").read_text("utf-8"))
 HOSTS = DATA["hosts"]
@@ -30,6 +42,17 @@ UNDERSTOOD = [
     Understood(family="ipv6", source="nft", text="nft", exact=6, bounded=0, unknown=1, unparsed=0,
                inexact=[UNREAD], notes=[BRIDGED]),
 ]  # fmt: skip
+
+COVERED = RuleCoverage(
+    total=2, reachable=2, reached=1, confirmed=1, gaps=["nothing is sent from store-redis: no agent"],
+    rules=[
+        CoveredRule(place="ip filter INPUT rule 1", text="-A INPUT -i lo -j ACCEPT", status="confirmed",
+                    why="its counter moved as far as what was sent explains", probes=["p1"], packets=4, counted=4),
+        CoveredRule(place="ip filter INPUT rule 2", text="-A INPUT -i eth1 -j ACCEPT", status="elsewhere", probes=[],
+                    why="a vantage at 192.0.2.7 would do, whose packets come in by eth1", packets=0, counted=None),
+    ],
+    probes=[CoveringProbe(name="p1", hook="output", sender="ai-server", packet="udp 10.0.0.10 -> 10.0.0.10:9, NEW")],
+)  # fmt: skip
 
 
 def _check(host: str, kind: str, name: str, line: int, **told) -> CheckResult:
@@ -139,6 +162,9 @@ def results() -> Results:
         ports = sorted(far["port"] for far in DATA["egress"].values())
         checks += [_outbound(host, peer, port, f) for peer in DATA["egress"] for port in ports for f in FAMILIES]
         checks += [check for entry in DATA["others"] for check in _other(host, entry)]
+    checks += [
+        replace(_check("ai-server", "coverage", "coverage", 90, family=family), coverage=COVERED) for family in FAMILIES
+    ]
     checks = [
         _unsettled(check) if check.id.endswith("published-postgres-udp/9999-ipv6]") else check for check in checks
     ]

@@ -35,6 +35,21 @@ def test_well_formed(html, parsed):
     assert len(ids) == len(set(ids))
 
 
+def test_rules_are_listed_one_by_one_with_their_status(html, parsed):
+    assert any(attrs.get("id") == "coverage" for _, attrs in parsed.elements)
+    assert html.count("1 of 2 rules and defaults that packets can reach are confirmed (50 %)") == 2
+    rows = [attrs["class"] for attrs in parsed.all("tr") if attrs.get("class", "").startswith("r-")]
+    assert rows == ["r-confirmed", "r-elsewhere"] * 2
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "elsewhere ip filter INPUT rule 2 -A INPUT -i eth1 -j ACCEPT 0 no counter a vantage at 192.0.2.7" in text
+    assert "p1 from ai-server (output): udp 10.0.0.10 -&gt; 10.0.0.10:9, NEW" in text
+
+
+def test_no_coverage_is_no_section(run):
+    none = replace(run, checks=tuple(replace(check, coverage=None) for check in run.checks))
+    assert 'id="coverage"' not in render_html(none)
+
+
 def test_asks_nothing_of_any_network(html, parsed):
     fetching = {"src", "srcset", "data", "poster", "action", "formaction", "background", "ping", "xlink:href"}
     assert not [(tag, attrs) for tag, attrs in parsed.elements if fetching & set(attrs)]
@@ -109,7 +124,7 @@ def test_readable_without_css(run, parsed):
         "Deciding rule",
         "How to mend",
         run.run.id,
-        "49 of 238 checks failed",
+        "49 of 240 checks failed",
     ):
         assert word in parsed.text
     for check in run.checks:

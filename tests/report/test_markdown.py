@@ -11,7 +11,7 @@ from fwproof.results import Results, Verdict
 def test_what_it_says(run):
     text = render_markdown(run)
     assert text.startswith("## ai\\-server\\-published does not do what the policy says; ai\\-server does\n")
-    assert "| ai\\-server | pass | 119 | 0 | 0 | 0 | 0 |" in text
+    assert "| ai\\-server | pass | 121 | 0 | 0 | 0 | 0 |" in text
     assert "### 1\\. FAIL: ip INPUT has no default deny" in text
     assert "- deciding rule: `ip filter OUTPUT rule 5: -A OUTPUT -j DROP`" in text
     assert text.endswith("not applicable 0`\n")

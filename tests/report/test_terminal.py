@@ -60,11 +60,11 @@ def test_the_repeat_command_is_the_node_id(run):
 
 def test_the_last_lines(run):
     *_, missing, verdict, _, report, last = render_summary(run, Path("reports/r1"), width=100)
-    assert missing == "not tested: 2 of 240 planned checks (2 deselected)"
-    assert verdict.startswith("✖ ai-server-published does not do what the policy says; ai-server does. 49 of 238")
+    assert missing == "not tested: 2 of 242 planned checks (2 deselected)"
+    assert verdict.startswith("✖ ai-server-published does not do what the policy says; ai-server does. 49 of 240")
     assert report == "report: reports/r1/report.html"
     assert last == (
-        "fwproof: planned 240 · run 238 · passed 188 · failed 49 · waived 0 · errors 0 · inconclusive 1 · "
+        "fwproof: planned 242 · run 240 · passed 190 · failed 49 · waived 0 · errors 0 · inconclusive 1 · "
         "not applicable 0"
     )
 

@@ -18,13 +18,16 @@ ALLOWED = {
     "frontends": VALUES | {"evidence", "ruleset", "semantics"},
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
-    "facts": VALUES | {"evidence", "semantics", "frontends"},
-    "judging": VALUES | {"policy", "plan", "farends", "facts", "evidence", "ruleset", "semantics", "frontends"},
+    "covered": VALUES | {"semantics"},
+    "facts": VALUES | {"covered", "evidence", "semantics", "frontends"},
+    "judging": VALUES
+    | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
+    | {"frontends"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
-    | {"farends", "frontends"},
+    | {"farends", "covered", "frontends"},
 }
 PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "frontends"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}

@@ -128,13 +128,39 @@ def test_a_family_that_a_host_lacks_is_not_planned():
 
 
 def test_tables_are_asked_about_as_a_whole():
-    checks = planned("hosts: [web, old]\nipv6: same\nrules: true\nmanagers: ufw\nbaseline: '../baseline/{host}'\n")
+    checks = planned(
+        "hosts: [web, old]\nipv6: same\nrules: true\nmanagers: ufw\ncoverage: true\nbaseline: '../baseline/{host}'\n"
+    )
     assert rows(checks, Kind.MANAGERS) == [("managers[web]", "managed by ufw"), ("managers[old]", "managed by ufw")]
     assert rows(checks, Kind.PARITY) == [("ipv6:parity[web]", "the same in IPv4 and IPv6")]
     assert [id_ for id_, _ in rows(checks, Kind.RULES)] == ["rules[web-ipv4]", "rules[web-ipv6]", "rules[old-ipv4]"]
+    names = ["coverage[web-ipv4]", "coverage[web-ipv6]", "coverage[old-ipv4]"]
+    assert [id_ for id_, _ in rows(checks, Kind.COVERAGE)] == names
     assert [id_ for id_, _ in rows(checks, Kind.DRIFT)] == ["drift[web-ipv4]", "drift[web-ipv6]", "drift[old-ipv4]"]
     assert {(check.vantage, check.service, check.direction) for check in checks} == {(None, None, None)}
     assert {check.family for check in checks if check.kind is Kind.PARITY} == {None}
+
+
+def test_a_vantage_with_four_addresses_of_a_family_asks_from_the_second_as_well():
+    inventory = hosts(
+        web=("10.0.0.10 fd00::10", False), admin=("10.0.0.1 fd00::1", True),
+        near=("10.0.0.2 10.9.0.2 10.0.0.3 10.0.0.4 fd00::2 fd00::3 fd00::4", True),
+    )  # fmt: skip
+    checks = planned(
+        "hosts: web\ninbound: {default: deny, allow: [{id: a, service: tcp/22, from: 10.0.0.0/16}]}\n", inventory
+    )
+    found = {check.id: (str(check.peer), check.expected) for check in checks if check.kind is Kind.INBOUND}
+    assert found == {
+        "a[web-admin-ipv4]": ("10.0.0.1", "allow"), "a[web-near-ipv4]": ("10.0.0.2", "allow"),
+        "a[web-near-ipv4-10.9.0.2]": ("10.9.0.2", "deny"),
+        "a[web-admin-ipv6]": ("fd00::1", "deny"), "a[web-near-ipv6]": ("fd00::2", "deny"),
+    }  # fmt: skip
+
+
+def test_listening_sockets_are_asked_about_by_host_and_family():
+    checks = planned("hosts: [web, old]\ninbound: {default: unchecked}\nlisteners: declared\n")
+    ids = [f"listeners[{place}]" for place in ("web-ipv4", "web-ipv6", "old-ipv4")]
+    assert rows(checks, Kind.LISTENERS) == [(id_, "every socket is declared") for id_ in ids]
 
 
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():

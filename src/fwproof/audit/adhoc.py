@@ -6,24 +6,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from fwproof.audit.agreement import Agreement, Compared, compare
+from fwproof.audit.agreement import Agreement, Compared, by_trace, compare
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.field import Field
-from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
-from fwproof.audit.sweeping import Report, Sweeping, entering, predict
+from fwproof.audit.modelling import model_of
+from fwproof.audit.sweeping import Comparison, Report, Sweeping, entering, predict
+from fwproof.audit.tracing import Tracing, tracing
+from fwproof.audit.watchdog import watched
 from fwproof.decision import Decision, Ruling
 from fwproof.errors import FwproofError, HostError, UsageError
+from fwproof.facts import FlowFacts
 from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.flows import request
 from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.policy.model import Service
+from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_LOW
 from fwproof.probing.channel import Agent
 from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
 from fwproof.probing.sweep import Order, Sweeper
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.traced import Traced
 
 MOST_BURST = 64
 _LET_IN = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST, PortState.ACCEPTED_SILENT})
@@ -45,6 +51,7 @@ class Wish:
     protocols: tuple[str, ...] = ()
     ports: int = 0
     burst: int = 0
+    trace: bool = False
     pps: int = 5000
 
     @property
@@ -61,12 +68,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """A single probe, what the tables do with it (None where they could not be read), and how the two compare."""
+    """A single probe, what the tables do with it (None where they could not be read), and how the two compare.
+
+    ``traced`` is what the host's kernel told of the rules that it met, where that was asked for.
+    """
 
     flow: Flow
     seen: Observation
     ruling: Ruling | None
     compared: Compared
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +129,21 @@ def ends(inventory: Inventory, host: str, vantage: str, family: str | None) -> t
 @contextmanager
 def opened(inventory: Inventory, wish: Wish, progress: Callable[[str], None]) -> Iterator[Adhoc]:
     """Connect to both hosts, read the target's tables, and start the agents; raises HostError without a vantage."""
+    check_allowed(inventory, [wish.host])
     lock = Lock([inventory.hosts[wish.host]], lab=inventory.lab is not None)
     field = Field(inventory)
     try:
-        field.enter_lab(progress)
-        progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
-        field.open([wish.host, wish.vantage], {wish.host: ()})
-        field.agent(wish.vantage)
-        yield Adhoc(field, wish, progress)
+        with ended_by_signal(field.gate.stop):
+            field.enter_lab(progress)
+            progress(f"connecting to {wish.host} and {wish.vantage}, reading {wish.host}")
+            field.open([wish.host, wish.vantage], {wish.host: ()}, trace=wish.trace)
+            field.agent(wish.vantage)
+            if wish.trace and wish.host not in field.traceable:
+                field.agent(wish.host)
+                raise field.untraced[wish.host]
+            run = Adhoc(field, wish, progress)
+            with watched(field, [wish.host], {wish.host: run.model}.get, progress):
+                yield run
     finally:
         try:
             field.close()
@@ -160,10 +178,18 @@ class Adhoc:
 
     def _sweeps(self) -> Iterator[Report]:
         with Sweeper(self._agents) as sweeper:
-            sweeping = Sweeping(self.field, sweeper, self.model, self.progress)
+            trace = self._trace if self.wish.trace and self.model is not None else None
+            sweeping = Sweeping(self.field, sweeper, self.model, self.progress, trace)
             for family in self.wish.families:
                 for protocol in self.wish.protocols:
                     yield self._sweep(sweeping, family, _NUMBERS[protocol])
+
+    def _trace(self, order: Order, one: Comparison) -> dict[int, Traced]:
+        """Trace one packet to each port of a comparison."""
+        src, dst = order.flow.src, order.flow.dst
+        name = "tcp" if order.flow.proto == TCP else "udp"
+        flows = [request(Service(name, port, name), src, dst) for port in portset.members(one.ports)]
+        return {probed.flow.dport or 0: probed.traced for probed in self._probed_all(flows, once=True) if probed.traced}
 
     def _sweep(self, sweeping: Sweeping, family: Family, proto: int) -> Report:
         src, dst = self._ends(family)
@@ -188,23 +214,33 @@ class Adhoc:
     def _probes(self) -> tuple[Probed, ...]:
         if not self.wish.services:
             return ()
-        flows = self._flows()
-        with self.field.prober as prober:
-            seen = prober.observe(
+        return self._probed_all(self._flows())
+
+    def _probed_all(self, flows: Sequence[Flow], *, once: bool = False) -> tuple[Probed, ...]:
+        """Send single probes, and say of each what became of it; ``once`` sends none again."""
+        models = {self.host.name: self.model} if self.wish.trace and self.model is not None else {}
+        with self.field.prober as prober, tracing(self.field, prober, models, self.progress) as trace:
+            if self.host.name in self.field.untraced:
+                raise self.field.untraced[self.host.name]
+            probes = [
                 Probe(ref=str(at), sender=self.vantage.name, receiver=self.host.name, flow=flow)
                 for at, flow in enumerate(flows)
-            )
-        return tuple(self._probed(flow, seen[str(at)]) for at, flow in enumerate(flows))
+            ]
+            seen = prober.observe(probes, retries=0 if once else 2)
+        return tuple(self._probed(flow, seen[str(at)], trace) for at, flow in enumerate(flows))
 
-    def _probed(self, flow: Flow, seen: Observation | HostError) -> Probed:
+    def _probed(self, flow: Flow, seen: Observation | HostError, trace: Tracing) -> Probed:
         if isinstance(seen, HostError):
             raise seen
         if self.model is None:
             return Probed(flow=flow, seen=seen, ruling=None, compared=_alone([seen]))
         known = converse(self.model, flow)
         ruling, reply = known.request.ruling, known.reply.ruling if known.reply else None
-        compared = compare(flow, ruling, reply, seen.state, seen.answer)
-        return Probed(flow=flow, seen=seen, ruling=ruling, compared=compared)
+        fresh = self.model.evaluate_fresh(flow) if ruling.depends_on else None
+        facts = FlowFacts(flow=flow, ruling=ruling, reply=reply, fresh=fresh, observation=seen)
+        traced = trace.of(self.host.name, facts).traced
+        compared = by_trace(compare(flow, ruling, reply, seen.state, seen.answer), traced)
+        return Probed(flow=flow, seen=seen, ruling=ruling, compared=compared, traced=traced)
 
     def _bursts(self) -> Iterator[Burst]:
         with self.field.prober as prober:

@@ -10,6 +10,7 @@ from fwproof.decision import Decision, Ruling
 from fwproof.flow import ICMP, ICMPV6, TCP, Family, Flow
 from fwproof.observation import PortState
 from fwproof.probing.packets import Packet
+from fwproof.semantics.traced import Traced
 
 _LET_IN = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST})
 _ANSWERS = {
@@ -51,6 +52,15 @@ def compare(flow: Flow, ruling: Ruling, reply: Ruling | None, state: PortState, 
     if state is PortState.ACCEPTED_SILENT:
         return _mute(flow, ruling, reply)
     return Compared(Agreement.UNDECIDED, "the wire does not say")
+
+
+def by_trace(found: Compared, traced: Traced | None) -> Compared:
+    """Return a comparison with what a trace adds: it tells what the wire leaves open, and who else decided."""
+    if traced is None or traced.agrees is None or found.agreement is Agreement.DISAGREES:
+        return found
+    if not traced.agrees:
+        return Compared(Agreement.DISAGREES, traced.why)
+    return Compared(Agreement.AGREES) if found.agreement is Agreement.UNDECIDED else found
 
 
 def _is(decision: Decision, ruling: Ruling, seen: str) -> Compared:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from fwproof.audit import exercises, measuring, standing
+from fwproof.audit import coverage, exercises, measuring, standing
 from fwproof.audit.ban import Exercise
+from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.listening import ask_sockets, look_again
+from fwproof.audit.locating import locate
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
+from fwproof.audit.tracing import Tracing, tracing
 from fwproof.audit.waves import Asked
-from fwproof.errors import HostError, NotGranted
+from fwproof.covered import CoverageFacts
+from fwproof.errors import HostError, NotGranted, Stopped
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import (
     BanFacts,
@@ -35,10 +40,11 @@ from fwproof.inventory import Access
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
 from fwproof.probing.observe import Prober
+from fwproof.semantics.model import HostModel
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
-_SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
 
 
 class Asking:
@@ -56,13 +62,17 @@ class Asking:
         self.progress, self.exercise = progress, exercise
         self.done: dict[str, Exercised | HostError] = {}
         self.stopped = False
+        self.tracing = Tracing()
 
     def all(self) -> tuple[_Flows, dict[str, Exercised | HostError]]:
         """Return the answers by check id: of single flows, and of everything that is tried in its own way."""
         if self.exercise:
             self._await_windows()
-        flows = self._flows()
-        self._forms()
+        models = {name: model for name, model in self.facts.models.items() if isinstance(model, HostModel)}
+        with tracing(self.field, self.prober, models, self.progress) as self.tracing:
+            flows = self._flows()
+            self._forms()
+        self._sockets(flows)
         # these meet neither each other nor a limit, and no counter is read meanwhile
         lanes = [
             *self._lanes(Kind.NEIGHBOUR, self._neighbour),
@@ -72,16 +82,18 @@ class Asking:
         self._run(lanes, "trying loopback, neighbours and drop logs")
         if self.exercise:
             self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
+        watches = self._watches()
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
         self._run(self._lanes(Kind.MEASURE, self._measure), "measuring limits" if self.exercise else "")
         self._run(self._lanes(Kind.CONNECTIONS, self._stand), "keeping connections open" if self.exercise else "")
+        self._reach(watches)
         return flows, self.done
 
     # ---- single flows
 
     def _flows(self) -> _Flows:
-        single = [check for check in self.checks if check.kind in _SINGLE and check.vantage is not None]
+        single = [check for check in self.checks if check.kind in SINGLE and check.vantage is not None]
         asked: list[Asked] = []
         flows: _Flows = {}
         for check in single:
@@ -91,10 +103,13 @@ class Asking:
                 flows[check.id] = error
         known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
         connected = connect_all(self.prober, single, known)
+        located = locate(self.prober, known, self.hopeless)
         lines = self._drop_lines({check.host for check in single})
         for check in single:
             if check.id in known:
-                facts = replace(known[check.id], connected=connected.get(check.id))
+                facts = self.tracing.of(check.host, known[check.id])
+                stopped = located.get(check.id, "")
+                facts = replace(facts, connected=connected.get(check.id), stopped=stopped)
                 flows[check.id] = replace(facts, logged=_line_of(facts, lines.get(check.host, ())))
         return flows
 
@@ -132,8 +147,26 @@ class Asking:
         if wave:
             self.progress(f"trying {len(wave)} packets in forms that evade rules")
         known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
+        known |= {one.probe.ref: self.tracing.of(one.check.host, known[one.probe.ref]) for one in wave}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
+
+    # ---- listening sockets
+
+    def _sockets(self, flows: _Flows) -> None:
+        """Probe the sockets that listen, and list them once more: what changes meanwhile is no finding."""
+        asked: dict[str, list[Asked]] = {}
+        checks = [check for check in self.checks if check.kind is Kind.LISTENERS]
+        for check in checks:
+            try:
+                model = self.facts.model(check.host)
+                asked[check.id] = ask_sockets(self.field, check, model, flows.values())
+            except HostError as error:
+                self.done[check.id] = error
+        if asked:
+            self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
+            mine = [check for check in checks if check.id in asked]
+            self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None
@@ -162,7 +195,7 @@ class Asking:
             if log_file is None or name not in self.field.transports:
                 continue
             try:
-                lines[name] = tuple(parse_log(exercises.read_log(self.field, name, log_file)))
+                lines[name] = tuple(parse_log(read_log(self.field, name, log_file)))
             except HostError:
                 continue
         return lines
@@ -179,7 +212,8 @@ class Asking:
         left = [memory.left(self._own(check), source) for check, source in used]
         if max(left, default=0.0) > 0.0:
             self.progress(f"waiting {max(left):.0f} s: an earlier burst still counts against the limit")
-            time.sleep(max(left))
+            with suppress(Stopped):  # which each check then says
+                self.field.gate.pause(max(left))
 
     def _lanes(self, kind: Kind, do: _Do) -> list[tuple[Hashable, Check, _Do]]:
         """Return the checks of a kind, each with its lane: what shares one is tried one after another."""
@@ -218,6 +252,41 @@ class Asking:
         if answer is not None:
             self.done[check.id] = answer
 
+    # ---- rule coverage
+
+    def _watches(self) -> dict[str, coverage.Watch]:
+        """Read the tables whose coverage is asked for as they are now: bans may have left rules in them."""
+        watches: dict[str, coverage.Watch] = {}
+        for check in (check for check in self.checks if check.kind is Kind.COVERAGE):
+            try:
+                self.facts.model(check.host)
+                watches[check.id] = coverage.Watch(self.field, check)
+            except HostError as error:
+                self.done[check.id] = error
+        return watches
+
+    def _reach(self, watches: Mapping[str, coverage.Watch]) -> None:
+        """Reach rules after everything else, since limits may count that.
+
+        The families of a host are tried one after the other where a table is of both, whose counters would mix.
+        """
+
+        def reach(check: Check) -> CoverageFacts:
+            assert check.family is not None
+            hopeless = self.hopeless(check.host, check.family)
+            watch = watches[check.id]
+            meets = self.tracing.meets(check.host, watch.model)
+            return coverage.gather_coverage(self.field, self.prober, check, watch, hopeless=hopeless, meets=meets)
+
+        for watch in watches.values():
+            watch.end()
+        asked = [check for check in self.checks if check.id in watches]
+        both = {check.host for check in asked if watches[check.id].shared}
+        lanes = [(check.host, None if check.host in both else check.family) for check in asked]
+        models = {check.host: watches[check.id].model for check in asked}
+        with tracing(self.field, self.prober, models, self.progress) as self.tracing:
+            self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
+
     def _neighbour(self, check: Check) -> NeighbourFacts | None:
         return None if check.vantage is None else exercises.neighbour(self.field, self.prober, check)
 
@@ -226,7 +295,7 @@ class Asking:
 
     def _drop_log(self, check: Check) -> LogFacts:
         model = self.facts.model(check.host)
-        return exercises.drop_log(self.field, self.prober, check, model, exercise=self.exercise)
+        return drop_log(self.field, self.prober, check, model, exercise=self.exercise)
 
     def _ban(self, check: Check) -> BanFacts:
         return Exercise(self.field, self.prober, check).run()

@@ -6,21 +6,24 @@ Only the vantage's own address is ever banned, and the ban is lifted in every ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fwproof.audit.counting import read_counters
 from fwproof.audit.exercises import ends_of, watched
+from fwproof.audit.modelling import model_of, named_in, tables_now
 from fwproof.errors import HostError, NotGranted, NotThere
 from fwproof.evidence.fail2ban import JailStatus, parse_status
 from fwproof.facts import BanFacts
 from fwproof.flow import Address, Flow
 from fwproof.flows import request
+from fwproof.inventory import Host, Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
-from fwproof.policy.model import Bans
+from fwproof.policy.model import Bans, Service
 from fwproof.probing.channel import Agent
-from fwproof.snapshot import Capture
+from fwproof.semantics.model import HostModel
+from fwproof.snapshot import Capture, Snapshot
 
 if TYPE_CHECKING:
     from fwproof.audit.field import Field
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 8.0
 """Seconds in which a ban must follow the last bad attempt; fail2ban's polling takes about one."""
+_OFTEN = 0.2
 _OPEN = {PortState.OPEN, PortState.CLOSED}
 
 
@@ -42,9 +46,27 @@ def request_text(bans: Bans, host: Address) -> bytes:
 def _unprovoked(reason: str) -> BanFacts:
     step = f"nothing was provoked, as no attempt can be seen: {reason}"
     return BanFacts(
-        attempts=0, banned=False, in_kernel="", refused=False, others_unharmed=False, unbanned=False, open_again=False,
-        steps=(step,),
+        attempts=0, banned=False, refused=False, others_unharmed=None, unbanned=False, open_again=False, steps=(step,),
     )  # fmt: skip
+
+
+def status_argv(jail: str) -> tuple[str, ...]:
+    """Return what shows a jail's ban list."""
+    return ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", jail)
+
+
+def unharmed(inventory: Inventory, check: Check) -> Iterator[tuple[Host, Address]]:
+    """Yield the vantages that may use the service and are not banned: one of them shows that others are not."""
+    assert check.family is not None
+    assert isinstance(check.expectation, Bans)
+    service = str(check.expectation.service)
+    allows = [allow for allow in check.policy.inbound if str(allow.service) == service]
+    for other in inventory.vantages:
+        address = other.address(check.family)
+        if address is None or other.name in {check.vantage, check.host}:
+            continue
+        if any(address in allow.peers for allow in allows):
+            yield other, address
 
 
 class Exercise:
@@ -57,7 +79,9 @@ class Exercise:
                              "grant it observe")  # fmt: skip
         self.field, self.prober, self.check, self.bans = field, prober, check, check.expectation
         self.vantage, self.peer, self.own = ends_of(field, check)
+        self.target, self.attempts = field.agent(check.host), 0
         self.steps: list[str] = []
+        self.asked: set[str] = set()
 
     def run(self) -> BanFacts:
         """Provoke, look, lift; raises HostError when a step could not be tried at all."""
@@ -66,21 +90,64 @@ class Exercise:
             return _unprovoked(nothing)
         if not self._opens(self.vantage, self.peer):
             raise HostError(self.check.host, f"{self.vantage} does not reach {self.bans.service} before any ban")
-        banned = refused = unharmed = unbanned = again = False
-        in_kernel = ""
+        before = tables_now(self.field, self.check.host)
+        found = BanFacts(
+            attempts=self.bans.maxretry, banned=False, refused=False, others_unharmed=None, unbanned=False,
+            open_again=False, steps=(), flow=request(self.bans.service, self.peer, self.own),
+            before=self._model(before),
+        )  # fmt: skip
         try:
+            self.target.owe(self.bans.jail, self.peer)
             self._provoke()
-            banned = self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list")
-            if banned:
-                refused, in_kernel, unharmed = self._refused(), self._in_kernel(), self._others()
+            if self._until(lambda: str(self.peer) in self._banned(), "in the jail's ban list"):
+                found = self._effect(replace(found, banned=True), before)
         finally:
-            unbanned = self._lift(banned=banned)
+            unbanned = self._lift(banned=found.banned)
         if unbanned:
             again = self._until(lambda: self._opens(self.vantage, self.peer), "let in again after the unban")
-        return BanFacts(
-            attempts=self.bans.maxretry, banned=banned, in_kernel=in_kernel, refused=refused, others_unharmed=unharmed,
-            unbanned=unbanned, open_again=again, steps=tuple(self.steps),
+            after = tables_now(self.field, self.check.host)
+            found = replace(
+                found, unbanned=True, open_again=again, after=self._model(after), left=self._named(before, after)
+            )
+        return replace(found, steps=tuple(self.steps))
+
+    def _effect(self, found: BanFacts, before: Snapshot) -> BanFacts:
+        """Look at what the ban does: on the wire, in the tables, and to others."""
+        refused = self._refused()
+        during = tables_now(self.field, self.check.host)
+        held = self._named(before, during)
+        self.steps.append(f"the address is in {', '.join(held)}" if held else "no table or set names the address")
+        assert found.before is not None
+        return replace(
+            found, refused=refused, during=self._model(during), held=held, also=self._also(found.before),
+            others_unharmed=self._others(), banned_too=tuple(a for a in self._banned() if a != str(self.peer)),
         )  # fmt: skip
+
+    def _model(self, snapshot: Snapshot) -> HostModel:
+        assert self.check.family is not None
+        model = model_of(snapshot, {self.check.family})
+        if isinstance(model, HostError):
+            raise model
+        return model
+
+    def _named(self, before: Snapshot, now: Snapshot) -> tuple[str, ...]:
+        """Return the tables and sets that name the address more often than before the ban."""
+        old = named_in(before, str(self.peer))
+        return tuple(name for name, count in named_in(now, str(self.peer)).items() if count > old.get(name, 0))
+
+    def _also(self, before: HostModel) -> tuple[tuple[str, bool | None], ...]:
+        """Try what else the source might reach before the ban, and return whether it still does."""
+        named = [allow.service for allow in self.check.policy.inbound if self.peer in allow.peers]
+        named += [Service("udp", self.bans.service.port, "udp"), Service("icmp", None, "ping", "echo-request")]
+        services = {str(service): service for service in named if str(service) != str(self.bans.service)}
+        found: list[tuple[str, bool | None]] = []
+        for text, service in services.items():
+            if before.decide(request(service, self.peer, self.own)).accepted:
+                let_in = self._probe(self.vantage, self.peer, service).let_in
+                words = {True: "is still let in", False: "is refused too", None: "cannot be told"}
+                self.steps.append(f"{text} from {self.peer} {words[let_in]}")
+                found.append((text, let_in))
+        return tuple(found)
 
     def _provoke(self) -> None:
         port = self.bans.service.port
@@ -89,6 +156,7 @@ class Exercise:
             made = self.prober.connect(
                 self.vantage, self.own, port, payload=request_text(self.bans, self.own), timeout=3.0, source=self.peer
             )
+            self.attempts += 1
             if not made.ok:
                 self.steps.append(f"an attempt failed: {made.result}")
         status = made.data.split(b"\r\n", 1)[0].decode("ascii", "replace")
@@ -106,8 +174,7 @@ class Exercise:
         return "" if self._status().watches_something else f"the file list of {self.bans.jail} is empty"
 
     def _asked(self) -> Capture:
-        argv = ("/usr/bin/sudo", "-n", "/usr/bin/fail2ban-client", "status", self.bans.jail)
-        return self.field.transports[self.check.host].run(argv, name="fail2ban-status")
+        return self.field.transports[self.check.host].run(status_argv(self.bans.jail), name="fail2ban-status")
 
     def _status(self) -> JailStatus:
         status = parse_status(self.bans.jail, self._asked().stdout)
@@ -124,20 +191,15 @@ class Exercise:
             if time.monotonic() - begun > _PATIENCE:
                 self.steps.append(f"not {what} within {_PATIENCE:.0f} s")
                 return False
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"{what} after {time.monotonic() - begun:.1f} s")
         return True
 
-    def _in_kernel(self) -> str:
-        assert self.check.family is not None
-        rules = read_counters(self.field, self.check.host, (self.check.family,))
-        found = next((str(rule) for rule in rules if f"-s {self.peer}/" in rule.text), "")
-        self.steps.append(f"in the kernel: {found}" if found else "no rule of the kernel names the address")
-        return found
-
-    def _probe(self, sender: str, address: Address) -> Observation:
-        flow: Flow = request(self.bans.service, address, self.own)
-        seen = self.prober.observe([Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow)])["ban"]
+    def _probe(self, sender: str, address: Address, service: Service | None = None) -> Observation:
+        flow: Flow = request(service or self.bans.service, address, self.own)
+        probe, again = Probe(ref="ban", sender=sender, receiver=self.check.host, flow=flow), sender in self.asked
+        seen = self.prober.observe([probe], extra=again)["ban"]
+        self.asked.add(sender)
         if isinstance(seen, HostError):
             raise seen
         return seen
@@ -151,33 +213,31 @@ class Exercise:
         while (seen := self._probe(self.vantage, self.peer)).let_in is not False:
             if time.monotonic() - begun > _PATIENCE:
                 break
-            time.sleep(0.2)
+            self.field.gate.pause(_OFTEN, self.check.host)
         self.steps.append(f"a probe from {self.peer} is now {seen.state.value}")
         return seen.let_in is False
 
-    def _others(self) -> bool:
+    def _others(self) -> bool | None:
+        """Try the service from another source, and return whether it is still let in; None where there is none."""
         assert self.check.family is not None
-        for other in self.field.inventory.vantages:
-            address = other.address(self.check.family)
-            if address is None or other.name in {self.vantage, self.check.host} or not self._allowed(address):
-                continue
+        for other, address in unharmed(self.field.inventory, self.check):
             if not isinstance(self.field.agents.get(other.name), Agent):
                 continue  # it could not be opened, which its own checks say
             good = self._opens(other.name, address)
             self.steps.append(f"{other.name} ({address}) is {'still let in' if good else 'refused as well'}")
             return good
         self.steps.append("no other vantage that may use the service was at hand, so others were not tried")
-        return True
-
-    def _allowed(self, address: Address) -> bool:
-        """Whether the policy lets an address use the service."""
-        allows = (allow for allow in self.check.policy.inbound if str(allow.service) == str(self.bans.service))
-        return any(address in allow.peers for allow in allows)
+        return None
 
     def _lift(self, *, banned: bool) -> bool:
-        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well."""
+        """Take the ban back; one that was not seen may still be on its way, so it is taken back as well.
+
+        Where that may be so, the agent goes on until it ends.
+        """
         try:
-            self.field.agent(self.check.host).unban(self.bans.jail, self.peer)
+            self.target.unban(self.bans.jail, self.peer)
+            if banned or self.attempts < self.bans.maxretry:
+                self.target.owe(self.bans.jail, self.peer, paid=True)
         except HostError as error:
             self.steps.append(f"the unban was refused: {error.message}")
             return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError, NotThere
-from fwproof.facts import EvasionFacts, Facts, FlowFacts
+from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
@@ -39,6 +40,8 @@ def observations(facts: Facts) -> Iterator[Observation]:
     every = [known for known in facts.flows.values() if isinstance(known, FlowFacts)]
     for exercised in facts.exercised.values():
         every += [each.known for each in exercised.forms] if isinstance(exercised, EvasionFacts) else []
+        yield from exercised.seen if isinstance(exercised, CoverageFacts) else ()
+        every += exercised.probed if isinstance(exercised, SocketFacts) else ()
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
 
 
@@ -59,6 +62,9 @@ def host_record(facts: Facts, name: str) -> HostRecord:
         kernel = snapshot.captures["uname"].stdout.strip() if "uname" in snapshot.captures else ""
         limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()
                    if not (isinstance(fault, NotThere) and what.startswith(_FRONT_ENDS))]  # fmt: skip
+    untraced = facts.untraced.get(name)
+    if untraced is not None:
+        limits.append(f"not traced: {untraced.message}")
     limits += [limit for reading in readings if (limit := _not_understood(reading))]
     return HostRecord(
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,

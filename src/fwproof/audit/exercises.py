@@ -1,12 +1,11 @@
 """Exercises: what is provoked on purpose, where a policy says so, and put back afterwards.
 
-Bursts against a rate limit, wrong keys against fail2ban, a packet dropped for the log. Each returns facts for
-judging; a HostError in place of facts says why it could not be done.
+Bursts against a rate limit, questions of neighbours, connections over loopback. Each returns facts for judging; a
+HostError in place of facts says why it could not be done. Bans and drop logs have modules of their own.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_network
@@ -15,17 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 from fwproof.audit.counting import moved, read_counters
 from fwproof.decision import Decision
 from fwproof.errors import HostError, NotGranted
-from fwproof.evidence.droplog import DropLine, parse_log
-from fwproof.facts import BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
+from fwproof.evidence.sockets import parse_sockets
+from fwproof.facts import BurstFacts, Connected, NeighbourFacts, Untried
 from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow, Hook
 from fwproof.flows import loopback as loop
 from fwproof.flows import request
 from fwproof.inventory import Access
-from fwproof.judging.wire import observed_words
-from fwproof.observation import PortState, Probe
+from fwproof.observation import PortState
 from fwproof.plan import Check, burst_size
-from fwproof.policy.model import Allow, DropLog, Peers, Service
+from fwproof.policy.model import Allow, Peers, Service
 from fwproof.semantics.model import HostModel, NotSettled
 from fwproof.semantics.walk import TooLarge
 
@@ -34,12 +32,10 @@ if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
 _T = TypeVar("_T")
-_GAP = 0.01
+GAP = 0.01
 """Seconds between two packets of a burst: far below any rate that a policy would name."""
 _CUT = 0.5
 """Seconds to wait for a connection over loopback that the tables are known to drop; others take microseconds."""
-_LOG_WAIT = 2.5
-"""Seconds in which a log line must appear; a log rule's own limit refills within one."""
 
 
 DISCARD = Service("tcp", 9, "tcp/9")
@@ -56,7 +52,7 @@ def ends_of(field: Field, check: Check) -> tuple[str, Address, Address]:
 
     The vantage must have an agent, and the host as well where its tier provides for one.
     """
-    own = _own(field, check)
+    own = own_of(field, check)
     if check.vantage is None or check.peer is None:
         raise NotGranted(check.host, "no vantage of the inventory stands where this has to be tried from",
                          "add a host with `vantage: true` there")  # fmt: skip
@@ -71,7 +67,8 @@ def watched(field: Field, host: str) -> bool:
     return field.inventory.hosts[host].access is not Access.READ
 
 
-def _own(field: Field, check: Check) -> Address:
+def own_of(field: Field, check: Check) -> Address:
+    """Return the audited host's address of a check's family."""
     assert check.family is not None
     own = field.inventory.hosts[check.host].address(check.family)
     assert own is not None  # no check is planned in a family that the host does not have
@@ -84,12 +81,12 @@ def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exerc
     assert check.expectation.rate is not None
     assert check.family is not None
     assert check.service is not None
-    own, peer = _own(field, check), check.peer or one_of(check.expectation.peers, check.family)
+    own, peer = own_of(field, check), check.peer or one_of(check.expectation.peers, check.family)
     count, flow = burst_size(check.expectation.rate), request(check.service, peer, own)
-    limiters = _asked(check, lambda: model.limiters(flow))
+    limiters = settled(check, lambda: model.limiters(flow))
     found = BurstFacts(
         sent=count, arrived=0, admitted=0, answered=0, first_refused=None,
-        predicted=tuple(d is Decision.ACCEPT for d in _asked(check, lambda: model.simulate_burst(flow, count, _GAP))),
+        predicted=tuple(d is Decision.ACCEPT for d in settled(check, lambda: model.simulate_burst(flow, count, GAP))),
         limiter="; ".join(str(limiter.rule) for limiter in limiters),
         untried=Untried.NO_VANTAGE if check.vantage is None else None if exercise else Untried.OFF,
         watched=watched(field, check.host),
@@ -97,7 +94,7 @@ def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exerc
     return found if found.untried else _sent(field, prober, check, flow, found)
 
 
-def _asked(check: Check, ask: Callable[[], _T]) -> _T:
+def settled(check: Check, ask: Callable[[], _T]) -> _T:
     """Return what the model says; where it cannot tell, that is an error of the check and not "there is none"."""
     try:
         return ask()
@@ -114,7 +111,7 @@ def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: Burs
     note = forget(field, check, flow)
     field.memory.note(own, peer, check.expectation.rate.per)
     before = read_counters(field, check.host, (check.family,))
-    seen = prober.burst(vantage, check.host, flow, expected.sent, gap=_GAP)
+    seen = prober.burst(vantage, check.host, flow, expected.sent, gap=GAP)
     after = read_counters(field, check.host, (check.family,))
     forget(field, check, flow, sent=True)
     let_in = [o.confirmed or o.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST} for o in seen]
@@ -186,78 +183,9 @@ def loopback(field: Field, prober: Prober, check: Check, model: HostModel) -> Co
 
 def _listening(sockets: str, family: Family) -> int | None:
     """Return the lowest TCP port that ``ss -Hltun`` shows listening on loopback or on every address."""
-    wild = {"0.0.0.0", "*", "127.0.0.1"} if family is Family.IPV4 else {"[::]", "*", "[::1]"}  # noqa: S104
-    ports = []
-    for line in sockets.splitlines():
-        fields = line.split()
-        if len(fields) >= 5 and fields[0] == "tcp" and fields[1] == "LISTEN":
-            address, _, port = fields[4].rpartition(":")
-            if address.partition("%")[0] in wild and port.isdigit():
-                ports.append(int(port))
+    local = ip_network("127.0.0.1" if family is Family.IPV4 else "::1").network_address
+    ports = [
+        one.port for one in parse_sockets(sockets).of(family)
+        if one.proto == "tcp" and one.address in {None, local} and one.interface in {"", "lo"}
+    ]  # fmt: skip
     return min(ports, default=None)
-
-
-def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> LogFacts:
-    """Send a packet that must be dropped, and look for its line in the host's drop log."""
-    assert isinstance(check.expectation, DropLog)
-    assert check.family is not None
-    own, peer, service = _own(field, check), check.peer or ANYBODY[check.family], check.service or DISCARD
-    outbound = check.direction == "outbound"
-    flow = request(service, own, peer) if outbound else request(service, peer, own)
-    ruling, rules = model.evaluate(flow), _asked(check, lambda: model.logs(flow))
-    found = LogFacts(
-        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules, observed="",
-        line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
-        untried=_untried(field, check, exercise=exercise),
-    )  # fmt: skip
-    if found.untried:
-        return replace(found, observed=f"no packet was sent: {found.untried}")
-    return _dropped(field, prober, check, FlowFacts(flow=flow, ruling=ruling), found)
-
-
-def _untried(field: Field, check: Check, *, exercise: bool) -> Untried | None:
-    """Return why no packet can or may be sent for a drop log, if so."""
-    assert isinstance(check.expectation, DropLog)
-    if not check.expectation.exercise:
-        return Untried.POLICY
-    if not exercise:
-        return Untried.OFF
-    if check.vantage is None:
-        return Untried.NO_VANTAGE
-    return Untried.TIER if check.direction == "outbound" and not watched(field, check.host) else None
-
-
-def _dropped(field: Field, prober: Prober, check: Check, asked: FlowFacts, found: LogFacts) -> LogFacts:
-    vantage, _, _ = ends_of(field, check)
-    ends = (check.host, vantage) if check.direction == "outbound" else (vantage, check.host)
-    probe = Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=asked.flow)
-    seen = prober.observe([probe], retries=0)[check.id]
-    if isinstance(seen, HostError):
-        raise seen
-    found = replace(found, observed=observed_words(replace(asked, observation=seen)))
-    if not found.rules:
-        return found
-    log_file = field.inventory.hosts[check.host].drop_log
-    if log_file is None:
-        raise HostError(check.host, "the inventory names no drop_log file", "add `drop_log: FILE` to the host")
-    line, lines = _find_line(field, check.host, log_file, replace(seen.probe.flow, iif=None, oif=None))
-    return replace(found, line=line, lines_read=lines)
-
-
-def _find_line(field: Field, host: str, log_file: str, flow: Flow) -> tuple[DropLine | None, int]:
-    deadline = time.monotonic() + _LOG_WAIT
-    while True:
-        lines = list(parse_log(read_log(field, host, log_file)))
-        found = next((line for line in reversed(lines) if line.is_of(flow)), None)
-        if found is not None or time.monotonic() > deadline:
-            return found, len(lines)
-        time.sleep(0.25)
-
-
-def read_log(field: Field, host: str, log_file: str) -> str:
-    """Return the newest lines of a host's drop log; raises HostError when they cannot be read."""
-    capture = field.transports[host].run(("/usr/bin/tail", "-n", "2000", "--", log_file), name="drop-log")
-    if capture.status != 0:
-        raise HostError(host, f"{log_file} cannot be read: {capture.stderr.strip()}",
-                        "let the auditor's account read it, for instance through group adm")  # fmt: skip
-    return capture.stdout

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fwproof.audit.memory import Memory
-from fwproof.errors import AgentRefused, HostError
+from fwproof.errors import AgentRefused, CommandRefused, HostError, NotGranted
 from fwproof.hosts.collect import collect
 from fwproof.hosts.ssh import SshTransport
-from fwproof.inventory import Host, Inventory
+from fwproof.inventory import Access, Host, Inventory
 from fwproof.lab import Lab
 from fwproof.probing.channel import Agent
+from fwproof.probing.gate import Gate
 from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
@@ -37,6 +38,13 @@ class Field:
     transports: dict[str, SshTransport] = field(default_factory=dict)
     agents: dict[str, Agent | HostError] = field(default_factory=dict)
     snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
+    traceable: set[str] = field(default_factory=set)
+    untraced: dict[str, HostError] = field(default_factory=dict)
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let nothing be sent but what the inventory allows."""
+        self.gate = Gate(self.inventory)
 
     def enter_lab(self, progress: Callable[[str], None]) -> None:
         """Bring up the lab that the inventory names, if need be, and join its auditor's network for good."""
@@ -50,16 +58,23 @@ class Field:
         if self.inventory.auditor is not None:
             self.lab.join_network(self.inventory.auditor)
 
-    def open(self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True) -> None:
+    def open(
+        self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True, trace: bool = False
+    ) -> None:
         """Connect to hosts, read what their tier allows of those in ``jails``, and start their agents, all at once.
 
-        ``agents`` False starts none.
+        ``agents`` False starts none. With ``trace``, those in ``jails`` are to trace rules: they are ``traceable``
+        then, or ``untraced``, with the reason.
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents), hosts))
+            try:
+                list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents, trace=trace), hosts))
+            except BaseException:
+                self._hang_up()  # so that nothing waits for a host that does not answer
+                raise
 
-    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool) -> None:
+    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
         try:
             transport = SshTransport(host)
             transport.connect()
@@ -70,7 +85,24 @@ class Field:
         if jails is not None:
             self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
         if agents:
-            self._keep(self.agents, host.name, lambda: start_agent(transport))
+            start = self._start_tracer if trace and jails is not None else start_agent
+            self._keep(self.agents, host.name, lambda: start(transport, self.gate))
+
+    def _start_tracer(self, transport: SshTransport, gate: Gate) -> Agent:
+        """Start an agent that may trace, or, where sudo refuses that, one that may not."""
+        host = transport.host
+        if host.access is Access.READ:
+            self.untraced[host.name] = NotGranted(host.name, "its access is read, so no agent traces there")
+            return start_agent(transport, gate)
+        try:
+            agent = start_agent(transport, gate, trace=True)
+        except CommandRefused as refusal:
+            advice = "its administrator can allow it: fwproof agent install --trace prints the line"
+            why = f"tracing is not allowed there: {refusal.message}"
+            self.untraced[host.name] = NotGranted(host.name, why, advice)
+            return start_agent(transport, gate)
+        self.traceable.add(host.name)
+        return agent
 
     @staticmethod
     def _keep(into: dict, name: str, get: Callable[[], object]) -> None:  # type: ignore[type-arg]
@@ -97,16 +129,19 @@ class Field:
             raise agent
         return agent
 
-    def close(self) -> None:
-        """End agents and connections, and the lab if this run brought it up."""
+    def _hang_up(self) -> None:
         ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
         ends += [transport.close for transport in self.transports.values()]
         self.agents.clear()
         self.transports.clear()
+        for end in ends:
+            with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
+                end()
+
+    def close(self) -> None:
+        """End agents and connections, and the lab if this run brought it up."""
         try:
-            for end in ends:
-                with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
-                    end()
+            self._hang_up()
         finally:
             if self.lab is not None and self.lab_is_ours:
                 self.lab_is_ours = False

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _DISCARD = 9
 """RFC 863's port, which nobody serves."""
+_ECHO = Service("icmp", None, "echo-request", "echo-request")
 _POSED = 2
 _FIRST = "the first extension header is "
 _HEADERS = {0: {"0", "hopopt", "ip"}, 43: {"43", "ipv6-route"}, 44: {"44", "ipv6-frag"}, 60: {"60", "ipv6-opts"}}
@@ -39,27 +40,31 @@ def ask_forms(field: Field, check: Check, model: HostModel) -> list[Asked]:
     """Return the probes of a check of forms, none without a vantage; HostError where an end cannot be had."""
     if check.vantage is None or check.peer is None:
         return []
-    assert check.group is not None
-    assert check.family is not None
     field.agent(check.vantage)
     if field.inventory.hosts[check.host].access is not Access.READ:
         field.agent(check.host)
-    own = field.inventory.hosts[check.host].address(check.family)
-    assert own is not None
-    ends = ends_of(check.policy, field.inventory, check.peer, own)
     return [
-        _asked(check, model, form, replace(flow, iif=None), number)
-        for number, (form, flow) in enumerate(dressed(check.group, ends))
+        Asked(
+            check=check, probe=probe, ruling=rule_form(model, probe.form, probe.flow), reply=None,
+            counts=probe.form.reaches,
+        )
+        for probe in form_probes(field.inventory, check)
+    ]  # fmt: skip
+
+
+def form_probes(inventory: Inventory, check: Check) -> list[Probe]:
+    """Return the probes of a check of forms, none without a vantage."""
+    if check.vantage is None or check.peer is None:
+        return []
+    assert check.group is not None
+    assert check.family is not None
+    own = inventory.hosts[check.host].address(check.family)
+    assert own is not None
+    ends = ends_of(check.policy, inventory, check.peer, own)
+    return [
+        Probe(ref=f"{check.id} {n}", sender=check.vantage, receiver=check.host, flow=replace(flow, iif=None), form=form)
+        for n, (form, flow) in enumerate(dressed(check.group, ends))
     ]
-
-
-def _asked(check: Check, model: HostModel, form: Form, flow: Flow, number: int) -> Asked:
-    assert check.vantage is not None
-    ref = f"{check.id} {number}"
-    return Asked(
-        check=check, probe=Probe(ref=ref, sender=check.vantage, receiver=check.host, flow=flow, form=form),
-        ruling=rule_form(model, form, flow), reply=None, counts=form.reaches,
-    )  # fmt: skip
 
 
 def forms_of(
@@ -88,7 +93,10 @@ def ends_of(policy: Policy, inventory: Inventory, src: Address, dst: Address) ->
     free = [s.port for s in samples if s.proto == "tcp" and str(s) not in taken]
     closed = next((port for port in free if port is not None), _DISCARD)
     served = tuple(dict.fromkeys(s.port for s in denied if s.port is not None))
-    return Ends(src=src, dst=dst, closed=closed, served=served, posed=posed(policy, inventory, src, Family.of(dst)))
+    return Ends(
+        src=src, dst=dst, closed=closed, served=served, posed=posed(policy, inventory, src, Family.of(dst)),
+        echo=not _allowed(policy, _ECHO, src),
+    )  # fmt: skip
 
 
 def _allowed(policy: Policy, service: Service, src: Address) -> bool:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
 
+from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.errors import FwproofError, HostError, InputError, NotThere
+from fwproof.audit.modelling import SAVES, model_of
+from fwproof.audit.watchdog import watched
+from fwproof.errors import HostError, InputError
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
 from fwproof.frontends.front_end import FrontEnd, front_end_of
@@ -20,13 +23,14 @@ from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Baseline
-from fwproof.results import HostRecord
+from fwproof.results import HostRecord, Sent
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 
 _BOTH = (Kind.PARITY, Kind.MANAGERS)
 """Kinds of checks that are about the tables of both families at once."""
-_SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
+_FROM_ALL = frozenset({Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE, Kind.LISTENERS})
+"""What asks every vantage: one shows that others are not banned, all lend spare addresses, reach rules or sockets."""
 
 
 @dataclass
@@ -47,6 +51,15 @@ class Gathered:
             if self.lock is not None:
                 self.lock.release()
 
+    def sent(self) -> list[Sent]:
+        """Return what the run sent, by sender and host."""
+        return [Sent(kind=k, sender=s, host=h, count=n) for k, s, h, n in self.field.gate.sent()]
+
+    def stopped(self) -> list[str]:
+        """Return why sending ended before its time: everywhere, or to single hosts."""
+        gate = self.field.gate
+        return [*filter(None, (gate.closed_early,)), *(f"{host}: {why}" for host, why in gate.lost.items())]
+
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""
         return [host_record(self.facts, name) for name in self.audited]
@@ -58,23 +71,30 @@ class Gathered:
         probed |= isinstance(self.facts.exercised.get(check.id), EvasionFacts) and check.vantage is not None
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
         families = tuple(Family) if check.kind in _BOTH else filter(None, (check.family,))
-        wanted += [f"evidence/{check.host}/{_SAVES[family]}.txt" for family in families]
+        wanted += [f"evidence/{check.host}/{SAVES[family]}.txt" for family in families]
         return [path for path in wanted if path in self.evidence]
 
 
 def gather(
-    checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool
-) -> Gathered:
-    """Look at every host that the checks are about, and do what they need; raises LabError and UsageError."""
+    checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool,
+    trace: bool = False,
+) -> Gathered:  # fmt: skip
+    """Look at every host that the checks are about, and do what they need; raises LabError and UsageError.
+
+    With ``trace``, the kernels of audited hosts tell which rules the probes meet, where that is allowed.
+    """
     audited = tuple(dict.fromkeys(check.host for check in checks))
+    check_allowed(inventory, audited)
     lock = Lock([inventory.hosts[name] for name in audited], lab=inventory.lab is not None)
     found = Gathered(facts=_empty(inventory), field=Field(inventory), audited=audited, lock=lock)
     try:
-        found.field.enter_lab(progress)
-        _look(found, checks, audited, progress)
-        with found.field.prober as prober:
-            flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
-        found.facts = replace(found.facts, flows=flows, exercised=exercised)
+        with ended_by_signal(found.field.gate.stop):
+            found.field.enter_lab(progress)
+            _look(found, checks, audited, progress, trace=trace)
+            models = found.facts.models
+            with found.field.prober as prober, watched(found.field, audited, models.get, progress):
+                flows, exercised = Asking(found.field, found.facts, checks, prober, progress, exercise=exercise).all()
+        found.facts = replace(found.facts, flows=flows, exercised=exercised, untraced=found.field.untraced)
         found.evidence |= evidence_of(found.facts)
     except BaseException:
         found.close()
@@ -82,26 +102,33 @@ def gather(
     return found
 
 
+def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Return the hosts that checks need a connection to, and of those that are read the jails to ask about."""
+    jails: dict[str, tuple[str, ...]] = {check.host: () for check in checks}
+    for check in checks:
+        if isinstance(check.expectation, Bans):
+            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
+    others = [check.vantage for check in checks if check.vantage]
+    if any(check.kind in _FROM_ALL for check in checks):
+        others += [host.name for host in inventory.vantages]
+    return list(dict.fromkeys([*jails, *others])), jails
+
+
 def _empty(inventory: Inventory) -> Facts:
     return Facts(inventory=inventory, snapshots={}, models={}, agents={})
 
 
-def _look(found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None]) -> None:
+def _look(
+    found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None], *, trace: bool
+) -> None:
     """Connect to every host, read the audited ones, and build their models."""
-    jails: dict[str, tuple[str, ...]] = dict.fromkeys(audited, ())
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        if isinstance(check.expectation, Bans):
-            jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
         families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
-    others = [check.vantage for check in checks if check.vantage]
-    if any(check.kind in {Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS} for check in checks):
-        # one of them shows that others are not banned; all that are peers lend their spare addresses
-        others += [host.name for host in found.field.inventory.vantages]
-    names = list(dict.fromkeys([*audited, *others]))
+    names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
-    field_.open(names, jails)
+    field_.open(names, jails, trace=trace)
     snapshots = {name: field_.snapshots[name] for name in audited}
     agents = {name: agent if isinstance(agent, HostError) else None for name, agent in field_.agents.items()}
     models = {name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()}
@@ -146,44 +173,3 @@ def read_baseline(host: str, folder: Path, families: set[Family]) -> BaselineFac
     if isinstance(model, HostError):
         return HostError(host, f"the baseline in {shown} cannot be used: {model.message}", advice)
     return BaselineFacts(folder=shown, snapshot=snapshot, model=model)
-
-
-def _printed(snapshot: Snapshot, name: str) -> str:
-    """Return what a command printed, with the warning of legacy tables that iptables-save gives as an error message."""
-    text = snapshot.text(name)
-    warnings = [line for line in snapshot.captures[name].stderr.splitlines() if line.startswith("# Warning: ip")]
-    return "\n".join([text.rstrip("\n"), *warnings, ""]) if warnings else text
-
-
-def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel | HostError:
-    """Return a host's model, or why there is none: the tables of each of ``families`` must have been read.
-
-    A family that no check is about may be missing: a host without IPv6 need not have ip6tables.
-    """
-    if isinstance(snapshot, HostError):
-        return snapshot
-    names = {
-        "iptables_save": "iptables-save", "ip6tables_save": "ip6tables-save", "nft_json": "nft",
-        "ipset_save": "ipset-save",
-        "iptables_legacy_save": "iptables-legacy-save", "ip6tables_legacy_save": "ip6tables-legacy-save",
-        "addresses": "ip-addr", "routes": "ip-route", "routes6": "ip6-route", "sysctls": "sysctl",
-        "routing_rules": "ip-rule", "routing_rules6": "ip6-rule",
-    }  # fmt: skip
-    for needed in (*(_SAVES[family] for family in sorted(families)), "ip-addr"):
-        fault = snapshot.faults.get(needed)
-        # a host of nftables alone need not have iptables: nft lists what that would show
-        spared = isinstance(fault, NotThere) and needed != "ip-addr" and "nft" in snapshot.captures
-        if fault is not None and not spared:
-            return fault
-    beside = ("nft", *(f"{_SAVES[family].removesuffix('-save')}-legacy-save" for family in sorted(families)))
-    for unread in filter(None, map(snapshot.faults.get, beside)):
-        if not isinstance(unread, NotThere):
-            return unread  # tables beside those of iptables decide as well, and nothing else tells of them
-    texts = {key: _printed(snapshot, name) for key, name in names.items() if name not in snapshot.faults}
-    for key in ("iptables_legacy_save", "ip6tables_legacy_save"):
-        if not texts.get(key, "").strip():
-            texts.pop(key, None)  # prints nothing where the kernel has no legacy tables
-    try:
-        return HostModel.build(**texts, sources=names)
-    except FwproofError as error:
-        return HostError(snapshot.host, f"what the host printed cannot be read: {error}")

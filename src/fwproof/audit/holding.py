@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,16 @@ _CLOSING = 0.2
 
 KEPT = (Part.FULL, Part.PACKETS)
 """What takes connections that are kept open, each from a source of its own."""
+
+
+def kept_connections(
+    wanted: Collection[Part], sources: Sequence[Source], size: int
+) -> Iterator[tuple[Source, int, int]]:  # fmt: skip
+    """Yield what keeping connections takes at most: the source, the connections, the packets that use a limit up."""
+    parts = [part for part in KEPT if part in wanted]
+    for part, source in zip(parts, sources, strict=False):
+        # one more than should stand, one of another source, and one after they were closed
+        yield (source, min(size, MOST_STANDING) + 3, 0) if part is Part.FULL else (source, 1, size + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +97,6 @@ def keep_open(prober: Prober, flow: Flow, sources: Sequence[Source], tried: int,
         again = None
         if counted:
             kept.release()
-            time.sleep(_CLOSING)
+            prober.pause(first.vantage, _CLOSING)
             again = kept.open(first.address, flow.dst, port, 1) == 1
     return Held(tried=tried, stood=stood, again=again, free=free)

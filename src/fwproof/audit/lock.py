@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pwd
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -50,9 +51,21 @@ def _locked(host: Host, where: str) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        who = _holder(os.fstat(handle).st_ino)
         os.close(handle)
-        raise UsageError(f"another audit of {host.name} is running; wait for it to end") from None
+        raise UsageError(f"another audit of {host.name} is running{who}; wait for it to end") from None
     return handle
+
+
+def _holder(inode: int) -> str:
+    """Return who holds a lock, in words; empty where the kernel does not tell (proc_locks(5))."""
+    with suppress(OSError, ValueError, KeyError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+                owner = pwd.getpwuid(Path(f"/proc/{fields[4]}").stat().st_uid).pw_name
+                return f" (process {fields[4]} of {owner})"
+    return ""
 
 
 def _opened(path: Path) -> int:

@@ -18,7 +18,7 @@ from fwproof.facts import MeasureFacts, Untried
 from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow
 from fwproof.flows import request
-from fwproof.inventory import Host
+from fwproof.inventory import Host, Inventory
 from fwproof.measured import Measured, Part
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
@@ -81,20 +81,26 @@ def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exe
 
 
 def sources_of(field: Field, check: Check) -> list[Source]:
+    """Return the addresses that a limit can be measured from; see :func:`sources_from`."""
+    return sources_from(field.inventory, check, lambda name: isinstance(field.agents.get(name), Agent))
+
+
+def sources_from(inventory: Inventory, check: Check, able: Callable[[str], bool]) -> list[Source]:
     """Return the addresses that a limit can be measured from, the check's vantage first.
 
-    Spare ones, from which no other probe comes: all but the first of a vantage in a family, and that one only where
-    the check's vantage has no other. Only addresses that the expectation names, of vantages with an agent.
+    Spare ones, from which no other probe comes: all but the first of a vantage in a family (of four, but the first
+    two), and that one only where the check's vantage has no other. Only addresses that the expectation names, of
+    vantages that are ``able``.
     """
     assert isinstance(check.expectation, Allow)
     assert check.family is not None
     if check.vantage is None:
         return []
-    peers, hosts = check.expectation.peers, field.inventory.hosts
-    names = [check.vantage, *(v.name for v in field.inventory.vantages if v.name not in {check.vantage, check.host})]
+    peers, hosts = check.expectation.peers, inventory.hosts
+    names = [check.vantage, *(v.name for v in inventory.vantages if v.name not in {check.vantage, check.host})]
     found: list[Source] = []
     for name in names:
-        if name == check.vantage or isinstance(field.agents.get(name), Agent):
+        if name == check.vantage or able(name):
             found += [Source(name, address) for address in _spare(hosts[name], check.family) if address in peers]
     if not found or found[0].vantage != check.vantage:
         assert check.peer is not None
@@ -104,7 +110,8 @@ def sources_of(field: Field, check: Check) -> list[Source]:
 
 def _spare(host: Host, family: Family) -> list[Address]:
     """Return the spare addresses of a host, the one that bursts come from first."""
-    return [address for address in host.addresses if Family.of(address) is family][:0:-1]
+    mine = [address for address in host.addresses if Family.of(address) is family]
+    return [address for address in mine[:0:-1] if address != host.other_address(family)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fwproof.audit.waves import Asked, expected_counts, waves
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Counted, FlowFacts
-from fwproof.flow import TCP, Address, Family
+from fwproof.flow import TCP, Address, Family, Flow
 from fwproof.flows import request
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
@@ -41,20 +41,25 @@ STEADY, BRISK = Pace(), Pace(gap=0.0005, hopeless=0.3)
 """BRISK is for many packets that nothing is to answer: 2,000 a second."""
 
 
-def ask(check: Check, model: HostModel, own: Address) -> Asked:
-    """Return a check's probe with what the model says of it; ``own`` is the audited host's address."""
+def probe_of(check: Check, own: Address) -> Probe:
+    """Return the probe that a check of a single flow sends; ``own`` is the audited host's address."""
     assert check.service is not None
     assert check.vantage is not None
     assert check.peer is not None
     outbound = check.direction == "outbound"
     flow = request(check.service, own, check.peer) if outbound else request(check.service, check.peer, own)
     ends = (check.host, check.vantage) if outbound else (check.vantage, check.host)
-    known = converse(model, flow)
+    return Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow)
+
+
+def ask(check: Check, model: HostModel, own: Address) -> Asked:
+    """Return a check's probe with what the model says of it; ``own`` is the audited host's address."""
+    probe = probe_of(check, own)
+    known = converse(model, probe.flow)
     ruling = known.request.ruling
     return Asked(
-        check=check, probe=Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow), ruling=ruling,
-        reply=known.reply.ruling if known.reply else None,
-        fresh=model.evaluate_fresh(flow) if ruling.depends_on else None,
+        check=check, probe=probe, ruling=ruling, reply=known.reply.ruling if known.reply else None,
+        fresh=model.evaluate_fresh(probe.flow) if ruling.depends_on else None,
     )  # fmt: skip
 
 
@@ -145,6 +150,11 @@ def _facts(
     )
 
 
+def connects(check: Check, flow: Flow) -> bool:
+    """Whether an ordinary connection is made as well, where the probe of a check finds the way open."""
+    return check.expected == "allow" and flow.proto == TCP
+
+
 def connect_all(
     prober: Prober, checks: Iterable[Check], known: dict[str, FlowFacts]
 ) -> dict[str, Connected | HostError]:
@@ -153,7 +163,7 @@ def connect_all(
     def wanted(check: Check) -> bool:
         facts = known.get(check.id)
         return (
-            check.expected == "allow" and facts is not None and facts.flow.proto == TCP
+            facts is not None and connects(check, facts.flow)
             and isinstance(facts.observation, Observation) and facts.observation.state is PortState.OPEN
         )  # fmt: skip
 
@@ -165,7 +175,8 @@ def connect_all(
         sender = check.host if check.direction == "outbound" else check.vantage
         assert sender is not None
         try:
-            made = prober.connect(sender, flow.dst, flow.dport, timeout=3.0)
+            source = None if check.direction == "outbound" else flow.src
+            made = prober.connect(sender, flow.dst, flow.dport, timeout=3.0, source=source)
         except HostError as error:
             return error
         return Connected(ok=made.ok, detail=f"{made.result} in {made.seconds * 1000:.0f} ms")

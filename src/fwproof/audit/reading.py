@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from fwproof.audit.field import Field
-from fwproof.audit.gather import model_of
+from fwproof.audit.modelling import model_of
 from fwproof.errors import HostError, UsageError
 from fwproof.flow import Family
 from fwproof.hosts import replay

@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
@@ -56,10 +57,13 @@ class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
+    ``trace`` has audited hosts tell which rules the probes meet.
     """
 
-    def __init__(self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path) -> None:
-        self.inventory_path, self.reports, self.exercise = inventory_path, reports, exercise
+    def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
+        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False
+    ) -> None:
+        self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
         self.command, self.root = command, root
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
@@ -111,7 +115,7 @@ class AuditRun:
 
     def gather(self, progress: Callable[[str], None]) -> None:
         """Look at every host and send every probe that the selected checks need."""
-        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise)
+        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise, trace=self.trace)
 
     def judge(self, check: Check) -> Outcome:
         """Return a check's outcome; what could not be looked at becomes the verdict ``error``."""
@@ -167,6 +171,8 @@ class AuditRun:
             command=self.command, inventory=self._shown(self.inventory_path), inventory_sha256=self.inventory.sha256,
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
+            authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
+            stopped=self.gathered.stopped(),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
@@ -191,4 +197,5 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
+            coverage=outcome.coverage,
         )  # fmt: skip

@@ -2,13 +2,13 @@
 
 Silence where a rule rejects with an ICMP error proves nothing: the kernel sends a burst of about six and then one a
 second to one address (icmp(7), icmp_ratelimit). Such ports are settled by the rule's own counter, which must move by
-exactly as many packets as arrived, or else by asking a few of them slowly.
+exactly as many packets as arrived; else by a trace of one packet each, where the host may be traced; else by sending
+them once more, or by asking a few of them slowly.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -24,10 +24,13 @@ from fwproof.probing.sweep import Order, Sweeper
 from fwproof.probing.swept import Swept
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.portwise import PortRuling, may_enter, rulings
+from fwproof.semantics.traced import Traced
 
 Counters = dict[RuleRef, int]
 _ASKED_AGAIN = 8192
 """Ports that are sent once more to see a rule's counter move; more would double a sweep."""
+_TRACED = 1000
+"""Ports that are traced at most, for each ruling; what the kernel tells of more would overrun its buffer."""
 _TRIES = 3
 _SAMPLE, _PAUSE = 3, 1.1
 """Ports of one rule that are asked slowly, and the seconds before each: one ICMP error a second is let through."""
@@ -99,13 +102,21 @@ def entering(predicted: Sequence[Predicted], ports: int) -> int:
     return sum((each.ports & ports).bit_count() for each in predicted if may_enter(each.known.ruling))
 
 
+Trace = Callable[[Order, Comparison], Mapping[int, Traced]]
+"""Traces one packet to each port of a comparison; returns what was told, by port."""
+
+
 class Sweeping:
-    """Sweeps one host from one vantage; ``model`` is None where its tables could not be read."""
+    """Sweeps one host from one vantage; ``model`` is None where its tables could not be read.
+
+    ``trace``, where the host may be traced, settles what the sweep leaves open.
+    """
 
     def __init__(
-        self, field: Field, sweeper: Sweeper, model: HostModel | None, progress: Callable[[str], None]
-    ) -> None:
-        self.field, self.sweeper, self.model, self.progress = field, sweeper, model, progress
+        self, field: Field, sweeper: Sweeper, model: HostModel | None, progress: Callable[[str], None],
+        trace: Trace | None = None,
+    ) -> None:  # fmt: skip
+        self.field, self.sweeper, self.model, self.progress, self.trace = field, sweeper, model, progress, trace
 
     def report(self, order: Order, predicted: Sequence[Predicted]) -> Report:
         """Make the sweep and compare it; raises HostError."""
@@ -116,15 +127,38 @@ class Sweeping:
         counted = tuple(_counted(swept, predicted, before, after))
         exact = {rule for rule, expected, seen in counted if expected == seen}
         extra = 0
-        for at, each in enumerate(found):
-            if _open(each):
-                found[at], sent = self._settle(order, each, exact)
-                extra += sent
+        for each in [one for one in found if _open(one)]:
+            plain = each.ruling is not None and each.ruling.by in exact
+            settled, sent = ((each,), 0) if plain else self._traced(order, each)
+            extra += sent
+            if len(settled) == 1 and settled[0].agreement is Agreement.UNDECIDED:
+                counted_, sent = self._settle(order, each, exact)
+                settled, extra = (counted_,), extra + sent
+            found[found.index(each) : found.index(each) + 1] = settled
         return Report(swept=swept, comparisons=tuple(found), counted=counted, extra=extra)
 
     def _counters(self, order: Order, predicted: Sequence[Predicted]) -> Counters:
         """Return the rules' counters as far as there are any; empty where nothing would be learned."""
         return counters(self.field, order) if any(each.sure for each in predicted) else {}
+
+    def _traced(self, order: Order, one: Comparison) -> tuple[tuple[Comparison, ...], int]:
+        """Trace a packet to each of the ports, if they are not too many; return them by what the kernel told."""
+        count = one.ports.bit_count()
+        if self.trace is None or count > _TRACED:
+            return (one,), 0
+        self.progress(f"tracing {count} silent ports")
+        told = self.trace(order, one)
+        good = portset.of_ports([port for port, each in told.items() if each.agrees])
+        bad = {port: each.why for port, each in told.items() if each.agrees is False}
+        found = []
+        if good:
+            by = one.ruling.by if one.ruling else None
+            found.append(_settled(replace(one, ports=good), f"one packet each was traced, and met {by}"))
+        for why in dict.fromkeys(bad.values()):
+            ports = portset.of_ports([port for port, each in bad.items() if each == why])
+            found.append(replace(one, ports=ports, agreement=Agreement.DISAGREES, why=why))
+        rest = one.ports & ~good & ~portset.of_ports(list(bad))
+        return (*found, *([replace(one, ports=rest)] if rest else [])), count
 
     def _settle(self, order: Order, one: Comparison, exact: set[RuleRef]) -> tuple[Comparison, int]:
         """Settle ports whose silence may be a rule's, and return how many packets it took."""
@@ -160,7 +194,7 @@ class Sweeping:
         self.progress(f"asking {len(chosen)} of {len(ports)} silent ports slowly: {one.ruling.by}")
         answers, sent = set[str | None](), 0
         for port in chosen:
-            time.sleep(_PAUSE)
+            self.field.gate.pause(_PAUSE)
             slow = self.sweeper.sweep(replace(order, ports=portset.of_ports([port]), pps=1))
             sent += slow.sent
             if slow.ports(PortState.REJECTED) != slow.asked:

@@ -15,6 +15,7 @@ _USER = click.option("--user", default="auditor", show_default=True, help="The a
 _JAILS = click.option(
     "--jail", "jails", multiple=True, metavar="JAIL", help="A fail2ban jail of the policy; repeatable."
 )
+_TRACE = click.option("--trace", is_flag=True, help="Also let the agent trace the rules that its own probes meet.")
 _ACCESS = click.option(
     "--access", type=click.Choice([tier.value for tier in Access]), default=Access.OBSERVE.value, show_default=True,
     help="read: fixed commands. observe: these and the agent. root: everything.",
@@ -38,9 +39,10 @@ def agent() -> None:
 @agent.command()
 @_USER
 @_JAILS
-def install(user: str, jails: tuple[str, ...]) -> None:
+@_TRACE
+def install(user: str, jails: tuple[str, ...], trace: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Print the install commands, the sudoers lines and the pin, for access `observe`."""
-    rules, candidate = sudoers(user, Access.OBSERVE, jails), f"{SUDOERS_PATH}.new"
+    rules, candidate = sudoers(user, Access.OBSERVE, jails, trace=trace), f"{SUDOERS_PATH}.new"
     click.echo(
         f"""\
 # 1. From this machine, copy the agent to the host (as its administrator; HOST is a name of yours):
@@ -73,6 +75,9 @@ def hash_(form: str) -> None:
 @_USER
 @_ACCESS
 @_JAILS
-def sudoers_(user: str, access: str, jails: tuple[str, ...]) -> None:
+@_TRACE
+def sudoers_(user: str, access: str, jails: tuple[str, ...], trace: bool) -> None:  # noqa: FBT001 - as above
     """Print the sudoers file of an access tier."""
-    click.echo(sudoers(user, Access(access), jails), nl=False)
+    if trace and access == Access.READ:
+        raise click.UsageError("--trace is for observe: with access read, no agent runs that could")
+    click.echo(sudoers(user, Access(access), jails, trace=trace), nl=False)

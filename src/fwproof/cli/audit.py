@@ -11,11 +11,16 @@ import click
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--inventory", type=click.Path(), help="The hosts and zones  [default: fixtures/inventory.yaml].")
 @click.option("--reports", type=click.Path(), help="Where runs are written  [default: reports].")
+@click.option("--trace", is_flag=True, help="Have audited hosts tell which rules the probes meet (nft trace).")
 @click.argument("paths", nargs=-1, type=click.UNPROCESSED)
-def audit(inventory: str | None, reports: str | None, paths: tuple[str, ...]) -> None:
+def audit(inventory: str | None, reports: str | None, trace: bool, paths: tuple[str, ...]) -> None:  # noqa: FBT001
     """Audit the hosts of the policies in PATHS (default: checks).
 
     Everything that pytest understands may follow: -k, -m, -x, --lf, -v …
+
+    With --trace, the kernel of an audited host tells of each probe which rules it met; the trigger takes marked packets
+    only, and vanishes with the host's agent, however that ends. The host's administrator has to allow it
+    (`fwproof agent install --trace`), or the access is root.
 
     \b
     Exit status: 0 as expected · 1 violation · 2 interrupted · 3 internal error · 4 bad input
@@ -26,5 +31,7 @@ def audit(inventory: str | None, reports: str | None, paths: tuple[str, ...]) ->
         words += ["--inventory", inventory]
     if reports is not None:
         words += ["--reports", reports]
+    if trace:
+        words.append("--trace-rules")
     names_a_path = any(os.path.exists(word.partition("::")[0]) for word in paths if not word.startswith("-"))  # noqa: PTH110
     os.execv(sys.executable, [*words, *paths, *([] if names_a_path else ["checks"])])  # noqa: S606

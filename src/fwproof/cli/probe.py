@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,15 +33,17 @@ from fwproof.probing.sweep import DEFAULT_PPS
 @click.option("--sweep", metavar="PROTOCOLS", help="Sweep ports of these protocols: tcp, udp, or tcp,udp.")
 @click.option("--ports", metavar="PORTS", help="Sweep only these, such as 22,8000-8100  [default: 1-65535].")
 @click.option("--burst", type=click.IntRange(2, MOST_BURST), help="Send so many new connections to each service.")
-@click.option("--rate", type=click.IntRange(1, SWEEP_PPS), default=DEFAULT_PPS, show_default=True,
-              help="Packets a second, at most.")  # fmt: skip
+@click.option("--rate", type=click.IntRange(1, SWEEP_PPS),
+              help="Packets a second, at most  [default: HOST's max_pps in the inventory, 5000 at most].")  # fmt: skip
+@click.option("--trace", is_flag=True, help="Have HOST tell which rules probes meet (nft trace).")
 @families_option
 @inventory_option
 @click.option("--pcap", type=click.Path(path_type=Path, dir_okay=False), help="Write captured packets to this file.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
 def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
     host: str, services: tuple[str, ...], vantage: str, sweep: str | None, ports: str | None, burst: int | None,
-    rate: int, family: str | None, inventory: Path | None, pcap: Path | None, form: str,
+    rate: int | None, trace: bool,  # noqa: FBT001 - click passes it by name
+    family: str | None, inventory: Path | None, pcap: Path | None, form: str,
 ) -> None:  # fmt: skip
     """Send probes to HOST from a vantage, watch them at both ends, and compare with what HOST's tables say.
 
@@ -53,11 +56,15 @@ def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
     What will be sent is said first. A sweep keeps each packet's own outcome: open, closed, rejected, dropped at the
     host, or never there; what got lost is sent again. Sending stops within a second of Ctrl-C, or when the
     connection to the vantage is lost. A burst comes from the vantage's last address of the family. Of a sweep, the
-    file of --pcap has samples of each kind of packet. Exit status: 0 wire and tables agree, 1 they do not,
-    6 something is undecided.
+    file of --pcap has samples of each kind of packet. --trace names each rule that a single probe met, and
+    settles what a sweep leaves open; it needs access root, or a line of sudoers (`fwproof agent install --trace`).
+
+    Exit status: 0 wire and tables agree, 1 they do not, 6 something is undecided.
     """
     known = load_inventory(inventory or INVENTORY)
-    wish = _wish(known, host, services, vantage, sweep, ports, burst, rate, family)
+    if trace and burst:
+        raise UsageError("--trace is for single probes and sweeps, not for --burst")
+    wish = replace(_wish(known, host, services, vantage, sweep, ports, burst, rate, family), trace=trace)
     _announce(wish)
     try:
         with opened(known, wish, lambda line: click.echo(safe(line), err=True)) as run:
@@ -76,7 +83,7 @@ def probe(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 def _wish(  # noqa: PLR0913, PLR0917 - one parameter for each option
     known: Inventory, host: str, services: tuple[str, ...], vantage: str, sweep: str | None, ports: str | None,
-    burst: int | None, rate: int, family: str | None,
+    burst: int | None, rate: int | None, family: str | None,
 ) -> Wish:  # fmt: skip
     names = one_host(known, host), one_host(known, vantage)
     protocols = _protocols(sweep)
@@ -87,12 +94,15 @@ def _wish(  # noqa: PLR0913, PLR0917 - one parameter for each option
         raise UsageError("--ports is for --sweep; single ports are services such as tcp/22")
     if burst and (protocols or not wanted):
         raise UsageError("--burst needs services such as tcp/11434, and no --sweep")
+    most = known.hosts[names[0]].max_pps
+    if rate is not None and rate > most:
+        raise UsageError(f"--rate {rate}: {known.path} lets {names[0]} get {most} packets a second; see max_pps there")
     login = known.hosts[names[0]].ssh.port
     if burst and any(each.proto == "tcp" and each.port == login for each in wanted):
         raise UsageError(f"--burst to tcp/{login} could lock the auditor out: {host} is reached by SSH there")
     return Wish(
         host=names[0], vantage=names[1], families=ends(known, *names, family), services=wanted, protocols=protocols,
-        ports=_ports(ports) if protocols else 0, burst=burst or 0, pps=rate,
+        ports=_ports(ports) if protocols else 0, burst=burst or 0, pps=rate or min(DEFAULT_PPS, most),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from fwproof.decision import Ruling
 from fwproof.flow import protocol_name
 from fwproof.observation import Observation
 from fwproof.probing import portset
+from fwproof.semantics.traced import Traced
 
 SCHEMA = "fwproof-probe-1"
 _SHOWN = 12
@@ -24,6 +25,8 @@ def text(found: Found) -> Iterator[str]:
         yield from _sweep_lines(report)
     for each in found.probes:
         yield f"{each.flow}: {_outcome(each.seen)}"
+        if each.traced is not None:
+            yield from _traced_lines(each.traced)
         yield from _against(each.compared, each.ruling)
     for burst in found.bursts:
         yield from _burst_lines(burst)
@@ -35,6 +38,26 @@ def _outcome(seen: Observation) -> str:
     answer = f" ({seen.answer})" if seen.answer else ""
     again = f", sent {seen.sent} times" if seen.sent > 1 else ""
     return f"{seen.state.value}{answer}{again}" + (f". {seen.note}" if seen.note else "")
+
+
+def _traced_lines(traced: Traced) -> Iterator[str]:
+    for met in traced.path.met:
+        yield f"    met {met.rule}: {met.verdict}"
+    if traced.agrees and not traced.path.met:
+        yield "    met no rule"
+    if traced.agrees is None:
+        yield f"    the trace does not tell who decided: {traced.why}"
+
+
+def _traced_json(traced: Traced | None) -> dict[str, Any] | None:
+    if traced is None:
+        return None
+    path = traced.path
+    return {
+        "met": [{"rule": rule_json(met.rule), "verdict": met.verdict} for met in path.met],
+        "by": rule_json(path.by), "decision": path.decision.value if path.decision else None,
+        "unnamed": list(path.unnamed), "whole": path.whole, "agrees": traced.agrees, "why": traced.why or None,
+    }  # fmt: skip
 
 
 def _against(compared: Compared, ruling: Ruling | None) -> Iterator[str]:
@@ -154,7 +177,7 @@ def _probe_json(each: Probed) -> dict[str, Any]:
     return {
         "packet": packet_json(seen.probe.flow), "state": seen.state.value, "answer": seen.answer,
         "note": seen.note or None, "sent": seen.sent, "arrived": seen.arrived, "confirmed": seen.confirmed,
-        **_compared_json(each.compared, each.ruling),
+        **_compared_json(each.compared, each.ruling), "traced": _traced_json(each.traced),
     }  # fmt: skip
 
 

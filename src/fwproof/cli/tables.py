@@ -133,7 +133,7 @@ def of_host(
 
 def _with_the_way_out(error: HostError, found: Snapshot | HostError, wanted: list[Family]) -> HostError:
     """Name the family that can be asked about where only the other one could not be read."""
-    from fwproof.audit.gather import model_of
+    from fwproof.audit.modelling import model_of
 
     others = [each for each in wanted if len(wanted) > 1 and isinstance(model_of(found, {each}), HostModel)]
     if not others:

@@ -107,6 +107,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
+    Command(name="socket-owners", words=("/usr/bin/ss", "-Hltunp"), root=True),
 )
 """What needs root on every host, whatever its policy."""
 
@@ -159,10 +160,13 @@ def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
     return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
 
 
-def sudoers(user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH) -> str:
+def sudoers(
+    user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH, *, trace: bool = False
+) -> str:
     """Return the sudoers file of an access tier, for ``/etc/sudoers.d/fwproof`` (root:root, 0440).
 
-    ``read``: the fixed commands. ``observe``: these and the agent, which takes no argument. ``root``: all.
+    ``read``: the fixed commands. ``observe``: these and the agent, without an argument, or, with ``trace``, also with
+    the one that lets it trace rules. ``root``: all.
     Raises UsageError for a user, jail or path that sudoers(5) could read as something else.
     """
     if not _USER.fullmatch(user):
@@ -174,7 +178,7 @@ def sudoers(user: str, access: Access, jails: Sequence[str] = (), agent_path: st
         return f"{head}{user} ALL=(root) NOPASSWD: ALL\n"
     allowed = [" ".join(command.words) for command in (*ROOT_COMMANDS, *jail_commands(jails))]
     if access is Access.OBSERVE:
-        allowed.append(f'{agent_path} ""')
+        allowed += [f'{agent_path} ""', *([f"{agent_path} --trace"] if trace else [])]
     listed = ", \\\n    ".join(allowed)
     # env_reset: fail2ban-client is a Python script, and PYTHONPATH must not decide what it imports
     return (

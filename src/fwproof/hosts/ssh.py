@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,21 @@ class SshTransport:
             except HostError as error:
                 self._failure = error
                 raise
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as is known here."""
+        connection = self._connection
+        return connection is not None and connection.is_active()
+
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """The addresses of the connection, ours and the host's; None where it does not stand."""
+        sock = self._connection.sock if self._connection is not None else None
+        try:
+            return (sock.getsockname()[0], sock.getpeername()[0]) if isinstance(sock, socket.socket) else None
+        except OSError:
+            return None
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0, stdin: bytes | None = None, name: str = "") -> Capture:
         """Run a command to its end; see :class:`~fwproof.hosts.transport.Transport`."""

@@ -6,13 +6,14 @@ import re
 
 from fwproof.errors import HostError, NotThere
 from fwproof.evidence.fail2ban import JailConfig, JailStatus, complaints, parse_dump, parse_jails, parse_status
-from fwproof.facts import BanFacts, Facts, Untried
+from fwproof.facts import Facts
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
 from fwproof.results import Outcome, Verdict
 from fwproof.snapshot import Snapshot
 
-_BLIND = "fail2ban's jail watches nothing"
+BLIND = "fail2ban's jail watches nothing"
+"""The cause that the jail and its exercise share."""
 
 
 def judge_bans(check: Check, facts: Facts) -> Outcome:
@@ -87,7 +88,7 @@ def _number_problems(want: Bans, config: JailConfig) -> list[str]:
 def _cause(problems: list[str], status: JailStatus) -> str:
     if not problems:
         return ""
-    return _BLIND if not status.watches_something else "fail2ban's jail is not as expected"
+    return BLIND if not status.watches_something else "fail2ban's jail is not as expected"
 
 
 def _log(snapshot: Snapshot) -> str:
@@ -96,51 +97,3 @@ def _log(snapshot: Snapshot) -> str:
         return snapshot.text("fail2ban-log")
     except HostError:
         return ""
-
-
-def judge_ban_exercise(check: Check, facts: Facts) -> Outcome:
-    """Judge the life of one provoked ban."""
-    assert isinstance(check.expectation, Bans)
-    seen = facts.exercised.get(check.id)
-    if isinstance(seen, HostError):
-        raise seen
-    if seen is None:
-        return Outcome(verdict=Verdict.NOT_APPLICABLE, reason=f"no ban was provoked: {Untried.OFF}")
-    assert isinstance(seen, BanFacts)
-    wanted = f"{check.expectation.maxretry} bad attempts ban the source, and nobody else"
-    missing = [
-        words
-        for good, words in (
-            (seen.banned, f"no ban came within the wait after {seen.attempts} bad attempts"),
-            (bool(seen.in_kernel), "no rule or set of the kernel holds the address"),
-            (seen.refused, "the banned source still gets through"),
-            (seen.others_unharmed, "another source was refused as well"),
-            (seen.unbanned, "the ban could not be taken back"),
-            (seen.open_again, "the source stays refused after the unban"),
-        )
-        if not good
-    ]
-    if not seen.attempts:
-        missing = list(seen.steps)
-    return Outcome(
-        verdict=Verdict.PASS if seen.whole else Verdict.FAIL,
-        reason=f"{wanted}: seen from provocation to unban" if seen.whole else f"{wanted}: {'; '.join(missing)}",
-        cause="" if seen.whole else _ban_cause(seen, _status(facts, check)),
-        fix="" if seen.whole else "See that the jail watches its log and that its action reaches the tables in use.",
-        observed="; ".join(seen.steps), attributed=seen.in_kernel, rule=seen.in_kernel, evidence=seen.steps,
-    )  # fmt: skip
-
-
-def _status(facts: Facts, check: Check) -> JailStatus | None:
-    assert isinstance(check.expectation, Bans)
-    jail = check.expectation.jail
-    try:
-        return parse_status(jail, facts.snapshot(check.host).text(f"fail2ban-status-{jail}"))
-    except HostError:  # judge_bans says so; the exercise has its own answer
-        return None
-
-
-def _ban_cause(seen: BanFacts, status: JailStatus | None) -> str:
-    if status is not None and not status.watches_something:
-        return _BLIND
-    return "a ban does not work as expected" if seen.banned else "bad attempts are not banned"

@@ -17,6 +17,7 @@ from fwproof.facts import EvasionFacts, Facts, FormFacts
 from fwproof.flow import Family
 from fwproof.forms import PLAIN, Group, words
 from fwproof.judging.space import leak_cause
+from fwproof.judging.wire import attribution_fault, traced_through
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
@@ -60,10 +61,9 @@ class _Row:
         return ruling.decision is Decision.UNKNOWN and self.through is None
 
     @property
-    def miscounted(self) -> bool:
-        """Whether the rule that should have decided did not count it."""
-        counted = self.facts.known.counted
-        return counted is not None and not counted.confirms
+    def misattributed(self) -> tuple[str, str] | None:
+        """Why, if so, the rule that should have decided did not: cause and reason."""
+        return attribution_fault(self.facts.known)
 
 
 def judge_evasion(check: Check, facts: Facts) -> Outcome:
@@ -103,6 +103,9 @@ def _through(facts: FormFacts, seen: Observation) -> bool | None:
         return not (facts.known.ruling.reject_with or "").startswith(_LIKE_IT)
     if seen.state is PortState.REJECTED:
         return False
+    traced = traced_through(facts.known)
+    if traced is not None:
+        return traced
     counted = facts.known.counted
     if seen.arrived and facts.form.reaches and counted is not None and counted.confirms:
         return False
@@ -118,10 +121,11 @@ def _judged(check: Check, rows: Sequence[_Row]) -> _Answer:
     dressed = [row for row in leaks if row.facts.form != PLAIN]
     if leaks:
         return _leak(check, rows, leaks, dressed)
-    if any(row.miscounted for row in rows):
-        reason = f"{_all(rows)} refused by the tables, but the rule that should have decided did not count the packets"
+    fault = next(filter(None, (row.misattributed for row in rows)), None)
+    if fault is not None:
+        reason = f"{_all(rows)} refused by the tables, but {fault[1]}"
         fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
-        return Verdict.FAIL, reason, "model and counters disagree", fix
+        return Verdict.FAIL, reason, fault[0], fix
     unsure = [row for row in rows if row.unsure]
     if unsure:
         note = unsure[0].seen.note or _state(unsure[0].seen)
@@ -218,7 +222,9 @@ def _observed(rows: Sequence[_Row]) -> str:
 
 def _attributed(rows: Sequence[_Row]) -> str:
     counted = {c.rule: c for row in rows if (c := row.facts.known.counted) is not None}
-    return "; ".join(
+    traced = Counter(t.path.by for row in rows if (t := row.facts.known.traced) is not None and t.agrees is not None)
+    words_ = [f"trace: {by} decided {count}" for by, count in traced.most_common(3)]
+    return "; ".join(words_) or "; ".join(
         f"the counter of {c.rule} {_VERB[c.confirms]} it: +{c.moved} for {c.probes} probes" for c in counted.values()
     )
 

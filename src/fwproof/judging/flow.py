@@ -6,7 +6,14 @@ from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Facts, FlowFacts
 from fwproof.judging.space import leak_cause, refusal_cause
-from fwproof.judging.wire import attributed_words, evidence_lines, let_through, observed_words
+from fwproof.judging.wire import (
+    attributed_words,
+    attribution_fault,
+    evidence_lines,
+    let_through,
+    observed_words,
+    traced_through,
+)
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
@@ -27,9 +34,8 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
         verdict, reason, cause, fix = _allowed(check, known, seen)
     else:
         verdict, reason, cause, fix = _denied(check, known, seen)
-    if verdict is Verdict.PASS and known.counted is not None and not known.counted.confirms:
-        verdict, cause = Verdict.FAIL, "model and counters disagree"
-        reason = f"{reason}, but the rule that should have decided did not count the packets"
+    if verdict is Verdict.PASS and (why := attribution_fault(known)):
+        verdict, cause, reason = Verdict.FAIL, why[0], f"{reason}, but {why[1]}"
         fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
     by = _deciding(check, known, verdict)
     return Outcome(
@@ -92,11 +98,16 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
 
 def _unsettled(known: FlowFacts, seen: Observation) -> _Answer:
     """Judge an allowed flow of which the wire by itself cannot tell whether it was let through."""
+    traced = traced_through(known)
+    if traced is False:
+        return _disagree(known, "the model lets it through, but the rules that it met did not")
+    if traced is True:
+        return Verdict.PASS, "let through by the tables, as the trace shows; the wire could not show it", "", ""
     if seen.arrived is None and seen.answer and known.counted is not None and known.ruling.accepted:
         return Verdict.PASS, f"let through by the tables, as the rule's counter shows; {seen.answer} came back", "", ""
     return (
         Verdict.INCONCLUSIVE,
-        f"the tables let it through, but the wire could not show it: {seen.note or _word(seen)}",
+        f"the tables let it through, but the wire could not show it: {known.stopped or seen.note or _word(seen)}",
         "not settled on the wire",
         "See whether something on the way blocks it, or probe from another vantage.",
     )
@@ -178,7 +189,7 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     through = let_through(seen, outbound=outbound)
     ruling = known.ruling
     if ruling.decision is Decision.UNKNOWN:
-        return _denied_on_the_wire(ruling, through)
+        return _denied_on_the_wire(ruling, traced_through(known) if through is None else through)
     if Decision.ACCEPT in ruling.may:
         shown = seen.state in {PortState.OPEN, PortState.CLOSED}
         return _leak(check, known, "" if shown else f"; on the wire it {_hidden(seen)}")
@@ -193,6 +204,8 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
             note = "no answer on the wire, and the counter of the rule shows that the packets arrived"
     elif seen.state is PortState.NO_ANSWER:
         note = f"what happened on the wire has no single reading: {seen.note}"
+    elif known.stopped:
+        note = f"{note}; {known.stopped}"
     return Verdict.PASS, f"refused by the tables; {note}", "", ""
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
-from fwproof.judging.bans import judge_ban_exercise, judge_bans
+from fwproof.judging.ban_exercise import judge_ban_exercise
+from fwproof.judging.bans import judge_bans
+from fwproof.judging.coverage import judge_coverage
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
+from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.managers import judge_managers
 from fwproof.judging.measures import judge_measure
 from fwproof.judging.parity import judge_parity
@@ -48,6 +51,8 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.PERSISTENCE: judge_persistence,
     Kind.PARITY: judge_parity,
     Kind.RULES: judge_rules,
+    Kind.COVERAGE: judge_coverage,
+    Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
 }

@@ -20,7 +20,7 @@ from fwproof.semantics.space import Claim, SpaceTooLarge
 
 STATES = (CtState.NEW, CtState.INVALID, CtState.UNTRACKED)
 """What a default is asked about: everything but the packets of connections that were let in."""
-_ND_IN = (1, 2, 3, 4, 134, 135, 136, 137)
+ND_IN = (1, 2, 3, 4, 134, 135, 136, 137)
 _ND_OUT = (1, 2, 3, 4, 133, 135, 136, 143)
 """ICMPv6 that a host needs (RFC 4890, 4.4): errors, router and neighbour discovery, multicast reports."""
 _HOOKS = {
@@ -52,7 +52,7 @@ def claims_of(policy: Policy, hook: Hook, family: Family) -> list[Claim]:
     allows = policy.inbound if inbound else policy.outbound
     found = [claim_of(allow.service, family, **{side: allow.peers.of(family)}) for allow in allows]
     if family is Family.IPV6 and any(essential.what == "icmpv6-nd" for essential in policy.essential):
-        found.append(Claim(proto=ICMPV6, icmp_types=_ND_IN if inbound else _ND_OUT))
+        found.append(Claim(proto=ICMPV6, icmp_types=ND_IN if inbound else _ND_OUT))
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fwproof.decision import Decision
 from fwproof.errors import HostError
 from fwproof.facts import FlowFacts
 from fwproof.observation import Observation, PortState
+from fwproof.semantics.traced import Traced
 
 _IN_WORDS = {
     PortState.OPEN: "arrived, and a service answered",
@@ -64,13 +66,33 @@ def let_through(seen: Observation, *, outbound: bool) -> bool | None:
     return None
 
 
+def traced_through(facts: FlowFacts) -> bool | None:
+    """Whether the rules that a probe met let it through; None when no trace tells."""
+    if facts.traced is None or not facts.traced.path.conclusive:
+        return None
+    return facts.traced.path.decision is Decision.ACCEPT
+
+
+def attribution_fault(known: FlowFacts) -> tuple[str, str] | None:
+    """Return cause and reason where the kernel has another rule decide than the model; a trace outranks a counter."""
+    if known.traced is not None and known.traced.agrees is not None:
+        return None if known.traced.agrees else ("model and trace disagree", known.traced.why)
+    if known.counted is not None and not known.counted.confirms:
+        return "model and counters disagree", "the rule that should have decided did not count the packets"
+    return None
+
+
 def evidence_lines(facts: FlowFacts) -> tuple[str, ...]:
     """Return the packets, counters and log lines behind an answer, one line each."""
     lines = [f"rule met: {step.rule} -> {step.action}" for step in facts.ruling.trace if step.matched != "no"][-6:]
     if isinstance(facts.observation, Observation):
         lines += [f"{p.host} {p.direction} {p.summary}" for p in facts.observation.packets[:8]]
+    if facts.traced is not None:
+        lines.append(f"trace: {facts.traced.path}")
     if facts.counted is not None:
         lines.append(f"counter: {facts.counted.rule} moved by {facts.counted.moved} for {facts.counted.probes} probes")
+    if facts.stopped:
+        lines.append(f"path: {facts.stopped}")
     if facts.logged is not None:
         lines.append(f"log: {facts.logged.text}")
     return tuple(lines)
@@ -78,7 +100,7 @@ def evidence_lines(facts: FlowFacts) -> tuple[str, ...]:
 
 def attributed_words(facts: FlowFacts) -> str:
     """Return the kernel's own evidence for who decided."""
-    words = []
+    words = [] if facts.traced is None else [_traced_words(facts.traced)]
     if facts.counted is not None:
         verb = "confirms" if facts.counted.confirms else "does NOT confirm"
         words.append(
@@ -88,4 +110,12 @@ def attributed_words(facts: FlowFacts) -> str:
         words.append("conntrack reported the new connection")
     if facts.logged is not None:
         words.append(f"logged as “{facts.logged.prefix}”")
-    return "; ".join(words)
+    return "; ".join(filter(None, words))
+
+
+def _traced_words(traced: Traced) -> str:
+    """Return what the trace says of who decided."""
+    path = traced.path
+    if traced.agrees is None or path.by is None:
+        return f"trace: {traced.why or 'it met no rule'}" if path.begun else ""
+    return f"trace: {path.by} ({path.decision})" + (f", of {len(path.met)} rules met" if path.met[1:] else "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fwproof.errors import Fault, InputError
-from fwproof.inventory import Access, AgentPin, Host, Inventory, SshAddress, Zone
+from fwproof.inventory import Access, AgentPin, Authorisation, Host, Inventory, SshAddress, Zone
 from fwproof.policy.document import Document, Keys, read_document
 from fwproof.policy.faults import read_shape, without_echoes
 from fwproof.policy.fields import suggest
@@ -36,6 +36,7 @@ def inventory_of(document: Document) -> Inventory:
     if shape is None or faults:
         raise InputError(faults)
     hosts = {name: _host(document, shape, name, host) for name, host in shape.hosts.items()}
+    groups = _groups(shape)
     return Inventory(
         path=document.path,
         sha256=document.sha256,
@@ -43,8 +44,20 @@ def inventory_of(document: Document) -> Inventory:
         zones={name: Zone(name=name, networks=tuple(networks)) for name, networks in shape.zones.items()},
         lab=_path(document, shape.lab) if shape.lab else None,
         auditor=shape.auditor or None,
-        groups=_groups(shape),
+        groups=groups,
+        authorisation=_authorisation(shape, groups),
     )
+
+
+def _authorisation(shape: InventoryShape, groups: Mapping[str, tuple[str, ...]]) -> Authorisation | None:
+    given = shape.authorisation
+    if given is None:
+        return None
+    named = {host for name in given.hosts or shape.hosts for host in groups.get(name, (name,))}
+    return Authorisation(
+        by=given.by, reference=given.reference, hosts=tuple(name for name in shape.hosts if name in named),
+        opens=given.opens, closes=given.closes,
+    )  # fmt: skip
 
 
 def _groups(shape: InventoryShape) -> dict[str, tuple[str, ...]]:
@@ -66,6 +79,7 @@ def _host(document: Document, shape: InventoryShape, name: str, host: HostShape)
         groups=tuple(dict.fromkeys(host.groups)),
         vantage=_is_vantage(shape, host),
         drop_log=host.drop_log or None,
+        max_pps=host.max_pps or shape.defaults.max_pps,
         file=document.file,
         line=document.key_place(("hosts", name)).line,
     )
@@ -104,6 +118,7 @@ def _relation_faults(document: Document, rest: Document, shape: InventoryShape) 
     """Return what is wrong between the parts; ``rest`` is what ``shape`` was made of."""
     return [
         *_lab_faults(document, shape),
+        *_authorisation_faults(document, rest, shape),
         *_host_faults(document, rest, shape),
         *_name_faults(rest, shape),
         *_address_faults(rest, shape),
@@ -127,6 +142,19 @@ def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
     if shape.auditor and isinstance(hosts, dict) and shape.auditor not in hosts:
         message = f"there is no host {quoted(shape.auditor)} below{suggest(shape.auditor, hosts)}"
         yield document.fault(document.place(("auditor",)), message)
+
+
+def _authorisation_faults(document: Document, rest: Document, shape: InventoryShape) -> Iterator[Fault]:
+    given = shape.authorisation
+    if given is None:
+        return
+    known = [*shape.hosts, *_groups(shape)]
+    for index, name in enumerate(given.hosts or ()):
+        if name not in known:
+            message = f"there is no host or group {quoted(name)}{suggest(name, known)}"
+            yield rest.fault(rest.place(("authorisation", "hosts", index)), message)
+    if given.opens is not None and given.closes is not None and given.opens >= given.closes:
+        yield _at(document, ("authorisation", "to"), "the window ends before it begins; see 'from'")
 
 
 def _host_faults(document: Document, rest: Document, shape: InventoryShape) -> Iterator[Fault]:

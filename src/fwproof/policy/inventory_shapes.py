@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from fwproof.policy.fields import AbsolutePath, AddressField, Choice, Name, NetworkField, OneOrMany, Shape, Text
+from fwproof.inventory import SAFE_PPS
+from fwproof.policy.fields import (
+    AbsolutePath,
+    AddressField,
+    Choice,
+    Name,
+    NetworkField,
+    OneOrMany,
+    Shape,
+    Text,
+    Title,
+    wrong,
+)
+from fwproof.policy.scalars import describe, quoted
 
 PathText = Annotated[str, Text("a path", r"[^\x00-\x1f]+", 1024)]
 SshName = Annotated[str, Text("a host name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]*|::[A-Fa-f0-9:.]*", 253)]
 User = Annotated[str, Text("a user name", r"[A-Za-z_][A-Za-z0-9._-]*", 32)]
 Sha256 = Annotated[str, Text("a SHA-256 in 64 lower-case hex digits", r"[0-9a-f]{64}")]
 AccessField = Annotated[str, Choice(("read", "observe", "root"))]
+
+
+def read_moment(value: Any) -> datetime:
+    """Return a date and time with its time zone; raise the field's error for anything else (RFC 3339)."""
+    form = "a date and time with its time zone, such as 2026-03-01T22:00+01:00"
+    if not isinstance(value, str):
+        raise wrong(f"expected {form}, not {describe(value)}")
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise wrong(f"expected {form}, not {quoted(value)}") from None
+    if moment.tzinfo is None or len(value) <= len("2026-03-01"):
+        raise wrong(f"{quoted(value)} has no time zone; write {form}, or Z for UTC")
+    return moment
+
+
+Moment = Annotated[datetime, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class SshDefaults(Shape):
@@ -46,6 +77,9 @@ class DefaultsShape(Shape):
     access: AccessField = Field("read", description="What the auditor may do: read, observe or root")
     agent: AgentShape | None = Field(None, description="The agent on hosts with access observe")
     vantage: bool = Field(False, description="Whether probes of other hosts may be sent from a host")
+    max_pps: int = Field(
+        SAFE_PPS, ge=10, le=50000, description="Packets a second to one host, from all vantages together"
+    )
 
 
 class HostShape(Shape):
@@ -60,6 +94,21 @@ class HostShape(Shape):
     groups: list[Name] = Field(default_factory=list, description="Groups that policies can name")
     vantage: bool | None = Field(None, description="Whether probes of other hosts may be sent from here")
     drop_log: AbsolutePath = Field("", description="File in which the host's packet log ends up")
+    max_pps: int = Field(
+        0, ge=10, le=50000, description="Packets a second to this host, from all vantages together; as in defaults"
+    )
+
+
+class AuthorisationShape(Shape):
+    """Who agreed that these hosts are probed, and when; nothing is sent outside of it."""
+
+    by: Title = Field(description="Who agreed: name and role")
+    reference: Title = Field("", description="Where that is written down, such as a ticket's number")
+    hosts: Annotated[list[Name], Field(min_length=1), OneOrMany()] | None = Field(
+        None, description="Hosts and groups that may be audited and probed; all where not given"
+    )
+    opens: Moment | None = Field(None, alias="from", description="When sending may begin, with the time zone")
+    closes: Moment | None = Field(None, alias="to", description="When sending ends, with the time zone")
 
 
 class InventoryShape(Shape):
@@ -69,6 +118,7 @@ class InventoryShape(Shape):
         "", description="Topology of the embedded lab that the hosts live in, from this file's folder"
     )
     auditor: Name = Field("", description="The lab host whose network the audit runs in")
+    authorisation: AuthorisationShape | None = Field(None, description="Who agreed to what, and when")
     defaults: DefaultsShape = Field(default_factory=DefaultsShape, description="What holds where a host is silent")
     zones: dict[Name, Annotated[list[NetworkField], Field(min_length=1), OneOrMany()]] = Field(
         default_factory=dict, description="Names for sets of networks"

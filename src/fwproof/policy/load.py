@@ -16,13 +16,16 @@ from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     ANY_ONE,
     Accepted,
+    AcceptedSocket,
     Allow,
     Bans,
     Baseline,
+    Coverage,
     Default,
     DropLog,
     Essential,
     Evasion,
+    Listeners,
     Managers,
     Parity,
     Peers,
@@ -124,6 +127,8 @@ class _Builder:
             parity=self.parity(),
             rules=self.rules(),
             managers=self.managers(),
+            coverage=self.coverage(),
+            listeners=self.listeners(),
             baseline=self.baseline(),
         )
 
@@ -217,6 +222,7 @@ class _Builder:
             findtime=shape.findtime,
             bantime=shape.bantime,
             exercise=shape.exercise,
+            blocks=shape.blocks,
             families=self.families,
             provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
         )
@@ -255,6 +261,27 @@ class _Builder:
             return None
         title = f"{'One manager' if shape.who == ANY_ONE else shape.who} decides who gets in, and no other beside it"
         return Managers(**self.common(("managers",), shape, "managers", title), who=shape.who)
+
+    def coverage(self) -> Coverage | None:
+        shape = self.shape.coverage
+        if shape is None:
+            return None
+        accepted = tuple(Accepted(rule=one.rule, finding="", reason=one.reason) for one in shape.accept)
+        title = "Probes reach every rule that they can, and each counts what it should"
+        return Coverage(**self.common(("coverage",), shape, "coverage", title), at_least=shape.at_least,
+                        accepted=accepted)  # fmt: skip
+
+    def listeners(self) -> Listeners | None:
+        shape = self.shape.listeners
+        if shape is None:
+            return None
+        accepted = tuple(
+            AcceptedSocket(socket=one.socket, process=one.process, finding=one.finding, reason=one.reason)
+            for one in shape.accept
+        )
+        title = "Nothing listens for others that no expectation names; sockets, rules and wire agree"
+        common = self.common(("listeners",), shape, "listeners", title)
+        return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

@@ -16,6 +16,10 @@ from fwproof.measured import Part
 FINDINGS_THAT_FAIL = ("never-matches", "unreachable", "shadowed", "contradicted", "redundant", "over-broad")
 FINDINGS = (*FINDINGS_THAT_FAIL, "unused")
 """What can be wrong with a rule, in the words of ``fwproof lint``; an unused one can match, and has not yet."""
+LISTENER_FINDINGS_THAT_FAIL = ("undeclared", "unexplained", "unanswered")
+LISTENER_FINDINGS = (*LISTENER_FINDINGS_THAT_FAIL, "idle")
+"""What sockets, rules and wire can differ in: a socket that can be reached and that no expectation names, a port that
+answers without a socket, a socket that does not answer, a service that is let in and that nobody serves."""
 HOST = "{host}"
 """What stands for a host's name in the folder of a baseline."""
 
@@ -135,6 +139,7 @@ class Bans(Expectation):
     """A fail2ban jail: its numbers, the service it protects, and whether the audit may provoke a ban.
 
     ``provoke`` is the request that counts as a failed attempt: method, path and headers of an HTTP request.
+    ``blocks`` is what a banned source must not reach any more: ``service``, or ``everything``.
     """
 
     jail: str
@@ -143,6 +148,7 @@ class Bans(Expectation):
     findtime: int
     bantime: int
     exercise: bool = False
+    blocks: str = "service"
     provoke: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -195,6 +201,39 @@ class Managers(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage(Expectation):
+    """Probes reach the rules that can be reached, and the kernel counts them where the model says.
+
+    ``at_least`` is the share, from 0 to 1, of the rules that packets can reach that must be confirmed, None for all
+    that the vantages can reach. ``accepted`` are rules of which nothing is asked; their ``finding`` is empty.
+    """
+
+    at_least: float | None = None
+    accepted: tuple[Accepted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSocket:
+    """A finding about a socket that stays, and why; an empty ``socket``, ``process`` or ``finding`` stands for any."""
+
+    socket: str
+    process: str
+    finding: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners(Expectation):
+    """Every socket that others can reach is named by an expectation, and sockets, rules and wire agree.
+
+    Findings of the kinds in ``fail`` fail but those that are ``accepted``; the others are told.
+    """
+
+    fail: tuple[str, ...] = LISTENER_FINDINGS_THAT_FAIL
+    accepted: tuple[AcceptedSocket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
 
@@ -227,4 +266,6 @@ class Policy:
     parity: Parity | None = None
     rules: Rules | None = None
     managers: Managers | None = None
+    coverage: Coverage | None = None
+    listeners: Listeners | None = None
     baseline: Baseline | None = None

@@ -17,7 +17,8 @@ from fwproof.policy.scalars import quoted
 def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
-    last = (policy.drop_log, policy.persistence, policy.parity, policy.rules, policy.baseline)
+    tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
+    last = (policy.drop_log, *tables, policy.listeners, policy.baseline)
     everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
@@ -41,12 +42,13 @@ def relation_faults(
         *relations.bans(),
         *relations.standing(),
         *relations.rules(),
+        *relations.coverage(),
         *relations.baseline(),
         *relations.parity(),
     ]
     if whole:
         # what is lacking here may be what could not be read
-        faults += [*relations.provoked(), *relations.drop_log()]
+        faults += [*relations.provoked(), *relations.drop_log(), *relations.listeners()]
     if whole and not expectations(policy):
         faults.append(relations.at((), "the policy expects nothing; say at least one thing under 'inbound'"))
     return faults
@@ -194,6 +196,25 @@ class _Relations:
             elif rules is not None and one.finding and one.finding not in rules.fail:
                 yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
             seen.append((one.rule, one.finding))
+
+    def coverage(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        for index, one in enumerate(self.policy.coverage.accepted if self.policy.coverage else ()):
+            if one.rule in seen:
+                yield self.at(("coverage", "accept", index), "the same rule is accepted twice")
+            seen.add(one.rule)
+
+    def listeners(self) -> Iterator[Fault]:
+        listeners = self.policy.listeners
+        for index, one in enumerate(listeners.accepted if listeners else ()):
+            keys: Keys = ("listeners", "accept", index)
+            if not one.socket and not one.process:
+                yield self.at(keys, "an accepted finding names a 'socket' such as udp/546, a 'process', or both")
+            elif listeners is not None and one.finding and one.finding not in listeners.fail:
+                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
+        if listeners is not None and not self.document.existing(("inbound",)):
+            words = "'listeners' compares sockets with what 'inbound' allows, and there is no 'inbound' here"
+            yield self.on(listeners, words)
 
     def baseline(self) -> Iterator[Fault]:
         baseline = self.policy.baseline

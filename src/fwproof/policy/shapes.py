@@ -38,7 +38,9 @@ from fwproof.policy.table_shapes import (
     IPV6_TEXT,
     BaselineField,
     Common,
+    CoverageField,
     Ipv6Shape,
+    ListenersField,
     ManagersField,
     PersistenceField,
     RulesField,
@@ -300,6 +302,9 @@ class BansShape(Common):
     findtime: int = Field(ge=1, description="Seconds within which they are counted")
     bantime: int = Field(ge=1, description="Seconds that a ban lasts")
     exercise: bool = Field(False, description="Whether the audit provokes a ban, and undoes it")
+    blocks: Annotated[str, Choice(("service", "everything"))] = Field(
+        "service", description="What a banned source must not reach any more; the rest is told"
+    )
     provoke: ProvokeShape | None = Field(None, description="The request that counts as a failed attempt")
 
 
@@ -339,5 +344,11 @@ class PolicyShape(Shape):
     )
     managers: ManagersField = Field(
         None, description="Who manages the tables: one manager and no other beside it, or the one of this name"
+    )
+    coverage: CoverageField = Field(
+        None, description="Probes reach the rules one by one, and the kernel counts them where the model says"
+    )
+    listeners: ListenersField = Field(
+        None, description="Every socket that others can reach is named by an expectation; sockets, rules and wire agree"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

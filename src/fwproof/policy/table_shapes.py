@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, word_for
-from fwproof.policy.model import FINDINGS, FINDINGS_THAT_FAIL, MANAGERS
+from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, word_for, wrong
+from fwproof.policy.model import (
+    FINDINGS,
+    FINDINGS_THAT_FAIL,
+    LISTENER_FINDINGS,
+    LISTENER_FINDINGS_THAT_FAIL,
+    MANAGERS,
+)
+from fwproof.policy.scalars import describe
 
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]
 IPV6 = ("same", "deny")
+DECLARED = ("declared",)
 IPV6_TEXT = (
     "same: what is expected holds in IPv6 too, and the two families are compared: every zone can open the same"
     " services in both; deny: nothing is let through in IPv6; left out: what is expected holds in IPv6 too"
@@ -66,6 +74,62 @@ class ManagersShape(Common):
     who: Annotated[str, Choice(MANAGERS)] = Field(description="one: any, but one alone; or the name of the one")
 
 
+class CoveredShape(Shape):
+    """A rule of which coverage asks nothing."""
+
+    rule: Annotated[str, Text("a rule as iptables-save prints it", r"\S([^\n]*\S)?", 1024)] = Field(
+        description="The rule's text, as the report and iptables-save show it"
+    )
+    reason: Title = Field(description="Why nothing is asked of it")
+
+
+_SHARE = "^(100|[1-9][0-9]?)%$"
+
+
+def _share(value: Any) -> float:
+    expected = "a share of the rules such as 80%"
+    if not isinstance(value, str):  # quotes around a bare number would not help
+        raise wrong(f"expected {expected}, with the % sign, not {describe(value)}")
+    return int(Text(expected, r"(100|[1-9][0-9]?)%").read(value).removesuffix("%")) / 100
+
+
+Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": "string", "pattern": _SHARE})]
+
+
+class CoverageShape(Common):
+    """Probes reach the rules, and the kernel counts them where the model says."""
+
+    at_least: Share | None = Field(
+        None,
+        description="The share that must be confirmed of the rules that packets can reach, such as 80%; left out: all"
+        " that a probe from the inventory's vantages can reach",
+    )
+    accept: list[CoveredShape] = Field(default_factory=list, description="Rules of which nothing is asked")
+
+
+class AcceptSocketShape(Shape):
+    """A finding about a socket that is known and stays."""
+
+    socket: Annotated[str, Text("a protocol and port such as udp/546", r"(tcp|udp)/[1-9][0-9]{0,4}")] = Field(
+        "", description="Protocol and port; left out: any"
+    )
+    process: Annotated[str, Text("the name of a process as ss shows it", r"[!-~]([ -~]*[!-~])?", 15)] = Field(
+        "", description="The process that listens; left out: any. A process chooses its own name"
+    )
+    finding: Annotated[str, Choice(LISTENER_FINDINGS)] = Field("", description="Only this finding; left out: any")
+    reason: Title = Field(description="Why it stays")
+
+
+class ListenersShape(Common):
+    """Sockets that listen, what the rules let in to them, and what the wire shows of them."""
+
+    expect: Annotated[str, Choice(DECLARED)] = Field("declared", description="Declared, as in the one word")
+    fail: Annotated[list[Annotated[str, Choice(LISTENER_FINDINGS)]], Field(min_length=1)] = Field(
+        list(LISTENER_FINDINGS_THAT_FAIL), description="Findings that fail; the others are only told"
+    )
+    accept: list[AcceptSocketShape] = Field(default_factory=list, description="Findings that are known and stay")
+
+
 class BaselineShape(Common):
     """The tables mean what they meant when a snapshot was taken."""
 
@@ -82,6 +146,17 @@ _TRUTH = (("type", "boolean"),)
 PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
 ManagersField = Annotated[ManagersShape | None, word_for("who", MANAGERS)]
+CoverageField = Annotated[
+    CoverageShape | None,
+    Shorthand(
+        lambda value: {"at_least": value} if isinstance(value, str | int | float) and not isinstance(value, bool)
+        else _persistence(value),
+        (("type", ["boolean", "string"]), ("pattern", _SHARE)),
+    ),
+]  # fmt: skip
+
+
+ListenersField = Annotated[ListenersShape | None, word_for("expect", DECLARED)]
 BaselineField = Annotated[
     BaselineShape | None,
     Shorthand(lambda value: value if isinstance(value, dict) else {"folder": value}, (("type", "string"),)),

@@ -31,8 +31,25 @@ What whoever may start it gains, and why no more than that (the auditing account
   host only. A streamed agent may use up to MAX_SPOOFED: whoever streams it is root of this network namespace already.
 * ``connect`` and ``hold`` open ordinary TCP connections with the privileges of the user who called sudo, never root's.
 * Conntrack events are told of marked flows only. ``counters`` runs fixed commands without parameters.
+* ``trace`` asks the kernel which rules marked packets meet. It is refused to the installed file unless sudo allows it
+  the one argument ``--trace``. The trigger is a table of the agent's own with ``flags owner``, which the kernel removes
+  with the socket that made it, SIGKILL included; it changes nothing about a packet but its trace bit, and takes only
+  packets that carry the marker (its 16 bits that are the run's), of each form TRACE_PPS a second at most. Rules of
+  iptables-legacy speak through nf_log: where there are such tables, ``net.netfilter.nf_log`` is nfnetlink_log
+  meanwhile, and NFLOG group 0 this agent's (refused where it is somebody else's), so messages of
+  ``nf_conntrack_log_invalid`` and of other people's TRACE rules are not logged so long. A process of its own waits for
+  this one's end, however it comes, and puts the old value back unless somebody else has changed it; only whoever kills
+  both prevents that. Events are told of marked packets alone: names of table and chain, number and verdict of the
+  rule, all of which ``counters`` prints. What is held is bounded, and what was lost is counted. The kernel may load
+  its modules of nf_tables for this, and keeps them.
 * ``forget`` and ``unban`` act only on an address from which this very process saw a marked packet arrive:
   whoever can make that happen controls that address anyway.
+* Whoever asks may go away, be killed or lose the connection: an operation ends within TICK seconds of the end of input,
+  none sends for longer than SEND_SECONDS, and connections that are kept open are reset after LEASE seconds without a
+  request. The end, however it comes, takes back what was begun: kept connections are reset, addresses whose lists were
+  asked to forget them are forgotten again, and what ``owe`` noted, which ``unban`` could do as well, is unbanned as
+  soon as the ban is there, for OWED_SECONDS at most.
+* The name that an auditor gives is told to the next one, who finds the host taken; it is cut to plain characters.
 * Nothing from the input reaches a shell, a path or an option: names are looked up in the kernel's or fail2ban's
   own list, addresses are parsed and printed again.
 
@@ -44,6 +61,7 @@ CLOCK_REALTIME. Sources: packet(7), raw(7), netlink(7), linux/filter.h, nfnetlin
 import base64
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -55,6 +73,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
@@ -78,8 +97,14 @@ SWEEP_SECONDS = 1.0
 MAX_WATCHES = 8
 MAX_SAMPLES = 64
 LIFETIME = 4 * 3600
-IDLE = 1800
+IDLE = 60
+TICK = 0.2
+SEND_SECONDS = 1.0
+LEASE = 1.0
+OWED_SECONDS = 4.0
+MAX_OWED = 8
 LOCK = b"\0fwproof-agent"
+HOLDER = "@fwproof-agent held by "
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 SCTP, GRE, ESP, IGMP = 132, 47, 50, 2
 PORTED = (TCP, UDP, SCTP)
@@ -108,6 +133,12 @@ FIXED_COMMANDS = {
     "nft": ("nft", "-j", "list", "ruleset"),
 }
 RECENT = "/proc/net/xt_recent"
+MAY_TRACE = STREAMED or sys.argv[1:] == ["--trace"]
+TRACE_TABLE = b"fwproof_trace\0"
+MAX_TRACED = 100000
+TRACE_PPS = 2000
+NF_LOG = "/proc/sys/net/netfilter/nf_log/{}"
+LEGACY_TABLES = {2: "/proc/net/ip_tables_names", 10: "/proc/net/ip6_tables_names"}
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
 
 Tuple5 = Tuple[int, bytes, int, bytes, int]
@@ -117,6 +148,10 @@ Answer = Dict[str, Any]
 
 class Refused(Exception):
     """What was asked for is not among the things this agent does."""
+
+
+class Ended(BaseException):
+    """Nobody is there any more who asks, or it is time to end."""
 
 
 def check16(cookie: int, port: int) -> int:
@@ -228,6 +263,14 @@ def assemble(lines: List[Any]) -> List[Tuple[int, int, int, int]]:
         jumps = [0 if label is None else places[label] - index - 1 for label in row[2:]] or [0, 0]
         program.append((row[0], jumps[0], jumps[1], row[1]))
     return program
+
+
+def roomy(sock: socket.socket, size: int) -> None:
+    """Let a socket hold more that is unread; losses are counted in any case."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:  # without CAP_NET_ADMIN of the machine, what any socket may have has to do
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def attach_filter(sock: socket.socket, program: List[Tuple[int, int, int, int]]) -> None:
@@ -526,6 +569,7 @@ class Capture:
         self.sources: Set[bytes] = set()
         self.solicited: Set[bytes] = set()
         self.portless: Dict[Tuple[int, bytes, bytes], Tuple5] = {}
+        self.heads: Dict[Tuple[int, bytes, bytes, bytes], Tuple5] = {}
         self.pieces: Dict[Tuple[bytes, bytes, int], Tuple5] = {}
         self.waiting: List[Tuple[Tuple[bytes, bytes, int], List[Any]]] = []
         self.packets: List[List[Any]] = []
@@ -533,16 +577,14 @@ class Capture:
         self.events = {4: 0, 6: 0}
         self.lost = 0
         self.watches: Dict[int, Watch] = {}
+        self.tracer: Optional[Tracer] = None
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
         attach_filter(self.sock, assemble(bpf_source()))
         self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock.setblocking(False)
         self.tracker = self._open_tracker()
         for sock in self.descriptors():
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-            except OSError:  # without CAP_NET_ADMIN the default size has to do; losses are counted
-                pass
+            roomy(sock, 32 << 20)
 
     def _open_tracker(self) -> Optional[socket.socket]:
         try:
@@ -560,10 +602,13 @@ class Capture:
 
     def descriptors(self) -> List[socket.socket]:
         """Return the sockets to wait for."""
-        return [self.sock, *(w.sock for w in self.watches.values())] + ([self.tracker] if self.tracker else [])
+        others = [*(w.sock for w in self.watches.values()), *(self.tracer.sockets() if self.tracer else [])]
+        return [self.sock, *others] + ([self.tracker] if self.tracker else [])
 
     def pump(self) -> None:
         """Take what the kernel has for us."""
+        # first, for what it tells of came in before: the capture then knows whose it is
+        traced = self.tracer.drain() if self.tracer else []
         for watch in self.watches.values():
             watch.drain()
         for _ in range(10000):
@@ -581,6 +626,8 @@ class Capture:
             outgoing = sender[2] == PACKET_OUTGOING
             self.take(data, outgoing, sender[0], when[0] * 1000000000 + when[1])
         self.pump_events()
+        if self.tracer:
+            self.tracer.sort(traced, self)
 
     def pump_events(self) -> None:
         """Take the conntrack events that the kernel has for us."""
@@ -625,6 +672,7 @@ class Capture:
         """Remember a probe's flow: its later packets and its answers are captured."""
         if len(self.flows) >= MAX_FLOWS:
             self.flows.clear()
+            self.heads.clear()
             self.pieces.clear()
         self.flows.setdefault(flow, 0)
         if (flow[0], None) in TAIL_AT:  # conntrack knows these by their addresses alone
@@ -684,6 +732,8 @@ class Capture:
             if not outgoing and is_marked(packet, head, self.cookies):
                 self.sources.add(head.src)
             self.learn(flow)
+            if tail_at(packet, head) is not None:  # a trace shows no more of these than how they begin
+                self.heads[head.proto, head.src, head.dst, packet[head.at : head.at + 4]] = flow
             return self.count(flow, "probe", identity(flow) or 0)
         flow = reverse_of(packet, head)
         if flow is not None and flow in self.flows:
@@ -711,6 +761,9 @@ class Capture:
             "tracking": self.tracking(),
         }
         self.packets, self.confirmed, self.lost = [], [], 0
+        if self.tracer:
+            answer["traced"], answer["untold"] = self.tracer.rows, self.tracer.lost
+            self.tracer.rows, self.tracer.lost = [], 0
         return answer
 
     def tracking(self) -> Dict[str, bool]:
@@ -730,8 +783,330 @@ class Capture:
 
     def close(self) -> None:
         """Stop capturing."""
+        if self.tracer:
+            self.tracer.close()
+            self.tracer = None
         for sock in self.descriptors():
             sock.close()
+
+
+# ---- trace -------------------------------------------------------------------------------------------------
+
+
+def attribute(kind: int, *data: bytes) -> bytes:
+    """Return a netlink attribute (netlink(7)); nested ones are given as several."""
+    joint = b"".join(data)
+    return struct.pack("=HH", 4 + len(joint), kind) + joint + bytes(-len(joint) % 4)
+
+
+def word(kind: int, value: int) -> bytes:
+    """Return an attribute of 32 bits in network order."""
+    return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
+
+
+def expression(name: bytes, *parts: bytes) -> bytes:
+    """Return an expression of an nft rule (nf_tables.h: NFTA_LIST_ELEM of NFTA_EXPR_NAME and NFTA_EXPR_DATA)."""
+    return attribute(0x8001, attribute(1, name + b"\0"), attribute(0x8002, *parts))
+
+
+def is_at(offset: int, data: bytes) -> bytes:
+    """Return expressions that hold where a packet's transport header has these bytes at an offset."""
+    return transport(offset, len(data)) + equal(data)
+
+
+def transport(offset: int, length: int) -> bytes:
+    """Return the expression that loads bytes of the transport header into register 1."""
+    return expression(b"payload", word(1, 1), word(2, 2), word(3, offset), word(4, length))
+
+
+def equal(data: bytes) -> bytes:
+    """Return the expression that holds where register 1 has these bytes."""
+    return expression(b"cmp", word(1, 1), word(2, 0), attribute(0x8003, attribute(1, data)))
+
+
+def of_block(offset: int) -> bytes:
+    """Return expressions that hold where the port at an offset of the transport header is of the probes' block."""
+    low, high = (attribute(1, struct.pack("!H", port)) for port in (PORT_LOW, PORT_HIGH))
+    return transport(offset, 2) + expression(
+        b"range", word(1, 1), word(2, 0), attribute(0x8003, low), attribute(0x8004, high)
+    )
+
+
+def triggers(cookie: int) -> List[bytes]:
+    """Return the rules, as lists of expressions, that set the trace bit of packets with a run's marker.
+
+    A reset is none: it also has the marker's upper half, and is no probe.
+    """
+    mark = struct.pack("!H", cookie)
+    protocol = expression(b"meta", word(1, 1), word(2, 16))
+    no_reset = transport(13, 1) + expression(
+        b"bitwise", word(1, 1), word(2, 1), word(3, 1),
+        attribute(0x8004, attribute(1, b"\4")), attribute(0x8005, attribute(1, b"\0")),
+    ) + equal(b"\0")  # fmt: skip
+    tcp = protocol + equal(bytes((TCP,))) + is_at(4, mark) + no_reset
+    found = [tcp + of_block(0), tcp + of_block(2), protocol + equal(bytes((SCTP,))) + of_block(0) + is_at(16, mark)]
+    found += [is_at(offset, MARK + mark) for offset in sorted({8, *TAIL_AT.values()})]
+    rate = struct.pack("!Q", TRACE_PPS)
+    on = expression(b"limit", attribute(1, rate), attribute(2, struct.pack("!Q", 1)), word(3, TRACE_PPS), word(4, 0))
+    on += expression(b"immediate", word(1, 1), attribute(0x8002, attribute(1, b"\1")))
+    return [rule + on + expression(b"meta", word(2, 12), word(3, 1)) for rule in found]
+
+
+def nft_request(kind: int, flags: int, family: int, body: bytes, number: int) -> bytes:
+    """Return one message to nf_tables; 0x10 and 0x11 begin and end a batch (nfnetlink.h)."""
+    batch = kind in (0x10, 0x11)
+    content = struct.pack("!BBH", family, 0, 10 if batch else 0) + body
+    return struct.pack("=IHHII", 16 + len(content), kind if batch else 0xA00 | kind, flags, number, 0) + content
+
+
+def netfilter() -> socket.socket:
+    """Open a socket to nfnetlink."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+    sock.bind((0, 0))
+    sock.settimeout(5)
+    return sock
+
+
+def acknowledge(sock: socket.socket, wanted: int) -> None:
+    """Read so many acknowledgements; OSError carries the kernel's errno of the first that is none."""
+    while wanted > 0:
+        for kind, content in messages(sock.recv(1 << 16)):
+            code = -struct.unpack_from("=i", content)[0] if kind == 2 else 0
+            if code:
+                raise OSError(code, os.strerror(code))
+            wanted -= kind == 2
+
+
+def rule_handles() -> List[List[Any]]:
+    """Return the handles of the rules of each chain of nf_tables, in order: family, table, chain, handles."""
+    found: Dict[Tuple[int, bytes, bytes], List[int]] = {}
+    with netfilter() as sock:
+        sock.send(nft_request(7, 0x301, 0, b"", 1))
+        while True:
+            for kind, content in messages(sock.recv(1 << 18)):
+                if kind == 3:
+                    return [
+                        [key[0], *(name.decode("utf-8", "replace") for name in key[1:]), found[key]] for key in found
+                    ]
+                if kind == 2:
+                    code = -struct.unpack_from("=i", content)[0]
+                    raise OSError(code, os.strerror(code))
+                parts = attributes(content[4:])
+                if parts[1] == TRACE_TABLE:
+                    continue
+                key = (content[0], parts[1].rstrip(b"\0"), parts[2].rstrip(b"\0"))
+                found.setdefault(key, []).append(struct.unpack("!Q", parts[3])[0])
+
+
+class Tracer:
+    """Has the kernel tell which rules marked packets meet, until it is closed or this process ends.
+
+    A row is what nf_tables tells of one rule: number of the probe, family, table, chain, type (1 policy, 2 return,
+    3 rule), handle, verdict, chain jumped to, policy, packet id (nf_tables.h, NFTA_TRACE_*); or what iptables-legacy
+    tells: number of the probe, family, prefix (xt_LOG's, ip_tables.c trace_packet()).
+    """
+
+    def __init__(self, cookies: Set[int]) -> None:
+        self.rows: List[List[Any]] = []
+        self.lost = 0
+        self.packets: Dict[bytes, int] = {}
+        self.saved: Dict[str, str] = {}
+        self.child, self.rope = 0, -1
+        self.open: List[socket.socket] = []
+        try:
+            self.events = self.add(netfilter())
+            self.events.setsockopt(SOL_NETLINK, 1, 9)  # NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTRACE
+            self.legacy = [family for family, path in LEGACY_TABLES.items() if filled(path)]
+            self.log = self.add(netfilter()) if self.legacy else None
+            if self.log is not None:
+                self.take_log(self.log)
+            self.owner = self.add(netfilter())
+            self.pull(cookies)
+        except (OSError, Refused):
+            self.close()
+            raise
+        for sock in self.sockets():
+            sock.setblocking(False)
+            roomy(sock, 16 << 20)
+
+    def add(self, sock: socket.socket) -> socket.socket:
+        """Note a socket that is to be closed."""
+        self.open.append(sock)
+        return sock
+
+    def sockets(self) -> List[socket.socket]:
+        """Return the sockets to wait for."""
+        return [self.events] + ([self.log] if self.log else [])
+
+    def pull(self, cookies: Set[int]) -> None:
+        """Make the table that sets the trace bit, before every rule and conntrack, of what comes in and of our own."""
+        table, create = attribute(1, TRACE_TABLE), 0x605  # NLM_F_REQUEST, ACK, EXCL, CREATE
+        batch = [(0x10, 1, b""), (0, create, table + word(2, 2))]  # NFT_TABLE_F_OWNER
+        for hook, name in ((0, b"in\0"), (3, b"out\0")):
+            where = attribute(0x8004, word(1, hook), word(2, -301))
+            batch.append((3, create, table + attribute(3, name) + where + attribute(7, b"filter\0")))
+            rules = [attribute(0x8004, rule) for cookie in sorted(cookies) for rule in triggers(cookie)]
+            batch += [(6, 0xC05, table + attribute(2, name) + rule) for rule in rules]  # NLM_F_APPEND
+        batch.append((0x11, 1, b""))
+        inet = [nft_request(kind, flags, 1, body, at) for at, (kind, flags, body) in enumerate(batch, 1)]
+        try:
+            self.owner.send(b"".join(inet))
+            acknowledge(self.owner, len(batch) - 2)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise Refused("this kernel makes no table that ends with its maker (Linux 5.12 does)") from None
+            raise
+
+    def take_log(self, log: socket.socket) -> None:
+        """Bind NFLOG group 0, and have legacy rules speak there until the watchdog restores what was before."""
+        for number, body in enumerate((attribute(1, b"\1"), attribute(2, struct.pack("!IBx", SNAPLEN, 2)),
+                                       word(5, 1)), 1):  # fmt: skip
+            content = struct.pack("!BBH", 0, 0, 0) + body
+            log.send(struct.pack("=IHHII", 16 + len(content), 0x401, 5, number, 0) + content)
+            try:
+                acknowledge(log, 1)
+            except OSError as error:
+                raise Refused(f"NFLOG group 0 cannot be had ({error.strerror}): a logger reads it") from None
+        self.saved = {NF_LOG.format(family): read(NF_LOG.format(family)) for family in self.legacy}
+        self.child, self.rope = watchdog(self.saved)
+        for path in self.saved:
+            with open(path, "w") as file:
+                file.write("nfnetlink_log")
+
+    def drain(self) -> List[Tuple[int, bytes]]:
+        """Take what the kernel has told."""
+        found: List[Tuple[int, bytes]] = []
+        for sock in self.sockets():
+            while len(found) < MAX_TRACED:
+                try:
+                    found += messages(sock.recv(1 << 18))
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        break
+                    self.lost += 1
+        return found
+
+    def sort(self, found: List[Tuple[int, bytes]], capture: Capture) -> None:
+        """Keep what is about marked packets."""
+        for kind, body in found:
+            row = None
+            if len(body) < 4:
+                continue
+            if kind == 0xA11:
+                row = self.of_nft(body[0], attributes(body[4:]), capture)
+            elif kind == 0x400:
+                row = self.of_log(body[0], attributes(body[4:]), capture)
+            if row is not None and len(self.rows) < MAX_TRACED:
+                self.rows.append(row)
+            elif row is not None:
+                self.lost += 1
+
+    def of_nft(self, family: int, parts: Dict[int, bytes], capture: Capture) -> Optional[List[Any]]:
+        """Return the row of an event of nf_tables; the one of our own table tells whose the packet is."""
+        table, packet = parts.get(1, b""), parts.get(6, b"")
+        if table == TRACE_TABLE:
+            self.begin(packet, parts, capture)
+        if packet not in self.packets or (table == TRACE_TABLE and 8 not in parts):
+            return None
+        verdict = attributes(parts.get(5, b""))
+        texts = (table, parts.get(2, b""), verdict.get(2, b""))
+        names = [name.rstrip(b"\0").decode("utf-8", "replace") for name in texts]
+        kind, handle, code, policy = (
+            int.from_bytes(each, "big", signed=True) if each else None
+            for each in (parts.get(4), parts.get(3), verdict.get(1), parts.get(16))
+        )
+        return [self.packets[packet], family, names[0], names[1], kind, handle, code, names[2], policy, packet.hex()]
+
+    def begin(self, packet: bytes, parts: Dict[int, bytes], capture: Capture) -> None:
+        """Note whose packet the kernel begins to tell of; only the first event has its headers."""
+        if len(self.packets) >= MAX_FLOWS:
+            self.packets.clear()
+        port = number_of(parts.get(8, b""), parts.get(9, b""), capture)
+        if port is not None:
+            self.packets[packet] = port
+        elif 8 in parts:
+            self.packets.pop(packet, None)
+
+    def of_log(self, family: int, parts: Dict[int, bytes], capture: Capture) -> Optional[List[Any]]:
+        """Return the row of a message of a legacy rule, None for other messages of the group."""
+        prefix, packet = parts.get(10, b""), parts.get(9, b"")
+        head = header(packet) if prefix.startswith(b"TRACE: ") else None
+        if head is None or not is_marked(packet, head, capture.cookies) or reverse_of(packet, head) in capture.flows:
+            return None
+        return [identity(flow_of(packet, head) or (0, b"", 0, b"", 0)), family,
+                prefix.rstrip(b"\0").decode("utf-8", "replace")]  # fmt: skip
+
+    def close(self) -> None:
+        """End tracing: the kernel removes the table, and the watchdog restores the log, or where it is gone, this."""
+        for sock in self.open:
+            sock.close()
+        if self.child:
+            os.close(self.rope)
+            os.waitpid(self.child, 0)
+            self.child = 0
+        for path, value in self.saved.items():
+            restore(path, value)
+
+
+def number_of(network: bytes, rest: bytes, capture: Capture) -> Optional[int]:
+    """Return the number of the probe that a traced packet is, from the parts of its headers that the kernel tells."""
+    if len(network) < 20 or len(rest) < 4:
+        return None
+    four = network[0] >> 4 == 4
+    src, dst = (network[12:16], network[16:20]) if four else (network[8:24], network[24:40])
+    proto, (sport, dport) = network[9] if four else network[6], struct.unpack_from("!HH", rest)
+    for each in (TCP, UDP, SCTP, ICMPV6) if proto in EXTENSIONS and not four else (proto,):
+        flow: Optional[Tuple5] = (each, src, sport, dst, dport)
+        if each not in PORTED:
+            query = (each, src, struct.unpack_from("!H", rest, 4)[0] if len(rest) > 5 else 0, dst, 0)
+            flow = query if query in capture.flows else capture.heads.get((each, src, dst, rest[:4]))
+        if flow is not None and flow in capture.flows:
+            return identity(flow)
+    return None
+
+
+def read(path: str) -> str:
+    """Return the text of a small file."""
+    with open(path) as file:
+        return file.read().strip()
+
+
+def filled(path: str) -> bool:
+    """Tell whether a list of tables of iptables-legacy can be read and has any."""
+    try:
+        return bool(read(path))
+    except OSError:
+        return False
+
+
+def watchdog(saved: Dict[str, str]) -> Tuple[int, int]:
+    """Start a process that restores settings when the returned descriptor is closed, by whatever ends this process."""
+    here, rope = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(here)
+        return child, rope
+    try:
+        os.setsid()  # what ends the session of this agent does not end it
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit())
+        os.closerange(0, here)
+        os.closerange(here + 1, 1 << 16)
+        os.read(here, 1)
+    finally:
+        for path, value in saved.items():
+            restore(path, value)
+        os._exit(0)
+
+
+def restore(path: str, value: str) -> None:
+    """Write back a setting, unless somebody has changed it meanwhile."""
+    try:
+        if read(path) == "nfnetlink_log":
+            with open(path, "w") as file:
+                file.write(value)
+    except OSError:
+        pass
 
 
 # ---- sweeps ------------------------------------------------------------------------------------------------
@@ -942,9 +1317,13 @@ class Agent:
 
     def __init__(self) -> None:
         self.capture: Optional[Capture] = None
-        self.lock: Optional[socket.socket] = None
+        self.locks: List[socket.socket] = []
         self.ordered: Tuple[Tuple[str, int], List[int]] = (("", 0), [])
         self.open: List[socket.socket] = []
+        self.lease = 0.0
+        self.owed: List[Tuple[str, bytes]] = []
+        self.touched: Set[bytes] = set()
+        self.began = time.time()
         self.senders: Dict[Tuple[bytes, bool], socket.socket] = {}
         self.spoofed: Set[str] = set()
         self.sent = 0
@@ -968,13 +1347,9 @@ class Agent:
         """Capture packets with a run's cookie, from now on; one audit at a time per host."""
         cookie = whole(request, "cookie", 0, 0xFFFF)
         if self.capture is None:
-            lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            try:
-                lock.bind(LOCK)  # abstract names belong to the network namespace and vanish with the process
-            except OSError:
-                lock.close()
-                raise Refused("another fwproof audit is observing this host") from None
-            self.lock = lock
+            self.locks = [named(LOCK)]
+            who = "".join(c for c in str(request.get("who") or "") if c.isalnum() or c in "@.:-_ ")[:60]
+            self.locks += [named(b"\0" + HOLDER[1:].encode() + who.encode("ascii", "ignore"))] if who else []
             self.capture = Capture()
         if len(self.capture.cookies | {cookie}) > MAX_COOKIES:
             raise Refused(f"at most {MAX_COOKIES} cookies")
@@ -1005,6 +1380,8 @@ class Agent:
         for frame in joined(frames):
             check_frame(frame, capture, own | self.spoofed)
         gap = max(number(request, "gap", 0.0, 60.0), MIN_GAP)
+        if (len(frames) - 1) * gap > SEND_SECONDS:
+            raise Refused(f"at most {SEND_SECONDS:g} s at a time")
         start, results = time.time(), []
         for index, frame in enumerate(frames):
             self.rest(start + index * gap - time.time())
@@ -1111,6 +1488,7 @@ class Agent:
         source = text(packed(str(request.get("source"))))
         if len(self.open) + count > MAX_HELD_OPEN:
             raise Refused(f"at most {MAX_HELD_OPEN} connections are kept")
+        self.held_on()
         stood, result = 0, "connected"
         while stood < count and result == "connected":
             sock, result = opened(address, port, source, patience)
@@ -1119,9 +1497,20 @@ class Agent:
                 stood += 1
         return {"stood": stood, "result": result}
 
+    def held_on(self) -> None:
+        """Raise Refused where connections had to be reset meanwhile, since nobody asked for anything."""
+        if self.lease < 0:
+            self.lease = 0.0
+            raise Refused(f"the connections were reset, as nobody asked for anything for {LEASE:g} s")
+
+    def op_alive(self, _request: Request) -> Answer:
+        """Do nothing: who asks is still there."""
+        return {}
+
     def op_finish(self, request: Request) -> Answer:
         """End the sending half of the connections that are kept; tell how many of the other ends acknowledge it."""
         end = time.time() + number(request, "patience", 0.01, 5.0)
+        self.held_on()
         for sock in self.open:
             try:
                 sock.shutdown(socket.SHUT_WR)
@@ -1133,7 +1522,7 @@ class Agent:
 
     def op_release(self, _request: Request) -> Answer:
         """Reset the connections that are kept, so that nothing of them stays at the other end."""
-        count = len(self.open)
+        self.lease, count = 0.0, len(self.open)
         while self.open:
             sock = self.open.pop()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -1148,9 +1537,27 @@ class Agent:
         status, out, err = command(FIXED_COMMANDS[str(name)])
         return {"status": status, "stdout": out, "stderr": err, "time": int(time.time() * 1e9)}
 
+    def op_trace(self, request: Request) -> Answer:
+        """Begin or end tracing (``on``); at the beginning, tell the handles of the rules, to name them by."""
+        capture = self.capturing()
+        if not MAY_TRACE:
+            raise Refused("tracing is not allowed here: sudo lets this agent be started without --trace only")
+        if capture.tracer:
+            capture.tracer.close()
+            capture.tracer = None
+        if request.get("on") is not True:
+            return {}
+        rules = rule_handles()
+        capture.tracer = Tracer(capture.cookies)
+        return {"rules": rules, "legacy": capture.tracer.legacy}
+
     def op_forget(self, request: Request) -> Answer:
-        """Take an address whose probes arrived here off every xt_recent list; tell off which."""
-        address = self.prober(request)
+        """Take an address whose probes arrived here off every xt_recent list, now and at the end; tell off which."""
+        self.touched.add(packed(str(request.get("address"))))
+        return {"lists": self.forgotten(self.prober(request))}
+
+    def forgotten(self, address: bytes) -> List[str]:
+        """Take an address off every xt_recent list; return their names."""
         lists = []
         for name in sorted(os.listdir(RECENT)) if os.path.isdir(RECENT) else []:
             path = os.path.join(RECENT, name)
@@ -1163,18 +1570,30 @@ class Agent:
                 except PermissionError:  # in a user namespace the lists stay the machine's root's
                     raise Refused(f"the kernel does not let this root change {name}; it forgets by itself") from None
                 lists.append(name)
-        return {"lists": lists}
+        return lists
 
     def op_unban(self, request: Request) -> Answer:
         """Lift a fail2ban ban of an address whose probes arrived here."""
-        address = text(self.prober(request))
+        address = self.prober(request)
+        jail = self.jail(request)
+        status, out, err = command(("fail2ban-client", "set", jail, "unbanip", text(address)))
+        return {"status": status, "stdout": out, "stderr": err}
+
+    def op_owe(self, request: Request) -> Answer:
+        """Note that an address whose probes arrived here is to be unbanned at the end; ``paid`` takes that back."""
+        owed = (self.jail(request), self.prober(request))
+        self.owed = [each for each in self.owed if each != owed]
+        if request.get("paid") is not True:
+            self.owed = [*self.owed[-MAX_OWED + 1 :], owed]
+        return {}
+
+    def jail(self, request: Request) -> str:
+        """Return the request's jail in fail2ban's own words; Refused where it has none of that name."""
         status, out, err = command(("fail2ban-client", "status"))
         jails = out.partition("Jail list:")[2].replace(",", " ").split()
         if status != 0 or request.get("jail") not in jails:
             raise Refused("fail2ban has no such jail: " + (err.strip() or ", ".join(jails)))
-        jail = jails[jails.index(str(request["jail"]))]
-        status, out, err = command(("fail2ban-client", "set", jail, "unbanip", address))
-        return {"status": status, "stdout": out, "stderr": err}
+        return jails[jails.index(str(request["jail"]))]
 
     def prober(self, request: Request) -> bytes:
         """Return the request's address if a marked packet arrived from it; Refused otherwise."""
@@ -1341,12 +1760,52 @@ class Agent:
         sys.stdout.flush()
 
     def run(self) -> None:
-        """Serve until end of input, ``bye``, or the deadline."""
-        signal.alarm(LIFETIME)
+        """Serve until end of input, ``bye``, or the deadline; then take back what was begun."""
+        ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        for number in ends:
+            signal.signal(number, ended)
+        signal.signal(signal.SIGALRM, self.tick)
+        signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
+        try:
+            self.serve()
+        except (Ended, BrokenPipeError):
+            pass
+        finally:
+            for number in (*ends, signal.SIGALRM):
+                signal.signal(number, signal.SIG_IGN)
+            self.settle()
+
+    def tick(self, *_: Any) -> None:
+        """Look whether anybody is still there; a signal's handler, so that no operation can keep it off."""
+        now = time.time()
+        if self.lease > 0 and now > self.lease:
+            self.op_release({})
+            self.lease = -1.0
+        if now - self.began > LIFETIME or at_end(sys.stdin.fileno()):
+            raise Ended
+
+    def settle(self) -> None:
+        """Take back what this process began and nobody took back; safe to call again."""
+        self.op_release({})
+        for address in self.touched & (self.capture.sources if self.capture else set()):
+            try:
+                self.forgotten(address)
+            except (OSError, Refused):  # what cannot be forgotten ends by itself
+                pass
+        end = time.time() + OWED_SECONDS
+        while self.owed and time.time() < end:
+            jail, address = self.owed.pop(0)
+            status, out, _ = command(("fail2ban-client", "set", jail, "unbanip", text(address)))
+            if status == 0 and out.strip() == "0":  # the ban may still be on its way
+                self.owed.append((jail, address))
+                time.sleep(TICK)
+
+    def serve(self) -> None:
+        """Answer requests until end of input or ``bye``."""
         descriptor, pending, last = sys.stdin.fileno(), b"", time.time()
         while not self.done and time.time() - last < IDLE:
             sockets: List[Any] = list(self.capture.descriptors()) if self.capture else []
-            ready = select.select([descriptor, *sockets], [], [], 60.0)[0]
+            ready = select.select([descriptor, *sockets], [], [], 5.0)[0]
             if self.capture:
                 self.capture.pump()
             if descriptor not in ready:
@@ -1354,10 +1813,13 @@ class Agent:
             data = os.read(descriptor, 1 << 16)
             if not data:
                 return
-            pending, last = pending + data, time.time()
+            pending = pending + data
             while b"\n" in pending and not self.done:
                 line, pending = pending.split(b"\n", 1)
+                self.lease = min(self.lease, 0.0)  # it runs while nobody asks
                 self.answer(line)
+                last = time.time()
+                self.lease = last + LEASE if self.open else self.lease
 
 
 OPERATIONS = {name[3:]: function for name, function in sorted(vars(Agent).items()) if name.startswith("op_")}
@@ -1393,6 +1855,39 @@ def acknowledged(sock: socket.socket) -> bool:
         return state in (5, 6) or (state == 7 and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
     except OSError:
         return False
+
+
+def ended(*_: Any) -> None:
+    """End, because a signal says so."""
+    raise Ended
+
+
+def at_end(descriptor: int) -> bool:
+    """Tell whether an input has ended: it can be read, and there is nothing to read."""
+    if not select.select([descriptor], [], [], 0)[0]:
+        return False
+    try:
+        return fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)) == bytes(4)
+    except OSError:
+        return False
+
+
+def named(name: bytes) -> socket.socket:
+    """Return a socket with an abstract name: those belong to the network namespace and vanish with the process."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sock.bind(name)
+    except OSError:
+        sock.close()
+        raise Refused("another fwproof audit is observing this host" + holder()) from None
+    return sock
+
+
+def holder() -> str:
+    """Return who observes this host, as far as the agent of that audit was told."""
+    with open("/proc/net/unix", errors="replace") as file:
+        found = [line.partition(HOLDER)[2].strip() for line in file if HOLDER in line]
+    return ": " + found[0] if found else "; who runs it is not known"
 
 
 def whole(request: Request, name: str, low: int, high: int) -> int:

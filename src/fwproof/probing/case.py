@@ -15,13 +15,21 @@ _TRANSIENT = {11, 105}  # EAGAIN, ENOBUFS: the sender's queue was full
 _CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))
 
 
+Way = tuple[str, str, Family]
+
+
 @dataclass(slots=True)
 class Case:
-    """A probe with all its shots so far."""
+    """A probe with all its shots so far; ``extra`` where nobody asked about it, but it helps to understand others."""
 
     probe: Probe
     shots: list[Shot] = field(default_factory=list)
     fault: HostError | None = None
+    extra: bool = False
+
+    def unsent(self) -> HostError | None:
+        """Return why it was not sent or not watched, None where it was."""
+        return self.fault or next((shot.fault for shot in self.shots if shot.fault), None)
 
     def best(self) -> Shot:
         """Return the shot that says most: answered, else emitted, else arrived, else the last."""
@@ -47,7 +55,7 @@ class Case:
         return ends.emitted is not None and len(self.shots) < 2
 
 
-def way_of(probe: Probe) -> tuple[str, str, Family]:
+def way_of(probe: Probe) -> Way:
     """Return what probes share that take the same way: sender, receiver and family."""
     return (probe.sender, probe.receiver, probe.flow.family)
 

@@ -7,7 +7,10 @@ probe's source port, so that several observations can go on at once.
 from __future__ import annotations
 
 import base64
+import getpass
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,16 +21,21 @@ from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
 
-from fwproof.errors import AgentRefused, CommandRefused, Garbled, HostError
+from fwproof.errors import AgentRefused, CommandRefused, CommandTimeout, Garbled, HostError, HostUnreachable
 from fwproof.flow import Address, Family
 from fwproof.hosts.transport import ByteChannel
-from fwproof.observation import Seen
+from fwproof.observation import Handles, RuleEvent, Seen
 from fwproof.probing.agent import VERSION
+from fwproof.probing.gate import Gate, Share
 from fwproof.probing.packets import Packet, dissect
+from fwproof.probing.trace import event_of, handles_of
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # linux/capability.h
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 """What reading an answer raises when its parts are not what the agent sends."""
+
+_LOOK = 0.2
+"""Seconds between two looks whether the audit was stopped, while an agent does what may take longer."""
 
 BOOTSTRAP = (
     "import sys;r=sys.stdin.buffer.raw;n=int(r.readline());b=b''\n"
@@ -89,10 +97,14 @@ class Caught:
 
 
 class Agent:
-    """One agent at work on ``host``; raises HostError (usually AgentRefused) when it cannot do what is asked."""
+    """One agent at work on ``host``; raises HostError (usually AgentRefused) when it cannot do what is asked.
 
-    def __init__(self, host: str, channel: ByteChannel) -> None:
+    Whatever it sends passes ``gate`` first.
+    """
+
+    def __init__(self, host: str, channel: ByteChannel, gate: Gate | None = None) -> None:
         self.host = host
+        self.gate = gate or Gate()
         self._channel = channel
         self._lock = threading.Lock()
         self._ref = 0
@@ -101,24 +113,56 @@ class Agent:
         self._filed: dict[int, list[Caught]] = {}
         self._confirmed: dict[int, list[tuple[int, Address, Address]]] = {}
         self._tracking: Mapping[str, bool] = {}
+        self._events: dict[int, list[RuleEvent]] = {}
+        self.tracing, self.untold = False, 0
+        """Whether rules are traced now, and how many of their events the host lost so far."""
         self.lost = 0
         """Packets or events that the host could not hand over in time; more than none makes silence doubtful."""
 
-    def call(self, op: str, *, timeout: float = 15.0, **arguments: Any) -> dict[str, Any]:
-        """Carry out one operation and return its answer; ``timeout`` is in seconds."""
-        with self._lock:
-            if self._broken is not None:
-                raise self._broken
-            self._ref += 1
-            request = {"ref": self._ref, "op": op, **arguments}
+    def call(
+        self, op: str, *, timeout: float = 15.0, share: Share | None = None, kind: str = "probes", **arguments: Any
+    ) -> dict[str, Any]:
+        """Carry out one operation and return its answer; ``timeout`` is in seconds.
+
+        What it sends takes its permits from ``share`` where one was set aside, and is counted as of its ``kind``; what
+        only takes back something (``undo``) is let through in any case.
+        """
+        with self.gate.passing(self.host, op, arguments, share, kind), self._lock:
+            return self._call({"op": op, **arguments}, timeout)
+
+    def alive(self, timeout: float) -> None:
+        """Let the agent know that we are there, unless another request does just now; raises what is wrong with it."""
+        if self._lock.acquire(blocking=False):
             try:
-                self._channel.send(json.dumps(request, separators=(",", ":")).encode() + b"\n")
-                return self._answer(self._channel.readline(timeout))
-            except AgentRefused:
-                raise
-            except HostError as error:  # the channel is out of step from here on: nothing later can be trusted
-                self._broken = error
-                raise
+                self._call({"op": "alive"}, timeout)
+            finally:
+                self._lock.release()
+
+    def _call(self, words: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        if self._broken is not None:
+            raise self._broken
+        self._ref += 1
+        try:
+            self._channel.send(json.dumps({"ref": self._ref, **words}, separators=(",", ":")).encode() + b"\n")
+            return self._answer(self._line(words["op"], timeout))
+        except AgentRefused:
+            raise
+        except HostError as error:  # the channel is out of step from here on: nothing later can be trusted
+            self._broken = error
+            if isinstance(error, HostUnreachable):
+                self.gate.lose(self.host, error.message)
+            raise
+
+    def _line(self, op: object, timeout: float) -> bytes:
+        """Return the line that answers; gives up a connection that is being made when the audit is stopped."""
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                return self._channel.readline(min(left, _LOOK) if op == "connect" else left)
+            except CommandTimeout:
+                if op != "connect" or left <= _LOOK or self.gate.closed:
+                    raise
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         if not line:
@@ -142,6 +186,7 @@ class Agent:
         said = self._channel.stderr.strip()
         words = f": {_printable(said.encode(errors='replace'))}" if said else ""
         self._broken = AgentRefused(self.host, f"the agent ended{words}", "is python3 there, and does sudo allow it?")
+        self.gate.lose(self.host, "its agent ended")
         return self._broken
 
     def hello(self) -> Hello:
@@ -166,6 +211,10 @@ class Agent:
                 interfaces=tuple(_interface(link) for link in answer["interfaces"]),
             )
 
+    def capture(self, cookie: int) -> None:
+        """Begin to capture a run's packets; AgentRefused, with who it is, while another audit has the host."""
+        self.call("capture", cookie=cookie, who=_who())
+
     def collect(self, wait: float = 0.0) -> None:
         """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
         answer = self.call("get", timeout=wait + 15.0, wait=wait)
@@ -182,6 +231,9 @@ class Agent:
                 self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
             self._tracking = dict(answer["tracking"])
             self.lost += int(answer["lost"])
+            for row in answer.get("traced", ()):
+                self._events.setdefault(int(row[0]), []).append(event_of(self.host, row))
+            self.untold += int(answer.get("untold", 0))
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -194,6 +246,17 @@ class Agent:
     def caught(self, port: int) -> tuple[Caught, ...]:
         """Return the packets filed so far for a probe's source port, in order of capture."""
         return tuple(self._filed.get(port, ()))
+
+    def events(self, port: int) -> tuple[RuleEvent, ...]:
+        """Return what the host told so far of the rules that a probe met, by its source port, in order."""
+        return tuple(self._events.get(port, ()))
+
+    def trace(self, *, on: bool) -> Handles:
+        """Begin or end the tracing of probes, for which a capture runs; return the rules' handles at the beginning."""
+        answer = self.call("trace", on=on, timeout=30.0)
+        self.tracing = on
+        with self.reading("list of rules"):
+            return handles_of(answer) if on else {}
 
     def confirmed(self, port: int) -> bool:
         """Whether conntrack reported a new connection from a probe's source port."""
@@ -208,6 +271,7 @@ class Agent:
         for port in ports:
             self._filed.pop(port, None)
             self._confirmed.pop(port, None)
+            self._events.pop(port, None)
 
     def counters(self, command: str) -> str:
         """Return what a fixed counters command prints (``iptables-save``, ``ip6tables-save``, ``nft`` …)."""
@@ -224,8 +288,15 @@ class Agent:
         with self.reading("lists"):
             return tuple(str(name) for name in answer["lists"])
 
+    def owe(self, jail: str, address: Address, *, paid: bool = False) -> None:
+        """Let the agent lift a ban to come when it ends, whoever of us is still there; ``paid`` takes that back."""
+        self.call("owe", jail=jail, address=str(address), paid=paid, timeout=45.0)
+
     def unban(self, jail: str, address: Address) -> None:
-        """Lift fail2ban's ban of an address that probed this host."""
+        """Lift fail2ban's ban of an address that probed this host.
+
+        Raises AgentRefused for a jail that there is not, CommandRefused when fail2ban would not.
+        """
         answer = self.call("unban", jail=jail, address=str(address), timeout=75.0)
         if answer.get("status") != 0:
             raise CommandRefused(self.host, f"fail2ban did not unban {address}: {answer.get('stderr')!r:.200}")
@@ -233,6 +304,16 @@ class Agent:
     def close(self) -> None:
         """End the agent."""
         self._channel.close()
+
+
+@cache
+def _who() -> str:
+    """Return who we are, for another auditor who finds a host taken."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an account without a name
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
 
 
 def _interface(link: Mapping[str, Any]) -> Interface:

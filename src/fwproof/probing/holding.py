@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fwproof.errors import HostError
 from fwproof.flow import Address
 from fwproof.probing.channel import Agent
 
+_OFTEN, _SOON = 0.2, 2.0
 PATIENCE = 0.6
 """Seconds in which a connection must stand: less than the second after which a kernel repeats its SYN (RFC 6298)."""
 
@@ -40,9 +43,24 @@ class Held:
 
 @contextmanager
 def held(agent: Agent) -> Iterator[Held]:
-    """Give connections to keep from one agent; whatever happens, they are reset afterwards."""
-    kept = Held(agent)
+    """Give connections to keep from one agent; whatever happens, they are reset afterwards.
+
+    The agent resets them by itself when nobody speaks to it for a second, so somebody does.
+    """
+    kept, done = Held(agent), threading.Event()
+
+    def speak() -> None:
+        while not done.wait(_OFTEN):
+            try:
+                agent.alive(_SOON)
+            except HostError:
+                return
+
+    speaker = threading.Thread(target=speak, name="holding", daemon=True)
+    speaker.start()
     try:
         yield kept
     finally:
+        done.set()
+        speaker.join()
         kept.release()

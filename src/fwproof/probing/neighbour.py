@@ -27,13 +27,16 @@ def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: 
     AgentRefused when the target is not on a link of the sender: solicitations do not pass routers.
     """
     for sent in range(1, _TRIES + 1):
-        seen = replace(_solicit_once(sender, receiver, target, timing), sent=sent)
+        kind = "probes" if sent == 1 else "again"
+        seen = replace(_solicit_once(sender, receiver, target, timing, kind), sent=sent)
         if seen.state not in {PortState.REPLY_LOST, PortState.NEVER_ARRIVED}:
             break
     return seen
 
 
-def _solicit_once(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing) -> Observation:
+def _solicit_once(
+    sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing, kind: str
+) -> Observation:  # fmt: skip
     link, source = _link(sender, target)
     flow = Flow(src=source, dst=target, proto=ICMPV6, icmp_type=_SOLICITATION, icmp_code=0, length=72, ttl=255)
     agents = tuple(dict.fromkeys(agent for agent in (sender, receiver) if agent))
@@ -42,7 +45,7 @@ def _solicit_once(sender: Agent, receiver: Agent | None, target: IPv6Address, ti
         agent.release([0])  # solicitations have no port: they are filed under 0
         agent.call("solicited", target=str(target))
     frame = solicitation_frame(source, target, link.mac)
-    answer = sender.call("send", frames=[frame.hex()], gap=0.0)
+    answer = sender.call("send", frames=[frame.hex()], gap=0.0, kind=kind)
     with sender.reading("send report"):
         error = int(answer["sent"][0][0])
     end = time.monotonic() + (0.0 if error else timing.window)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from threading import Lock
@@ -14,14 +14,15 @@ from typing import Self
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import TCP, UDP, Address, Family, Flow
 from fwproof.forms import PLAIN, on_the_wire
-from fwproof.observation import Observation, PortState, Probe
-from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
+from fwproof.observation import Handles, Observation, PortState, Probe
+from fwproof.probing.case import Case, Way, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
+from fwproof.probing.gate import Share
 from fwproof.probing.holding import Held, held
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.ports import BLOCK, Ports
-from fwproof.probing.timetable import TimedProbes, Timetable
+from fwproof.probing.timetable import TimedProbes, Timetable, busiest
 from fwproof.probing.verdict import Finding, judge
 from fwproof.probing.volley import Prepare, Shot, Timing, fire
 
@@ -75,17 +76,23 @@ class Prober:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def observe(
-        self, probes: Iterable[Probe], *, retries: int = 2, window: float | None = None, gap: float | None = None
+        self,
+        probes: Iterable[Probe],
+        *,
+        retries: int = 2,
+        window: float | None = None,
+        gap: float | None = None,
+        extra: bool = False,
     ) -> dict[str, Observation | HostError]:
         """Send probes and return what became of each, by its ``ref``.
 
         A packet that did not arrive is sent again up to ``retries`` times, one whose answer was lost once; each
         with a new source port. ``window`` is how long, in seconds, to wait for an arrival or an answer, ``gap`` lies
-        between two packets of a sender.
+        between two packets of a sender. ``extra``: nothing is asked that was not asked before.
         """
         timing = self._timing if window is None else replace(self._timing, window=window)
         timing = timing if gap is None else replace(timing, gap=gap)
-        cases = [Case(probe) for probe in probes]
+        cases = [Case(probe, extra=extra) for probe in probes]
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
             self._with_retries(batch, retries, timing)
@@ -100,9 +107,10 @@ class Prober:
 
         Returns one Observation per packet in the order of sending; raises the HostError that spoiled any.
         """
-        timing = replace(self._timing, gap=gap)
-        cases = [Case(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow)) for n in range(count)]
-        self._with_retries(cases, 0, timing)
+        probes = tuple(Probe(ref=str(n), sender=sender, receiver=receiver, flow=flow) for n in range(count))
+        cases = [Case(probe) for probe in probes]
+        with self._share([TimedProbes(0.0, gap, probes)]) as share:
+            self._volley(cases, replace(self._timing, gap=gap), share=share)
         return self._all_of(cases)
 
     def timed(self, salvos: Sequence[TimedProbes]) -> tuple[Observation, ...]:
@@ -111,8 +119,16 @@ class Prober:
         Returns one Observation per packet in the order of the salvos; raises the HostError that spoiled any.
         """
         cases = [Case(probe) for salvo in salvos for probe in salvo.probes]
-        self._volley(cases, self._timing, prepare=Timetable(salvos, self._pool).prepare)
+        with self._share(salvos) as share:
+            self._volley(cases, self._timing, prepare=Timetable(salvos, self._pool).prepare, share=share)
         return self._all_of(cases)
+
+    def _share(self, salvos: Sequence[TimedProbes]) -> AbstractContextManager[Share | None]:
+        """Set aside what packets that have their time need of their host's cap: all go to one."""
+        first = next((probe for salvo in salvos for probe in salvo.probes), None)
+        if first is None or first.sender not in self._agents:
+            return nullcontext()
+        return self._agents[first.sender].gate.share(first.receiver, 2 * busiest(salvos))
 
     def _all_of(self, cases: Iterable[Case]) -> tuple[Observation, ...]:
         found = []
@@ -153,6 +169,27 @@ class Prober:
             data = bytes.fromhex(answer["answer"])
             return Connection(result=str(answer["result"])[:20], seconds=float(answer["seconds"]), data=data)
 
+    @contextmanager
+    def tracing(self, hosts: Iterable[str]) -> Iterator[dict[str, Handles | HostError]]:
+        """Have hosts tell meanwhile which rules probes meet there; give the handles of each one's rules, or why not."""
+        found = {host: self._begin_trace(host) for host in hosts}
+        try:
+            yield found
+        finally:
+            for host in (name for name, handles in found.items() if not isinstance(handles, HostError)):
+                with suppress(HostError):  # an agent that broke down has ended, and its trace with it
+                    self._agents[host].trace(on=False)
+
+    def _begin_trace(self, host: str) -> Handles | HostError:
+        try:
+            return self._watched(host).trace(on=True)
+        except HostError as error:
+            return error
+
+    def pause(self, sender: str, seconds: float) -> None:
+        """Wait; raises Stopped as soon as nothing may be sent from a host."""
+        self._agent(sender).gate.pause(seconds, sender)
+
     def holding(self, sender: str) -> AbstractContextManager[Held]:
         """Give ordinary connections to keep open from a host, which are reset in the end."""
         return held(self._agent(sender))
@@ -178,7 +215,7 @@ class Prober:
     def _begin(self, host: str) -> HostError | None:
         try:
             self._agents[host].hello()
-            self._agents[host].call("capture", cookie=self._cookie)
+            self._agents[host].capture(self._cookie)
         except HostError as error:
             return error
         return None
@@ -215,7 +252,10 @@ class Prober:
                 doubtful.append(case)
         self._volley(doubtful, timing, tos=FINGERPRINT_TOS)
 
-    def _volley(self, cases: Sequence[Case], timing: Timing, tos: int = 0, prepare: Prepare | None = None) -> None:
+    def _volley(
+        self, cases: Sequence[Case], timing: Timing, tos: int = 0, prepare: Prepare | None = None,
+        share: Share | None = None,
+    ) -> None:  # fmt: skip
         shots = []
         self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
         for case in cases:
@@ -228,7 +268,10 @@ class Prober:
                 continue
             for agent in filter(None, (sender, receiver)):
                 agent.release([ident])
-            shot = Shot(probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver)
+            shot = Shot(
+                probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver, share=share,
+                again=bool(case.shots) or case.extra,
+            )  # fmt: skip
             case.shots.append(shot)
             shots.append(shot)
         if shots:
@@ -261,7 +304,7 @@ class Prober:
         return None if silent or shot.ends().arrival is None else False
 
     def _conclude(self, case: Case) -> Observation | HostError:
-        fault = case.fault or next((shot.fault for shot in case.shots if shot.fault), None)
+        fault = case.unsent()
         if fault is not None:
             return fault
         shot = case.best()
@@ -279,6 +322,8 @@ class Prober:
             answer=finding.answer,
             note=finding.note,
             packets=tuple(seen for each in case.shots for seen in each.packets())[-32:],
+            events=shot.events(),
+            untold=shot.untold,
         )
 
     def _controlled(
@@ -292,11 +337,12 @@ class Prober:
         missing = [case for case in cases if is_missing(found[case.probe.ref])]
         late = [case for case in missing if way_of(case.probe) not in self._reached]
         controls = [
-            Case(replace(probe, ref=f"control-{index}", flow=flow, form=PLAIN))
+            Case(replace(probe, ref=f"control-{index}", flow=flow, form=PLAIN), extra=True)
             for probe in {way_of(case.probe): case.probe for case in late}.values()
             for index, flow in enumerate(controls_for(self._honest(probe)))
         ]
         self._with_retries(controls, 0, timing)
+        unasked = {way_of(case.probe): fault for case in controls if (fault := case.unsent())}
         again = [case for case in late if way_of(case.probe) in self._reached and not case.probe.form.spoofed]
         if again:
             self._with_retries(again, 0, timing)
@@ -304,7 +350,7 @@ class Prober:
         said = {way_of(seen.probe): seen for seen in found.values() if refused_on_the_way(seen)}
         concluded = {case.probe.ref: self._conclude(case) for case in missing}
         return {
-            ref: self._with_control(seen, said.get(way_of(seen.probe))) if is_missing(seen) else seen
+            ref: self._with_control(seen, said, unasked) if is_missing(seen) else seen
             for ref, seen in concluded.items()
         }
 
@@ -317,9 +363,15 @@ class Prober:
         with agent.reading("route"):
             return replace(probe.flow, src=ip_address(answer["source"]))
 
-    def _with_control(self, seen: Observation, said: Observation | None) -> Observation:
-        if way_of(seen.probe) in self._reached:
+    def _with_control(
+        self, seen: Observation, told: Mapping[Way, Observation], unasked: Mapping[Way, HostError]
+    ) -> Observation | HostError:
+        way = way_of(seen.probe)
+        said = told.get(way)
+        if way in self._reached:
             return replace(seen, note=f"{seen.note} Another packet from the same vantage did arrive.")
+        if way in unasked:
+            return unasked[way]
         note = "Nothing from this vantage arrives there: not this probe, nor control packets (ICMP, UDP/33434, TCP/80)."
         if said is not None:
             note = f"{note} Of another probe, {said.note}"

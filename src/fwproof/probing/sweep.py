@@ -133,7 +133,7 @@ class Sweeper:
         for agent in filter(None, (near, far)):
             if agent.host not in self._watching:
                 agent.hello()
-                agent.call("capture", cookie=self._cookie)
+                agent.capture(self._cookie)
                 self._watching.add(agent.host)
         flow = replace(order.flow, tos=order.flow.tos or FINGERPRINT_TOS, sport=None, dport=None)
         seen = Sightings(asked=order.ports, far=None if far is None else {})
@@ -147,7 +147,7 @@ class Sweeper:
         try:
             for agent, job in [(a, self._pool.submit(a.call, "sweep_watch", frame=frame)) for a in ends]:
                 self._room(agent, run, job.result(), ports.bit_count())
-            errors, sent = self._send(run, frame, ports, run.order.pps)
+            errors, sent = self._send(run, frame, ports, "again" if run.passes else "probes")
             self._settle(run, flow, sent)
             reports = self._reports(run, flow, close=False)
             pass_ = self._read(run, reports, ports, errors)
@@ -178,15 +178,19 @@ class Sweeper:
                 "sweep fewer ports at a time, or wait until it has emptied",
             )
 
-    def _send(self, run: _Under, frame: str, ports: int, pps: int) -> tuple[dict[int, int], int]:
+    def _send(self, run: _Under, frame: str, ports: int, kind: str) -> tuple[dict[int, int], int]:
         """Send in parts of less than a second; the agent stops by itself when it is not asked for the next."""
         packed, seed, total, sent = portset.packed(ports), secrets.randbits(32), ports.bit_count(), 0
+        pps = run.order.pps
         errors: dict[int, int] = {}
         while sent < total:
-            count = min(total - sent, max(1, int(pps * _PART)))
+            limit = run.near.gate.limit(run.order.receiver)
+            part = int(pps * _PART) if limit is None else min(int(pps * _PART), limit // 8)
+            count = min(total - sent, max(1, part))
             answer = run.near.call(
-                "sweep_send", frame=frame, ports=packed, seed=seed, skip=sent, count=count, pps=pps, timeout=30.0
-            )
+                "sweep_send", frame=frame, ports=packed, seed=seed, skip=sent, count=count, pps=pps, timeout=30.0,
+                kind=kind,
+            )  # fmt: skip
             with run.near.reading("sweep report"):
                 done, stopped = int(answer["sent"]), str(answer["stopped"])
                 errors |= {int(port): int(error) for port, error in answer["errors"].items()}
@@ -249,7 +253,7 @@ class Sweeper:
         """Take back the SYNs that left something half-open, so that nothing of a sweep stays at the target."""
         if ports:
             frame = sweep_frame(flow, self._cookie, reset=True).hex()
-            run.resets += self._send(run, frame, ports, run.order.pps)[1]
+            run.resets += self._send(run, frame, ports, "resets")[1]
 
     def _unwatch(self, ends: list[Agent], flow: Flow) -> None:
         for agent in ends:

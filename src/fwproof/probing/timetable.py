@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from fwproof.observation import Probe
 from fwproof.probing.channel import Agent
-from fwproof.probing.volley import Send, Shot, frames_of, reset_half_open, send_frames
+from fwproof.probing.gate import IN_TIME
+from fwproof.probing.volley import TURN, Send, Shot, frames_of, reset_half_open, send_frames
 
 _LEAD = 0.05
 """Seconds from when every packet is built to the first that leaves."""
-_TURN = 0.5
-"""Seconds that one request to an agent may take, so that a stopped audit stops sending within that time."""
+_AROUND = 1.05 + TURN + IN_TIME
 _PAUSE = 0.6
 """Seconds until the next salvo that leave time to reset half-open connections."""
 
@@ -26,6 +26,17 @@ class TimedProbes:
     at: float
     gap: float
     probes: tuple[Probe, ...]
+
+
+def busiest(salvos: Sequence[TimedProbes]) -> int:
+    """Return how many packets have their time within one second, and the time around it that requests take."""
+    times = sorted(salvo.at + n * salvo.gap for salvo in salvos for n in range(len(salvo.probes)))
+    most = first = 0
+    for last, time_ in enumerate(times):
+        while times[first] < time_ - _AROUND:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 class Timetable:
@@ -47,13 +58,13 @@ class Timetable:
     def _send(self, agent: Agent, shots: Sequence[Shot]) -> None:
         mine = {shot.probe.ref: shot for shot in shots}
         gone: list[Shot] = []
+        ends = {shot.probe.receiver for shot in shots}
         for at, gap, refs in self._turns(mine):
             due = self._start + at
             if gone and due - time.monotonic() > _PAUSE:
                 self._tidy(agent, gone)
                 gone = []
-            while (left := due - time.monotonic()) > 0:
-                time.sleep(left)
+            agent.gate.pause(due - time.monotonic(), agent.host, *ends)
             send_frames(agent, [mine[ref] for ref in refs], [self._frames[ref] for ref in refs], gap)
             gone += [mine[ref] for ref in refs]
 
@@ -64,10 +75,10 @@ class Timetable:
         reset_half_open({agent: gone}, self._cookie, self._pool, gone)
 
     def _turns(self, mine: dict[str, Shot]) -> list[tuple[float, float, list[str]]]:
-        """Return an agent's part as requests of at most half a second: when, gap, and which probes."""
+        """Return an agent's part as requests of at most TURN seconds: when, gap, and which probes."""
         found = []
         for salvo in self._salvos:
             refs = [probe.ref for probe in salvo.probes if probe.ref in mine]
-            size = max(1, int(_TURN / salvo.gap)) if salvo.gap else len(refs)
+            size = max(1, int(TURN / salvo.gap)) if salvo.gap else len(refs)
             found += [(salvo.at + n * salvo.gap, salvo.gap, refs[n : n + size]) for n in range(0, len(refs), size)]
         return sorted(found, key=lambda turn: turn[0])

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 
-from fwproof.errors import HostError
+from fwproof.errors import HostError, Stopped
 from fwproof.flow import TCP, UDP, Flow
-from fwproof.observation import Probe, Seen
+from fwproof.observation import Probe, RuleEvent, Seen
 from fwproof.probing.channel import Agent, Caught
+from fwproof.probing.gate import Share
 from fwproof.probing.packets import Packet, probe_frames, reset_frame
 from fwproof.probing.verdict import Ends
 
 _POLL = 0.02
 _KEPT = 16
+TURN = 0.4
+"""Seconds that one request to send may take, so that whoever stops an audit, or loses it, stops sending within that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Shot:
     """One packet of a probe under way.
 
     ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
-    packet meanwhile.
+    packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits.
     """
 
     probe: Probe
@@ -53,13 +56,21 @@ class Shot:
     confirmed: bool | None = None
     sent_at: float = 0.0
     lossy: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
     frames: int = 1
+    again: bool = False
+    share: Share | None = None
     noticed: dict[str, float] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
         """The number of the probes' block that this packet is known by."""
         return self.ident
+
+    def events(self) -> tuple[RuleEvent, ...]:
+        """Return what traced ends told of the rules that it met."""
+        ends = dict.fromkeys(filter(None, (self.sender, self.receiver)))
+        return tuple(event for agent in ends for event in agent.events(self.port))
 
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
@@ -148,23 +159,30 @@ def fire(
 
     What ``prepare`` returns sends in its own time; without it, shots leave one after another.
     """
-    before = {agent: agent.lost for shot in shots for agent in (shot.sender, shot.receiver) if agent}
+    before = {agent: (agent.lost, agent.untold) for shot in shots for agent in (shot.sender, shot.receiver) if agent}
     groups: dict[Agent, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.sender, []).append(shot)
     send = prepare(shots, cookie) if prepare else partial(_send, cookie=cookie, gap=timing.gap)
     _each(pool, groups, lambda agent: send(agent, groups[agent]), shots)
     agents = {agent for shot in shots for agent in (shot.sender, shot.receiver) if agent}
-    while agents:
+    while agents and not any(agent.gate.closed for agent in agents):
         _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
         now = time.monotonic()
         waiting = [shot for shot in shots if not shot.settled(now, timing)]
         agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
+    # an answer may be here before what was told of its question
+    _each(pool, [agent for agent in before if agent.tracing], lambda agent: agent.collect(), shots)
     _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
     reset_half_open(groups, cookie, pool, shots)
-    lossy = {agent for agent, lost in before.items() if agent.lost > lost}
     for shot in shots:
-        shot.lossy = tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in lossy)
+        _spoil(shot, timing)
+    lossy = {agent for agent, (lost, _) in before.items() if agent.lost > lost}
+    untold = {agent for agent, (_, lost) in before.items() if agent.untold > lost}
+    for shot in shots:
+        shot.lossy, shot.untold = (
+            tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in some) for some in (lossy, untold)
+        )
 
 
 def _each(
@@ -182,7 +200,11 @@ def _each(
 
 
 def _send(agent: Agent, shots: Sequence[Shot], cookie: int, gap: float) -> None:
-    send_frames(agent, shots, [frames_of(shot, cookie) for shot in shots], gap)
+    built = []
+    for shot in shots:
+        agent.gate.check(agent.host)  # building takes longer than sending
+        built.append(frames_of(shot, cookie))
+    send_frames(agent, shots, built, gap)
 
 
 def frames_of(shot: Shot, cookie: int) -> list[str]:
@@ -190,10 +212,42 @@ def frames_of(shot: Shot, cookie: int) -> list[str]:
     return [frame.hex() for frame in probe_frames(shot.flow, cookie, shot.probe.form, shot.ident)]
 
 
+def _spoil(shot: Shot, timing: Timing) -> None:
+    """Let a shot that was still waited for when the audit was stopped say nothing: it may have been answered later."""
+    why = shot.sender.gate.closed
+    if why and not shot.settled(time.monotonic(), timing):
+        shot.fault = Stopped(shot.sender.host, f"it was not waited for what comes of a packet: {why}")
+
+
 def send_frames(agent: Agent, shots: Sequence[Shot], each: Sequence[Sequence[str]], gap: float) -> None:
-    """Send the frames of shots, which are built already; raises HostError."""
+    """Send the frames of shots, which are built already, in requests of at most TURN seconds; raises HostError."""
+    begun = time.monotonic()
+    for first, last in _turns(agent, shots, each, gap):
+        if first:  # each request keeps the pace, and so do they together
+            agent.gate.pause(begun + gap * sum(map(len, each[:first])) - time.monotonic(), agent.host)
+        _send_turn(agent, shots[first:last], each[first:last], gap)
+
+
+def _turns(
+    agent: Agent, shots: Sequence[Shot], each: Sequence[Sequence[str]], gap: float
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Yield which shots go together: as many as take no longer than TURN, nor a quarter of what a host may get."""
+    most = int(TURN / gap) if gap else len(shots)
+    limits = [limit for host in {shot.probe.receiver for shot in shots} if (limit := agent.gate.limit(host))]
+    most = max(1, min([most, *(limit // 8 for limit in limits)]))
+    first = size = 0
+    for at, frames in enumerate(each):
+        if at > first and (size + len(frames) > most or shots[at].again != shots[first].again):
+            yield first, at
+            first, size = at, 0
+        size += len(frames)
+    yield first, len(each)
+
+
+def _send_turn(agent: Agent, shots: Sequence[Shot], each: Sequence[Sequence[str]], gap: float) -> None:
     frames = [frame for frames_ in each for frame in frames_]
-    answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * (gap + 0.01))
+    kind, share = "again" if shots[0].again else "probes", shots[0].share
+    answer = agent.call("send", frames=frames, gap=gap, timeout=15.0 + len(frames) * gap, share=share, kind=kind)
     now = time.monotonic()
     with agent.reading("send report"):
         errors = iter([int(error) for error, _ in answer["sent"]])
@@ -233,6 +287,6 @@ def reset_half_open(
             if shot in suspects and shot.half_open()
         ]
         if frames:
-            agent.call("send", frames=frames, gap=0.0)
+            agent.call("send", frames=frames, gap=0.0, kind="undo")
 
     _each(pool, {shot.sender for shot in suspects}, take_back, suspects)

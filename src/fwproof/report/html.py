@@ -122,6 +122,7 @@ def _context(results: Results) -> dict[str, Any]:
         "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
         "legend": [mark for mark in matrix.Mark if mark in marks],
         "others": _by_title(matrix.other_checks(results)),
+        "coverage_checks": [check for check in results.checks if check.coverage is not None],
         "controls": view.controls(results),
         "addresses": {record.name: ", ".join(record.addresses) for record in results.run.hosts},
         "linkable": _linkable(results),

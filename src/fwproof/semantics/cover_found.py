@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fwproof.decision import RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook, Network
+from fwproof.ruleset.asks import Ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Somewhere that packets can be sent from: a vantage's addresses and the interface that they come in by.
 
-    None stands for any. ``itself``: it is the host whose tables these are, which sends them out.
+    None stands for any. ``itself``: it is the host whose tables these are, which sends them out. ``destinations`` are
+    those that packets from here take the way through the host to.
     """
 
     name: str
     networks: tuple[Network, ...] | None = None
     interface: str | None = None
     itself: bool = False
+    destinations: tuple[Network, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Which packets may be chosen; without anything given, every first packet of a connection.
 
-    ``sources`` and ``destinations`` None stand for any, ``states`` are conntrack's, of the packet as it arrives.
+    ``sources`` and ``destinations`` None stand for any, ``states`` are conntrack's, of the packet as it arrives. With
+    ``shapes``, a packet has the values of one of them: ranges by the name of a field.
     ``everything``: also packets that no network brings, such as a NEW packet with all TCP flags.
     """
 
@@ -35,6 +40,7 @@ class Limits:
     destinations: tuple[Network, ...] | None = None
     states: frozenset[CtState] = frozenset({CtState.NEW})
     everything: bool = False
+    shapes: tuple[Mapping[str, Ranges], ...] | None = None
 
 
 class Why(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from fwproof.flow import CtState, Family, Flow, Hook
@@ -38,8 +38,10 @@ def configs(states: Collection[CtState]) -> list[Config]:
 def cuts_of(limits: Limits, family: Family) -> list[tuple[str, Ranges]]:
     """Return where the fields have to be cut for limits."""
     networks = [("src", n) for source in limits.sources or () for n in source.networks or ()]
+    networks += [("dst", n) for source in limits.sources or () for n in source.destinations or ()]
     networks += [("dst", n) for n in limits.destinations or ()]
-    return [(name, (span(n),)) for name, n in networks if Family.of(n) is family]
+    shapes = [(name, ranges) for shape in limits.shapes or () for name, ranges in shape.items() if name != "flags"]
+    return [(name, (span(n),)) for name, n in networks if Family.of(n) is family] + shapes
 
 
 class Origins:
@@ -68,7 +70,7 @@ class Origins:
         ``wanted`` is what is known of them, in place of the states of the limits.
         """
         ground = ground or self.ground
-        every = ground.host.packets() & self._destinations(limits)
+        every = ground.host.packets() & self._destinations(limits) & self._shapes(limits)
         wire, home = (self._sources(limits, itself=itself) & every for itself in (False, True))
         hooks = [None] if ground.addresses is not None else [Hook.INPUT, Hook.FORWARD]
         ways = [(hook, ground.arriving(hook), ground.at_wire(hook) & wire) for hook in hooks]
@@ -114,6 +116,17 @@ class Origins:
             return self.sets.all
         return self.sets.within("dst", [span(n) for n in limits.destinations if Family.of(n) is self.family])
 
+    def _shapes(self, limits: Limits) -> Set:
+        if limits.shapes is None:
+            return self.sets.all
+        return self.sets.union([self._shape(shape) for shape in limits.shapes])
+
+    def _shape(self, shape: Mapping[str, Ranges]) -> Set:
+        found = self.sets.all
+        for name, ranges in shape.items():
+            found &= self.sets.within(name, ranges)
+        return found
+
     def _sources(self, limits: Limits, *, itself: bool) -> Set:
         if limits.sources is None:
             return self.sets.all
@@ -126,4 +139,6 @@ class Origins:
         if source.interface is not None and not source.itself:
             at = atom_of(self.sets.fields["iif"], source.interface)
             found &= self.sets.none if at is None else self.sets.within("iif", ((at, at),))
+        if source.destinations is not None:
+            found &= self.sets.within("dst", [span(n) for n in source.destinations if Family.of(n) is self.family])
         return found

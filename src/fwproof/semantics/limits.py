@@ -37,8 +37,8 @@ class Limiter:
 class LogAct:
     """A rule that logs a flow before it is dropped.
 
-    ``limit`` names the rates of the rule itself, which let the first packets through. It is ``certain`` where
-    nothing else than those decides whether the flow is logged.
+    ``limit`` names the rates of the rule itself, which let the first packets through, and ``buckets`` are those that
+    fill again. It is ``certain`` where nothing else than those decides whether the flow is logged.
     """
 
     kind: str
@@ -47,6 +47,16 @@ class LogAct:
     certain: bool
     limit: str
     rule: RuleRef
+    buckets: tuple[Limit | HashLimit, ...] = ()
+
+    @property
+    def refill(self) -> float:
+        """Seconds in which a rate that was used up lets a packet through again; 0 without one."""
+        return max((bucket.seconds / bucket.count for bucket in self.buckets), default=0.0)
+
+    def lines(self, packets: int, seconds: float) -> int:
+        """Return how many lines so many packets of one source leave, that come in so many seconds."""
+        return min([packets, *(bucket.burst + int(seconds / bucket.seconds * bucket.count) for bucket in self.buckets)])
 
 
 def only_limited(rule: Rule) -> bool:
@@ -60,7 +70,7 @@ def log_act(rule: Rule, *, certain: bool) -> LogAct:
     target = rule.target
     return LogAct(
         kind=target.name, prefix=target.prefix, group=target.group, certain=certain, limit=", ".join(limits),
-        rule=rule.ref,
+        rule=rule.ref, buckets=tuple(m.test for m in rule.matches if isinstance(m.test, Limit | HashLimit)),
     )  # fmt: skip
 
 

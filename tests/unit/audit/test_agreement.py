@@ -4,10 +4,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from fwproof.audit.agreement import Agreement, answer_of, compare
+from fwproof.audit.agreement import Agreement, Compared, answer_of, by_trace, compare
 from fwproof.decision import Decision, Ruling
 from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import PortState as S
+from fwproof.semantics.traced import Path, Traced
 
 SYN = Flow(src=ip_address("10.0.0.1"), dst=ip_address("10.0.0.10"), proto=TCP)
 SYN6 = Flow(src=ip_address("fd00::1"), dst=ip_address("fd00::10"), proto=TCP)
@@ -93,3 +94,21 @@ def test_let_in_and_mute():
 )
 def test_what_a_reject_rule_answers(flow, words, answer):
     assert answer_of(flow, words) == answer
+
+
+@pytest.mark.parametrize(
+    ("found", "agrees", "agreement"),
+    [
+        (Agreement.AGREES, True, Agreement.AGREES),
+        (Agreement.AGREES, False, Agreement.DISAGREES),
+        (Agreement.AGREES, None, Agreement.AGREES),
+        (Agreement.UNDECIDED, True, Agreement.AGREES),
+        (Agreement.UNDECIDED, False, Agreement.DISAGREES),
+        (Agreement.UNDECIDED, None, Agreement.UNDECIDED),
+        (Agreement.OBSERVED_ONLY, True, Agreement.OBSERVED_ONLY),
+        (Agreement.DISAGREES, True, Agreement.DISAGREES),
+    ],
+)
+def test_what_a_trace_adds(found, agrees, agreement):
+    assert by_trace(Compared(found), Traced(path=Path(), agrees=agrees)).agreement is agreement
+    assert by_trace(Compared(found), None).agreement is found

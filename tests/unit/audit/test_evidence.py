@@ -28,7 +28,7 @@ NFT = """{"nftables": [{"table": {"family": "inet", "name": "t"}},
 
 def record(model, snapshot=None, agent=None, front=None):
     host = SimpleNamespace(addresses=(), access=Access.READ)
-    facts = SimpleNamespace(
+    facts = SimpleNamespace(untraced={},
         inventory=SimpleNamespace(hosts={"web": host}), snapshots={"web": snapshot}, models={"web": model},
         agents={"web": agent}, front_ends={} if front is None else {"web": front},
     )  # fmt: skip

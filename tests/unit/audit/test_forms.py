@@ -1,17 +1,19 @@
 """Which forms are sent to whom, and what the model says of them."""
 
 import json
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from fwproof.audit.forms import ends_of, posed, rule_form
 from fwproof.decision import Decision
-from fwproof.flow import CtState, Family
+from fwproof.flow import ICMP, UDP, CtState, Family
 from fwproof.forms import FRAGMENT, HOP_BY_HOP, Ends, Form, Group, dressed
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
+from fwproof.policy.model import Allow, Peers, Service
 from fwproof.semantics.model import HostModel
 
 ROOT = Path(__file__).parents[3]
@@ -97,6 +99,18 @@ def test_fragments_meet_the_rules_whole_where_conntrack_or_ipv4_puts_them_togeth
     assert rule_form(built(allow), pieces, SIX.tcp(9)).decision is Decision.DEPENDS, "nft takes what is in its place"
     state = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
     assert rule_form(built(state, allow), pieces, SIX.tcp(9)).decision is Decision.ACCEPT
+
+
+def test_datagrams_are_cut_up_as_well_and_echo_requests_where_they_are_denied():
+    ping = Allow(
+        service=Service("icmp", None, "ping", "echo-request"), peers=Peers("all", (ip_network("0.0.0.0/0"),)),
+        id="ping", title="x", file="f", line=1,
+    )  # fmt: skip
+    for policy, echoes in ((POLICY, 3), (replace(POLICY, inbound=(*POLICY.inbound, ping)), 0)):
+        found = dressed(Group.FRAGMENTS, ends_of(policy, INVENTORY, OUTSIDE, OWN))
+        assert [flow.proto for _, flow in found].count(UDP) == 3
+        assert [flow.proto for _, flow in found].count(ICMP) == echoes
+        assert {form.cut for form, flow in found if flow.proto in {UDP, ICMP}} == {0, 32}
 
 
 def test_a_bare_ack_is_new_unless_conntrack_is_strict():

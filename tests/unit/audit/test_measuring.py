@@ -9,6 +9,7 @@ import pytest
 from fwproof.audit.measuring import Aim, Seats, claim_of, let_in, seated, sources_of
 from fwproof.decision import RuleRef
 from fwproof.flow import Family, Flow
+from fwproof.inventory import Host, SshAddress
 from fwproof.measured import Part
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
@@ -65,7 +66,7 @@ def test_sources_are_shared_out(number, wanted, sizes):
 
 def test_only_spare_addresses_of_peers_with_an_agent_are_sources():
     def host(name, *addresses):
-        return SimpleNamespace(name=name, addresses=tuple(map(ip_address, addresses)))
+        return Host(name=name, addresses=tuple(map(ip_address, addresses)), ssh=SshAddress(address="x"))
 
     hosts = [
         host("near", "10.0.0.2", "10.0.0.3", "fd00::2", "10.0.0.4"), host("far", "10.0.5.7", "10.0.5.8"),
@@ -91,8 +92,10 @@ def test_only_spare_addresses_of_peers_with_an_agent_are_sources():
     assert found(check) == ["far 10.0.5.8", "near 10.0.0.4", "near 10.0.0.3"]
     only = replace(check, vantage="dumb", peer=ip_address("10.0.6.1"))
     assert found(only)[0] == "dumb 10.0.6.2", "what stands in the way of the vantage itself is said later"
-    inventory.hosts["far"].addresses = (ip_address("10.0.5.7"),)
-    assert found(check) == ["far 10.0.5.7", "near 10.0.0.4", "near 10.0.0.3"]
+    inventory.hosts["near"] = host("near", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5")
+    assert found(check) == ["far 10.0.5.8", "near 10.0.0.5", "near 10.0.0.4"], "of four, flows come from two"
+    inventory.hosts["far"] = host("far", "10.0.5.7")
+    assert found(check) == ["far 10.0.5.7", "near 10.0.0.5", "near 10.0.0.4"]
     assert found(replace(check, vantage=None)) == []
 
 

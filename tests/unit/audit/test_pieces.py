@@ -10,8 +10,8 @@ import pytest
 
 from fwproof.audit.ban import request_text
 from fwproof.audit.exercises import _about, _listening
-from fwproof.audit.gather import model_of
 from fwproof.audit.lock import Lock
+from fwproof.audit.modelling import model_of
 from fwproof.errors import CommandRefused, Garbled, HostError, NotThere, UsageError
 from fwproof.flow import Family
 from fwproof.hosts.access import PLAIN_COMMANDS, ROOT_COMMANDS

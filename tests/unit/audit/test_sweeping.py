@@ -1,6 +1,7 @@
 """How silence that may be a reject rule's is settled: by its counter, by asking again, slowly, or not at all."""
 
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fwproof.probing import portset
 from fwproof.probing.sweep import Order
 from fwproof.probing.swept import Sightings, Swept, judge
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.traced import Path, Traced
 
 TEXT = (
     "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 10:19 -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n"
@@ -33,7 +35,6 @@ class Wire:
         self.answers, self.noise, self.kind, self.count, self.asked = answers, list(noise), kind, 0, []
         known = (lambda *_: {RULE: self.count}) if counts else lambda *_: {}
         monkeypatch.setattr(sweeping, "counters", known)
-        monkeypatch.setattr(sweeping.time, "sleep", lambda _seconds: None)
 
     def sweep(self, order, _progress=None):
         self.asked.append(order.ports)
@@ -51,8 +52,23 @@ class Wire:
         )  # fmt: skip
 
 
-def report(wire):
-    return Sweeping(None, wire, MODEL, lambda _line: None).report(ORDER, predict(MODEL, SYN))
+def report(wire, trace=None):
+    field = SimpleNamespace(gate=SimpleNamespace(pause=lambda _seconds: None))
+    return Sweeping(field, wire, MODEL, lambda _line: None, trace).report(ORDER, predict(MODEL, SYN))
+
+
+def tracer(asked, *, wrong=(), untold=()):
+    """Trace every port, with another rule than the model's for some, and nothing for others."""
+
+    def trace(_order, one):
+        asked.append(one.ports)
+        agrees = {port: port not in wrong for port in portset.members(one.ports)}
+        return {
+            port: Traced(path=Path(), agrees=None if port in untold else good, why="" if good else "the kernel had X")
+            for port, good in agrees.items()
+        }
+
+    return trace
 
 
 def rejected(found):
@@ -66,6 +82,39 @@ def test_the_counter_of_the_sweep_itself_settles_it(monkeypatch):
     assert {each.state for each in rejected(found)} == {PortState.REJECTED}
     assert (found.extra, len(wire.asked)) == (0, 1)
     assert (RULE, 10, 10) in found.counted
+
+
+def test_a_trace_settles_what_counters_leave_open_and_asks_nothing_where_they_do_not(monkeypatch):
+    asked = []
+    found = report(Wire(monkeypatch, answers=2), tracer(asked))
+    assert (found.status, found.extra, asked) == (0, 0, [])
+    wire = Wire(monkeypatch, noise=(3,))
+    found = report(wire, tracer(asked))
+    assert (found.status, found.extra, asked, len(wire.asked)) == (0, 10, [REJECTED], 1)
+    assert "one packet each was traced, and met ip filter INPUT rule 1" in rejected(found)[0].settled
+
+
+def test_a_trace_that_names_another_rule_is_a_disagreement_of_those_ports(monkeypatch):
+    found = report(Wire(monkeypatch, noise=(3,)), tracer([], wrong=(12, 13)))
+    (bad,) = found.of(Agreement.DISAGREES)
+    assert (portset.words(bad.ports), bad.why, found.status) == ("12-13", "the kernel had X", 1)
+    assert sum(each.ports for each in rejected(found)) == REJECTED
+
+
+def test_what_a_trace_does_not_tell_is_asked_again(monkeypatch):
+    wire = Wire(monkeypatch, noise=(3, 0))
+    found = report(wire, tracer([], untold=range(10, 20)))
+    assert [portset.words(each) for each in wire.asked] == ["1-30", "10-19"]
+    assert (found.status, found.extra) == (0, 20)
+    found = report(Wire(monkeypatch, noise=(3, 0)), tracer([], untold=(10,)))
+    assert [portset.words(each.ports) for each in found.of(Agreement.UNDECIDED)] == ["10"]
+
+
+def test_too_many_ports_are_not_traced(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweeping, "_TRACED", 9)
+    assert report(Wire(monkeypatch, noise=(3, 0)), tracer(asked)).status == 0
+    assert asked == []
 
 
 def test_other_traffic_makes_it_ask_again(monkeypatch):

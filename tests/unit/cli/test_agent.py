@@ -41,6 +41,16 @@ def test_install_prints_commands_rules_and_pin_that_a_shell_can_read():
     subprocess.run(["/bin/sh", "-n"], input=shell, text=True, check=True)
 
 
+def test_tracing_is_allowed_by_a_line_of_its_own():
+    plain, tracing = printed("install"), printed("install", "--trace")
+    assert "--trace" not in plain
+    assert sudoers("auditor", Access.OBSERVE, trace=True) in tracing
+    assert "fwproof-agent --trace\n" in printed("sudoers", "--trace")
+    assert printed("sudoers", "--access", "root", "--trace") == printed("sudoers", "--access", "root")
+    refused = CliRunner().invoke(agent, ["sudoers", "--access", "read", "--trace"])
+    assert (refused.exit_code, "no agent runs" in refused.output) == (2, True)
+
+
 def test_a_bad_jail_is_one_message():
     with pytest.raises(UsageError, match="'--all' is no jail name"):
         CliRunner().invoke(agent, ["sudoers", "--jail=--all"], catch_exceptions=False)

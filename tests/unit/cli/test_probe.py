@@ -52,6 +52,8 @@ def run(*words):
     (("ai-server", "--from", "admin", "--burst", "65", "tcp/80"), "--burst"),
     (("ai-server", "--from", "admin", "--rate", "50001", "tcp/80"), "--rate"),
     (("ai-server", "--from", "admin", "--rate", "0", "tcp/80"), "--rate"),
+    (("ai-server", "--from", "admin", "--trace"), "nothing to send"),
+    (("ai-server", "--from", "admin", "--trace", "--burst", "5", "tcp/80"), "--trace is for single probes"),
 ])  # fmt: skip
 def test_what_is_refused(words, why):
     result = run(*words)

@@ -22,6 +22,10 @@ def test_every_root_command_is_allowed_word_for_word_and_nothing_else():
 
 
 def test_observe_adds_the_agent_without_arguments():
+    extra = set(allowed(sudoers("auditor", Access.OBSERVE, trace=True))) - set(
+        allowed(sudoers("auditor", Access.OBSERVE))
+    )
+    assert extra == {f"{access.AGENT_PATH} --trace"}
     read, observe = (allowed(sudoers("auditor", tier)) for tier in (Access.READ, Access.OBSERVE))
     assert observe == [*read, AGENT]
 

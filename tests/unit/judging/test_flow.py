@@ -17,6 +17,8 @@ from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Peers, Policy, Service
 from fwproof.results import Verdict
+from fwproof.semantics.traced import Met, Traced
+from fwproof.semantics.traced import Path as Path_
 
 SERVICE = Service("tcp", 11434, "ollama")
 FLOW = request(SERVICE, ip_address("10.0.5.7"), ip_address("10.0.0.10"))
@@ -163,6 +165,61 @@ def test_a_counter_that_does_not_account_for_the_probes_is_a_finding():
     assert (outcome.verdict, outcome.cause) == (Verdict.FAIL, "model and counters disagree")
 
 
+def traced(*met, agrees, why="", **more):
+    by = met[-1] if met else None
+    decision = None if by is None else Decision(by.verdict)
+    path = Path_(met=met, by=by.rule if by else None, decision=decision, begun=True, **more)
+    return Traced(path=path, agrees=agrees, why=why)
+
+
+DROPPED, LET_IN = Met(RULE, "drop", main=True, final=True), Met(RULE, "accept", main=True, final=True)
+
+
+def test_a_trace_that_has_another_rule_decide_is_a_finding():
+    known = FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=seen(PortState.SILENT))
+    good = judge_flow(check("deny"), facts(replace(known, traced=traced(DROPPED, agrees=True))))
+    assert (good.verdict, good.attributed) == (Verdict.PASS, f"trace: {RULE} (drop)")
+    assert f"trace: {RULE} (drop)" in good.evidence
+    other = traced(DROPPED, agrees=False, why="the kernel had A drop, the model has B")
+    bad = judge_flow(check("deny"), facts(replace(known, traced=other)))
+    assert (bad.verdict, bad.cause) == (Verdict.FAIL, "model and trace disagree")
+    assert "but the kernel had A drop, the model has B" in bad.reason
+
+
+def test_a_trace_decides_what_counters_leave_open():
+    counted = Counted(rule=RULE, probes=3, moved=2)
+    known = FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=seen(PortState.SILENT), counted=counted)
+    told = {agrees: judge_flow(check("deny"), facts(replace(known, traced=traced(DROPPED, agrees=agrees))))
+            for agrees in (True, None)}  # fmt: skip
+    assert told[True].verdict is Verdict.PASS
+    assert (told[None].verdict, told[None].cause) == (Verdict.FAIL, "model and counters disagree")
+
+
+TRACED = [
+    # expected, model, what was met, verdict, words of the reason; the wire says nothing
+    ("allow", "accept", LET_IN, Verdict.PASS, "as the trace shows"),
+    ("allow", "accept", None, Verdict.INCONCLUSIVE, "could not show it"),
+    ("allow", "unknown", DROPPED, Verdict.FAIL, "the rules that it met did not"),
+    ("deny", "unknown", LET_IN, Verdict.FAIL, "let through"),
+    ("deny", "unknown", DROPPED, Verdict.PASS, "observed only"),
+    ("deny", "unknown", None, Verdict.INCONCLUSIVE, "neither"),
+]
+
+
+@pytest.mark.parametrize(("expected", "model", "met", "verdict", "words"), TRACED)
+def test_a_trace_tells_what_the_wire_does_not(expected, model, met, verdict, words):
+    told = traced(*([met] if met else []), agrees=None, why="not comparable")
+    known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=seen(PortState.NO_ANSWER), traced=told)
+    outcome = judge_flow(check(expected), facts(known))
+    assert (outcome.verdict, words in outcome.reason) == (verdict, True), outcome.reason
+
+
+def test_a_trace_of_what_never_arrived_says_nothing():
+    nothing = Traced(path=Path_(), agrees=None, why="no tracing began for it")
+    known = FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=seen(PortState.NEVER_ARRIVED), traced=nothing)
+    assert judge_flow(check("deny"), facts(known)).attributed == ""
+
+
 def test_a_full_connection_that_could_not_be_tried_is_no_pass():
     known = FlowFacts(
         flow=FLOW, ruling=ruling("accept"), observation=seen(PortState.OPEN), connected=AgentRefused("ws", "gone")
@@ -210,6 +267,22 @@ OUTBOUND = [
 def test_outbound_is_about_what_leaves_the_host(expected, model, wire, verdict):
     known = FlowFacts(flow=FLOW, ruling=ruling(model), observation=wire)
     assert judge_flow(check(expected, "outbound"), facts(known)).verdict is verdict
+
+
+def test_where_a_probe_was_stopped_is_told():
+    known = FlowFacts(
+        flow=FLOW,
+        ruling=ruling("drop"),
+        observation=seen(PortState.NEVER_ARRIVED, arrived=False),
+        stopped="at a router",
+    )
+    outcome = judge_flow(check("deny"), facts(known))
+    assert (
+        "something before this firewall stopped the probe, so the wire did not test it; at a router" in outcome.reason
+    )
+    assert "path: at a router" in outcome.evidence
+    allowed = judge_flow(check("allow"), facts(replace(known, ruling=ruling("accept"))))
+    assert (allowed.verdict, allowed.reason.endswith("could not show it: at a router")) == (Verdict.INCONCLUSIVE, True)
 
 
 def test_a_note_and_a_connection_are_sentences_of_their_own():

@@ -9,7 +9,7 @@ import pytest
 from fwproof.decision import RuleRef
 from fwproof.errors import AgentRefused, CommandRefused, HostError, NotThere
 from fwproof.evidence.droplog import parse_line
-from fwproof.facts import BanFacts, BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
+from fwproof.facts import BurstFacts, Connected, FlowFacts, LogFacts, NeighbourFacts, Untried
 from fwproof.flow import Family
 from fwproof.flows import request
 from fwproof.judging import judge
@@ -17,6 +17,7 @@ from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Bans, DropLog, Essential, Peers, Persistence, Policy, Rate, Service
 from fwproof.results import Verdict
+from fwproof.ruleset.asks import Limit
 from fwproof.semantics.model import HostModel, LogAct
 from fwproof.snapshot import Capture, Snapshot
 
@@ -160,26 +161,8 @@ def test_jails_that_cannot_be_looked_at(texts, faults):
         judge(check_of(Kind.BANS, BANS, family=None), facts(texts=texts, faults=faults))
 
 
-WHOLE = BanFacts(
-    attempts=5, banned=True, in_kernel="rule", refused=True, others_unharmed=True, unbanned=True, open_again=True,
-    steps=("a", "b"),
-)  # fmt: skip
-CYCLES = [
-    (WHOLE, PASS, "seen from provocation to unban"),
-    (replace(WHOLE, banned=False), FAIL, "no ban came within the wait after 5 bad attempts"),
-    (replace(WHOLE, in_kernel=""), FAIL, "no rule or set of the kernel"),
-    (replace(WHOLE, refused=False), FAIL, "still gets through"),
-    (replace(WHOLE, others_unharmed=False), FAIL, "another source was refused"),
-    (replace(WHOLE, unbanned=False), FAIL, "could not be taken back"),
-    (replace(WHOLE, open_again=False), FAIL, "stays refused after the unban"),
-    (replace(WHOLE, attempts=0, banned=False, steps=("the file list is empty",)), FAIL, "the file list is empty"),
-    (None, NA, "exercises are switched off"),
-]
-
-
-@pytest.mark.parametrize(("seen", "verdict", "words"), CYCLES)
-def test_a_bans_life(seen, verdict, words):
-    told(judge(check_of(Kind.BAN_EXERCISE, BANS), facts(seen, texts=jail())), verdict, words)
+def test_a_ban_that_was_not_provoked():
+    told(judge(check_of(Kind.BAN_EXERCISE, BANS), facts(None, texts=jail())), NA, "exercises are switched off")
 
 
 # ---- drop log
@@ -193,6 +176,11 @@ LOGGED = LogFacts(
     lines_read=7,
 )  # fmt: skip
 ELSE = replace(ACT, prefix="other: ")
+SLOW = replace(ACT, limit="limit 10/s burst 20", buckets=(Limit(10, 1, 20),))
+TINY = replace(ACT, limit="limit 3/h burst 5", buckets=(Limit(3, 3600, 5),))
+GONE = replace(LOGGED, line=None)
+HELD = replace(GONE, rules=(SLOW,), sent=13, seconds=9.0)
+COUNTED = replace(ACT, limit="connlimit above 3")
 UNTRIED = replace(LOGGED, line=None, untried=Untried.POLICY)
 LOGS = [
     (None, LOGGED, PASS, "left its line in the log"),
@@ -200,7 +188,24 @@ LOGS = [
     ("other", LOGGED, FAIL, "expected “other”"),
     (None, replace(LOGGED, refused=False), FAIL, "not dropped at all"),
     (None, replace(LOGGED, rules=()), FAIL, "no rule logs before"),
-    (None, replace(LOGGED, line=None), FAIL, "left no line in the log"),
+    (None, GONE, FAIL, "a rule logs it, but the dropped probe left no line in the log"),
+    (None, replace(LOGGED, rules=(ELSE,)), FAIL, "which is that of none of the rules"),
+    (None, replace(LOGGED, rules=(SLOW,), sent=5), PASS, "the first of 5 that the rule's limit let through"),
+    (None, replace(LOGGED, rules=(TINY,)), PASS, "little of a scan is logged: 5 of 1,000 packets in 10 s (limit 3/h"),
+    (None, replace(GONE, met=False), UNSURE, "never came to the host's tables"),
+    (None, replace(GONE, rules=(replace(ACT, certain=False),)), UNSURE, "do not settle whether it is logged"),
+    (None, HELD, FAIL, "none of 13 dropped probes left a line in 9 s, in which the limit of the rule"),
+    (None, replace(HELD, seconds=0.05), UNSURE, "was used up by earlier packets"),
+    (None, replace(HELD, sent=1), UNSURE, "was used up by earlier packets"),
+    (None, replace(HELD, others=4), UNSURE, "was used up by 4 packets of others that left their lines"),
+    (None, replace(HELD, others=4, counted=(4, 90)), UNSURE, "was used up by 4 packets of others"),
+    (None, replace(HELD, sent=1, counted=(3, 3)), FAIL, "a rule counted 3 packets that it logged, and none left"),
+    (None, replace(HELD, sent=1, counted=(0, 3)), UNSURE, "was used up by earlier packets"),
+    (None, replace(GONE, rules=(TINY,), seconds=2.6), UNSURE, "little of a scan is logged: 5 of 1,000 packets"),
+    (None, replace(GONE, rules=(COUNTED,), sent=9, seconds=99), UNSURE, "was used up by earlier packets"),
+    (None, replace(HELD, rules=(SLOW, COUNTED)), UNSURE, "was used up by earlier packets"),
+    (None, replace(HELD, rules=(SLOW, TINY)), UNSURE, "was used up by earlier packets"),
+    (None, replace(GONE, rules=(TINY, ACT)), FAIL, "a rule logs it, but the dropped probe left no line"),
     (None, UNTRIED, PASS, "no packet was sent: the policy asks for no exercise"),
     ("fw drop", UNTRIED, PASS, "no packet was sent"),
     ("fw drop", replace(UNTRIED, rules=(ELSE,)), FAIL, "expected “fw drop”"),
@@ -212,6 +217,12 @@ LOGS = [
     (None, replace(UNTRIED, untried=Untried.TIER), UNSURE, "access is read"),
     (None, replace(UNTRIED, untried=Untried.NO_VANTAGE), UNSURE, "no vantage"),
 ]
+
+
+def test_a_log_says_how_much_of_a_scan_it_tells():
+    both = replace(ACT, buckets=(Limit(10, 1, 20), Limit(60, 60, 5)))
+    assert [act.refill for act in (ACT, SLOW, TINY, both)] == [0.0, 0.1, 1200.0, 1.0]
+    assert [act.lines(1000, 10) for act in (ACT, SLOW, TINY, both)] == [1000, 120, 5, 15]
 
 
 @pytest.mark.parametrize(("prefix", "seen", "verdict", "words"), LOGS)

@@ -6,7 +6,16 @@ import pytest
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.policy.model import FINDINGS, Accepted, Peers, Rate, Service, Standing
+from fwproof.policy.model import (
+    FINDINGS,
+    LISTENER_FINDINGS,
+    Accepted,
+    AcceptedSocket,
+    Peers,
+    Rate,
+    Service,
+    Standing,
+)
 from fwproof.policy.relations import expectations
 from fwproof.semantics.lint_finding import Kind
 
@@ -135,6 +144,16 @@ def test_parity_is_expected_where_it_is_written(load):
     )
 
 
+def test_coverage_is_a_word_a_share_or_a_mapping(load):
+    assert load(HEAD + "rules: true\n").coverage is None
+    assert load(HEAD + "rules: true\ncoverage: false\n").coverage is None
+    assert load(HEAD + "coverage: true\n").coverage.at_least is None
+    assert load(HEAD + "coverage: 80%\n").coverage.at_least == 0.8
+    found = load(HEAD + "coverage: {at_least: 100%, accept: [{rule: -A B, reason: r}], severity: low}\n").coverage
+    assert (found.id, found.line, found.at_least, found.severity) == ("coverage", 3, 1.0, "low")
+    assert found.accepted == (Accepted(rule="-A B", finding="", reason="r"),)
+
+
 def test_rules_fail_by_what_is_written_or_by_all_but_unused(load):
     assert load(HEAD + "rules: true\n").rules.fail == tuple(k.value for k in Kind if k is not Kind.UNUSED)
     assert load(HEAD + "rules: false\npersistence: true\n").rules is None
@@ -147,6 +166,25 @@ def test_rules_fail_by_what_is_written_or_by_all_but_unused(load):
         Accepted(rule="-A INPUT -j DROP", finding="shadowed", reason="counts"),
         Accepted(rule="-A B", finding="", reason="r"),
     )
+
+
+def test_listeners_fail_by_what_is_written_or_by_all_but_idle(load):
+    head = HEAD + "inbound: {default: deny}\n"
+    assert load(head + "listeners: declared\n").listeners.fail == tuple(set_aside("idle"))
+    assert load(head + "listeners: {expect: declared}\n").listeners.accepted == ()
+    policy = load(
+        head + "listeners:\n  fail: [idle, undeclared]\n  accept:\n"
+        "    - {socket: udp/546, process: dhclient, finding: undeclared, reason: r}\n    - {process: a b, reason: s}\n"
+    )
+    assert policy.listeners.fail == ("idle", "undeclared")
+    assert policy.listeners.accepted == (
+        AcceptedSocket(socket="udp/546", process="dhclient", finding="undeclared", reason="r"),
+        AcceptedSocket(socket="", process="a b", finding="", reason="s"),
+    )
+
+
+def set_aside(*words):
+    return (finding for finding in LISTENER_FINDINGS if finding not in words)
 
 
 def test_the_words_of_findings_are_those_of_lint():

@@ -3,10 +3,12 @@
 import ast
 import json
 import random
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 from ipaddress import ip_address
 
 import pytest
@@ -37,9 +39,9 @@ class Captured(agent.Capture):
         self.cookies = {COOKIE}
         self.flows, self.sources, self.solicited = {}, set(), set()
         self.packets, self.confirmed, self.lost = [], [], 0
-        self.portless, self.pieces, self.waiting = {}, {}, []
+        self.portless, self.heads, self.pieces, self.waiting = {}, {}, {}, []
         self.events = {4: 0, 6: 0}
-        self.tracker, self.watches = None, {}
+        self.tracker, self.watches, self.tracer = None, {}, None
 
 
 def run_bpf(program, packet):
@@ -364,7 +366,7 @@ def test_what_is_kept_has_its_bounds():
 def test_the_file_is_one_that_old_hosts_can_run():
     source = agent_source()
     ast.parse(source, feature_version=(3, 6))
-    assert len(source) < 80_000
+    assert len(source) < 104_000
     assert source.startswith(b"#!/usr/bin/python3 -IS\n")
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else name.name)
@@ -373,3 +375,133 @@ def test_the_file_is_one_that_old_hosts_can_run():
         for name in node.names
     }
     assert imported <= sys.stdlib_module_names
+
+
+# ---- the end, however it comes
+
+
+@pytest.fixture
+def streaming():
+    """An agent that runs in a process of its own, and what one says to it."""
+    running = subprocess.Popen(
+        [sys.executable, *stream_argv(sudo=False)[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )  # fmt: skip
+    source = agent_source()
+    running.stdin.write(b"%d\n" % len(source) + source)
+    running.stdin.flush()
+
+    def say(**request):
+        running.stdin.write(json.dumps(request).encode() + b"\n")
+        running.stdin.flush()
+
+    def ask(**request):
+        say(**request)
+        return json.loads(running.stdout.readline())
+
+    running.say, running.ask = say, ask
+    yield running
+    running.kill()
+    running.wait()
+    running.stdin.close()
+    running.stdout.close()
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as listener:
+        listener.settimeout(5)
+        yield listener
+
+
+def place(listener):
+    return {"address": "127.0.0.1", "source": "127.0.0.1", "port": listener.getsockname()[1], "patience": 0.5}
+
+
+def was_reset(peer):
+    peer.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        peer.recv(1)
+    return True
+
+
+def test_an_operation_ends_with_the_input(streaming, listener):
+    streaming.ask(op="hello")
+    streaming.say(op="connect", **{**place(listener), "patience": 20, "limit": 10})
+    peer = listener.accept()[0]  # which never says anything
+    begun = time.monotonic()
+    streaming.stdin.close()
+    assert streaming.wait(5) == 0
+    assert time.monotonic() - begun < 1.0
+    peer.close()
+
+
+@pytest.mark.parametrize("end", ["input", signal.SIGTERM, signal.SIGHUP])
+def test_kept_connections_are_reset_at_the_end(streaming, listener, end):
+    assert streaming.ask(op="hold", count=2, **place(listener))["ok"]["stood"] == 2
+    peers = [listener.accept()[0] for _ in range(2)]
+    begun = time.monotonic()
+    if end == "input":
+        streaming.stdin.close()
+    else:
+        streaming.send_signal(end)
+    assert all(was_reset(peer) for peer in peers)
+    assert time.monotonic() - begun < 1.0
+    assert streaming.wait(5) == 0
+    for peer in peers:
+        peer.close()
+
+
+def test_kept_connections_are_reset_when_nobody_speaks(streaming, listener):
+    """As when the way to the auditor is cut, and no end of input ever comes."""
+    streaming.ask(op="hold", count=1, **place(listener))
+    with listener.accept()[0] as peer:
+        for _ in range(8):  # as long as somebody does, they stay
+            time.sleep(0.2)
+            assert streaming.ask(op="alive")["ok"] == {}
+        peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.recv(1)
+        peer.setblocking(True)
+        begun = time.monotonic()
+        assert was_reset(peer)
+        assert 0.5 < time.monotonic() - begun < 1.6
+    answer = streaming.ask(op="finish", patience=0.1)
+    assert (answer["kind"], answer["error"][:25]) == ("refused", "the connections were rese")
+    assert streaming.ask(op="hold", count=1, **place(listener))["ok"]["stood"] == 1, "and it starts afresh"
+
+
+def test_bans_are_lifted_at_the_end_as_soon_as_they_are_there(monkeypatch):
+    said, answers = [], [(0, "0\n", ""), (0, "0\n", ""), (0, "1\n", "")]
+    monkeypatch.setattr(agent, "command", lambda words: (said.append(words), answers.pop(0))[1])
+    one = agent.Agent()
+    one.owed = [("web", bytes((10, 0, 0, 1)))]
+    one.settle()
+    assert said == [("fail2ban-client", "set", "web", "unbanip", "10.0.0.1")] * 3
+    assert one.owed == []
+
+
+def test_what_is_owed_needs_what_an_unban_needs(monkeypatch):
+    monkeypatch.setattr(agent, "command", lambda words: (0, "Jail list: web, ssh", ""))
+    one = agent.Agent()
+    one.capture = type("C", (), {"sources": {bytes((10, 0, 0, 1))}, "pump": lambda _: None})()
+    for jail, address, why in (("-x", "10.0.0.1", "no such jail"), ("web", "10.0.0.2", "no probe")):
+        with pytest.raises(agent.Refused, match=why):
+            one.op_owe({"jail": jail, "address": address})
+    one.op_owe({"jail": "web", "address": "10.0.0.1"})
+    one.op_owe({"jail": "web", "address": "10.0.0.1"})
+    assert one.owed == [("web", bytes((10, 0, 0, 1)))]
+    one.op_owe({"jail": "web", "address": "10.0.0.1", "paid": True})
+    assert one.owed == []
+
+
+def test_nothing_is_sent_for_longer_than_a_second(monkeypatch):
+    monkeypatch.setattr(agent, "own_addresses", lambda: OWN)
+    one, left = agent.Agent(), []
+    one.capture = type("C", (), {"cookies": {COOKIE}, "learn": lambda *_: None})()
+    one.rest, one.transmit = lambda _: None, lambda frame: left.append(frame) or 0
+    frames = [frame(TCP, sport=61000 + n).hex() for n in range(4)]
+    with pytest.raises(agent.Refused, match="at most 1 s at a time"):
+        one.op_send({"frames": frames, "gap": 0.4})
+    assert not left
+    one.op_send({"frames": frames, "gap": 0.3})
+    assert len(left) == 4

@@ -80,6 +80,29 @@ def test_captures_are_filed_by_port():
     assert (agent.caught(61000), agent.confirmed(61000)) == ((), False)
 
 
+def test_what_a_trace_tells_is_filed_by_port():
+    rows = b'[[61000,2,"TRACE: filter:INPUT:rule:4 "],[61001,2,"filter","INPUT",3,7,1,"",null,"aa"]]'
+    body = b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"traced":%s,"untold":2}' % rows
+    agent = Agent("h", Script(b'{"ref":1,"ok":' + body + b"}\n"))
+    agent.collect()
+    assert [(e.legacy, e.number) for e in agent.events(61000)] == [(True, 4)]
+    assert [(e.legacy, e.number, e.verdict) for e in agent.events(61001)] == [(False, 7, "accept")]
+    assert (agent.untold, agent.lost) == (2, 0)
+    agent.release([61000])
+    assert (agent.events(61000), len(agent.events(61001))) == ((), 1)
+
+
+def test_a_trace_begins_with_the_handles_of_the_rules():
+    script = Script(b'{"ref":1,"ok":{"rules":[[2,"filter","INPUT",[4]]],"legacy":[]}}\n', b'{"ref":2,"ok":{}}\n')
+    agent = Agent("h", script)
+    assert agent.trace(on=True) == {("ip", "filter", "INPUT"): (4,)}
+    assert agent.tracing
+    assert agent.trace(on=False) == {}
+    assert not agent.tracing
+    with pytest.raises(Garbled, match="list of rules"):
+        Agent("h", Script(b'{"ref":1,"ok":{"rules":[[2]]}}\n')).trace(on=True)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -90,6 +113,10 @@ def test_captures_are_filed_by_port():
         b'{"packets":[[1,"in","e","probe",6,1,9]],"confirmed":[],"tracking":{},"lost":0}',
         b'{"packets":[],"confirmed":[[6,"no address",1,"x",2]],"tracking":{},"lost":0}',
         b'{"packets":[],"confirmed":[],"tracking":7,"lost":0}',
+        b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"traced":[[1]]}',
+        b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"traced":[[1,2,"x"]]}',
+        b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"traced":[7]}',
+        b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"untold":"many"}',
     ],
 )
 def test_captures_that_cannot_be_read(body):

@@ -138,3 +138,9 @@ def test_an_agent_without_raw_sockets_is_refused_and_closed():
     with pytest.raises(AgentRefused, match="CAP_NET_RAW"):
         start_agent(FakeTransport(host(), listing((FILE, 0)), channel=channel))
     assert channel.closed
+
+
+def test_an_installed_agent_traces_only_by_its_argument():
+    installed = FakeTransport(host(), listing((FILE, 0)), channel=FakeChannel(1 << 13))
+    start_agent(installed, trace=True)
+    assert installed.opened == [("/usr/bin/sudo", "-n", INSTALLED_PATH, "--trace")]

@@ -1,0 +1,96 @@
+"""How fast and how long what is planned would be sent, from the audit's own paces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fwproof.audit.asking import SINGLE
+from fwproof.audit.exercises import GAP
+from fwproof.audit.planned import PHASES, Packet, Planned
+from fwproof.audit.probes import BRISK
+from fwproof.inventory import Host, Inventory
+from fwproof.plan import Check
+from fwproof.probing.volley import Timing
+
+_LOG_IN, _READ, _AT_ONCE = 0.6, 1.5, 8
+"""Seconds for a log-in with its agent, and for reading a host; hosts that are opened at once."""
+_TURN = 0.2
+"""Seconds around a wave in which counters are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one host gets, of at most ``max_pps`` a second; ``busiest`` is how many fall into one second as planned."""
+
+    host: Host
+    frames: int
+    connections: int
+    busiest: int
+
+
+def targets(plan: Planned, inventory: Inventory) -> tuple[Target, ...]:
+    """Return what each host gets, from all vantages together."""
+    found = []
+    for name in dict.fromkeys(packet.receiver for packet in plan.packets):
+        mine = [packet for packet in plan.packets if packet.receiver == name]
+        busiest = max(_busiest([packet for packet in mine if packet.phase == phase]) for phase in PHASES)
+        host = inventory.hosts[name]
+        frames, made = sum(packet.frames for packet in mine), sum(packet.connections for packet in mine)
+        found.append(Target(host, frames, made, min(busiest, host.max_pps)))
+    return tuple(found)
+
+
+_PACE = {"forms": BRISK.gap, "bursts": GAP}
+
+
+def _busiest(packets: Sequence[Packet]) -> int:
+    """Return how many packets of one phase come within a second, as each sender spaces them."""
+    gap = (_PACE.get(packets[0].phase) if packets else None) or Timing().gap
+    by_sender = Counter[str]()
+    for packet in packets:
+        by_sender[packet.sender] += packet.frames
+    return sum(min(count, int(1 / gap)) for count in by_sender.values())
+
+
+def duration(plan: Planned, checks: Sequence[Check]) -> tuple[float, float]:
+    """Return about how many seconds it takes, at least and at most.
+
+    At most is when each expectation is decided by a rule of its own, and everything is sent as often as is allowed.
+    """
+    opening = _READ + _LOG_IN * -(-len(plan.visits) // _AT_ONCE)
+    timing, sent = Timing(), {p: [x for x in plan.packets if x.phase == p] for p in PHASES}
+    lanes: Counter[tuple[str, str]] = Counter()
+    for check in checks:
+        if check.kind in SINGLE and check.vantage is not None:
+            lanes[check.host, f"{check.family}"] += 1
+    waves = 1 if lanes else 0
+    rules = len({(c.expectation.id, c.service and str(c.service)) for c in checks if c.kind in SINGLE and c.vantage})
+    least = opening + waves * (timing.settle + _TURN) + _slowest(sent["flows"], timing.gap)
+    most = opening + min(rules, max(lanes.values(), default=0)) * (timing.settle + _TURN) + 3 * timing.window * waves
+    forms = _slowest(sent["forms"], BRISK.gap or timing.gap) + (timing.settle + _TURN if sent["forms"] else 0.0)
+    least, most = least + forms, most + forms + (timing.window if sent["forms"] else 0.0)
+    for phase in ("essential", "drop-log", "bans", "bursts", "measures"):
+        once = _longest(sent[phase], checks)
+        least, most = least + once, most + 3 * once + (timing.window if sent[phase] else 0.0)
+    return least, most
+
+
+def _slowest(packets: Sequence[Packet], gap: float) -> float:
+    counts = Counter[str]()
+    for packet in packets:
+        counts[packet.sender] += packet.frames
+    return max(counts.values(), default=0) * gap
+
+
+def _longest(packets: Sequence[Packet], checks: Sequence[Check]) -> float:
+    """Return how long a phase takes: the checks of one host and family come one after another."""
+    lane = {check.id: (check.host, check.family) for check in checks}
+    each: dict[str, float] = {}
+    for packet in packets:
+        each[packet.check] = max(each.get(packet.check, 0.0), packet.seconds)
+    total: dict[object, float] = {}
+    for id_, seconds in each.items():
+        total[lane[id_]] = total.get(lane[id_], 0.0) + seconds
+    return max(total.values(), default=0.0)

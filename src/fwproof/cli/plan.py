@@ -1,0 +1,78 @@
+"""``fwproof plan``: everything that an audit would do, without doing any of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fwproof.audit.allowed import check_scope
+from fwproof.audit.estimate import duration, targets
+from fwproof.audit.planned import planned
+from fwproof.audit.reading import INVENTORY
+from fwproof.audit.run import AuditRun
+from fwproof.cli.plan_text import Answer, document, text
+from fwproof.cli.tables import inventory_option, say
+from fwproof.errors import Fault, InputError, UsageError
+from fwproof.plugin import SUFFIX
+
+_NOTHING = 5
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@inventory_option
+@click.option("--no-exercise", is_flag=True, help="As for an audit that provokes nothing.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
+def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, form: str) -> None:  # noqa: FBT001
+    """Say what an audit of the policies in PATHS (default: checks) would do; nothing is connected to.
+
+    \b
+    Examples:
+      fwproof plan
+      fwproof plan checks --inventory fixtures/inventory.yaml --format json
+
+    Every log-in, command, packet and connection, by the code that an audit uses; how many packets each host gets, of
+    how many a second it may get; about how long it takes; what is taken back. Tables are not read, so hosts are taken
+    to be as their policies say, and what may come on top is said with its bound.
+
+    \b
+    Exit status: 0 said · 4 bad input, or a host that the authorisation does not cover · 5 nothing would be tested
+    """
+    run = AuditRun(
+        inventory_path=inventory or INVENTORY, reports=Path("reports"), exercise=not no_exercise, command="plan",
+        root=Path.cwd(),
+    )  # fmt: skip
+    files = _files(paths or (Path("checks"),))
+    known, faults = run.inventory, list[Fault]()
+    for file in files:
+        try:
+            run.checks_of(file)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    checks = [check for file in files for check in run.checks[file]]
+    check_scope(known, list(dict.fromkeys(check.host for check in checks)))
+    found = planned(checks, known, exercise=not no_exercise)
+    answer = Answer(
+        inventory=str(known.path), policies=tuple(map(str, files)), checks=len(checks),
+        authorisation=known.authorisation, plan=found, targets=targets(found, known), seconds=duration(found, checks),
+    )  # fmt: skip
+    if form == "json":
+        click.echo(json.dumps(document(answer)))
+    else:
+        say(text(answer))
+    if not checks:
+        raise SystemExit(_NOTHING)
+
+
+def _files(paths: tuple[Path, ...]) -> list[Path]:
+    """Return the policy files of paths, as pytest would collect them; UsageError for a path that is not there."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder")
+        found += sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    return list(dict.fromkeys(found))

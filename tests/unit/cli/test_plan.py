@@ -1,0 +1,111 @@
+"""``fwproof plan``: all of it is said, and nobody is contacted."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fwproof.cli.plan import plan
+from fwproof.errors import FwproofError
+from fwproof.hosts.access import commands
+from fwproof.policy.inventory_file import load_inventory
+
+ROOT = Path(__file__).parents[3]
+INVENTORY, POLICY = ROOT / "fixtures" / "inventory.yaml", ROOT / "checks" / "ai-server.policy.yaml"
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    def never(*_args, **_more):
+        raise AssertionError("somebody was contacted")
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    monkeypatch.setattr(socket.socket, "connect", never)
+
+
+def said(*words, status=0):
+    done = CliRunner().invoke(plan, [str(word) for word in words])
+    if isinstance(done.exception, FwproofError):
+        assert done.exception.exit_code == status
+        return str(done.exception)
+    assert done.exit_code == status, done.output + repr(done.exception)
+    return done.output
+
+
+def planned(*words, status=0):
+    return json.loads(said(POLICY, "--inventory", INVENTORY, "--format", "json", *words, status=status))
+
+
+def test_the_document_is_whole_and_its_sums_hold():
+    found = planned()
+    assert set(found) == {
+        "schema", "inventory", "policies", "checks", "authorisation", "hosts", "sends", "left_out", "targets", "totals",
+        "seconds", "beyond", "undone",
+    }  # fmt: skip
+    assert found["schema"] == "fwproof-plan-1"
+    assert found["checks"] == 362
+    assert found["totals"]["packets"] == sum(each["packets"] for each in found["sends"])
+    assert found["totals"]["packets"] == sum(each["packets"] for each in found["targets"])
+    assert found["totals"]["connections"] == sum(each["connections"] for each in found["sends"])
+    assert {each["phase"] for each in found["sends"]} == {"flows", "forms", "essential", "drop-log", "bans", "bursts"}
+    assert 0 < found["seconds"]["least"] < found["seconds"]["most"]
+    assert all(each["busiest_second"] <= each["max_pps"] for each in found["targets"])
+
+
+def test_commands_are_those_that_are_run():
+    inventory = load_inventory(INVENTORY)
+    hosts = {host["name"]: host for host in planned()["hosts"]}
+    wanted = [list(c.argv("auditor")) for c in commands(inventory.hosts["ai-server"], ["ollama-api"])]
+    assert [c["argv"] for c in hosts["ai-server"]["commands"]] == wanted
+    assert hosts["proxy"]["commands"] == []
+    assert hosts["proxy"]["agent"][-1] == ["/usr/bin/sudo", "-n", "/usr/local/sbin/fwproof-agent"]
+    assert hosts["store-elastic"]["agent"] == [], "tier read has none"
+
+
+def test_without_exercises_nothing_is_provoked():
+    found = planned("--no-exercise")
+    assert {each["phase"] for each in found["sends"]} == {"flows", "forms", "essential"}
+    assert {why for _, why in map(dict.values, found["left_out"])} == {"exercises are switched off"}
+
+
+def policy(folder, text):
+    (folder / "i.yaml").write_text(
+        "authorisation: {by: Jane, hosts: [a]}\ndefaults: {access: root, max_pps: 100}\nzones: {z: 10.0.0.0/24}\n"
+        "hosts:\n  a: {addresses: [10.0.0.1, 10.0.0.11]}\n  v: {addresses: [10.0.0.2, 10.0.0.12], vantage: true}\n"
+        "  w: {addresses: [10.0.0.3, 10.0.0.13], vantage: true}\n", encoding="utf-8",
+    )  # fmt: skip
+    (folder / "p.policy.yaml").write_text(text, encoding="utf-8")
+    return folder, "--inventory", folder / "i.yaml"
+
+
+MEASURED = """\
+policy: p
+hosts: [{host}]
+inbound:
+  default: deny
+  allow: [{{id: x, service: tcp/80, from: z, rate: {{limit: 5, per: 20s, by: source, measure: true}}}}]
+"""
+
+
+def test_a_measurement_is_planned_from_its_schedule(tmp_path):
+    found = json.loads(said(*policy(tmp_path, MEASURED.format(host="a")), "--format", "json"))
+    mine = [each for each in found["sends"] if each["phase"] == "measures"]
+    assert {each["from"] for each in mine} == {"v", "w"}
+    assert max(each["seconds"] for each in mine) > 20
+    assert found["seconds"]["least"] > 20
+    assert found["authorisation"]["by"] == "Jane"
+    text = said(*policy(tmp_path, MEASURED.format(host="a")))
+    assert "authorised: by Jane; hosts a" in text
+    assert "measures" in text
+
+
+def test_refusals(tmp_path):
+    assert "does not cover v" in said(*policy(tmp_path, MEASURED.format(host="v")), status=4)
+    assert "there is no such file" in said(tmp_path / "none", status=4)
+    faults = said(*policy(tmp_path, "policy: p\nhosts: [b]\n"), status=4)
+    assert "p.policy.yaml:2:" in faults
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "0 checks" in said(empty, "--inventory", tmp_path / "i.yaml", status=5)
