@@ -204,6 +204,24 @@ def test_ipv6_that_ufw_does_not_manage_and_that_is_wide_open(lab, audit):
     assert "closes" not in check["cause"]
 
 
+def test_what_only_runs_is_gone_after_a_reboot_as_the_report_says(lab, audit):
+    on(lab, "firewalld", "firewall-cmd --zone=public --add-port=8080/tcp")
+    on(lab, "ufw", "iptables -I ufw-user-input -p tcp --dport 9000 -j ACCEPT")
+    words = ("-k", "(persistence or managers) and (firewalld-ipv4 or ufw-ipv4 or firewalld] or ufw])")
+    run = audit(*words)
+    told = [run.checks[f"persistence[{host}-ipv4]"] for host in ("firewalld", "ufw")]
+    assert [check["verdict"] for check in told] == ["fail", "fail"]
+    assert told[0]["reason"] == "zone public: port 8080/tcp runs, and is not permanent"
+    assert told[1]["reason"].startswith("no rule that ufw knows: it is not in /etc/ufw/user.rules")
+    assert told[1]["fix"].startswith("`ufw reload`")
+    assert connects(lab, "workstation", "10.0.0.23", 8080)
+    for host in ("firewalld", "ufw"):
+        lab.reboot(host)
+    assert not connects(lab, "workstation", "10.0.0.23", 8080)
+    run = audit(*words)
+    assert (failing(run, "firewalld"), failing(run, "ufw")) == (set(), set()), run.out
+
+
 ADDED = """\
 allow from 10.0.0.1 to any port 22 proto tcp
 allow 11434/tcp
