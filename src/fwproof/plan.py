@@ -161,8 +161,9 @@ class _HostPlan:
 
     def each(self, kind: Kind, expectation: Expectation | None, expected: str) -> Iterator[Check]:
         """Yield one check in each family, where the policy has the expectation."""
-        for family in self.families(expectation) if expectation is not None else ():
-            yield self.check(kind, expectation, expected, family)
+        if expectation is not None:
+            for family in self.families(expectation):
+                yield self.check(kind, expectation, expected, family)
 
     def allows(self) -> Iterator[Check]:
         for allow in self.policy.inbound:

@@ -330,6 +330,12 @@ def test_the_plan_said_what_was_sent(audit):
     for each in audit.results["run"]["sent"]:
         sent[each["kind"], each["sender"], each["host"]] += each["count"]
     assert sum(sent.values()) > 1000
+    for each in plan["bounds"]:
+        said[each["kind"]] += each["packets"]
+    kinds = {each["kind"] for each in plan["bounds"]}
+    for kind in kinds:
+        assert sum(count for key, count in sent.items() if key[0] == kind) <= said[kind]
+    sent = Counter({key: count for key, count in sent.items() if key[0] not in kinds})
     exact = {key for key in said | sent if GOOD in key and key[0] != "again"}
     assert {key: said[key] for key in exact} == {key: sent[key] for key in exact}
     assert not {key: count for key, count in sent.items() if key[0] != "again" and count > said[key]}

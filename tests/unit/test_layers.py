@@ -23,13 +23,14 @@ ALLOWED = {
     "judging": VALUES
     | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
     | {"frontends"},
+    "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends", "covered", "frontends"},
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "frontends"}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review", "frontends"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

@@ -103,7 +103,8 @@ class Asking:
                 flows[check.id] = error
         known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
         connected = connect_all(self.prober, single, known)
-        located = locate(self.prober, known, self.hopeless)
+        with self.field.gate.counted_as("path"):
+            located = locate(self.prober, known, self.hopeless)
         lines = self._drop_lines({check.host for check in single})
         for check in single:
             if check.id in known:
@@ -166,7 +167,8 @@ class Asking:
         if asked:
             self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
             mine = [check for check in checks if check.id in asked]
-            self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
+            with self.field.gate.counted_as("listeners"):
+                self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None
@@ -284,7 +286,8 @@ class Asking:
         both = {check.host for check in asked if watches[check.id].shared}
         lanes = [(check.host, None if check.host in both else check.family) for check in asked]
         models = {check.host: watches[check.id].model for check in asked}
-        with tracing(self.field, self.prober, models, self.progress) as self.tracing:
+        tracer = tracing(self.field, self.prober, models, self.progress)
+        with tracer as self.tracing, self.field.gate.counted_as("coverage"):
             self._run([(lane, check, reach) for lane, check in zip(lanes, asked, strict=True)], "reaching rules")
 
     def _neighbour(self, check: Check) -> NeighbourFacts | None:

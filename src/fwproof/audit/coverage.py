@@ -15,7 +15,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import Reader
-from fwproof.audit.coverage_probes import Meeting, Origins, ends_of, form_of, instead, probes_of
+from fwproof.audit.coverage_probes import MOST, Meeting, Origins, ends_of, form_of, instead, probes_of
 from fwproof.audit.modelling import model_of
 from fwproof.audit.tracing import Meets, untraced
 from fwproof.covered import CoverageFacts, CoverProbe, Met, Refs, Round, Trip
@@ -42,6 +42,11 @@ _AGAIN = 24
 """Probes that are sent again by themselves, about a third of a second each."""
 _ANSWERED = frozenset({PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST})
 _QUICK = 0.3
+
+
+def most_packets() -> int:
+    """Return how many packets one host and family get at most: all probes, those of each bit, more, and single ones."""
+    return MOST * (2 + MOST.bit_length()) + 2 * _AGAIN * PACKETS
 
 
 def gather_coverage(  # noqa: PLR0913 - what is asked, of whom, and how

@@ -119,7 +119,7 @@ class _Dropping:
             Probe(ref=f"{self.check.id} {known + n}", sender=self.ends[0], receiver=self.ends[1], flow=self.asked.flow)
             for n in range(number)
         ]
-        for seen in self.prober.observe(probes, retries=0).values():
+        for seen in self.prober.observe(probes, retries=0, extra=known > 0).values():
             if isinstance(seen, HostError):
                 raise seen
             self.seen.append(seen)

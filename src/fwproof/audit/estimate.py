@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fwproof.audit.asking import SINGLE
+from fwproof.audit.coverage import most_packets
 from fwproof.audit.exercises import GAP
 from fwproof.audit.planned import PHASES, Packet, Planned
 from fwproof.audit.probes import BRISK
 from fwproof.inventory import Host, Inventory
-from fwproof.plan import Check
+from fwproof.plan import Check, Kind
 from fwproof.probing.volley import Timing
+from fwproof.semantics.bdd import SECONDS
 
 _LOG_IN, _READ, _AT_ONCE = 0.6, 1.5, 8
 """Seconds for a log-in with its agent, and for reading a host; hosts that are opened at once."""
+_COVERING = 2.0
+"""Seconds that rule coverage of a small host takes; a large one's takes as long as the search for packets may."""
 _TURN = 0.2
 """Seconds around a wave in which counters are read."""
 
@@ -74,6 +78,8 @@ def duration(plan: Planned, checks: Sequence[Check]) -> tuple[float, float]:
     for phase in ("essential", "drop-log", "bans", "bursts", "measures"):
         once = _longest(sent[phase], checks)
         least, most = least + once, most + 3 * once + (timing.window if sent[phase] else 0.0)
+    if any(check.kind is Kind.COVERAGE for check in checks):
+        least, most = least + _COVERING, most + SECONDS + most_packets() * timing.gap
     return least, most
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fwproof.audit.field import Field
     from fwproof.probing.observe import Prober
 
-_MOST = 64
+MOST = 64
 """Sockets of one host and family that are probed; the others are compared with the rules alone."""
 _OWNERS, _PLAIN = "socket-owners", "sockets"
 
@@ -50,7 +50,7 @@ def ask_sockets(field: Field, check: Check, model: HostModel, flows: Iterable[Fl
            if isinstance(known, FlowFacts) and isinstance(known.observation, Observation)]  # fmt: skip
     found: list[Asked] = []
     for one in sockets.of(check.family):
-        if not one.local and one.address in {None, own} and not any(map(one.takes, met)) and len(found) < _MOST:
+        if not one.local and one.address in {None, own} and not any(map(one.takes, met)) and len(found) < MOST:
             found += _probe(field, check, model, one)
     return found
 

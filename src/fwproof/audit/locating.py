@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HOPS = 8
 """The longest way that is looked along, in routers."""
-_MOST = 12
-"""Ways and services that are looked along in one run, 8 packets each."""
+MOST = 12
+"""Ways and services that are looked along in one run, HOPS packets each."""
 _LOST = {PortState.NEVER_ARRIVED, PortState.UNREACHABLE}
 _EXCEEDED = {(1, 11), (58, 3)}
 """Time exceeded, by protocol and type."""
@@ -42,7 +42,7 @@ def locate(
         if not isinstance(seen, Observation) or seen.answer is not None or seen.state not in _LOST:
             continue
         key = _key(seen.probe)
-        if not hopeless(seen.probe.receiver, seen.probe.flow.family) and (key in asked or len(asked) < _MOST):
+        if not hopeless(seen.probe.receiver, seen.probe.flow.family) and (key in asked or len(asked) < MOST):
             asked.setdefault(key, seen.probe)
             lost[id_] = key
     probes = [

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fwproof.audit import listening, locating
 from fwproof.audit.asking import SINGLE
 from fwproof.audit.ban import status_argv, unharmed
 from fwproof.audit.counting import counting_argvs
+from fwproof.audit.coverage import most_packets
 from fwproof.audit.dropping import log_argv, logged_flow, untried
 from fwproof.audit.exercises import GAP
 from fwproof.audit.forms import form_probes
@@ -73,11 +75,22 @@ class Packet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What only live tables or earlier answers can tell: ``packets`` at most, counted under ``kind`` when sent."""
+
+    kind: str
+    check: str
+    packets: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """All of it; ``left_out`` says of checks why nothing is sent for them."""
 
     visits: tuple[Visit, ...]
     packets: tuple[Packet, ...]
+    bounds: tuple[Bound, ...]
     left_out: tuple[tuple[str, str], ...]
 
 
@@ -106,7 +119,7 @@ class _Planner:
             )  # fmt: skip
         elif check.kind is Kind.DROP_LOG:
             yield from self.drop_log(check)
-        elif check.kind in {Kind.BAN_EXERCISE, Kind.RATE, Kind.MEASURE}:
+        elif check.kind in {Kind.BAN_EXERCISE, Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS}:
             yield from self.exercised(check)
 
     def exercised(self, check: Check) -> Iterator[Packet]:
@@ -114,7 +127,8 @@ class _Planner:
         if not self.exercise or check.vantage is None:
             self.omit(check, "exercises are switched off" if not self.exercise else "there is no vantage for it")
             return
-        plan = {Kind.BAN_EXERCISE: self.ban, Kind.RATE: self.burst, Kind.MEASURE: self.measure}
+        plan = {Kind.BAN_EXERCISE: self.ban, Kind.RATE: self.burst, Kind.MEASURE: self.measure,
+                Kind.CONNECTIONS: self.stand}  # fmt: skip
         yield from plan[check.kind](check)
 
     def omit(self, check: Check, why: str) -> None:
@@ -207,6 +221,36 @@ class _Planner:
             sent = self.probe("measures", check, held, burst, 1.0)
             yield replace(sent, connections=kept, form="kept open")
 
+    def stand(self, check: Check) -> Iterator[Packet]:
+        """Yield one connection more than may stand, one of another source, and one after they were closed."""
+        assert isinstance(check.expectation, Allow)
+        assert check.expectation.standing is not None
+        assert check.service is not None
+        sources = sources_from(self.inventory, check, self.watched)
+        counts = Counter({sources[0]: check.expectation.standing.limit + 2})
+        counts.update(sources[1:2])
+        for source, kept in counts.items():
+            flow = request(check.service, source.address, self.own(check))
+            yield Packet(
+                phase="measures", check=check.id, sender=source.vantage, receiver=check.host, flow=flow,
+                form="kept open", connections=kept, seconds=1.0,
+            )  # fmt: skip
+
+
+def _bounds(checks: Sequence[Check]) -> Iterator[Bound]:
+    for check in checks:
+        if check.kind is Kind.COVERAGE:
+            yield Bound(
+                kind="coverage", check=check.id, packets=most_packets(), what="what reaches the rules that it has"
+            )
+        elif check.kind is Kind.LISTENERS:
+            yield Bound(
+                kind="listeners", check=check.id, packets=listening.MOST, what="sockets that nothing else probes"
+            )
+    if any(check.kind in SINGLE and check.vantage is not None for check in checks):
+        most = locating.MOST * locating.HOPS
+        yield Bound(kind="path", check="", packets=most, what="routers on the way of probes that never arrive")
+
 
 def planned(checks: Sequence[Check], inventory: Inventory, *, exercise: bool) -> Planned:
     """Return what an audit of checks would do."""
@@ -216,7 +260,7 @@ def planned(checks: Sequence[Check], inventory: Inventory, *, exercise: bool) ->
     return Planned(
         visits=tuple(_visit(inventory.hosts[name], jails, checks) for name in names),
         packets=tuple(sorted(packets, key=lambda packet: PHASES.index(packet.phase))),
-        left_out=tuple(planner.left_out),
+        bounds=tuple(_bounds(checks)), left_out=tuple(planner.left_out),
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ _VERBS = {
     "diff": ("fwproof.cli.diff:diff", "Compare what two sets of tables let through."),
     "parity": ("fwproof.cli.parity:parity", "Show what IPv4 and IPv6 let through differently."),
     "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
+    "logs": ("fwproof.cli.logs:logs", "Review a period of drop logs on one page."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),

@@ -62,6 +62,7 @@ def document(answer: Answer) -> dict[str, Any]:
         "schema": SCHEMA, "inventory": answer.inventory, "policies": list(answer.policies), "checks": answer.checks,
         "authorisation": asdict(given) if given else None,
         "hosts": [_visit(visit) for visit in plan.visits], "sends": [_packet(packet) for packet in plan.packets],
+        "bounds": [asdict(bound) for bound in plan.bounds],
         "left_out": [{"check": check, "why": why} for check, why in plan.left_out],
         "targets": [
             {"host": t.host.name, "packets": t.frames, "connections": t.connections, "busiest_second": t.busiest,
@@ -121,7 +122,15 @@ def text(answer: Answer) -> Iterator[str]:
         [(t.host.name, t.frames, t.connections, t.busiest, t.host.max_pps) for t in answer.targets],
     )
     yield ""
-    for title, lines in (("beyond these counts", BOUNDS), ("taken back, whatever ends it", UNDONE)):
+    kinds = Counter[tuple[str, str]]()
+    for bound in plan.bounds:
+        kinds[bound.kind, bound.what] += bound.packets
+    depends = [f"{kind}: {what}, at most {most:,} packets" for (kind, what), most in kinds.items()]
+    for title, lines in (
+        ("what live tables and earlier answers decide", depends),
+        ("beyond these counts", BOUNDS),
+        ("taken back, whatever ends it", UNDONE),
+    ):
         yield f"{title}:"
         yield from (f"  {line}" for line in lines)
     for why, count in Counter(why for _, why in plan.left_out).items():

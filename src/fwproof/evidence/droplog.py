@@ -1,6 +1,6 @@
-"""Lines of a packet log, as the kernel's LOG target and ulogd's LOGEMU write them (``nf_log_syslog.c``).
+"""Lines of a packet log, as the kernel's LOG and ulogd's LOGEMU write them, to be compared with packets that were sent.
 
-Both print ``PREFIX IN=eth0 OUT= MAC=… SRC=… DST=… … PROTO=TCP SPT=… DPT=…``, so one parser serves both.
+:mod:`packet_line` reads what a line says of its packet.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, Address, Flow
+from fwproof.evidence import packet_line
+from fwproof.flow import ICMP, ICMPV6, Address, Flow
 
-_FIELD = re.compile(r"\b(IN|OUT|SRC|DST|PROTO|SPT|DPT|TYPE|CODE)=(\S*)")
-_BODY = re.compile(r"^(?P<head>.*?)\bIN=\S* OUT=\S*.*\bSRC=\S+ DST=\S+")
 _STAMP = re.compile(
     r"^(?:\w{3}\s+\d+ [\d:]+|\d{4}-\d\d-\d\d[T ][\d:.,+\-Z]+)\s+\S+\s+(?:kernel:\s*)?(?:\[\s*[\d.]+\]\s*)?"
 )
@@ -44,35 +43,16 @@ class DropLine:
         return (self.sport, self.dport) == (flow.sport, flow.dport)
 
 
-def _protocol(text: str) -> int | None:
-    if text.isdigit():
-        return int(text)
-    return PROTOCOLS.get(text.lower())
-
-
 def parse_line(line: str) -> DropLine | None:
     """Return what a line says, None when it is not a packet log line."""
-    body = _BODY.match(line)
-    if body is None:
+    parts = packet_line.place(line.rstrip("\n"))
+    found = None if parts is None else packet_line.packet_of(_STAMP.sub("", parts[0]), *parts[1:])
+    if found is None:
         return None
-    fields: dict[str, str] = {}
-    for key, value in _FIELD.findall(line):
-        fields.setdefault(key, value)  # an ICMP error quotes a second header in brackets: the first one counts
-    proto = _protocol(fields.get("PROTO", ""))
-    if proto is None:
-        return None
-    try:
-        src, dst = ip_address(fields["SRC"]), ip_address(fields["DST"])
-    except (KeyError, ValueError):
-        return None
-
-    def number(key: str) -> int | None:
-        return int(fields[key]) if fields.get(key, "").isdigit() else None
-
     return DropLine(
-        text=line.rstrip("\n"), prefix=_STAMP.sub("", body["head"]).strip(), iif=fields.get("IN", ""),
-        oif=fields.get("OUT", ""), src=src, dst=dst, proto=proto, sport=number("SPT"), dport=number("DPT"),
-        icmp_type=number("TYPE"),
+        text=line.rstrip("\n"), prefix=found.prefix, iif=found.iif, oif=found.oif,
+        src=ip_address(found.src.text), dst=ip_address(found.dst.text),
+        proto=found.proto, sport=found.sport, dport=found.dport, icmp_type=found.icmp_type,
     )  # fmt: skip
 
 

@@ -96,6 +96,7 @@ class Gate:
         self._lost: dict[str, str] = {}
         self._lock = threading.Lock()
         self._sent: Counter[tuple[str, str, str]] = Counter()
+        self._word = ""
 
     # ---- whether
 
@@ -169,6 +170,15 @@ class Gate:
             budget.give(packets)
 
     @contextmanager
+    def counted_as(self, word: str) -> Iterator[None]:
+        """Count what is sent meanwhile under one name of its own, whatever its kind is."""
+        self._word = word
+        try:
+            yield
+        finally:
+            self._word = ""
+
+    @contextmanager
     def passing(
         self, agent: str, op: str, arguments: Mapping[str, Any], share: Share | None, kind: str
     ) -> Iterator[None]:
@@ -185,7 +195,7 @@ class Gate:
                 self._wait(budget, count, (agent, host), None if share is None else IN_TIME)
                 taken.append((budget, count))
             with self._lock:
-                word = "connections" if op in {"connect", "hold"} else kind
+                word = self._word or ("connections" if op in {"connect", "hold"} else kind)
                 self._sent.update({(word, agent, host): count for host, count in load.counted.items()})
             yield
         finally:

@@ -2,7 +2,7 @@ r"""Text from elsewhere (rule comments, banners, host output, names) made safe t
 
 A character that a terminal would obey, an XML parser would refuse or a reader could not see is replaced by its
 escape (``\x1b``), so that it stays visible instead of acting or vanishing. Escaping for XML and HTML is the
-business of their serialisers; file names and shell words have their own functions here.
+business of their serialisers; file names, shell words and Markdown have their own functions here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode general categories that are shown as escapes: controls, formats (bidi overrides, zero widths, tags),
 surrogates, line and paragraph separators."""
 
+# GitHub Flavored Markdown 0.29, section 6.1: ASCII punctuation that can open a construct. "@" would notify people.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+.!|~@&:$-])")
+_MARKDOWN_LIMIT = 400
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._+=@-]+")
 _NAME_LIMIT = 100
 
@@ -69,6 +72,16 @@ def one_line(text: str, limit: int = 500) -> str:
     """Return the text, made visible, on one line of at most ``limit`` characters."""
     text = " ".join(visible(text).split())
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def markdown_text(text: str) -> str:
+    """Return the text as plain words of Markdown, made visible, on one line, whatever it holds."""
+    return _SPECIAL.sub(r"\\\1", one_line(text, _MARKDOWN_LIMIT))
+
+
+def markdown_code(text: str) -> str:
+    """Return text for a code span of Markdown; a backtick would end it, a pipe would end a table cell."""
+    return one_line(text, _MARKDOWN_LIMIT).replace("`", "'").replace("|", "¦")
 
 
 def safe_name(text: str) -> str:

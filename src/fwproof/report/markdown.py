@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
-from fwproof.report.clean import one_line
+from fwproof.report.clean import markdown_code as _code
+from fwproof.report.clean import markdown_text as _text
 from fwproof.report.reasoning import repro
 from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
 from fwproof.results import Results, Verdict
 
 LIMIT = 60_000
 """Characters; merge request comments hold 64 kB, job pages 1 MiB."""
-
-# GitHub Flavored Markdown 0.29, section 6.1: ASCII punctuation that can open a construct. "@" would notify people.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+.!|~@&:$-])")
 
 
 def render_markdown(results: Results) -> str:
@@ -42,15 +38,6 @@ def render_markdown(results: Results) -> str:
             break
         parts.append(text)
     return "\n\n".join([*parts, tail])
-
-
-def _text(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", one_line(text, 400))
-
-
-def _code(text: str) -> str:
-    """Return text for a code span; a backtick would end it, a pipe would end a table cell."""
-    return one_line(text, 400).replace("`", "'").replace("|", "¦")
 
 
 def _hosts(results: Results) -> str:

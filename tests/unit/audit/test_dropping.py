@@ -38,7 +38,7 @@ class World:
         self.steps, self.limit, self.log = list(steps), limit, list(old)
         self.port, self.logged, self.dropped, self.slept = 61000, 0, 0, []
 
-    def observe(self, probes, *, retries):
+    def observe(self, probes, *, retries, extra=False):
         assert retries == 0
         found = {}
         for probe in probes:
@@ -59,12 +59,16 @@ class World:
         return SimpleNamespace(status=0, stdout=text, stderr="")
 
     def facts(self, monkeypatch):
-        monkeypatch.setattr(dropping.time, "sleep", self.slept.append)
+        gate = SimpleNamespace(pause=lambda seconds, _host="": self.slept.append(seconds))
         monkeypatch.setattr(dropping, "_LOG_WAIT", 0.0)
         host = Host(name="h", addresses=(OWN,), ssh=SshAddress(address="x"), drop_log="/log", access=Access.READ)
         agent = object.__new__(Agent)
         field = SimpleNamespace(
-            inventory=SimpleNamespace(hosts={"h": host}), transports={"h": self}, agents={}, agent=lambda _: agent
+            gate=gate,
+            inventory=SimpleNamespace(hosts={"h": host}),
+            transports={"h": self},
+            agents={},
+            agent=lambda _: agent,
         )
         check = Check(
             id="c", kind=Kind.DROP_LOG, policy=Policy(name="p", path=None, sha256="", hosts=("h",), services={}),

@@ -41,15 +41,17 @@ def planned(*words, status=0):
 def test_the_document_is_whole_and_its_sums_hold():
     found = planned()
     assert set(found) == {
-        "schema", "inventory", "policies", "checks", "authorisation", "hosts", "sends", "left_out", "targets", "totals",
-        "seconds", "beyond", "undone",
+        "schema", "inventory", "policies", "checks", "authorisation", "hosts", "sends", "bounds", "left_out", "targets",
+        "totals", "seconds", "beyond", "undone",
     }  # fmt: skip
     assert found["schema"] == "fwproof-plan-1"
-    assert found["checks"] == 362
+    assert found["checks"] == 370
     assert found["totals"]["packets"] == sum(each["packets"] for each in found["sends"])
     assert found["totals"]["packets"] == sum(each["packets"] for each in found["targets"])
     assert found["totals"]["connections"] == sum(each["connections"] for each in found["sends"])
     assert {each["phase"] for each in found["sends"]} == {"flows", "forms", "essential", "drop-log", "bans", "bursts"}
+    bounds = {each["kind"]: each["packets"] for each in found["bounds"]}
+    assert bounds == {"coverage": 12240, "listeners": 64, "path": 96}, "what only live tables tell"
     assert 0 < found["seconds"]["least"] < found["seconds"]["most"]
     assert all(each["busiest_second"] <= each["max_pps"] for each in found["targets"])
 
@@ -109,3 +111,16 @@ def test_refusals(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "0 checks" in said(empty, "--inventory", tmp_path / "i.yaml", status=5)
+
+
+def test_connections_that_are_kept_open_are_said(tmp_path):
+    text = (
+        "policy: p\nhosts: ai-server\ninbound:\n  default: deny\n  allow:\n"
+        "    - {id: a, service: tcp/11434, from: internal, connections: 20}\n"
+    )
+    path = tmp_path / "p.policy.yaml"
+    path.write_text(text, encoding="utf-8")
+    sends = json.loads(said(path, "--inventory", INVENTORY, "--format", "json"))["sends"]
+    kept = [each for each in sends if each["form"] == "kept open"]
+    assert [each["connections"] for each in kept] == [22, 1, 22, 1], "one more, one after them, one of another"
+    assert {each["to"] for each in kept} == {"ai-server"}
