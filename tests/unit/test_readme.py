@@ -30,7 +30,7 @@ INLINE = re.findall(r"`(fwproof [^`]+)`", README)
 
 
 def test_no_block_has_escaped_these_tests():
-    assert sorted(kind for kind, _ in BLOCKS) == ["console", "console", "sudoers", "yaml", "yaml", "yaml"]
+    assert sorted(kind for kind, _ in BLOCKS) == ["console", "console", "sudoers", "text", "yaml", "yaml", "yaml"]
     assert README.count("```") == 2 * len(BLOCKS)
     assert len(COMMANDS) > 8
     assert len(INLINE) > 3
