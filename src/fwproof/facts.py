@@ -19,6 +19,7 @@ from fwproof.evidence.droplog import DropLine
 from fwproof.evidence.sockets import Sockets
 from fwproof.flow import Flow
 from fwproof.forms import Form
+from fwproof.frontends.front_end import FrontEnd
 from fwproof.inventory import Inventory
 from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
@@ -257,7 +258,8 @@ class Facts:
     """Everything one audit found out, by host name or check id.
 
     ``exercised`` holds what a check of its own kind needs, or the HostError that stood in the way. ``baselines`` are
-    by host and folder. ``untraced`` says why hosts were not traced that should have been.
+    by host and folder. ``front_ends`` are of the hosts that have a model. ``untraced`` says why hosts were not traced
+    that should have been.
     """
 
     inventory: Inventory
@@ -267,6 +269,7 @@ class Facts:
     flows: Mapping[str, FlowFacts | HostError] = field(default_factory=dict)
     exercised: Mapping[str, Exercised | HostError] = field(default_factory=dict)
     baselines: Mapping[tuple[str, Path], BaselineFacts | HostError] = field(default_factory=dict)
+    front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
     untraced: Mapping[str, HostError] = field(default_factory=dict)
 
     def baseline(self, host: str, folder: Path) -> BaselineFacts:

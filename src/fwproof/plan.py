@@ -58,6 +58,7 @@ class Kind(StrEnum):
     COVERAGE = "coverage"
     LISTENERS = "listeners"
     DRIFT = "drift"
+    MANAGERS = "managers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,8 @@ class _HostPlan:
             yield self.check(Kind.PARITY, parity, "the same in IPv4 and IPv6", name=f"{parity.id}:parity")
         yield from self.each(Kind.RULES, policy.rules, "every rule has its effect")
         yield from self.each(Kind.COVERAGE, policy.coverage, "every rule is reached, and counts what the model says")
+        if policy.managers is not None:
+            yield self.check(Kind.MANAGERS, policy.managers, f"managed by {policy.managers.who}")
         for check in self.each(Kind.LISTENERS, policy.listeners, "every socket is declared"):
             yield replace(check, direction="inbound")
         yield from self.each(Kind.DRIFT, policy.baseline, "the same as in the baseline")

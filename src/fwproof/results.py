@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fwproof.decision import RuleRef
+
 SCHEMA_ID = "https://fwproof.invalid/schema/results-1"
 """Name of the results format; the reserved ``.invalid`` domain, since a schema's id is a name, not an address."""
 
@@ -89,6 +91,9 @@ class Outcome:
     deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
     lines in words; ``artefacts`` are paths inside the run's folder. ``coverage`` is what a check of rules one by one
     found.
+
+    ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
+    through what should not pass (``open``), or refuse what should (``shut``).
     """
 
     verdict: Verdict
@@ -102,6 +107,8 @@ class Outcome:
     evidence: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
     coverage: RuleCoverage | None = None
+    by: tuple[RuleRef, ...] = ()
+    wrong: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

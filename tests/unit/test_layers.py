@@ -15,19 +15,22 @@ ALLOWED = {
     "ruleset": VALUES,
     "semantics": {"ruleset", *VALUES},
     "evidence": VALUES,
+    "frontends": VALUES | {"evidence", "ruleset", "semantics"},
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
     "covered": VALUES | {"semantics"},
-    "facts": VALUES | {"covered", "evidence", "semantics"},
-    "judging": VALUES | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"},
+    "facts": VALUES | {"covered", "evidence", "semantics", "frontends"},
+    "judging": VALUES
+    | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
+    | {"frontends"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
-    | {"farends", "covered"},
+    | {"farends", "covered", "frontends"},
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review"}
+PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review", "frontends"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

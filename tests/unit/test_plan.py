@@ -128,7 +128,10 @@ def test_a_family_that_a_host_lacks_is_not_planned():
 
 
 def test_tables_are_asked_about_as_a_whole():
-    checks = planned("hosts: [web, old]\nipv6: same\nrules: true\ncoverage: true\nbaseline: '../baseline/{host}'\n")
+    checks = planned(
+        "hosts: [web, old]\nipv6: same\nrules: true\nmanagers: ufw\ncoverage: true\nbaseline: '../baseline/{host}'\n"
+    )
+    assert rows(checks, Kind.MANAGERS) == [("managers[web]", "managed by ufw"), ("managers[old]", "managed by ufw")]
     assert rows(checks, Kind.PARITY) == [("ipv6:parity[web]", "the same in IPv4 and IPv6")]
     assert [id_ for id_, _ in rows(checks, Kind.RULES)] == ["rules[web-ipv4]", "rules[web-ipv6]", "rules[old-ipv4]"]
     names = ["coverage[web-ipv4]", "coverage[web-ipv6]", "coverage[old-ipv4]"]

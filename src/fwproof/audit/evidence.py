@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from fwproof.covered import CoverageFacts
-from fwproof.errors import HostError
+from fwproof.errors import HostError, NotThere
 from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
+from fwproof.frontends.front_end import FrontEnd
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
+
+_FRONT_ENDS = ("ufw", "firewalld")
+"""What is read of front ends: a host without them lacks nothing."""
 
 
 def evidence_of(facts: Facts) -> dict[str, bytes]:
@@ -56,23 +60,26 @@ def host_record(facts: Facts, name: str) -> HostRecord:
     kernel = ""
     if not isinstance(snapshot, HostError):
         kernel = snapshot.captures["uname"].stdout.strip() if "uname" in snapshot.captures else ""
-        limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()]
+        limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()
+                   if not (isinstance(fault, NotThere) and what.startswith(_FRONT_ENDS))]  # fmt: skip
     untraced = facts.untraced.get(name)
     if untraced is not None:
         limits.append(f"not traced: {untraced.message}")
     limits += [limit for reading in readings if (limit := _not_understood(reading))]
     return HostRecord(
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,
-        firewall=_firewall(model), rules=_sums(readings), limits=limits,
+        firewall=_firewall(model, facts.front_ends.get(name)), rules=_sums(readings), limits=limits,
         error=str(snapshot) if isinstance(snapshot, HostError) else "", understood=[_recorded(r) for r in readings],
     )  # fmt: skip
 
 
-def _firewall(model: HostModel | HostError) -> str:
+def _firewall(model: HostModel | HostError, front: FrontEnd | None) -> str:
     if isinstance(model, HostError):
         return "could not be read"
     kinds = {source_of(ruleset) for sets in model.rulesets.values() for ruleset in sets if ruleset.tables}
-    return ", ".join(sorted(kinds)) or "no rules"
+    told = ", ".join(sorted(kinds)) or "no rules"
+    who = [each.manager.value for each in (front.managers if front else ()) if each.places]
+    return f"{' and '.join(who)}: {told}" if who and who != ["iptables"] and told not in who else told
 
 
 def _sums(readings: Collection[Reading]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
@@ -17,13 +17,18 @@ from fwproof.audit.watchdog import watched
 from fwproof.errors import HostError, InputError
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
+from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Baseline
 from fwproof.results import HostRecord, Sent
+from fwproof.semantics.model import HostModel
+from fwproof.snapshot import Snapshot
 
+_BOTH = (Kind.PARITY, Kind.MANAGERS)
+"""Kinds of checks that are about the tables of both families at once."""
 _FROM_ALL = frozenset({Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE, Kind.LISTENERS})
 """What asks every vantage: one shows that others are not banned, all lend spare addresses, reach rules or sockets."""
 
@@ -65,7 +70,7 @@ class Gathered:
         probed = isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
         probed |= isinstance(self.facts.exercised.get(check.id), EvasionFacts) and check.vantage is not None
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
-        families = tuple(Family) if check.kind is Kind.PARITY else filter(None, (check.family,))
+        families = tuple(Family) if check.kind in _BOTH else filter(None, (check.family,))
         wanted += [f"evidence/{check.host}/{SAVES[family]}.txt" for family in families]
         return [path for path in wanted if path in self.evidence]
 
@@ -119,18 +124,27 @@ def _look(
     """Connect to every host, read the audited ones, and build their models."""
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        families[check.host] |= set(Family) if check.kind is Kind.PARITY else set(filter(None, (check.family,)))
+        families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
     names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
     field_.open(names, jails, trace=trace)
     snapshots = {name: field_.snapshots[name] for name in audited}
     agents = {name: agent if isinstance(agent, HostError) else None for name, agent in field_.agents.items()}
+    models = {name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()}
     found.facts = replace(
         found.facts, inventory=field_.inventory, snapshots=snapshots, agents=agents,
-        models={name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()},
-        baselines=_baselines(checks),
+        models=models, baselines=_baselines(checks), front_ends=dict(_front_ends(snapshots, models)),
     )  # fmt: skip
+
+
+def _front_ends(
+    snapshots: Mapping[str, Snapshot | HostError], models: Mapping[str, HostModel | HostError]
+) -> Iterator[tuple[str, FrontEnd]]:
+    for name, snapshot in snapshots.items():
+        model = models[name]
+        if not isinstance(snapshot, HostError) and not isinstance(model, HostError):
+            yield name, front_end_of(snapshot, model.rulesets)
 
 
 def _baselines(checks: Sequence[Check]) -> dict[tuple[str, Path], BaselineFacts | HostError]:

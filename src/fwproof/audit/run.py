@@ -18,6 +18,7 @@ from fwproof.audit.gather import Gathered, gather
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
+from fwproof.judging.front_end import in_its_words
 from fwproof.plan import Check, plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
@@ -122,7 +123,7 @@ class AuditRun:
             assert self.gathered is not None
             begun = time.monotonic()
             try:
-                outcome = judge(check, self.gathered.facts)
+                outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
             except NotGranted as gap:
                 outcome = Outcome(
                     verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice

@@ -82,6 +82,18 @@ def _save(name: str) -> Command:
     return Command(name=name, words=(f"/usr/sbin/{name}", "-c"), root=True, shape="iptables-save")
 
 
+def _firewalld(name: str, *words: str) -> Command:
+    return Command(name=f"firewalld-{name}", words=("/usr/bin/firewall-cmd", *words), root=True)
+
+
+_FIREWALLD = (
+    _firewalld("zones", "--list-all-zones"),
+    _firewalld("zones-permanent", "--permanent", "--list-all-zones"),
+    _firewalld("direct", "--direct", "--get-all-rules"),
+    _firewalld("direct-permanent", "--permanent", "--direct", "--get-all-rules"),
+)
+"""What runs and what is permanent, as firewalld itself tells it (firewall-cmd(1)); all of them only ask."""
+
 ROOT_COMMANDS: tuple[Command, ...] = (
     *(_save(name) for name in ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save")),
     Command(name="nft", words=("/usr/sbin/nft", "-j", "list", "ruleset"), root=True, shape="nft-json"),
@@ -89,6 +101,9 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     Command(name="rules.v4", words=("/usr/bin/cat", "/etc/iptables/rules.v4"), root=True),
     Command(name="rules.v6", words=("/usr/bin/cat", "/etc/iptables/rules.v6"), root=True),
     Command(name="nftables.conf", words=("/usr/bin/cat", "/etc/nftables.conf"), root=True),
+    Command(name="ufw-rules", words=("/usr/bin/cat", "/etc/ufw/user.rules"), root=True),
+    Command(name="ufw-rules6", words=("/usr/bin/cat", "/etc/ufw/user6.rules"), root=True),
+    *_FIREWALLD,
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
@@ -112,6 +127,7 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="python", words=("/usr/bin/python3", "--version")),
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
+    Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip
 """What any account of the host may run."""
 

@@ -6,6 +6,7 @@ Shapes: iptables-save(8) and ipset(8) "save", libnftables-json(5), ``ip -j``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from fwproof.errors import CommandRefused, Garbled, HostError, NotThere
@@ -13,6 +14,11 @@ from fwproof.hosts.access import Command
 from fwproof.hosts.refusal import raise_if_refused, says_no_file
 from fwproof.snapshot import Capture
 
+_FIREWALL_CMD = "/usr/bin/firewall-cmd"
+_NOT_RUNNING = 252
+"""The exit status of firewall-cmd(1) where the daemon does not run."""
+_NO_BUS = re.compile(r"^Error: DBUS_ERROR: Failed to connect to socket \S+: No such file or directory$", re.MULTILINE)
+"""Without a message bus the daemon cannot run either."""
 _READERS = {"/usr/bin/cat", "/usr/bin/tail"}
 
 
@@ -38,6 +44,8 @@ def _failure(host: str, command: Command, capture: Capture) -> HostError:
     path = command.words[-1]
     if command.program in _READERS and says_no_file(path, capture.stderr):
         return NotThere(host, f"{path}: No such file or directory")
+    if command.program == _FIREWALL_CMD and (capture.status == _NOT_RUNNING or _NO_BUS.search(capture.stderr)):
+        return NotThere(host, "firewalld is installed and does not run")
     said = (capture.stderr.strip() or capture.stdout.strip() or "no message").splitlines()[0][:300]
     ended = "was killed" if capture.status < 0 else f"ended with status {capture.status}"
     return CommandRefused(host, f"{' '.join(command.words[:4])} {ended}: {said}")

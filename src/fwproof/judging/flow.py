@@ -37,11 +37,20 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
     if verdict is Verdict.PASS and (why := attribution_fault(known)):
         verdict, cause, reason = Verdict.FAIL, why[0], f"{reason}, but {why[1]}"
         fix = "Collect the host again; if it persists, report the rule tables: the model reads them wrongly."
+    by = _deciding(check, known, verdict)
     return Outcome(
         verdict=verdict, reason=reason, cause=cause, fix=fix,
         proved=proved_words(known), observed=observed_words(known),
-        attributed=attributed_words(known), rule=_deciding(check, known, verdict), evidence=evidence_lines(known),
+        attributed=attributed_words(known), rule=str(by or ""), evidence=evidence_lines(known),
+        by=(by,) if by else (), wrong=_wrong(check, known) if verdict is Verdict.FAIL else "",
     )  # fmt: skip
+
+
+def _wrong(check: Check, known: FlowFacts) -> str:
+    """Return what is wrong with the tables, empty where they are as they should be and something else is not."""
+    if check.expected == "allow":
+        return "shut" if known.ruling.refused or (known.reply is not None and known.reply.refused) else ""
+    return "open" if Decision.ACCEPT in known.ruling.may else ""
 
 
 def proved_words(known: FlowFacts) -> str:
@@ -57,14 +66,14 @@ def proved_words(known: FlowFacts) -> str:
     return words
 
 
-def _deciding(check: Check, known: FlowFacts, verdict: Verdict) -> str:
+def _deciding(check: Check, known: FlowFacts, verdict: Verdict) -> RuleRef | None:
     """Return the rule behind the verdict: what refuses the reply only matters to a packet that should get in."""
     wanted = check.expected == "allow"
     reply_decides = wanted and verdict is Verdict.FAIL and known.reply is not None and known.reply.refused
     ruling = known.fresh if known.fresh is not None and known.fresh.accepted else known.ruling
     if reply_decides and known.reply and not known.ruling.refused:
         ruling = known.reply
-    return str(ruling.by) if ruling.by else ""
+    return ruling.by
 
 
 _Answer = tuple[Verdict, str, str, str]

@@ -15,6 +15,7 @@ from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.listeners import judge_listeners
+from fwproof.judging.managers import judge_managers
 from fwproof.judging.measures import judge_measure
 from fwproof.judging.parity import judge_parity
 from fwproof.judging.persistence import judge_persistence
@@ -53,6 +54,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.COVERAGE: judge_coverage,
     Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
+    Kind.MANAGERS: judge_managers,
 }
 
 

@@ -38,6 +38,9 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
         verdict=verdict, reason=reason, cause=cause, fix=fix, rule=rule, observed=_observed(burst),
         proved=f"of {burst.sent} new connections at once from one source, the tables admit {predicted}",
         attributed="; ".join(burst.counters), evidence=(*burst.counters, *((burst.note,) if burst.note else ())),
+        # sources that may not get in at all are let in by a rule; those that may are not limited by any
+        by=() if ruling is None or ruling.by is None or check.expected != "limited or denied" else (ruling.by,),
+        wrong="open" if verdict is Verdict.FAIL and predicted > expected else "",
     )  # fmt: skip
 
 

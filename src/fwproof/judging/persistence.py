@@ -6,6 +6,7 @@ from fwproof.errors import CommandRefused, HostError
 from fwproof.evidence.boot import Loader, enabled_loaders
 from fwproof.facts import Facts
 from fwproof.flow import Family
+from fwproof.judging.persistence_managed import judge_managed
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
 from fwproof.ruleset.iptables import parse
@@ -18,6 +19,9 @@ _SAVED = {Family.IPV4: ("rules.v4", "iptables-save"), Family.IPV6: ("rules.v6", 
 def judge_persistence(check: Check, facts: Facts) -> Outcome:
     """Judge one family: who restores rules at boot, what is saved, and how it differs from what runs."""
     assert check.family is not None
+    managed = judge_managed(check, facts)
+    if managed is not None:
+        return managed
     snapshot = facts.snapshot(check.host)
     saved_name, running_name = _SAVED[check.family]
     loaders = enabled_loaders(snapshot.text("boot-links").splitlines())

@@ -9,7 +9,7 @@ from typing import Any
 
 from fwproof.decision import RuleRef
 from fwproof.facts import Facts
-from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, CtState, Family, Hook
+from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, CtState, Family, Hook, Network
 from fwproof.flows import icmp_type
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Policy, Service
@@ -77,6 +77,7 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
         reason=f"packets pass that no expectation allows: {first.lines()[0]}{_more(len(_lines(leaks)) - 1)}",
         proved="; ".join(_lines(leaks)[:3]), rule=str(first.by or ""),
         cause=leak_cause(first.by, hook.value), fix=_default_fix(hook, check.family), evidence=_lines(leaks)[:_SHOWN],
+        by=_named(certain or leaks), wrong="open",
     )  # fmt: skip
 
 
@@ -118,12 +119,13 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
     service = check.expectation.service
     same = [a for a in (check.policy.inbound if inbound else check.policy.outbound) if str(a.service) == str(service)]
     claimed = [claim_of(service, family, **{side: allow.peers.of(family)}) for allow in same]
-    mine = _usual(check, facts, model, claim_of(service, family, **{side: check.expectation.peers.of(family)}))
+    peers = check.expectation.peers.of(family)
+    mine = _usual(check, facts, model, claim_of(service, family, **{side: peers}))
     try:
         found = _Found(
             own=_own_rules(openings(model, hook, family, claim=mine).openings),
             leaks=openings(model, hook, family, claim=claim_of(service, family), outside=claimed).openings,
-            refused=refusals(model, hook, family, replace(mine, opening=True)).openings,
+            refused=_refused(model, hook, family, mine, {side: _others(peers, model)}),
             mute=refusals(model, _BACK[hook], family, mine.answers(), answers=True).openings,
         )
     except SpaceTooLarge as limit:
@@ -160,7 +162,44 @@ def _usual(check: Check, facts: Facts, model: HostModel, claim: Claim) -> Claim:
     ways = {router.out(network.network_address) for network in check.expectation.peers.of(check.family)}
     known = () if model.addresses is None else model.addresses.interfaces
     names = tuple(sorted(way for way in ways if way)) if ways and None not in ways else known
+    ends["ordinary"] = True  # hosts drop deprecated routing headers (RFC 5095), and no connection has them
     return replace(claim, **ends, interfaces=tuple(name for name in names if name != "lo") or None)
+
+
+def _refused(
+    model: HostModel, hook: Hook, family: Family, mine: Claim, others: dict[str, tuple[Network, ...]]
+) -> list[Opening]:
+    """Return what is refused of a claim, without rules that refuse only what claims to come from the host itself."""
+    found = refusals(model, hook, family, replace(mine, opening=True)).openings
+    real = refusals(model, hook, family, replace(mine, opening=True, **others)).openings if found else ()  # type: ignore[arg-type]
+    return [each for each in found if each.by in {one.by for one in real}]
+
+
+def _others(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
+    """Return networks without the host's own addresses, and those that no host has: nobody else comes from there.
+
+    What says that it does is dropped by any look at the way back (RFC 3704), rightly; so is an IPv6 subnet's first
+    address, which is every router's and no packet's source (RFC 4291, 2.6.1).
+    """
+    if model.addresses is None:
+        return tuple(peers)
+    mine = [each.prefix for each in model.addresses.own]
+    gone = [ip_network(each.ip) for each in mine]
+    gone += [
+        ip_network(each.network.network_address) for each in mine if each.version == 6 and each.network.prefixlen < 127
+    ]
+    found = list(peers)
+    for one in gone:
+        found = [
+            part
+            for network in found
+            for part in (
+                network.address_exclude(one)  # type: ignore[arg-type]
+                if network.version == one.version and one.subnet_of(network)  # type: ignore[arg-type]
+                else (network,)
+            )
+        ]
+    return tuple(found)
 
 
 def _own_rules(passing: Iterable[Opening]) -> tuple[RuleRef, ...]:
@@ -183,9 +222,10 @@ def _claimed(check: Check, found: _Found) -> Outcome:
         verdict=(Verdict.INCONCLUSIVE if unclear else Verdict.FAIL) if problems else Verdict.PASS,
         reason="; ".join(problems[:3]) or f"{service} is open to exactly {peers}",
         proved=_against(found) if found.all else proved, cause=_claim_cause(check, found) if problems else "",
-        rule=", ".join(map(str, found.own)) or str(found.all[0].by if found.all else ""),
+        rule=", ".join(map(str, found.own)) or str((found.all[0].by if found.all else None) or ""),
         fix=_claim_fix(check, found) if problems else "",
         evidence=tuple(line for each in (found.leaks, found.refused, found.mute) for line in _lines(each)[:_SHOWN]),
+        by=_named(found.leaks or found.all) or found.own, wrong=("open" if found.leaks else "shut") if problems else "",
     )  # fmt: skip
 
 
@@ -217,6 +257,10 @@ def _claim_fix(check: Check, found: _Found) -> str:
 
 def _too_large(limit: SpaceTooLarge) -> Outcome:
     return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(limit), cause="the tables are too large for this proof")
+
+
+def _named(found: Iterable[Opening]) -> tuple[RuleRef, ...]:
+    return tuple(dict.fromkeys(each.by for each in found if each.by is not None))
 
 
 def _lines(found: Iterable[Opening]) -> tuple[str, ...]:

@@ -74,12 +74,12 @@ class Lab:
         ``with_parent`` ties it to this process: the lab ends when this process does, even by SIGKILL.
         Raises InputError for a topology that cannot be used and LabError when the lab did not come up.
         """
-        load_topology(self.topology)
-        _require_programs()
+        kind = load_topology(self.topology).image
+        _require_programs(kind)
         if self._dir.is_locked():
             raise LabError(f"the lab {self.name!r} is already up: `fwproof lab down --name {self.name}` ends it")
         require_namespaces()
-        image = ensure_image(progress)
+        image = ensure_image(progress, kind=kind)
         life_r, life_w = os.pipe()
         words = [self.name, str(self.topology.resolve()), str(image), str(life_r)]
         try:
@@ -261,9 +261,9 @@ def guest_environment() -> dict[str, str]:
     return {"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
 
 
-def _require_programs() -> None:
+def _require_programs(kind: str) -> None:
     needed = _NEEDED | ({} if os.geteuid() == 0 else _NEEDED_BY_USERS)
-    if not image_folder().is_dir():
+    if not image_folder(kind).is_dir():
         needed |= {"mmdebstrap": "mmdebstrap"}
     found = {program: shutil.which(program, path=_search_path()) for program in needed}
     packages = sorted({package for program, package in needed.items() if found[program] is None})

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,11 +25,16 @@ from fwproof.lab.userns import command_inside, id_map
 
 Progress = Callable[[str], None]
 
-PACKAGES = [
-    *("openssh-server", "openssh-client", "sudo", "iproute2", "procps", "python3", "iputils-ping"),
-    *("iptables", "netfilter-persistent", "iptables-persistent", "nftables", "ipset", "conntrack"),
-    *("fail2ban", "ulogd2"),
-]
+_BASE = ("openssh-server", "openssh-client", "sudo", "iproute2", "procps", "python3", "iputils-ping")
+_PERSISTENT = ("netfilter-persistent", "iptables-persistent")
+_REST = ("nftables", "ipset", "conntrack", "fail2ban", "ulogd2")
+PLAIN = "plain"
+IMAGES: Mapping[str, tuple[str, ...]] = {
+    PLAIN: (*_BASE, "iptables", *_PERSISTENT, *_REST),
+    # Debian's ufw breaks iptables-persistent, so that no image can have both
+    "front-ends": (*_BASE, "iptables", *_REST, "ufw", "firewalld", "dbus"),
+}
+"""The packages of each kind of image; a topology names the kind that its hosts boot from."""
 _RECIPE = 3  # raise it whenever anything below changes what is in the image
 
 _APT = ['APT::Install-Recommends "false"']
@@ -51,33 +56,38 @@ test -e "$1"/usr/lib/ulogd/ulogd_inppkt_NFLOG.so
 _STEP_SECONDS = 3.0
 
 
-def image_key(release: Distribution) -> str:
-    """Return the name of the image: a hash of the release, the packages and the recipe."""
-    parts = json.dumps([release.kind, release.codename, PACKAGES, _RECIPE, _APT, _DPKG, _BEFORE, _AFTER])
-    return f"{release.codename}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+def image_key(release: Distribution, kind: str = PLAIN) -> str:
+    """Return the name of an image: its kind, and a hash of the release, the packages and the recipe."""
+    parts = json.dumps([release.kind, release.codename, IMAGES[kind], _RECIPE, _APT, _DPKG, _BEFORE, _AFTER])
+    return f"{_prefix(kind)}{release.codename}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
 
 
-def image_folder() -> Path:
-    """Return the folder of the current image, built or not."""
-    return cache_base() / image_key(_this_release())
+def _prefix(kind: str) -> str:
+    return "" if kind == PLAIN else f"{kind}_"
 
 
-def ensure_image(progress: Progress, tar: Path | None = None) -> Path:
-    """Return the root folder of the image, building it first where there is none.
+def image_folder(kind: str = PLAIN) -> Path:
+    """Return the folder of the current image of a kind, built or not."""
+    return cache_base() / image_key(_this_release(), kind)
 
-    ``tar`` is an image's ``image.tar`` made by another user or machine of the same release: it is unpacked instead.
+
+def ensure_image(progress: Progress, tar: Path | None = None, kind: str = PLAIN) -> Path:
+    """Return the root folder of an image, building it first where there is none.
+
+    ``kind`` is one of :data:`IMAGES`. ``tar`` is such an image's ``image.tar`` made by another user or machine of the
+    same release: it is unpacked instead.
     Raises LabError when a program is missing or a step fails.
     """
-    folder = image_folder()
+    folder = image_folder(kind)
     root = folder / "root"
     if root.is_dir():
         return root
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _building(folder, progress):
         if not root.is_dir():
-            _build(folder, tar, progress)
+            _build(folder, tar, progress, kind)
             try:
-                for name in _remove_unused(keep=folder.name):
+                for name in _remove_unused(keep=folder.name, prefix=_prefix(kind)):
                     progress(f"image: removed {name}, which no lab uses any more")
             except (LabError, OSError) as error:  # a nuisance, and no reason to do without the new one
                 progress(f"image: an older one stays: {error}")
@@ -111,11 +121,15 @@ def _folders() -> list[Path]:
     return sorted(path for path in cache_base().glob("*") if path.is_dir())
 
 
-def _remove_unused(keep: str = "") -> list[str]:
-    """Remove the images that no lab runs on, and what a killed build or removal left. Needs the build lock."""
+def _remove_unused(keep: str = "", prefix: str | None = None) -> list[str]:
+    """Remove the images that no lab runs on, and what a killed build or removal left. Needs the build lock.
+
+    ``keep`` is one to keep, ``prefix`` the kind whose images go: the current one of another kind is still wanted.
+    """
     removed = []
     for found in _folders():
-        if found.name == keep:
+        others = prefix is not None and found.name[:1] != "." and found.name.rpartition("_")[0] != prefix.rstrip("_")
+        if found.name == keep or others:
             continue
         folder = found
         lock = _lock_file(folder)
@@ -156,7 +170,7 @@ def _building(folder: Path, progress: Progress) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _build(folder: Path, tar: Path | None, progress: Progress) -> None:
+def _build(folder: Path, tar: Path | None, progress: Progress, kind: str) -> None:
     _require(["mmdebstrap", "tar"] if tar is None else ["tar"])
     aside = folder.with_name(f".{folder.name}.new")
     _remove(aside)
@@ -167,7 +181,7 @@ def _build(folder: Path, tar: Path | None, progress: Progress) -> None:
         if os.geteuid() == 0:
             os.chown(inner, id_map().owner, id_map().owner)
     if tar is None:
-        _bootstrap(archive, scratch, progress)
+        _bootstrap(archive, scratch, progress, IMAGES[kind])
     else:
         progress(f"image: copying {tar}")
         shutil.copyfile(tar, archive)
@@ -179,20 +193,20 @@ def _build(folder: Path, tar: Path | None, progress: Progress) -> None:
     progress(f"image: kept in {folder}")
 
 
-def _bootstrap(archive: Path, scratch: Path, progress: Progress) -> None:
+def _bootstrap(archive: Path, scratch: Path, progress: Progress, packages: Sequence[str]) -> None:
     release = _this_release()
     sources = own_sources(release, read_source_files())
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout  # noqa: S607
     # a build that is killed leaves its files here, where the next one removes them
     command = ["env", f"TMPDIR={scratch}", "mmdebstrap"]
-    command += ["--mode=root", "--variant=essential", "--format=tar", f"--include={','.join(PACKAGES)}"]
+    command += ["--mode=root", "--variant=essential", "--format=tar", f"--include={','.join(packages)}"]
     command += [f"--aptopt={option}" for option in (*_APT, *acquire_options(dump))]
     command += [f"--dpkgopt={option}" for option in _DPKG]
     command += [f"--essential-hook={_BEFORE}", f"--customize-hook={_AFTER}", release.codename, "-", "-"]
     with tempfile.TemporaryFile("w+") as text, archive.open("wb") as output:
         text.write("".join(f"{line}\n" for line in sources))
         text.seek(0)
-        what = f"image: installing {len(PACKAGES)} packages of {release.kind} {release.codename}"
+        what = f"image: installing {len(packages)} packages of {release.kind} {release.codename}"
         _run_step(what, command_inside(command), progress, stdin=text.fileno(), stdout=output.fileno())
 
 

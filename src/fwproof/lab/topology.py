@@ -75,12 +75,16 @@ class LabHost:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All networks and hosts of a lab, in the order of the file; ``service_program`` is what runs their services."""
+    """All networks and hosts of a lab, in the order of the file; ``service_program`` is what runs their services.
+
+    ``image`` is the kind of image that they boot from (:data:`fwproof.lab.image.IMAGES`).
+    """
 
     path: Path
     service_program: Path
     networks: tuple[str, ...]
     hosts: Mapping[str, LabHost]
+    image: str = "plain"
 
 
 def default_topology() -> Path:

@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 from fwproof.inventory import Access
+from fwproof.lab.image import IMAGES, PLAIN
 from fwproof.lab.marked import Faults, Value, load
 from fwproof.lab.topology import CallHome, Interface, LabHost, Link, Service, Topology
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _SYSCTL = re.compile(r"net\.[a-z0-9_.-]+")
-_UNITS = ("netfilter-persistent", "ulogd2", "fail2ban")
+_UNITS = ("netfilter-persistent", "nftables", "ufw", "firewalld", "ulogd2", "fail2ban")
 _KINDS = ("ollama", "http", "banner", "udp-echo")
 _HOST_KEYS = (
     *("routes", "sysctls", "services", "units", "files", "modes"),
@@ -24,7 +25,7 @@ def load_topology(path: Path) -> Topology:
     """Read a topology file; raises InputError with everything that is wrong in it."""
     path = path.resolve()
     top, faults = load(path)
-    fields = top.fields(("service_program", "networks", "hosts"))
+    fields = top.fields(("service_program", "networks", "hosts"), ("image",))
     networks = tuple(_name(item) for item in fields["networks"].items()) if "networks" in fields else ()
     hosts: dict[str, LabHost] = {}
     if "hosts" in fields:
@@ -36,8 +37,9 @@ def load_topology(path: Path) -> Topology:
             fields["hosts"].fault("expected at least one host")
     _check_across(hosts, fields.get("hosts"), faults)
     program = _program(fields["service_program"], path.parent) if "service_program" in fields else path
+    image = _choice(fields["image"], tuple(IMAGES)) if "image" in fields else PLAIN
     faults.raise_if_any()
-    return Topology(path, program, networks, hosts)
+    return Topology(path, program, networks, hosts, image)
 
 
 def _name(value: Value) -> str:

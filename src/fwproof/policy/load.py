@@ -14,6 +14,7 @@ from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
+    ANY_ONE,
     Accepted,
     AcceptedSocket,
     Allow,
@@ -25,6 +26,7 @@ from fwproof.policy.model import (
     Essential,
     Evasion,
     Listeners,
+    Managers,
     Parity,
     Peers,
     Persistence,
@@ -124,6 +126,7 @@ class _Builder:
             persistence=self.persistence(),
             parity=self.parity(),
             rules=self.rules(),
+            managers=self.managers(),
             coverage=self.coverage(),
             listeners=self.listeners(),
             baseline=self.baseline(),
@@ -251,6 +254,13 @@ class _Builder:
         accepted = tuple(Accepted(rule=one.rule, finding=one.finding, reason=one.reason) for one in shape.accept)
         title = "Every rule has a part in what the tables decide, and none allows too much"
         return Rules(**self.common(("rules",), shape, "rules", title), fail=tuple(shape.fail), accepted=accepted)
+
+    def managers(self) -> Managers | None:
+        shape = self.shape.managers
+        if shape is None:
+            return None
+        title = f"{'One manager' if shape.who == ANY_ONE else shape.who} decides who gets in, and no other beside it"
+        return Managers(**self.common(("managers",), shape, "managers", title), who=shape.who)
 
     def coverage(self) -> Coverage | None:
         shape = self.shape.coverage

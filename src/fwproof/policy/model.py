@@ -188,6 +188,18 @@ class Rules(Expectation):
     accepted: tuple[Accepted, ...] = ()
 
 
+ANY_ONE = "one"
+MANAGERS = (ANY_ONE, "ufw", "firewalld", "nftables", "iptables")
+"""Who may be expected to manage a host's tables: any one of them, or one by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Managers(Expectation):
+    """One manager decides who gets in, the one of this name or whichever (``one``), and nobody else beside it."""
+
+    who: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage(Expectation):
     """Probes reach the rules that can be reached, and the kernel counts them where the model says.
@@ -253,6 +265,7 @@ class Policy:
     persistence: Persistence | None = None
     parity: Parity | None = None
     rules: Rules | None = None
+    managers: Managers | None = None
     coverage: Coverage | None = None
     listeners: Listeners | None = None
     baseline: Baseline | None = None

@@ -41,6 +41,7 @@ from fwproof.policy.table_shapes import (
     CoverageField,
     Ipv6Shape,
     ListenersField,
+    ManagersField,
     PersistenceField,
     RulesField,
 )
@@ -340,6 +341,9 @@ class PolicyShape(Shape):
     )
     rules: RulesField = Field(
         None, description="Every rule has a part in what the tables decide, and none is too broad"
+    )
+    managers: ManagersField = Field(
+        None, description="Who manages the tables: one manager and no other beside it, or the one of this name"
     )
     coverage: CoverageField = Field(
         None, description="Probes reach the rules one by one, and the kernel counts them where the model says"

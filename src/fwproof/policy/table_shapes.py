@@ -12,6 +12,7 @@ from fwproof.policy.model import (
     FINDINGS_THAT_FAIL,
     LISTENER_FINDINGS,
     LISTENER_FINDINGS_THAT_FAIL,
+    MANAGERS,
 )
 from fwproof.policy.scalars import describe
 
@@ -65,6 +66,12 @@ class RulesShape(Common):
         list(FINDINGS_THAT_FAIL), description="Findings that fail; the others are only told"
     )
     accept: list[AcceptShape] = Field(default_factory=list, description="Findings that are known and stay")
+
+
+class ManagersShape(Common):
+    """Who manages the tables."""
+
+    who: Annotated[str, Choice(MANAGERS)] = Field(description="one: any, but one alone; or the name of the one")
 
 
 class CoveredShape(Shape):
@@ -138,6 +145,7 @@ def _persistence(value: Any) -> Any:
 _TRUTH = (("type", "boolean"),)
 PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
 RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
+ManagersField = Annotated[ManagersShape | None, word_for("who", MANAGERS)]
 CoverageField = Annotated[
     CoverageShape | None,
     Shorthand(

@@ -19,7 +19,7 @@ FAIL2BAN = ("f2b-*",)
 _BY_TEXT = frozenset({Act.CHANGE, Act.ELSEWHERE, Act.UNKNOWN})
 """Acts whose options are nowhere but in the text of the target."""
 
-_Meaning = tuple[object, ...]
+Meaning = tuple[object, ...]
 
 
 def same_meaning(saved: Ruleset, running: Ruleset, ignore_chains: Sequence[str] = FAIL2BAN) -> list[str]:
@@ -69,7 +69,8 @@ def _kept(chain: Chain | None, ignore: Sequence[str]) -> list[Rule]:
     return [] if chain is None else [rule for rule in chain.rules if not _fits(rule.target.chain, ignore)]
 
 
-def _meaning(rule: Rule) -> _Meaning:
+def meaning(rule: Rule) -> Meaning:
+    """Return what a rule asks and does, whatever its spelling: equal for rules that mean the same."""
     asked = frozenset((m.test, m.negated) for m in rule.matches if not isinstance(m.test, Constant) or not m.test.value)
     target = rule.target
     return (
@@ -89,7 +90,7 @@ def _chain_differences(place: str, saved: Chain | None, running: Chain | None, i
         if chain is not None and (chain.default is None or chain.default == "DROP"):
             differences.append(f"{place}: only what is {only} has this chain (default {chain.default or 'return'})")
     rules = [_kept(chain, ignore) for chain in (saved, running)]
-    meanings = [[_meaning(rule) for rule in side] for side in rules]
+    meanings = [[meaning(rule) for rule in side] for side in rules]
     matcher = SequenceMatcher(None, meanings[0], meanings[1], autojunk=False)
     for tag, low, high, first, last in matcher.get_opcodes():
         if tag != "equal":

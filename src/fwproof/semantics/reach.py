@@ -227,9 +227,10 @@ def refusals(  # noqa: PLR0913 - a question has these parts, all but four by nam
         certain = sets.must(always)
         for route, arrivals, _, start in walks:
             for ref, some in deciders.refused(route, arrivals, always & start).items():
-                asked.add(config, Decider(ref), "refused", some & certain)
+                told = sets.plain(some) if claim.ordinary else some
+                asked.add(config, Decider(ref), "refused", told & certain)
                 rest = some & ~certain
-                asked.add(config, Decider(ref), "depends", rest, sets.asked(sets.without_rates(rest)))
+                asked.add(config, Decider(ref), "depends", told & rest, sets.asked(sets.without_rates(rest)))
             for (ref, reason), some in deciders.accepted(route, arrivals)[1].items():
                 asked.add(config, Decider(ref), "unknown", some, (reason,))
         return asked.answer(most)

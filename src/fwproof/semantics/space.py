@@ -22,7 +22,8 @@ class Claim:
 
     ``ports`` are destination ports, ``source_ports`` the others, ``icmp_types`` types with every code. ``opening``: of
     TCP only the packet that opens a connection, SYN and nothing else. ``interfaces`` are those that packets come in by,
-    or leave by where the host sends them.
+    or leave by where the host sends them. ``ordinary``: what is refused of them counts only where it has no IPv6
+    extension header, as the packets of ordinary connections have none.
     """
 
     proto: int | None = None
@@ -33,6 +34,7 @@ class Claim:
     opening: bool = False
     source_ports: Ranges | None = None
     interfaces: tuple[str, ...] | None = None
+    ordinary: bool = False
 
     def answers(self) -> Claim:
         """Return the answers to these packets, as far as a claim can say."""
@@ -40,7 +42,7 @@ class Claim:
         types = None if self.icmp_types is None else tuple(kinds.get(kind, kind) for kind in self.icmp_types)
         return Claim(
             proto=self.proto, ports=self.source_ports, source_ports=self.ports, icmp_types=types,
-            sources=self.destinations, destinations=self.sources, interfaces=self.interfaces,
+            sources=self.destinations, destinations=self.sources, interfaces=self.interfaces, ordinary=self.ordinary,
         )  # fmt: skip
 
     def ranges(self, family: Family) -> dict[str, Ranges]:

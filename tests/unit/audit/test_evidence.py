@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 from fwproof.audit.evidence import host_record
-from fwproof.errors import AgentRefused, CommandRefused, HostError
+from fwproof.errors import AgentRefused, CommandRefused, HostError, NotThere
+from fwproof.frontends.front_end import FrontEnd
+from fwproof.frontends.recognise import Manager, Presence
 from fwproof.inventory import Access
 from fwproof.results import Inexact
 from fwproof.semantics.model import HostModel
@@ -24,11 +26,11 @@ NFT = """{"nftables": [{"table": {"family": "inet", "name": "t"}},
 {"rule": {"family": "inet", "table": "t", "chain": "c", "expr": [{"limit": {"rate": 5, "per": "minute"}}]}}]}"""
 
 
-def record(model, snapshot=None, agent=None):
+def record(model, snapshot=None, agent=None, front=None):
     host = SimpleNamespace(addresses=(), access=Access.READ)
     facts = SimpleNamespace(untraced={},
         inventory=SimpleNamespace(hosts={"web": host}), snapshots={"web": snapshot}, models={"web": model},
-        agents={"web": agent},
+        agents={"web": agent}, front_ends={} if front is None else {"web": front},
     )  # fmt: skip
     return host_record(facts, "web")
 
@@ -72,6 +74,23 @@ def test_what_could_not_be_looked_at_has_no_counts():
     found = record(down, down, AgentRefused("web", "not installed"))
     assert (found.firewall, found.rules, found.understood) == ("could not be read", {}, [])
     assert (found.error, found.limits) == ("web: no connection", ["no agent: not installed"])
+
+
+def test_who_manages_the_host_is_told_with_its_tables():
+    by = [Presence(manager=manager, places=("x",)) for manager in (Manager.UFW, Manager.DOCKER)]
+    model = HostModel.build(iptables_save=SAVE)
+    assert record(model, looked(), front=FrontEnd(managers=tuple(by))).firewall == "ufw and Docker: iptables-nft"
+    assert record(model, looked(), front=FrontEnd(managers=(Presence(manager=Manager.UFW),))).firewall == "iptables-nft"
+    alone = FrontEnd(managers=(Presence(manager=Manager.IPTABLES, places=("x",)),))
+    assert record(model, looked(), front=alone).firewall == "iptables-nft"
+
+
+def test_a_host_without_a_front_end_lacks_nothing():
+    gone = {"ufw-rules": NotThere("web", "gone"), "firewalld-zones": NotThere("web", "gone")}
+    refused = {"ufw-rules6": CommandRefused("web", "sudo does not allow")}
+    assert record(HostModel.build(iptables_save=""), looked(**gone, **refused)).limits == [
+        "ufw-rules6 was not read: sudo does not allow"
+    ]
 
 
 def test_gaps_are_limits():

@@ -59,6 +59,10 @@ def test_shapes(shape, stdout, wrong):
 NO_FILE = "/usr/bin/cat: /etc/iptables/rules.v4: No such file or directory\n"
 
 
+FIREWALL = ("/usr/bin/firewall-cmd", "--list-all-zones")
+NO_BUS = "Error: DBUS_ERROR: Failed to connect to socket /run/dbus/system_bus_socket: No such file or directory\n"
+
+
 @pytest.mark.parametrize(
     ("words", "stderr", "status", "kind", "message"),
     [
@@ -76,6 +80,10 @@ NO_FILE = "/usr/bin/cat: /etc/iptables/rules.v4: No such file or directory\n"
         (None, "a is not in the sudoers file.\n", 1, CommandRefused, "does not allow"),
         (None, "sudo: /etc/sudoers is world writable\n", 1, CommandRefused, "world writable"),
         (None, "sudo: /usr/bin/cat: command not found\n", 1, NotThere, "/usr/bin/cat: not installed"),
+        (FIREWALL, "FirewallD is not running\n", 252, NotThere, "firewalld is installed and does not run"),
+        (FIREWALL, NO_BUS, 36, NotThere, "firewalld is installed and does not run"),
+        (FIREWALL, "Authorization failed.\n", 253, CommandRefused, "Authorization failed"),
+        (None, "", 252, CommandRefused, "ended with status 252"),
         (None, "", -1, CommandRefused, "was killed"),
         (None, "", 3, CommandRefused, "ended with status 3: no message"),
     ],

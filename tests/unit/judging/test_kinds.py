@@ -46,6 +46,7 @@ def facts(exercised=None, *, texts=None, faults=None, model=None):
     return SimpleNamespace(
         exercised={} if exercised is None else {"c": exercised}, flows={}, snapshot=lambda _: shot,
         snapshots={"h": shot}, model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own}),
+        front_ends={},
     )  # fmt: skip
 
 
@@ -97,7 +98,9 @@ LIMITS = [
 
 @pytest.mark.parametrize(("expected", "seen", "verdict", "words"), LIMITS)
 def test_limits(expected, seen, verdict, words):
-    told(judge(check_of(Kind.RATE, ALLOW, expected, service=HTTP), facts(seen)), verdict, words)
+    outcome = judge(check_of(Kind.RATE, ALLOW, expected, service=HTTP), facts(seen))
+    told(outcome, verdict, words)
+    assert (outcome.wrong == "open") is (verdict is FAIL and sum(seen.predicted) > 20)
 
 
 # ---- bans

@@ -1,5 +1,6 @@
 """Claims over the whole packet space, and words for who refuses and who lets through."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 
@@ -58,6 +59,43 @@ def judged(rules):
                   family=Family.IPV4, service=ALLOW.service, direction="inbound")  # fmt: skip
     own = SimpleNamespace(address=lambda _: ip_address("10.0.0.10"))
     return judge_claim(check, SimpleNamespace(model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own})))
+
+
+ADDRESSES6 = (
+    ADDRESSES.replace("inet", "inet6").replace("10.0.0.10", "fd00::10").replace('"prefixlen": 16', '"prefixlen": 64')
+)
+ALLOW6 = replace(ALLOW, peers=Peers("near", (ip_network("fd00::/48"),)))
+ROUTES6 = '[{"dst": "fd00::/48", "dev": "eth0"}, {"dst": "default", "dev": "eth1"}]'
+ACCEPT6 = "-A INPUT -s fd00::/48 -p tcp -m tcp --dport 80 -j ACCEPT\n"
+
+
+def judged6(rules):
+    model = HostModel.build(ip6tables_save=f"{HEAD}{rules}COMMIT\n", addresses=ADDRESSES6, routes6=ROUTES6)
+    policy = replace(POLICY, inbound=(ALLOW6,))
+    check = Check(id="c", kind=Kind.CLAIM, policy=policy, expectation=ALLOW6, host="h", expected="",
+                  family=Family.IPV6, service=ALLOW6.service, direction="inbound")  # fmt: skip
+    own = SimpleNamespace(address=lambda _: ip_address("fd00::10"))
+    return judge_claim(check, SimpleNamespace(model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own})))
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict"),
+    [
+        ("-A INPUT -m rt --rt-type 0 -j DROP\n-A OUTPUT -m rt --rt-type 0 -j DROP\n", Verdict.PASS),  # as ufw has it
+        ("-A INPUT -s fd00::10/128 -j DROP\n-A INPUT -s fd00::/128 -j DROP\n", Verdict.PASS),  # nobody else's addresses
+        ("-A INPUT -s fd00::11/128 -j DROP\n", Verdict.FAIL),
+        ("-A INPUT -m rt ! --rt-type 0 -j ACCEPT\n-A INPUT -s fd00::11/128 -j DROP\n", Verdict.FAIL),
+    ],
+)
+def test_what_no_connection_of_the_peers_has_is_not_refused_to_them(first, verdict):
+    outcome = judged6(first + ACCEPT6 + ANSWER)
+    assert outcome.verdict is verdict, outcome
+
+
+def test_a_claim_names_the_rules_at_fault_and_how_they_are():
+    fine, wide, shut = (judged(CLAIMS[name][0]) for name in ("open and answered", "for others too", "not for all"))
+    assert (fine.wrong, wide.wrong, shut.wrong) == ("", "open", "shut")
+    assert (wide.by[0].rule, shut.by[0].rule) == (1, 1)
 
 
 @pytest.mark.parametrize("name", CLAIMS)

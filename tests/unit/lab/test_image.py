@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def build(folder, _tar, _progress):
+def build(folder, _tar, _progress, _kind):
     (folder / "root").mkdir(parents=True)
 
 
@@ -56,6 +56,23 @@ def test_building_removes_the_images_before(cache, monkeypatch):
     root = image.ensure_image(told.append)
     assert names(cache) == {root.parent.name}
     assert told == [f"image: removed {name}, which no lab uses any more" for name in ("old-1", "old-2")]
+
+
+def test_building_leaves_the_current_image_of_another_kind(cache, monkeypatch):
+    monkeypatch.setattr(image, "_build", build)
+    plain = image.ensure_image(lambda _line: None).parent.name
+    (cache / "front-ends_old" / "root").mkdir(parents=True)
+    told = []
+    other = image.ensure_image(told.append, kind="front-ends").parent.name
+    assert names(cache) == {plain, other}
+    assert told == ["image: removed front-ends_old, which no lab uses any more"]
+    assert other.startswith("front-ends_bookworm-")
+
+
+def test_no_image_has_both_of_two_packages_that_break_each_other():
+    for packages in image.IMAGES.values():
+        assert not {"ufw", "iptables-persistent"} <= set(packages)
+        assert {"openssh-server", "iptables", "nftables"} <= set(packages)
 
 
 @pytest.mark.usefixtures("held")

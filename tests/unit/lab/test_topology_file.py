@@ -43,10 +43,17 @@ def test_network_batch_avoids_the_tentative_second_of_ipv6(tmp_path):
     ]
 
 
+def test_the_image_is_the_plain_one_unless_another_is_named(tmp_path):
+    assert load_topology(default_topology()).image == "plain"
+    assert load_topology(write(tmp_path, f"image: front-ends\n{HEAD}  a:\n{LINK}")).image == "front-ends"
+    assert load_topology(default_topology().with_name("front-ends.yaml")).image == "front-ends"
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
         ("", "1:1", "the file is empty"),
+        (f"image: windows\n{HEAD}  a:\n{LINK}", "1:8", "expected one of plain, front-ends, found 'windows'"),
         ("networks: [", "1:12", "not YAML"),
         ("- a\n", "1:1", "expected a mapping"),
         (f"{HEAD}  a:\n{LINK}    color: red\n", "6:12", "unknown key"),

@@ -266,3 +266,12 @@ def test_the_shipped_policy_means_what_the_chapter_says():
     assert [one.title for one in expectations(policy) if not one.controls] == []
     assert policy.bans[0].exercise
     assert policy.drop_log.exercise
+
+
+@pytest.mark.parametrize(
+    ("written", "who", "id_"), [("one", "one", "managers"), ("{who: ufw, id: front, severity: low}", "ufw", "front")]
+)
+def test_who_manages_a_host_is_a_word_or_more(written, who, id_, load):
+    managers = load(HEAD + f"managers: {written}\n").managers
+    assert (managers.who, managers.id) == (who, id_)
+    assert load(HEAD + "rules: true\n").managers is None

@@ -9,6 +9,15 @@ enabled() { [ -L "/etc/systemd/system/multi-user.target.wants/$1.service" ]; }
 
 ip link set lo up
 if enabled netfilter-persistent; then netfilter-persistent start; fi
+if enabled nftables; then nft -f /etc/nftables.conf; fi
+if enabled ufw; then /lib/ufw/ufw-init start quiet; fi
+if enabled firewalld; then
+    install -d /run/dbus
+    dbus-daemon --system
+    firewalld --nopid
+    tries=100
+    until firewall-cmd --state || [ "$tries" = 0 ]; do tries=$((tries - 1)); sleep 0.1; done
+fi
 ip -batch /etc/lab/network
 
 # OpenSSH 9.8 and later shut out a client that failed a few times; an audit that tries a wrong key is such a client.
