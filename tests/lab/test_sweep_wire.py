@@ -129,7 +129,13 @@ def spelled(ports):
 def test_no_verdict_is_wrong(net, agents, version, proto, loss):
     net.lose(loss)
     found = report(net, agents, version, proto)
-    assert spelled(named(found, version, proto)) == spelled(truth(version, proto))
+    ports, real = named(found, version, proto), truth(version, proto)
+    if loss:  # the kernel gives few ICMP errors a second, so one that was lost may not come again; that is said
+        lost = ports.pop("reply-lost", 0)
+        assert lost.bit_count() <= 2
+        assert not lost & ~(real["open"] | real["closed"])
+        ports |= {key: ports.get(key, 0) | lost & real[key] for key in ("open", "closed")}
+    assert spelled(ports) == spelled(real)
     assert {each.agreement for each in found.comparisons} == {Agreement.AGREES}
     assert found.status == 0
     swept = found.swept
