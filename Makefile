@@ -36,8 +36,9 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
 
+# three processes also on two processors: much of what the lab's tests do is wait
 pytest: $(VENV)/dev.stamp
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"
