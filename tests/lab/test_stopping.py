@@ -265,10 +265,10 @@ def test_a_ban_is_lifted_whatever_ends_the_audit(lab, tmp_path, how):
     while not banned(lab):
         assert time.monotonic() < deadline
     audit.end(how)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 9
     while left := banned(lab):
         assert time.monotonic() < deadline, left
-    gone(lab, GOOD, within=6)
+    gone(lab, GOOD, within=10)
     assert not banned(lab), "and none comes later"
     for tool in ("iptables", "ip6tables"):
         assert "REJECT" not in on(lab, GOOD, f"{tool} -S | grep f2b || true")

@@ -32,8 +32,9 @@ EVERY = 2.0
 _EACH = 0.25
 """Seconds for each host that is watched, where there are many: a log-in takes the auditor some 0.1 s of a processor."""
 PATIENCE = 3.0
-"""Seconds that a log-in may take; one that fails is tried once more before it counts."""
-_ANSWER = 8.0
+"""Seconds that connecting may take, which is the kernels' work; one that fails is tried once more before it counts."""
+_ANSWER = 15.0
+"""Seconds that a log-in over a connection that stands, or an agent's answer, may take: processors may be busy."""
 _LOOK = 0.1
 Model = Callable[[str], HostModel | HostError | None]
 
@@ -109,7 +110,7 @@ def reached(host: Host) -> str:
     from fwproof.hosts import login
 
     try:
-        login.end(login.log_in(replace(host, ssh=replace(host.ssh, timeout=PATIENCE))))
+        login.end(login.log_in(replace(host, ssh=replace(host.ssh, timeout=PATIENCE)), _ANSWER))
     except HostError as error:
         return error.message
     return ""

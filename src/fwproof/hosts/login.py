@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -27,14 +28,17 @@ _USER_TIMEOUT_MS = 30_000
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its threads print tracebacks otherwise
 
 
-def log_in(host: Host) -> paramiko.Transport:
+def log_in(host: Host, patience: float | None = None) -> paramiko.Transport:
     """Return an authenticated connection.
 
-    Connecting, the handshake and each key tried may take ``host.ssh.timeout`` seconds each. Raises
-    HostUnreachable, HostKeyRefused or LoginRefused, each with what to do about it.
+    Connecting, the handshake and each key tried may take ``host.ssh.timeout`` seconds each; where ``patience`` is
+    given, all but connecting may take so long, which the load of either end draws out. Raises HostUnreachable,
+    HostKeyRefused or LoginRefused, each with what to do about it.
     """
     keys = tuple(_known(host))
-    transport = _handshake(host, _connect(host), keys)
+    sock = _connect(host)
+    host = host if patience is None else replace(host, ssh=replace(host.ssh, timeout=patience))
+    transport = _handshake(host, sock, keys)
     try:
         _check_host_key(host, transport, keys)
         _authenticate(host, transport)

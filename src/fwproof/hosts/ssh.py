@@ -21,6 +21,8 @@ from fwproof.snapshot import Capture
 if TYPE_CHECKING:
     import paramiko
 
+_AGAIN = 0.05
+"""Seconds until a session that was refused is asked for once more."""
 _SESSIONS = 6
 """Commands run at once; with an agent and a collection open, below sshd's MaxSessions of 10 (sshd_config(5))."""
 _START = 10.0
@@ -115,7 +117,7 @@ class SshTransport:
         limit = min(timeout, _START)
         words = shlex.join(["/usr/bin/env", "LC_ALL=C", *argv])
         try:
-            channel = connection.open_session(timeout=limit)
+            channel = _session(connection, limit)
             channel.settimeout(limit)
             # exec_command waits without a limit for the host's answer; closing the channel ends that wait
             alarm = threading.Timer(limit, channel.close)
@@ -148,3 +150,17 @@ class SshTransport:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _session(connection: paramiko.Transport, limit: float) -> paramiko.Channel:
+    """Open a session; a busy sshd may still count one that has ended (MaxSessions), so a refusal is tried again."""
+    import paramiko
+
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            return connection.open_session(timeout=limit)
+        except paramiko.ChannelException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN)
