@@ -36,9 +36,8 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
 
-# three processes also on two processors: much of what the lab's tests do is wait
 pytest: $(VENV)/dev.stamp
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fwproof.errors import CommandTimeout, Garbled, HostUnreachable
@@ -115,4 +116,5 @@ class SshChannel:
 
     def close(self) -> None:
         """End the stream; the command reads end of input."""
-        self._channel.close()
+        with suppress(EOFError, OSError):  # where the connection is lost, there is nobody to tell
+            self._channel.close()
