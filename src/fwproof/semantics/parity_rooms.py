@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from fwproof.flow import Hook, protocol_name
 from fwproof.semantics.bdd import Spans
+from fwproof.semantics.grouping import merged
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.parity_view import ECHO, ENDS, OTHER, Face, Where, compared
 from fwproof.semantics.parity_zones import Key, words
@@ -65,18 +66,18 @@ def rooms_of(cells: Iterable[Cell], hook: Hook, faces: Sequence[Face], keys: Seq
     services: dict[tuple[Any, ...], dict[int, list[tuple[int, int]]]] = {}
     for cell in cells:
         services.setdefault((*cell.face, *cell.where), {}).setdefault(cell.number, []).extend(cell.spans)
-    merged: list[tuple[list[frozenset[Any]], Services]] = [
-        ([frozenset({part}) for part in place], tuple(sorted((n, _joined(spans)) for n, spans in each.items())))
+    places: list[tuple[list[frozenset[Any]], Services]] = [
+        ([frozenset({part}) for part in place], tuple(sorted((n, merged(spans)) for n, spans in each.items())))
         for place, each in services.items()
     ]
-    for at in range(len(merged[0][0]) if merged else 0):
+    for at in range(len(places[0][0]) if places else 0):
         grouped: dict[tuple[Any, ...], set[Any]] = {}
-        for place, each in merged:
+        for place, each in places:
             grouped.setdefault((*place[:at], None, *place[at + 1 :], each), set()).update(place[at])
-        merged = [([*key[:at], frozenset(parts), *key[at + 1 : -1]], key[-1]) for key, parts in grouped.items()]
+        places = [([*key[:at], frozenset(parts), *key[at + 1 : -1]], key[-1]) for key, parts in grouped.items()]
     width = len(faces[0])
     every = [{face[at] for face in faces} for at in range(width)]
-    return tuple(_room(place, each, hook, every, keys) for place, each in merged)
+    return tuple(_room(place, each, hook, every, keys) for place, each in places)
 
 
 def _room(
@@ -86,16 +87,6 @@ def _room(
     names = tuple(None if place[at] == every[at] else tuple(sorted(place[at])) for at in range(width))
     ends = dict(zip(ENDS[hook], (words(part, keys) for part in place[width:]), strict=True))
     return Room(services=services, sources=ends.get("src"), destinations=ends.get("dst"), interfaces=names)
-
-
-def _joined(spans: Iterable[tuple[int, int]]) -> Spans:
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return tuple(found)
 
 
 def service_texts(services: Services, most: int | None = _SHOWN) -> list[str]:
