@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fwproof.report.clean import markdown_code as _code
 from fwproof.report.clean import markdown_text as _text
+from fwproof.report.controls import of_results
+from fwproof.report.controls_text import markdown as controls_markdown
 from fwproof.report.reasoning import repro
 from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
 from fwproof.results import Results, Verdict
@@ -13,7 +15,7 @@ LIMIT = 60_000
 
 
 def render_markdown(results: Results) -> str:
-    """Return the summary: the verdict, the counts, a table of hosts, and the findings by cause.
+    """Return the summary: the verdict, the counts, a table of hosts, one of controls, and the findings by cause.
 
     Findings that no longer fit into :data:`LIMIT` characters are counted in the last line, never left out in silence.
     """
@@ -24,6 +26,7 @@ def render_markdown(results: Results) -> str:
         f"{_text(basis)}",
         f"Run `{_code(run.id)}`, {_text(run.started)} to {_text(run.ended)} (UTC), by {_text(run.operator)}.",
         _hosts(results),
+        *_controls(results),
     ]
     tail = f"`{_code(counts_line(results))}`\n"
     if not_tested(results):
@@ -50,6 +53,12 @@ def _hosts(results: Results) -> str:
     if len(cards) > 50:
         lines.append(f"| and {len(cards) - 50:,} more hosts | | | | | | |")
     return "\n".join(lines)
+
+
+def _controls(results: Results) -> list[str]:
+    """Return which controls the checks support, one line a framework; ``fwproof controls`` tells the rest."""
+    found = of_results(results)
+    return [controls_markdown(found, full=False)] if found else []
 
 
 def _finding(finding: Finding) -> str:
