@@ -30,20 +30,24 @@ from fwproof.report.controls_text import (
 )
 from fwproof.report.document import read_results
 
-_LIST_HEAD = "Frameworks, and how many of their controls the catalogue knows; its words are its own, not the publishers'."
+_LIST_HEAD = "Frameworks, and how many of their controls the catalogue knows; its words are not the publishers'."
 
 
 @click.command()
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @click.option("--framework", "names", multiple=True, metavar="ID", help="Only this framework; again for more.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
-@click.option("--inventory", type=click.Path(path_type=Path), help="Hosts of policies  [default: fixtures/inventory.yaml].")
-@click.option("--baseline", "baselines", multiple=True, metavar="ID", help="Print a policy to start from; again to join.")
+@click.option(
+    "--inventory", type=click.Path(path_type=Path), help="Hosts of policies  [default: fixtures/inventory.yaml]."
+)
+@click.option(
+    "--baseline", "baselines", multiple=True, metavar="ID", help="Print a policy to start from; again to join."
+)
 @click.option("--manager", type=click.Choice(MANAGERS[1:]), help="Who manages the hosts of the baseline.")
 @click.option("--hosts", default="", metavar="NAMES", help="Hosts or groups of the baseline, with commas.")
 @click.option("--admins", default="", metavar="NAMES", help="Zones or hosts that administer them, with commas.")
-def controls(  # noqa: PLR0913 - options of a command
-    source: Path | None, names: tuple[str, ...], form: str, inventory: Path | None, baselines: tuple[str, ...],
+def controls(  # noqa: PLR0913 - one parameter for each option
+    *, source: Path | None, names: tuple[str, ...], form: str, inventory: Path | None, baselines: tuple[str, ...],
     manager: str | None, hosts: str, admins: str,
 ) -> None:  # fmt: skip
     """Show which controls the checks of SOURCE support: a run's folder or results.json, or policies.

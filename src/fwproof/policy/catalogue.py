@@ -22,7 +22,8 @@ from fwproof.policy.faults import read_shape, without_echoes
 from fwproof.policy.fields import Choice, Shape, Text, Title, suggest, wrong
 from fwproof.policy.model import ANY_ONE, MANAGERS, Policy
 from fwproof.policy.scalars import describe, quoted
-from fwproof.policy.table_shapes import ControlId, Framework as FrameworkId
+from fwproof.policy.table_shapes import ControlId
+from fwproof.policy.table_shapes import Framework as FrameworkId
 
 SUFFIX = ".controls.yaml"
 """What the name of a file of one's own ends in."""

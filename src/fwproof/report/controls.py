@@ -59,10 +59,14 @@ class Supporter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supported:
-    """A control that checks support; one that the catalogue of the run did not have has no text."""
+    """A control that checks support; one that the catalogue of the run did not have has no text.
+
+    ``hosts`` are those on which a check failed or could not tell, where there are others; else it is empty.
+    """
 
     control: Control
     supporters: tuple[Supporter, ...]
+    hosts: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
@@ -122,7 +126,11 @@ def _coverage(framework: Framework, claims: Sequence[Claim]) -> Coverage:
         for id_ in claim.controls.get(framework.id, ()):
             by_control.setdefault(id_, []).append(claim)
     supported = [
-        Supported(control=framework.control(id_) or Control(id=id_, text=""), supporters=_supporters(those))
+        Supported(
+            control=framework.control(id_) or Control(id=id_, text=""),
+            supporters=_supporters(those),
+            hosts=_hosts(those),
+        )
         for id_, those in by_control.items()
     ]
     rest = [control for control in framework.controls if control.id not in by_control]
@@ -136,6 +144,14 @@ def _coverage(framework: Framework, claims: Sequence[Claim]) -> Coverage:
         beyond=tuple(control for control in rest if not control.by),
         aside=dict(sorted(aside.items())),
     )
+
+
+def _hosts(claims: Sequence[Claim]) -> tuple[str, ...]:
+    """Return the hosts on which a check of the claims is no pass, none where that is so on all of them."""
+    checks = [claim.check for claim in claims if claim.check is not None]
+    wrong = {check.host for check in checks if _STATES[check.verdict] in {State.FAILING, State.UNDETERMINED}}
+    every = dict.fromkeys(check.host for check in checks)
+    return tuple(host for host in every if host in wrong) if len(wrong) < len(every) else ()
 
 
 def _supporters(claims: Sequence[Claim]) -> tuple[Supporter, ...]:

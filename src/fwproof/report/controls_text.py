@@ -9,13 +9,18 @@ from typing import Any
 from fwproof.controls import Control, Framework
 from fwproof.report.clean import markdown_code as _code
 from fwproof.report.clean import markdown_text as _text
-from fwproof.report.controls import Coverage, State, Supported, Supporter
+from fwproof.report.controls import Coverage, Supported, Supporter
 from fwproof.report.view import number_of
 
 SUPPORTS = (
     "A check supports a control; it does not satisfy one. The assignment is the policy author's, the judgement the"
     " assessor's."
 )
+
+_IN_A_POLICY = {
+    "management": "allow of a management service", "rate": "allow with a rate", "spoofing": "evasion with spoofing",
+}  # fmt: skip
+"""The catalogue's words for parts of a policy, as a policy has them."""
 
 
 def summary(one: Coverage) -> str:
@@ -37,7 +42,14 @@ def aside(one: Coverage) -> str:
 
 def helps(control: Control) -> str:
     """Return what would support a control that nothing checks: ``listeners or rules``."""
-    return " or ".join(filter(None, (", ".join(control.by[:-1]), control.by[-1] if control.by else "")))
+    words = [_IN_A_POLICY.get(word, word) for word in control.by]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1] if words else "")))
+
+
+def where(one: Supported, most: int = 3) -> str:
+    """Return the hosts on which a control is not well, where it is on others: ``on web1, web2 and 5 more``."""
+    more = f" and {len(one.hosts) - most} more" if len(one.hosts) > most else ""
+    return f"on {', '.join(one.hosts[:most])}{more}" if one.hosts else ""
 
 
 def said(one: Supporter) -> str:
@@ -58,7 +70,7 @@ def lines(coverages: Sequence[Coverage], width: int = 100) -> Iterator[str]:
         for state in one.states:
             for each in one.supported:
                 if each.state is state:
-                    yield from _entry(state, each.control, [", ".join(map(said, each.supporters))], width)
+                    yield from _entry(state, each.control, [where(each), ", ".join(map(said, each.supporters))], width)
         for control in one.unchecked:
             yield from _entry("no checks", control, [f"would be supported by {helps(control)}"], width)
         for control in one.beyond:
@@ -96,14 +108,17 @@ def markdown(coverages: Sequence[Coverage], *, full: bool = True) -> str:
 
 def _table(one: Coverage) -> str:
     made = ["| control | | asks for | checks |", "|---|---|---|---|"]
-    made += [_row(each.control, each.state, "; ".join(map(said, each.supporters))) for each in one.supported]
+    made += [
+        _row(each.control, f"{each.state} {where(each)}".rstrip(), "; ".join(map(said, each.supporters)))
+        for each in one.supported
+    ]
     made += [_row(each, "no checks", f"would be supported by {helps(each)}") for each in one.unchecked]
     made += [_row(each, "beyond", each.shows or each.lacks) for each in one.beyond]
     return "\n".join(made)
 
 
-def _row(control: Control, state: State | str, checks: str) -> str:
-    return f"| `{_code(control.id)}` | {state} | {_text(_period(control))} | {_text(checks)} |"
+def _row(control: Control, state: str, checks: str) -> str:
+    return f"| `{_code(control.id)}` | {_text(state)} | {_text(_period(control))} | {_text(checks)} |"
 
 
 def document(coverages: Sequence[Coverage]) -> list[dict[str, Any]]:
@@ -115,8 +130,8 @@ def document(coverages: Sequence[Coverage]) -> list[dict[str, Any]]:
             "source": one.framework.source,
             "controls": [
                 *(_supported(each) for each in one.supported),
-                *({**entry(each), "state": "no checks", "supported_by": []} for each in one.unchecked),
-                *({**entry(each), "state": "beyond", "supported_by": []} for each in one.beyond),
+                *({**entry(each), "state": "no checks", "hosts": [], "supported_by": []} for each in one.unchecked),
+                *({**entry(each), "state": "beyond", "hosts": [], "supported_by": []} for each in one.beyond),
             ],
             "left_out": dict(one.aside),
         }
@@ -134,7 +149,7 @@ def _supported(each: Supported) -> dict[str, Any]:
         }
         for one in each.supporters
     ]
-    return {**entry(each.control), "state": each.state.value, "supported_by": supporters}
+    return {**entry(each.control), "state": each.state.value, "hosts": list(each.hosts), "supported_by": supporters}
 
 
 def entry(control: Control) -> dict[str, Any]:

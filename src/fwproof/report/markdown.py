@@ -12,10 +12,12 @@ from fwproof.results import Results, Verdict
 
 LIMIT = 60_000
 """Characters; merge request comments hold 64 kB, job pages 1 MiB."""
+_FRAMEWORKS = 30
+"""Frameworks that are shown; nobody's policies name as many."""
 
 
 def render_markdown(results: Results) -> str:
-    """Return the summary: the verdict, the counts, a table of hosts, one of controls, and the findings by cause.
+    """Return the summary: the verdict, the counts, a table of hosts, the findings by cause, and a table of controls.
 
     Findings that no longer fit into :data:`LIMIT` characters are counted in the last line, never left out in silence.
     """
@@ -26,11 +28,11 @@ def render_markdown(results: Results) -> str:
         f"{_text(basis)}",
         f"Run `{_code(run.id)}`, {_text(run.started)} to {_text(run.ended)} (UTC), by {_text(run.operator)}.",
         _hosts(results),
-        *_controls(results),
     ]
     tail = f"`{_code(counts_line(results))}`\n"
     if not_tested(results):
         tail = f"**Not tested:** {number_of(not_tested(results), 'planned check')}.\n\n{tail}"
+    tail = "\n\n".join([*_controls(results), tail])
     shown = findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
     room = LIMIT - sum(len(part) + 2 for part in parts) - len(tail) - 100
     for position, finding in enumerate(shown):
@@ -56,9 +58,9 @@ def _hosts(results: Results) -> str:
 
 
 def _controls(results: Results) -> list[str]:
-    """Return which controls the checks support, one line a framework; ``fwproof controls`` tells the rest."""
+    """Return how many controls the checks support, one line a framework; ``fwproof controls`` tells which."""
     found = of_results(results)
-    return [controls_markdown(found, full=False)] if found else []
+    return [controls_markdown(found[:_FRAMEWORKS], full=False)] if found else []
 
 
 def _finding(finding: Finding) -> str:

@@ -1,6 +1,7 @@
-"""Baselines: what ships in checks/baseline is what the catalogue says, loads, plans, and names no other manager's ids."""
+"""Baselines: what ships in checks/baseline is what the catalogue says, loads and plans."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -89,4 +90,4 @@ def test_what_the_template_does_not_expect_is_not_claimed(tmp_path, inventory):
         spoken = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
         for control in policy.frameworks[0].controls:
             if control.by and set(control.by) <= absent:
-                assert f'"{control.id}"' not in spoken and f" {control.id}," not in spoken, control.id
+                assert not re.search(rf"[\[ \"]{re.escape(control.id)}[\], \"]", spoken), control.id

@@ -73,7 +73,8 @@ def test_what_ships():
         ids = [control.id for control in framework.controls]
         assert len(set(ids)) == len(ids) >= 4
         assert [each for each in ids if not re.fullmatch(shape, each)] == []
-        assert framework.title and framework.source
+        assert framework.title
+        assert framework.source
 
 
 def test_every_control_says_what_a_check_can_show_and_how():
@@ -120,7 +121,11 @@ def test_an_unknown_framework_is_told_with_the_nearest(load):
 def test_other_faults_come_in_the_same_go_and_none_twice(load):
     lines = refused(load, ', 7, "1.2.88"', "essential: [loopbak]\n")
     assert len(lines) == 3
-    assert [line.split(" ")[0] for line in lines] == ["p.policy.yaml:5:30:", "p.policy.yaml:5:33:", "p.policy.yaml:8:13:"]
+    assert [line.split(" ")[0] for line in lines] == [
+        "p.policy.yaml:5:30:",
+        "p.policy.yaml:5:33:",
+        "p.policy.yaml:8:13:",
+    ]
 
 
 def test_one_s_own_frameworks_and_controls(load):
@@ -149,7 +154,10 @@ def test_policies_of_two_folders_join_what_they_know(load):
         ("frameworks: {x: {title: X, source: us, controls: {}}}", "the list is empty"),
         ("frameworks: {x: {title: X, source: us, controls: {a: {shows: A}}}}", "key 'is' is missing"),
         ("frameworks: {x: {title: X, source: us, controls: {a: {is: A, by: [inbund]}}}}", "not 'inbund'"),
-        ('frameworks: {pci-dss-4.0.1: {controls: {"1.2.8": {is: A}}}}', "pci-dss-4.0.1 1.2.8 is in fwproof's catalogue"),
+        (
+            'frameworks: {pci-dss-4.0.1: {controls: {"1.2.8": {is: A}}}}',
+            "pci-dss-4.0.1 1.2.8 is in fwproof's catalogue",
+        ),
         ("frameworks: {x: {title: X, source: us, controls: {a: 3}}}", "expected a control, or the name of one"),
         ("frameworks: {}", "the list is empty"),
         ("", "the file is empty"),

@@ -136,7 +136,9 @@ def test_parity_is_expected_where_it_is_written(load):
     assert load(ALLOW.format("internal")).parity is None
     assert load(ALLOW.format("internal") + "ipv6: deny\n").parity is None
     assert (load(HEAD + "ipv6: same\n").parity.id, load(HEAD + "ipv6: same\n").parity.line) == ("ipv6", 3)
-    policy = load(HEAD + "ipv6: {expect: same, id: both, title: Alike, severity: low, controls: {nist-800-53r5: [AC-4]}}\n")
+    policy = load(
+        HEAD + "ipv6: {expect: same, id: both, title: Alike, severity: low, controls: {nist-800-53r5: [AC-4]}}\n"
+    )
     assert (policy.parity.id, policy.parity.title, policy.parity.severity) == ("both", "Alike", "low")
     assert policy.parity.controls == {"nist-800-53r5": ("AC-4",)}
     assert load(ALLOW.format("internal") + "ipv6: {expect: deny}\n").inbound[0].peers.networks == (
