@@ -9,6 +9,7 @@ from fwproof.errors import InputError
 from fwproof.policy.catalogue import METHODS, catalogue_of, joined, shipped
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
+from fwproof.policy.shapes import ESSENTIALS, InboundShape, PolicyShape
 
 ROOT = Path(__file__).parents[3]
 FRAMEWORKS = (
@@ -128,6 +129,16 @@ def test_other_faults_come_in_the_same_go_and_none_twice(load):
     ]
 
 
+def test_an_id_that_is_no_id_is_told_once(load):
+    (line,) = refused(load, ', "1.2.8 b"')
+    assert "expected a control's id" in line
+
+
+def test_items_of_a_list_are_looked_at_as_well(load):
+    (line,) = refused(load, "", "essential:\n  - {what: loopback, controls: {pci-dss-4.0.1: [x]}}\n")
+    assert line.startswith("p.policy.yaml:9:49: the catalogue has no control 'x'")
+
+
 def test_one_s_own_frameworks_and_controls(load):
     policy = load(', "12.5.2"', "managers: {who: one, controls: {house-rules-3: [HR-1]}}\n", own=OWN)
     house, pci = policy.frameworks
@@ -175,3 +186,27 @@ def test_faults_of_all_files_come_at_once(tmp_path):
     with pytest.raises(InputError) as caught:
         catalogue_of(tmp_path)
     assert len(str(caught.value).splitlines()) == 2
+
+
+# ---- what is written about it
+
+
+DOC = (ROOT / "docs" / "controls.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_the_document_hold(load):
+    used, own = re.findall(r"^```yaml\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
+    policy = load(', "12.5.2"', "managers: {who: one, controls: {house-rules-3: [HR-7]}}\n", own=own)
+    assert [framework.id for framework in policy.frameworks] == ["house-rules-3", "pci-dss-4.0.1"]
+    Path("p.policy.yaml").write_text(f"policy: p\nhosts: [ai-server]\n{used}", encoding="utf-8")
+    assert len(load_policy(Path("p.policy.yaml"), load_inventory(ROOT / "fixtures" / "inventory.yaml")).frameworks) == 2
+
+
+def test_the_document_names_every_framework_and_every_word():
+    assert [name for name in (*shipped(), *METHODS) if f"`{name}`" not in DOC] == []
+
+
+def test_words_are_those_of_a_policy():
+    parts = {"management", "rate", "spoofing"}
+    words = {*PolicyShape.model_fields, *InboundShape.model_fields, *ESSENTIALS}
+    assert set(METHODS) - parts <= words
