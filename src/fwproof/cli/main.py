@@ -32,7 +32,7 @@ _VERBS = {
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "controls": ("fwproof.cli.controls:controls", "Show which controls checks support, and policies to start from."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
-    "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),
+    "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of policy, inventory or controls files."),
 }
 
 

@@ -73,13 +73,16 @@ def _entry(value: Any) -> Any:
     raise wrong(f"expected a control, or the name of one of the texts, not {describe(value)}")
 
 
+_ENTRY = WithJsonSchema({"anyOf": [{"type": "string"}, ControlShape.model_json_schema()]})
+
+
 class FrameworkShape(Shape):
     """A framework, or what is added to one that ships with fwproof."""
 
     title: Title = Field("", description="Its name and version; left out for a framework that ships with fwproof")
     source: Title = Field("", description="Who publishes it")
     manager: _Manager = Field("", description="The manager that its hosts usually have; left out: any")
-    controls: dict[ControlId, Annotated[ControlShape | str, PlainValidator(_entry), WithJsonSchema({})]] = Field(
+    controls: dict[ControlId, Annotated[ControlShape | str, PlainValidator(_entry), _ENTRY]] = Field(
         min_length=1, description="Its controls by id: what each is, or the name of one of the texts"
     )
 
@@ -169,15 +172,14 @@ def _control(id_: str, shape: ControlShape) -> Control:
 def control_faults(document: Document, catalogue: Catalogue) -> list[Fault]:
     """Return a fault for every framework and control that a policy names and the catalogue has not.
 
-    They are found where they stand, whatever expectation they belong to; an alias is told once, at its anchor.
+    They are found where they stand, whatever expectation they belong to; one of an alias comes as often as it is used.
     """
-    faults = dict.fromkeys(
+    return [
         fault
         for node in _named(document.root)
         for framework, ids in (node.value.items() if isinstance(node.value, dict) else ())
         for fault in _unknown(document, node, framework, ids, catalogue)
-    )
-    return list(faults)
+    ]
 
 
 def _named(node: Node) -> Iterator[Node]:
