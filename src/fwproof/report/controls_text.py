@@ -46,6 +46,12 @@ def helps(control: Control) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1] if words else "")))
 
 
+def how(control: Control) -> str:
+    """Return by which methods a control is shown: ``By examination and test.``, empty where it is by none."""
+    methods = ["examination" if method == "examine" else method for method in control.methods]
+    return f"By {' and '.join(methods)}." if methods else ""
+
+
 def where(one: Supported, most: int = 3) -> str:
     """Return the hosts on which a control is not well, where it is on others: ``on web1, web2 and 5 more``."""
     more = f" and {len(one.hosts) - most} more" if len(one.hosts) > most else ""

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from fwproof.report import controls, matrix, view
 from fwproof.report.clean import clip, safe_path, visible
-from fwproof.report.controls_text import SUPPORTS, aside, helps, said, summary, where
+from fwproof.report.controls_text import SUPPORTS, aside, helps, how, said, summary, where
 from fwproof.report.reasoning import FIELD_LIMIT, UNASKED, control_names, repro
 from fwproof.results import CheckResult, Results, Verdict
 
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         "helps": helps,
         "said": said,
         "where": where,
+        "how": how,
         "repro": repro,
     }
     return environment

@@ -17,7 +17,8 @@ HOUSE = Framework(
         Control(id="1.2", text="Doors are shut", shows="that they are", methods=("test",), by=("inbound",)),
         Control(id="1.10", text="Doors are looked at", by=("rules", "coverage"), lacks="the look", review="6 months"),
         Control(id="2.1", text="ufw's door", by=("managers",), section="ufw"),
-        Control(id="3.1", text="nftables' door", by=("managers",), section="nftables"),
+        Control(id="3.1", text="nftables' door", by=("managers",), lacks="draughts",
+                methods=("examine", "test"), section="nftables"),
         Control(id="3.2", text="nftables' latch", by=("persistence",), section="nftables"),
         Control(id="9", text="Doors are painted", lacks="paint"),
     ),
@@ -151,6 +152,8 @@ def test_the_page_is_the_same_from_the_file(check, results, tmp_path):
     assert render_html(read_results(tmp_path)) == page
     assert "Doors are looked at (every 6 months)" in page
     assert "would be supported by rules or coverage" in page
+    assert "passing</td>" not in page
+    assert "<small>By examination and test. Not shown: draughts</small>" in page
     assert "Left out: 1 control for hosts of ufw." in page
     assert "No check supports these by itself: <b>9</b> Doors are painted." in page
 
