@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fwproof.controls import Framework
 from fwproof.decision import RuleRef
 
 SCHEMA_ID = "https://fwproof.invalid/schema/results-1"
@@ -229,6 +230,7 @@ class Run:
     """Who ran what, when, on what, with which tools.
 
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
+    ``frameworks`` are those whose controls the policies name, as the catalogue had them.
     """
 
     id: str
@@ -249,6 +251,7 @@ class Run:
     authorisation: Authorised | None = None
     sent: list[Sent] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    frameworks: list[Framework] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.judging.front_end import in_its_words
 from fwproof.plan import Check, plan
+from fwproof.policy.catalogue import joined
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
@@ -92,6 +93,18 @@ class AuditRun:
                 raise InputError(faults)
             self.policies[path], self.checks[path] = policy, checks
         return self.checks[path]
+
+    def checks_of_all(self, paths: Sequence[Path]) -> list[Check]:
+        """Return the checks that several policy files plan; raises InputError with every fault of all of them."""
+        faults: list[Fault] = []
+        for path in paths:
+            try:
+                self.checks_of(path)
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return [check for path in paths for check in self.checks[path]]
 
     def _clashes(self, checks: Sequence[Check]) -> Iterator[Fault]:
         """Yield a fault for every expectation that would share a check's id with another policy's."""
@@ -172,7 +185,7 @@ class AuditRun:
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
-            stopped=self.gathered.stopped(),
+            stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
