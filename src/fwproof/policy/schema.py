@@ -14,9 +14,10 @@ from pydantic_core import core_schema
 from fwproof.policy.fields import Shape
 from fwproof.policy.inventory_shapes import InventoryShape
 from fwproof.policy.shapes import PolicyShape
+from fwproof.policy.waiver_file import WaiversShape
 
-SHAPES: dict[str, type[Shape]] = {"policy": PolicyShape, "inventory": InventoryShape}
-_TITLES = {"policy": "fwproof policy", "inventory": "fwproof inventory"}
+SHAPES: dict[str, type[Shape]] = {"policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape}
+_TITLES = {"policy": "fwproof policy", "inventory": "fwproof inventory", "waivers": "fwproof waivers"}
 
 
 class _Draft7(GenerateJsonSchema):
@@ -33,7 +34,7 @@ class _Draft7(GenerateJsonSchema):
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """Return the draft-07 schema of ``policy`` or ``inventory`` files; raises KeyError for another kind."""
+    """Return the draft-07 schema of files of a kind of :data:`SHAPES`; raises KeyError for another."""
     made = SHAPES[kind].model_json_schema(by_alias=True, schema_generator=_Draft7, mode="validation")
     plain = _rewritten(made)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": _TITLES[kind]}
