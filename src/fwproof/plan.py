@@ -59,6 +59,7 @@ class Kind(StrEnum):
     LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
+    WAIVER = "waiver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,12 @@ from fwproof.policy.catalogue import CatalogueShape
 from fwproof.policy.fields import Shape
 from fwproof.policy.inventory_shapes import InventoryShape
 from fwproof.policy.shapes import PolicyShape
+from fwproof.policy.waiver_file import WaiversShape
 
-SHAPES: dict[str, type[Shape]] = {"policy": PolicyShape, "inventory": InventoryShape, "controls": CatalogueShape}
-_TITLES = {"policy": "fwproof policy", "inventory": "fwproof inventory", "controls": "fwproof controls"}
+SHAPES: dict[str, type[Shape]] = {
+    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "controls": CatalogueShape
+}  # fmt: skip
+_TITLES = {kind: f"fwproof {kind}" for kind in SHAPES}
 
 
 class _Draft7(GenerateJsonSchema):

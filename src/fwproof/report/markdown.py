@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fwproof.report.clean import markdown_code as _code
 from fwproof.report.clean import markdown_text as _text
 from fwproof.report.controls import of_results
 from fwproof.report.controls_text import markdown as controls_markdown
 from fwproof.report.reasoning import repro
 from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
-from fwproof.results import Results, Verdict
+from fwproof.results import Results, Verdict, WaiverRecord
 
 LIMIT = 60_000
 """Characters; merge request comments hold 64 kB, job pages 1 MiB."""
@@ -29,6 +31,8 @@ def render_markdown(results: Results) -> str:
         f"Run `{_code(run.id)}`, {_text(run.started)} to {_text(run.ended)} (UTC), by {_text(run.operator)}.",
         _hosts(results),
     ]
+    if run.waivers:
+        parts.append(_waivers(run.waivers))
     tail = f"`{_code(counts_line(results))}`\n"
     if not_tested(results):
         tail = f"**Not tested:** {number_of(not_tested(results), 'planned check')}.\n\n{tail}"
@@ -61,6 +65,16 @@ def _controls(results: Results) -> list[str]:
     """Return how many controls the checks support, one line a framework; ``fwproof controls`` tells which."""
     found = of_results(results)
     return [controls_markdown(found[:_FRAMEWORKS], full=False)] if found else []
+
+
+def _waivers(waivers: Sequence[WaiverRecord]) -> str:
+    lines = ["| waiver | state | days left | owner | accepted by |", "|---|---|--:|---|---|"]
+    for one in waivers[:50]:
+        by = f"{one.approver} ({one.ticket})" if one.ticket else one.approver
+        lines.append(f"| {_text(one.id)} | {one.state} | {one.days_left} | {_text(one.owner)} | {_text(by)} |")
+    if len(waivers) > 50:
+        lines.append(f"| and {len(waivers) - 50:,} more waivers | | | | |")
+    return "\n".join(lines)
 
 
 def _finding(finding: Finding) -> str:
