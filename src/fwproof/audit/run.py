@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.audit.allowance import allowance_of
 from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
@@ -197,5 +198,6 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage,
+            coverage=outcome.coverage, owner=check.expectation.owner, justification=check.expectation.justification,
+            allowance=allowance_of(check, outcome, self.gathered.facts),
         )  # fmt: skip
