@@ -6,6 +6,7 @@ is not as expected); the reports are made from the outcomes that the run keeps. 
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -17,19 +18,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwproof.errors import Fault, FwproofError, InputError
+from fwproof.exit_status import SEVERITIES, Gate
 from fwproof.plan import Check, Kind
+from fwproof.report.clean import no_command, visible
 from fwproof.results import Outcome, Verdict
 
 if TYPE_CHECKING:
     from fwproof.audit.run import AuditRun
+    from fwproof.report.ci import Service
 
 SUFFIX = ".policy.yaml"
-UNDETERMINED = 6
-"""Exit status when nothing failed, but something could not be looked at or told (design, "Verdicts")."""
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 _TROUBLE = pytest.StashKey[str]()
 _PROVOKING = {Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.BAN_EXERCISE, Kind.DROP_LOG}
+_DIALECTS = ("strict", "rich")
+_SERVICES = ("github", "gitlab", "azure", "jenkins", "plain")
 _ONE_PROCESS = "fwproof gathers once, concurrently, in one process: run policies without -n"
 
 
@@ -44,6 +48,49 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
+    group.addoption(
+        "--fail-on",
+        choices=SEVERITIES,
+        metavar="SEVERITY",
+        help="violations and open questions of lower severity leave the exit status alone; they are reported all the"
+        f" same ({', '.join(SEVERITIES)})",
+    )
+    group.addoption(
+        "--exit-zero",
+        action="store_true",
+        help="exit with 0 also after violations (1) and open questions (6); 2 to 5 stay",
+    )
+    group.addoption(
+        "--fw-formats",
+        metavar="NAMES",
+        default="",
+        type=_formats,
+        help="further formats for the run's folder, comma-separated: hdf, sarif, oscal-ar, gitlab, …",
+    )
+    group.addoption(
+        "--junit-dialect",
+        choices=_DIALECTS,
+        default="strict",
+        help="junit.xml as the schemas have it (strict), or with files, lines, owners and attachments (rich)",
+    )
+    group.addoption(
+        "--fw-ci",
+        choices=("auto", *_SERVICES),
+        default="auto",
+        help="whose annotations and summaries to write: github, gitlab, azure, jenkins, plain for none"
+        " (default: recognised from the environment)",
+    )
+
+
+def _formats(text: str) -> list[str]:
+    """Return the names of a comma-separated list; a type of argparse, which shows the message of the error."""
+    from fwproof.report.formats import EXTRAS
+
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in EXTRAS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(sorted(EXTRAS))}")
+    return names
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,9 +120,28 @@ def _run_of(config: pytest.Config) -> AuditRun:
         config.stash[_RUN] = AuditRun(
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
-            trace=config.getoption("--trace-rules"),
+            trace=config.getoption("--trace-rules"), reports_as=_reports_as(config),
         )  # fmt: skip
     return config.stash[_RUN]
+
+
+def _reports_as(config: pytest.Config) -> dict[str, str]:
+    """Return the files of the run's folder with their formats."""
+    from fwproof.report.ci import Service
+    from fwproof.report.formats import reports
+    from fwproof.report.junit import Dialect
+
+    extras = list(config.getoption("--fw-formats"))
+    if _service(config) is Service.GITLAB:
+        extras.append("gitlab")
+    return reports(extras, Dialect(config.getoption("--junit-dialect")))
+
+
+def _service(config: pytest.Config) -> Service:
+    from fwproof.report.ci import Service, recognised
+
+    chosen = config.getoption("--fw-ci")
+    return recognised(os.environ) if chosen == "auto" else Service(chosen)
 
 
 class PolicyFile(pytest.File):
@@ -136,9 +202,8 @@ class CheckItem(pytest.Item):
 
 def _in_words(outcome: Outcome) -> str:
     labels = ("proved", "observed", "attributed", "rule", "fix")
-    return "\n".join(
-        [outcome.reason, *(f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))]
-    )
+    lines = (f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))
+    return no_command(visible("\n".join([outcome.reason, *lines])))
 
 
 @pytest.hookimpl(trylast=True)
@@ -187,7 +252,7 @@ class Progress:
 
     def __call__(self, message: str) -> None:
         """Show what is being done, with the seconds since the start."""
-        line = f"[{time.monotonic() - self.begun:5.1f} s] {message}"
+        line = no_command(f"[{time.monotonic() - self.begun:5.1f} s] {visible(message)}")
         if self.reporter is None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - without pytest's terminal there is no other
         elif self.reporter.verbosity >= 0:
@@ -214,10 +279,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
 
 def _settle(session: pytest.Session, run: AuditRun) -> None:
-    if session.exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == run.undetermined:
-        session.exitstatus = UNDETERMINED
-    if session.exitstatus == pytest.ExitCode.OK and session.testscollected == len(run.selected) and not run.tested:
-        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    config, found = session.config, run.verdicts
+    ours = sum(verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE} for _, verdict in found)
+    gate = Gate(config.getoption("--fail-on"), exit_zero=config.getoption("--exit-zero"))
+    session.exitstatus = gate.status(
+        found, int(session.exitstatus), others_failed=session.testsfailed - ours,
+        alone=session.testscollected == len(run.selected),
+    )  # fmt: skip
 
 
 def _tell_trouble(session: pytest.Session, message: str, status: pytest.ExitCode) -> None:
@@ -240,8 +308,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     color, verbose = bool(terminalreporter.hasmarkup), config.get_verbosity() > 0
     for line in render_summary(run.results, run.folder, width=width, color=color, verbose=verbose):
         terminalreporter.write_line(line)
+    for line in _for_the_service(config, run):
+        terminalreporter.write_line(line)
     if _TROUBLE in config.stash:
         terminalreporter.write_line(config.stash[_TROUBLE], red=True)
+
+
+def _for_the_service(config: pytest.Config, run: AuditRun) -> list[str]:
+    """Return the lines that the job's service reads, and give GitHub its summary."""
+    from fwproof.report import ci, write
+
+    assert run.results is not None
+    service, summary = _service(config), os.environ.get("GITHUB_STEP_SUMMARY")
+    lines = ci.annotations(run.results, service, run.folder)
+    if service is ci.Service.GITHUB and summary:
+        try:
+            write.append_job_summary(run.results, Path(summary))
+        except OSError as error:
+            lines.append(f"the job summary cannot be written: {error.strerror}")
+    return lines
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +24,7 @@ from fwproof.plan import Check, plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
+from fwproof.report.formats import REPORTS
 from fwproof.report.write import write_run
 from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
 
@@ -58,14 +59,22 @@ class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
-    ``trace`` has audited hosts tell which rules the probes meet.
+    ``trace`` has audited hosts tell which rules the probes meet. ``reports_as`` are the formats by file name.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
-        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False
+        self,
+        *,
+        inventory_path: Path,
+        reports: Path,
+        exercise: bool,
+        command: str,
+        root: Path,
+        trace: bool = False,
+        reports_as: Mapping[str, str] = REPORTS,
     ) -> None:
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
-        self.command, self.root = command, root
+        self.command, self.root, self.reports_as = command, root, reports_as
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -140,22 +149,17 @@ class AuditRun:
         return self._outcomes[check.id][0]
 
     @property
-    def undetermined(self) -> int:
-        """How many of the judged checks are error or inconclusive."""
-        bad = {Verdict.ERROR, Verdict.INCONCLUSIVE}
-        return sum(outcome.verdict in bad for outcome, _ in self._outcomes.values())
-
-    @property
-    def tested(self) -> bool:
-        """Whether any judged check says something about a host; a run that tested nothing is no success."""
-        return any(outcome.verdict is not Verdict.NOT_APPLICABLE for outcome, _ in self._outcomes.values())
+    def verdicts(self) -> list[tuple[str, Verdict]]:
+        """Severity and verdict of every check that was judged."""
+        judged = (check for check in self.selected if check.id in self._outcomes)
+        return [(check.expectation.severity, self._outcomes[check.id][0].verdict) for check in judged]
 
     def finish(self) -> None:
         """Write the reports of what was judged."""
         assert self.gathered is not None
         judged = [check for check in self.selected if check.id in self._outcomes]
         self.results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
-        self.folder = write_run(self.results, self.gathered.evidence, self.reports)
+        self.folder = write_run(self.results, self.gathered.evidence, self.reports, self.reports_as)
 
     def close(self) -> None:
         """Close every connection and take down the lab, if this run brought it up; safe to call again."""
