@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
 from fwproof.cli.lint_sarif import lint_sarif, need_files
+from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
 from fwproof.flow import Family
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.lint import lint as find

@@ -39,7 +39,8 @@ def lint_sarif(
         )
         for family, finding in once.values()
     ]  # fmt: skip
-    return sarif.document(results, {kind.value: word for kind, word in _SEVERITIES.items()}, "; ".join(unanswered))
+    severities = {kind.value: word for kind, word in _SEVERITIES.items()}
+    return sarif.document(results, severities, trouble="; ".join(unanswered))
 
 
 def _places(model: HostModel, snapshot: Path | None) -> dict[tuple[Family, RuleRef], tuple[str, int]]:

@@ -33,17 +33,23 @@ def render_sarif(results: Results) -> bytes:
               for inexact in each.inexact if inexact.how != "bounded"]  # fmt: skip
     severities = {check.kind: check.severity for check in sorted(located, key=_rank, reverse=True)}
     note = f"{len(shown) - len(located)} findings were made on the wire and are in the other reports"
-    return document(found, severities, note, results.run.tool.rpartition(" ")[2])
+    return document(found, severities, note=note, version=results.run.tool.rpartition(" ")[2])
 
 
 def document(
-    found: list[dict[str, Any]], severities: Mapping[str, str], note: str = "", version: str = __version__
-) -> bytes:
-    """Return a SARIF log of one run; ``severities`` are those of the rules by id, ``note`` what is left out."""
+    found: list[dict[str, Any]], severities: Mapping[str, str], *, note: str = "", trouble: str = "",
+    version: str = __version__,
+) -> bytes:  # fmt: skip
+    """Return a SARIF log of one run; ``severities`` are those of the rules by id.
+
+    ``note`` says what is left out on purpose, ``trouble`` what could not be looked at.
+    """
     ids = list(dict.fromkeys(result["ruleId"] for result in found))
-    invocation: dict[str, Any] = {"executionSuccessful": True}
-    if note:
-        invocation["toolExecutionNotifications"] = [{"level": "note", "message": {"text": note}}]
+    told = [("note", note), ("error", trouble)]
+    invocation: dict[str, Any] = {"executionSuccessful": not trouble}
+    invocation["toolExecutionNotifications"] = [
+        {"level": level, "message": {"text": visible(text)}} for level, text in told if text
+    ]
     driver = {"name": "fwproof", "version": visible(version), "rules": [_rule(one, severities) for one in ids]}
     run = {
         "tool": {"driver": driver}, "invocations": [invocation], "columnKind": "unicodeCodePoints",
