@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fw-formats",
         metavar="NAMES",
-        default="",
+        default=(),
         type=_formats,
         help="further formats for the run's folder, comma-separated: hdf, sarif, oscal-ar, gitlab, …",
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
-from fwproof.report.markdown import LIMIT, render_markdown
+import pytest
+
+from fwproof.report.markdown import COMMENT, JOB_SUMMARY, render_markdown
 from fwproof.results import Results, Verdict
 
 
@@ -17,11 +20,35 @@ def test_what_it_says(run):
     assert text.endswith("not applicable 0`\n")
 
 
-def test_it_stays_within_a_comment(run):
+def causes(run: Results, number: int, letter: str = "") -> Results:
     check = next(check for check in run.checks if check.verdict is Verdict.FAIL)
-    many = tuple(replace(check, cause=f"cause {number}", host=f"host{number}") for number in range(500))
-    text = render_markdown(Results(run=replace(run.run, hosts=[]), checks=many))
-    assert LIMIT - 5000 < len(text) <= LIMIT
+    words = {"reason": letter * 400, "proved": letter * 400} if letter else {}
+    many = (replace(check, cause=f"cause {n}", host=f"{letter * 300}host{n}", **words) for n in range(number))
+    return Results(run=replace(run.run, hosts=[]), checks=tuple(many))
+
+
+def size(text: str) -> int:
+    return len(text.encode("utf-8"))
+
+
+def test_it_stays_within_a_comment_and_says_what_is_cut(run):
+    text = render_markdown(causes(run, 500))
+    assert COMMENT - 5000 < size(text) <= COMMENT
     shown = text.count("### ")
-    assert f"{500 - shown} more findings in report.html." in text
+    assert f"{500 - shown} more findings ({500 - shown} checks) did not fit here; report.html has all." in text
     assert "| and 450 more hosts |" in text
+    assert text.endswith("`\n")
+
+
+@pytest.mark.parametrize("letter", ["", "e", "\N{EURO SIGN}", "\N{PILE OF POO}", "<", "\x00"], ids=ascii)
+@pytest.mark.parametrize("limit", [20_000, COMMENT, JOB_SUMMARY])
+def test_limits_are_bytes_whatever_the_text(run, letter, limit):
+    text = render_markdown(causes(run, 3000, letter), limit)
+    assert size(text) <= limit
+    cut = re.search(r"([\d,]+) more findings? \(", text)
+    assert text.count("\n### ") + int(cut[1].replace(",", "")) == 3000
+
+
+def test_nothing_is_cut_where_all_fits(run):
+    assert "did not fit" not in render_markdown(run)
+    assert "more host" not in render_markdown(run)
