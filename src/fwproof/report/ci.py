@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from fwproof.report.clean import one_line, visible
+from fwproof.report.clean import no_command, one_line, visible
 from fwproof.report.reasoning import repro, summary
 from fwproof.report.view import Finding, counts_line, findings, number_of
 from fwproof.results import CheckResult, Results, Verdict
@@ -130,7 +130,7 @@ def _words(finding: Finding) -> str:
     lead = finding.lead
     where = f"{number_of(len(finding.checks), 'check')} on {', '.join(finding.hosts[:5])}"
     lines = [lead.reason, where, f"rule: {lead.rule}" if lead.rule else "", f"mend: {lead.fix}" if lead.fix else ""]
-    return "\n".join(one_line(line, _MESSAGE) for line in (*lines, f"repeat: {repro(lead)}") if line)
+    return "\n".join(no_command(one_line(line, _MESSAGE)) for line in (*lines, f"repeat: {repro(lead)}") if line)
 
 
 # actions/toolkit, packages/core/src/command.ts: escapeData and escapeProperty
@@ -139,7 +139,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(no_command(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def _azure(kind: str, finding: Finding) -> str:
@@ -159,6 +159,4 @@ _VSO = {"%": "%AZP25", ";": "%3B", "\r": "%0D", "\n": "%0A", "]": "%5D"}
 
 
 def _vso(text: str) -> str:
-    # "##vso[" within a text would begin another command
-    text = text.replace("##vso[", "## vso[").replace("##[", "## [")
-    return re.sub(r"[%;\r\n\]]", lambda found: _VSO[found[0]], text)
+    return re.sub(r"[%;\r\n\]]", lambda found: _VSO[found[0]], no_command(text))
