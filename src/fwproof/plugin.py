@@ -320,7 +320,7 @@ def _for_the_service(config: pytest.Config, run: AuditRun) -> list[str]:
 
     assert run.results is not None
     service, summary = _service(config), os.environ.get("GITHUB_STEP_SUMMARY")
-    lines = ci.annotations(run.results, service, run.folder)
+    lines = ci.annotation_lines(run.results, service, run.folder)
     if service is ci.Service.GITHUB and summary:
         try:
             write.append_job_summary(run.results, Path(summary))

@@ -12,7 +12,7 @@ import pytest
 from fwproof.report.ci import (
     PER_KIND,
     Service,
-    annotations,
+    annotation_lines,
     recognised,
     render_azure,
     render_github,
@@ -109,13 +109,13 @@ def test_a_command_within_a_text_is_none(run, text):
 
 
 def test_azure_is_shown_the_summary(run, tmp_path):
-    *_, last = annotations(run, Service.AZURE, tmp_path)
+    *_, last = annotation_lines(run, Service.AZURE, tmp_path)
     assert last == f"##vso[task.uploadsummary]{tmp_path / 'summary.md'}"
 
 
 @pytest.mark.parametrize("service", ["gitlab", "jenkins", "plain"])
 def test_others_are_told_nothing_in_the_log(run, service):
-    assert annotations(run, Service(service), Path()) == []
+    assert annotation_lines(run, Service(service), Path()) == []
 
 
 def test_gitlab_gets_every_open_check_with_a_fingerprint_of_its_own(run):

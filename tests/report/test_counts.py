@@ -9,11 +9,12 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
 
-from fwproof.report.formats import FORMATS
+from fwproof.report.formats import EXTRAS, FORMATS
 from fwproof.results import Results, Verdict
 
 WORDS = {"passed": "pass", "failed": "fail", "errors": "error", "not applicable": "not_applicable"}
@@ -131,3 +132,11 @@ def test_html_host_table(mixed, page):
     counts = mixed.counts()
     assert (passed, failed, waived) == (counts["pass"], counts["fail"], counts["waived"])
     assert undetermined == counts["error"] + counts["inconclusive"]
+
+
+def test_every_format_is_documented():
+    text = (Path(__file__).parents[2] / "docs/reports.md").read_text(encoding="utf-8")
+    first = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", text.split("## Verdicts")[0], re.MULTILINE)
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(form for form, _ in first[1:]))) == sorted(FORMATS)
+    for form, name in EXTRAS.items():
+        assert any(f"`{form}`" in forms and f"`{name}`" in place for forms, place in first), form

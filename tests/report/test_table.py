@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,10 @@ def test_what_passes_without_approval_is_listed_too(run, recorded):
 def test_a_check_that_passes_is_no_opening(run):
     check = next(c for c in run.checks if c.kind == "inbound-default" and c.verdict is Verdict.PASS)
     assert rows(render_allowed(replace(run, checks=(check,)))) == []
+
+
+def test_the_columns_are_those_of_the_documented_contract():
+    text = (Path(__file__).parents[2] / "docs/reports.md").read_text(encoding="utf-8")
+    section = text.split("## CSV")[1].split("## SARIF")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    assert [tuple(block.split()) for block in blocks] == [CHECKS, ALLOWED]

@@ -49,7 +49,7 @@ def recognised(environment: Mapping[str, str]) -> Service:
     return next((service for name, service in _SIGNS.items() if environment.get(name)), Service.PLAIN)
 
 
-def annotations(results: Results, service: Service, folder: Path | None = None) -> list[str]:
+def annotation_lines(results: Results, service: Service, folder: Path | None = None) -> list[str]:
     """Return the lines to print: workflow commands of GitHub, logging commands of Azure, none for the others.
 
     ``folder`` is the run's; Azure is told to show its summary.
@@ -64,12 +64,12 @@ def annotations(results: Results, service: Service, folder: Path | None = None) 
 
 def render_github(results: Results) -> bytes:
     """Return the annotations as GitHub's workflow commands, one a line."""
-    return "".join(f"{line}\n" for line in annotations(results, Service.GITHUB)).encode("utf-8")
+    return "".join(f"{line}\n" for line in annotation_lines(results, Service.GITHUB)).encode("utf-8")
 
 
 def render_azure(results: Results) -> bytes:
     """Return the annotations as Azure's logging commands, one a line."""
-    return "".join(f"{line}\n" for line in annotations(results, Service.AZURE)).encode("utf-8")
+    return "".join(f"{line}\n" for line in annotation_lines(results, Service.AZURE)).encode("utf-8")
 
 
 def render_gitlab(results: Results) -> bytes:
