@@ -1,5 +1,7 @@
 """What a claim keeps for the list of what is allowed: peers, networks, rules, and counters from before any probe."""
 
+from dataclasses import replace
+
 import pytest
 
 from fwproof.audit.allowance import allowance_of
@@ -70,7 +72,11 @@ def test_without_counters_hits_are_not_known(asked):
 
 
 def test_only_a_claim_lists_a_service(asked):
-    assert asked(HostModel.build(iptables_save=RULES))[Kind.INBOUND_DEFAULT][1] is None
+    model = HostModel.build(iptables_save=RULES)
+    claim, _ = asked(model)[Kind.CLAIM]
+    facts = Facts(inventory=None, snapshots={}, models={"web": model}, agents={})
+    assert asked(model)[Kind.INBOUND_DEFAULT][1] is None
+    assert allowance_of(replace(claim, kind=Kind.RATE), Outcome(verdict=Verdict.PASS, reason=""), facts) is None
 
 
 def test_a_host_that_could_not_be_looked_at_still_has_what_was_allowed(asked):
