@@ -6,7 +6,6 @@ is not as expected); the reports are made from the outcomes that the run keeps. 
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -17,23 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwproof import plugin_reports
 from fwproof.errors import Fault, FwproofError, InputError
-from fwproof.exit_status import SEVERITIES, Gate
 from fwproof.plan import Check, Kind
 from fwproof.report.clean import no_command, visible
 from fwproof.results import Outcome, Verdict
 
 if TYPE_CHECKING:
     from fwproof.audit.run import AuditRun
-    from fwproof.report.ci import Service
 
 SUFFIX = ".policy.yaml"
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 _TROUBLE = pytest.StashKey[str]()
 _PROVOKING = {Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.BAN_EXERCISE, Kind.DROP_LOG}
-_DIALECTS = ("strict", "rich")
-_SERVICES = ("github", "gitlab", "azure", "jenkins", "plain")
 _ONE_PROCESS = "fwproof gathers once, concurrently, in one process: run policies without -n"
 
 
@@ -48,49 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
-    group.addoption(
-        "--fail-on",
-        choices=SEVERITIES,
-        metavar="SEVERITY",
-        help="violations and open questions of lower severity leave the exit status alone; they are reported all the"
-        f" same ({', '.join(SEVERITIES)})",
-    )
-    group.addoption(
-        "--exit-zero",
-        action="store_true",
-        help="exit with 0 also after violations (1) and open questions (6); 2 to 5 stay",
-    )
-    group.addoption(
-        "--fw-formats",
-        metavar="NAMES",
-        default=(),
-        type=_formats,
-        help="further formats for the run's folder, comma-separated: hdf, sarif, oscal-ar, gitlab, …",
-    )
-    group.addoption(
-        "--junit-dialect",
-        choices=_DIALECTS,
-        default="strict",
-        help="junit.xml as the schemas have it (strict), or with files, lines, owners and attachments (rich)",
-    )
-    group.addoption(
-        "--fw-ci",
-        choices=("auto", *_SERVICES),
-        default="auto",
-        help="whose annotations and summaries to write: github, gitlab, azure, jenkins, plain for none"
-        " (default: recognised from the environment)",
-    )
-
-
-def _formats(text: str) -> list[str]:
-    """Return the names of a comma-separated list; a type of argparse, which shows the message of the error."""
-    from fwproof.report.formats import EXTRAS
-
-    names = [name for name in text.split(",") if name]
-    unknown = [name for name in names if name not in EXTRAS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(sorted(EXTRAS))}")
-    return names
+    plugin_reports.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -120,28 +74,9 @@ def _run_of(config: pytest.Config) -> AuditRun:
         config.stash[_RUN] = AuditRun(
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
-            trace=config.getoption("--trace-rules"), reports_as=_reports_as(config),
+            trace=config.getoption("--trace-rules"), reports_as=plugin_reports.reports_as(config),
         )  # fmt: skip
     return config.stash[_RUN]
-
-
-def _reports_as(config: pytest.Config) -> dict[str, str]:
-    """Return the files of the run's folder with their formats."""
-    from fwproof.report.ci import Service
-    from fwproof.report.formats import reports
-    from fwproof.report.junit import Dialect
-
-    extras = list(config.getoption("--fw-formats"))
-    if _service(config) is Service.GITLAB:
-        extras.append("gitlab")
-    return reports(extras, Dialect(config.getoption("--junit-dialect")))
-
-
-def _service(config: pytest.Config) -> Service:
-    from fwproof.report.ci import Service, recognised
-
-    chosen = config.getoption("--fw-ci")
-    return recognised(os.environ) if chosen == "auto" else Service(chosen)
 
 
 class PolicyFile(pytest.File):
@@ -281,8 +216,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 def _settle(session: pytest.Session, run: AuditRun) -> None:
     config, found = session.config, run.verdicts
     ours = sum(verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE} for _, verdict in found)
-    gate = Gate(config.getoption("--fail-on"), exit_zero=config.getoption("--exit-zero"))
-    session.exitstatus = gate.status(
+    session.exitstatus = plugin_reports.gate(config).status(
         found, int(session.exitstatus), others_failed=session.testsfailed - ours,
         alone=session.testscollected == len(run.selected),
     )  # fmt: skip
@@ -308,25 +242,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     color, verbose = bool(terminalreporter.hasmarkup), config.get_verbosity() > 0
     for line in render_summary(run.results, run.folder, width=width, color=color, verbose=verbose):
         terminalreporter.write_line(line)
-    for line in _for_the_service(config, run):
+    for line in plugin_reports.lines_for_the_service(config, run.results, run.folder):
         terminalreporter.write_line(line)
     if _TROUBLE in config.stash:
         terminalreporter.write_line(config.stash[_TROUBLE], red=True)
-
-
-def _for_the_service(config: pytest.Config, run: AuditRun) -> list[str]:
-    """Return the lines that the job's service reads, and give GitHub its summary."""
-    from fwproof.report import ci, write
-
-    assert run.results is not None
-    service, summary = _service(config), os.environ.get("GITHUB_STEP_SUMMARY")
-    lines = ci.annotation_lines(run.results, service, run.folder)
-    if service is ci.Service.GITHUB and summary:
-        try:
-            write.append_job_summary(run.results, Path(summary))
-        except OSError as error:
-            lines.append(f"the job summary cannot be written: {error.strerror}")
-    return lines
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fwproof.plugin_reports import SERVICES
 from fwproof.report.ci import (
     PER_KIND,
     Service,
@@ -19,7 +20,7 @@ from fwproof.report.ci import (
     render_gitlab,
 )
 from fwproof.report.clean import no_command
-from fwproof.report.markdown import JOB_SUMMARY
+from fwproof.report.markdown import JOB_SUMMARY, SMALLEST
 from fwproof.report.terminal import render_summary
 from fwproof.report.view import findings
 from fwproof.report.write import append_job_summary
@@ -157,11 +158,17 @@ def test_words_that_are_no_command_stay():
 
 def test_the_job_summary_fills_what_is_left_of_a_mebibyte(run, tmp_path):
     path = tmp_path / "summary"
-    path.write_bytes(b"x" * (JOB_SUMMARY - 20_000))
-    append_job_summary(causes(run, 3000), path)
+    path.write_bytes(b"x" * (JOB_SUMMARY - SMALLEST))
+    assert append_job_summary(causes(run, 3000), path)
     assert path.stat().st_size <= JOB_SUMMARY
     text = path.read_text("utf-8")
     assert re.search(r"[\d,]+ more findings \([\d,]+ checks\) did not fit here", text)
+    assert not append_job_summary(run, path), "full"
+    assert path.read_text("utf-8") == text
     fresh = tmp_path / "fresh"
     append_job_summary(run, fresh)
     assert fresh.read_text("utf-8").startswith("## ")
+
+
+def test_command_lines_know_every_service():
+    assert list(SERVICES) == [service.value for service in Service]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fwproof.report.markdown import COMMENT, JOB_SUMMARY, render_markdown
+from fwproof.report.markdown import COMMENT, JOB_SUMMARY, SMALLEST, render_markdown
 from fwproof.results import Results, Verdict
 
 
@@ -41,7 +41,7 @@ def test_it_stays_within_a_comment_and_says_what_is_cut(run):
 
 
 @pytest.mark.parametrize("letter", ["", "e", "\N{EURO SIGN}", "\N{PILE OF POO}", "<", "\x00"], ids=ascii)
-@pytest.mark.parametrize("limit", [20_000, COMMENT, JOB_SUMMARY])
+@pytest.mark.parametrize("limit", [SMALLEST, COMMENT, JOB_SUMMARY])
 def test_limits_are_bytes_whatever_the_text(run, letter, limit):
     text = render_markdown(causes(run, 3000, letter), limit)
     assert size(text) <= limit
@@ -52,3 +52,13 @@ def test_limits_are_bytes_whatever_the_text(run, letter, limit):
 def test_nothing_is_cut_where_all_fits(run):
     assert "did not fit" not in render_markdown(run)
     assert "more host" not in render_markdown(run)
+
+
+@pytest.mark.parametrize("limit", [SMALLEST, COMMENT])
+def test_limits_hold_where_every_text_is_hostile(run, limit):
+    wild = "<\N{PILE OF POO}" * 1000
+    words = ("id", "started", "ended", "operator")
+    hosts = [replace(run.run.hosts[0], name=f"{wild}{n}") for n in range(60)]
+    record = replace(run.run, **dict.fromkeys(words, wild), hosts=hosts, planned=10**9)
+    check = replace(run.checks[0], verdict=Verdict.FAIL, host=wild, cause=wild, reason=wild, rule=wild, fix=wild)
+    assert size(render_markdown(Results(run=record, checks=(check,) * 9), limit)) <= limit

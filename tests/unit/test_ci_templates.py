@@ -19,12 +19,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CI = ROOT / "docs/ci"
-INVENTORY = """\
-zones: {near: [192.0.2.0/24]}
+INVENTORY = f"""\
+zones: {{near: [192.0.2.0/24]}}
 hosts:
   web:
-    addresses: [192.0.2.1]
-    ssh: {address: 127.0.0.1, port: 1, identity_file: key, known_hosts: known}
+    addresses: [198.51.100.{os.getpid() % 250 + 1}]  # the lock of an audit is of its addresses
+    ssh: {{address: 127.0.0.1, port: 1, identity_file: key, known_hosts: known}}
     access: root
 """
 POLICY = "policy: small\nhosts: [web]\nservices: {http: tcp/80}\ninbound: {default: deny}\n"

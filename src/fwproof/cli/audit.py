@@ -8,6 +8,7 @@ import sys
 import click
 
 from fwproof.exit_status import SEVERITIES
+from fwproof.plugin_reports import SERVICES
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -21,13 +22,11 @@ from fwproof.exit_status import SEVERITIES
 @click.option("--fw-formats", metavar="NAMES", help="Further formats for the run's folder: hdf,sarif,oscal-ar,gitlab,…")
 @click.option("--junit-dialect", type=click.Choice(["strict", "rich"]), help="Of junit.xml  [default: strict].")
 @click.option(
-    "--fw-ci", type=click.Choice(["auto", "github", "gitlab", "azure", "jenkins", "plain"]),
+    "--fw-ci", type=click.Choice(["auto", *SERVICES]),
     help="Whose annotations and summaries to write  [default: auto, from the environment].",
 )  # fmt: skip
 @click.argument("paths", nargs=-1, type=click.UNPROCESSED)
-def audit(
-    *, trace: bool, exit_zero: bool, paths: tuple[str, ...], **given: str | None
-) -> None:  # fmt: skip
+def audit(*, trace: bool, exit_zero: bool, paths: tuple[str, ...], **given: str | None) -> None:
     """Audit the hosts of the policies in PATHS (default: checks).
 
     Everything that pytest understands may follow: -k, -m, -x, --lf, -v …

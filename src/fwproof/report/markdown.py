@@ -12,14 +12,16 @@ COMMENT = 64_000
 """Bytes; comments on merge and pull requests hold 65,536 characters or more."""
 JOB_SUMMARY = 1024 * 1024
 """Bytes of all summaries of one step of a GitHub job; a larger one is refused as a whole."""
+SMALLEST = 20_000
+"""Bytes below which the summary could not keep its limit, whatever the texts."""
 _HOSTS = 50
 
 
 def render_markdown(results: Results, limit: int = COMMENT) -> str:
     """Return the summary: the verdict, the counts, a table of hosts, and the findings by cause.
 
-    It takes at most ``limit`` bytes of UTF-8, of which it needs some 12,000 to say anything. Findings that no longer
-    fit are counted, and so are hosts; nothing is left out in silence.
+    It takes at most ``limit`` bytes of UTF-8, at least :data:`SMALLEST`. Findings that no longer fit are counted, and
+    so are hosts; nothing is left out in silence.
     """
     headline, basis = verdict_sentences(results)
     run = results.run

@@ -21,7 +21,7 @@ from fwproof.errors import FwproofError, UsageError
 from fwproof.report.clean import one_line, safe_name, safe_path
 from fwproof.report.document import SCHEMA_FILE
 from fwproof.report.formats import FORMATS, REPORTS
-from fwproof.report.markdown import JOB_SUMMARY, render_markdown
+from fwproof.report.markdown import JOB_SUMMARY, SMALLEST, render_markdown
 from fwproof.results import Artefact, Results
 
 _EVIDENCE = "evidence"
@@ -122,11 +122,14 @@ def _point_latest(folder: Path, target: Path) -> None:
         raise FwproofError(message) from error
 
 
-def append_job_summary(results: Results, path: Path) -> None:
+def append_job_summary(results: Results, path: Path) -> bool:
     """Append the Markdown summary to the file of a GitHub step, within what the step has left of its 1 MiB.
 
-    Raises OSError when the file cannot be written.
+    Returns False, and writes nothing, where that is too little. Raises OSError when the file cannot be written.
     """
     taken = path.stat().st_size if path.exists() else 0
+    if JOB_SUMMARY - taken < SMALLEST:
+        return False
     with path.open("ab") as stream:
         stream.write(render_markdown(results, JOB_SUMMARY - taken).encode("utf-8"))
+    return True
