@@ -1,5 +1,6 @@
 """The audit of the lab's two servers: what must be seen of each, with packet or line and rule."""
 
+import csv
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import time
 from collections import Counter
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 from junitparser import Error, Failure, JUnitXml
@@ -16,6 +18,7 @@ from scapy.utils import rdpcap
 
 from fwproof.cli.main import cli
 from fwproof.lab import Lab
+from fwproof.report.document import schema
 
 from .auditing import INVENTORY, POLICY, Run, on
 
@@ -302,6 +305,18 @@ def test_junit_has_the_same_checks(audit):
     assert len(cases) == len({(case.classname, case.name) for case in cases}) == 370
     assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
+
+
+def test_the_results_are_valid_and_list_what_is_allowed(audit):
+    jsonschema.validate(audit.results, schema())
+    folder = audit.folder
+    with (folder / "allowed.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["host"] == GOOD]
+    assert {(row["approved"], row["verdict"]) for row in rows} == {("yes", "pass")}
+    (ollama,) = [row for row in rows if row["expectation"] == "ollama-internal" and row["family"] == "ipv4"]
+    assert (ollama["port"], ollama["networks"]) == ("tcp/11434", "10.0.0.0/16")
+    assert "-A OLLAMA" in ollama["rules"]
+    assert ollama["packets"].isdecimal()
 
 
 def test_the_sums_hold(audit):

@@ -85,4 +85,4 @@ def test_its_links_lead_to_its_files(page):
 
 
 def test_it_is_small():
-    assert sum(map(len, files(SAMPLE).values())) < 3_000_000
+    assert sum(map(len, files(SAMPLE).values())) < 4_000_000

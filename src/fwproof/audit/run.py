@@ -7,12 +7,13 @@ import platform
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.audit.allowance import allowance_of
 from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.waivers import RunWaivers
@@ -27,6 +28,7 @@ from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
 from fwproof.policy.waivers import Waiver
+from fwproof.report.formats import REPORTS
 from fwproof.report.write import write_run
 from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
 
@@ -62,15 +64,15 @@ class AuditRun:
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
     ``trace`` has audited hosts tell which rules the probes meet. ``waivers`` is a file of waivers for all policies;
-    without it, each policy's are those beside it.
+    without it, each policy's are those beside it. ``reports_as`` are the formats by file name.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
         self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
-        waivers: Path | None = None,
+        waivers: Path | None = None, reports_as: Mapping[str, str] = REPORTS,
     ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
-        self.command, self.root = command, root
+        self.command, self.root, self.reports_as = command, root, reports_as
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -175,27 +177,17 @@ class AuditRun:
         return judge_waiver(check, outcomes, ids, self.today)
 
     @property
-    def undetermined(self) -> int:
-        """How many of the judged checks are error or inconclusive."""
-        bad = {Verdict.ERROR, Verdict.INCONCLUSIVE}
-        return sum(outcome.verdict in bad for outcome, _ in self._outcomes.values())
-
-    @property
-    def waived(self) -> int:
-        """How many of the judged checks deviate under a waiver."""
-        return sum(outcome.verdict is Verdict.WAIVED for outcome, _ in self._outcomes.values())
-
-    @property
-    def tested(self) -> bool:
-        """Whether any judged check says something about a host; a run that tested nothing is no success."""
-        return any(outcome.verdict is not Verdict.NOT_APPLICABLE for outcome, _ in self._outcomes.values())
+    def verdicts(self) -> list[tuple[str, Verdict]]:
+        """Severity and verdict of every check that was judged."""
+        judged = (check for check in self.selected if check.id in self._outcomes)
+        return [(check.expectation.severity, self._outcomes[check.id][0].verdict) for check in judged]
 
     def finish(self) -> None:
         """Write the reports of what was judged."""
         assert self.gathered is not None
         judged = [check for check in self.selected if check.id in self._outcomes]
         self.results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
-        self.folder = write_run(self.results, self.gathered.evidence, self.reports)
+        self.folder = write_run(self.results, self.gathered.evidence, self.reports, self.reports_as)
 
     def close(self) -> None:
         """Close every connection and take down the lab, if this run brought it up; safe to call again."""
@@ -239,5 +231,7 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage, waiver=outcome.waiver,
+            coverage=outcome.coverage, waiver=outcome.waiver, owner=check.expectation.owner,
+            justification=check.expectation.justification,
+            allowance=allowance_of(check, outcome, self.gathered.facts),
         )  # fmt: skip

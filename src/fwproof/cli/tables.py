@@ -15,6 +15,7 @@ import click
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, HostError, InputError, UsageError
 from fwproof.flow import Family, Flow
+from fwproof.report.clean import no_command
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Inexact, Reading, total, understood
 from fwproof.snapshot import Snapshot
@@ -205,7 +206,7 @@ def safe(text: str) -> str:
 def say(lines: Iterable[str]) -> None:
     """Print lines that hold text of the audited host."""
     for line in lines:
-        click.echo(safe(line))
+        click.echo(no_command(safe(line)))
 
 
 def rule_json(ref: RuleRef | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 ::
 
     reports/<run id>/   results.json  results.schema.json  junit.xml  report.html  summary.md  SHA256SUMS
+                        findings.csv  allowed.csv, and what else was asked for (:data:`.formats.EXTRAS`)
                         evidence/<host>/<name>.txt  evidence/probes/<name>.pcap
     reports/latest      the newest run: a symbolic link, or a copy where the file system has none
 """
@@ -19,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from fwproof.errors import FwproofError, UsageError
 from fwproof.report.clean import one_line, safe_name, safe_path
 from fwproof.report.document import SCHEMA_FILE
-from fwproof.report.formats import FORMATS
+from fwproof.report.formats import FORMATS, REPORTS
+from fwproof.report.markdown import JOB_SUMMARY, SMALLEST, render_markdown
 from fwproof.results import Artefact, Results
 
 _EVIDENCE = "evidence"
 _LATEST = "latest"
 _SUMS = "SHA256SUMS"
-_REPORTS = {"results.json": "json", "junit.xml": "junit", "report.html": "html", "summary.md": "markdown"}
 _KINDS = {".pcap": "packets as captured", ".json": "command output as JSON", ".log": "log lines"}
 
 
@@ -59,11 +60,14 @@ def with_evidence(results: Results, evidence: Mapping[str, bytes]) -> tuple[Resu
     return replace(results, run=replace(results.run, artefacts=artefacts), checks=checks), stored
 
 
-def write_run(results: Results, evidence: Mapping[str, bytes], folder: Path) -> Path:
+def write_run(
+    results: Results, evidence: Mapping[str, bytes], folder: Path, reports: Mapping[str, str] = REPORTS
+) -> Path:
     """Write a run's folder under ``folder`` and point ``latest`` at it; return the run's folder.
 
-    The files appear all at once or not at all. Raises UsageError when the run was already written (evidence is
-    never overwritten), and FwproofError when the disk refuses.
+    ``reports`` are the formats by file name (:func:`.formats.reports`). The files appear all at once or not at all.
+    Raises UsageError when the run was already written (evidence is never overwritten), and FwproofError when the disk
+    refuses.
     """
     results, stored = with_evidence(results, evidence)
     target = folder / safe_name(results.run.id)
@@ -72,7 +76,7 @@ def write_run(results: Results, evidence: Mapping[str, bytes], folder: Path) -> 
         if target.exists() or target.name == _LATEST:
             raise UsageError(f"{one_line(str(target))} is already there; evidence is never overwritten")
         aside.mkdir(parents=True)
-        _fill(aside, results, stored)
+        _fill(aside, results, stored, reports)
         aside.rename(target)
     except OSError as error:
         raise FwproofError(f"cannot write the reports under {one_line(str(folder))}: {error.strerror}") from error
@@ -82,9 +86,9 @@ def write_run(results: Results, evidence: Mapping[str, bytes], folder: Path) -> 
     return target
 
 
-def _fill(folder: Path, results: Results, stored: Mapping[str, bytes]) -> None:
+def _fill(folder: Path, results: Results, stored: Mapping[str, bytes], reports: Mapping[str, str]) -> None:
     files = dict(stored)
-    files |= {name: FORMATS[form](results) for name, form in _REPORTS.items()}
+    files |= {name: FORMATS[form](results) for name, form in reports.items()}
     files["results.schema.json"] = SCHEMA_FILE.read_bytes()
     # the form that `sha256sum -c` reads (coreutils); safe names need no escaping there
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
@@ -116,3 +120,16 @@ def _point_latest(folder: Path, target: Path) -> None:
             f"the run is in {one_line(str(target))}, but {one_line(str(latest))} cannot be renewed: {error.strerror}"
         )
         raise FwproofError(message) from error
+
+
+def append_job_summary(results: Results, path: Path) -> bool:
+    """Append the Markdown summary to the file of a GitHub step, within what the step has left of its 1 MiB.
+
+    Returns False, and writes nothing, where that is too little. Raises OSError when the file cannot be written.
+    """
+    taken = path.stat().st_size if path.exists() else 0
+    if JOB_SUMMARY - taken < SMALLEST:
+        return False
+    with path.open("ab") as stream:
+        stream.write(render_markdown(results, JOB_SUMMARY - taken).encode("utf-8"))
+    return True
