@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from fwproof.decision import RuleRef
 from fwproof.facts import BaselineFacts, Facts
 from fwproof.flow import Family
+from fwproof.judging.changes import SHOWN, told
 from fwproof.plan import Check
 from fwproof.policy.model import Baseline
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.diff import Change, Comparison, Kind, compare
+from fwproof.semantics.diff import Comparison, Kind, compare
 from fwproof.semantics.runtime import without_bans
 from fwproof.semantics.space import SpaceTooLarge
 
-_SHOWN = 3
 _SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
-_WORDS = {
-    Kind.REACHABLE: "became reachable", Kind.UNREACHABLE: "stopped being reachable",
-    Kind.ANSWER: "is refused otherwise", Kind.UNKNOWN: "is not known",
-}  # fmt: skip
 
 
 def judge_drift(check: Check, facts: Facts) -> Outcome:
@@ -45,13 +40,13 @@ def judge_drift(check: Check, facts: Facts) -> Outcome:
 
 def _changed(found: Comparison, folder: str, notes: tuple[str, ...]) -> Outcome:
     known = [change for change in found.changes if change.kind is not Kind.UNKNOWN]
-    texts = [_text(change) for change in known] + [f"a rule with other effects, {effect}" for effect in found.effects]
-    unclear = [_text(change) for change in found.changes if change.kind is Kind.UNKNOWN]
+    texts = [told(change) for change in known] + [f"a rule with other effects, {effect}" for effect in found.effects]
+    unclear = [told(change) for change in found.changes if change.kind is Kind.UNKNOWN]
     unclear += [f"not read: {reason}" for reason in found.blind]
     certain = bool(texts) or (bool(found.unlisted) and not unclear)
-    told = texts if certain else unclear
-    more = len(told) + found.unlisted - _SHOWN
-    listed = "; ".join(told[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    listed_ = texts if certain else unclear
+    more = len(listed_) + found.unlisted - SHOWN
+    listed = "; ".join(listed_[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
     by = next((change.after[1] or change.before[1] for change in known), None)
     return Outcome(
         verdict=Verdict.FAIL if certain else Verdict.INCONCLUSIVE,
@@ -67,17 +62,3 @@ def _source(baseline: BaselineFacts, family: Family) -> str:
     if capture is None:
         return f"baseline: {baseline.folder}"
     return f"baseline: {baseline.folder}, {capture.name} of {capture.at}, SHA-256 {capture.sha256}"
-
-
-def _text(change: Change) -> str:
-    rooms = ", ".join(map(str, change.rooms)) + (" and more" if change.more else "")
-    states = "/".join(change.states) if len(change.states) < _SHOWN else "most states"
-    depends = f"; depends on {', '.join(change.depends_on)}" if change.depends_on else ""
-    return (
-        f"{_WORDS[change.kind]} at {change.hook} ({states}): {rooms}: before {_fate(change.before)}, now"
-        f" {_fate(change.after)}; for example {change.witness}{depends}"
-    )
-
-
-def _fate(fate: tuple[str, RuleRef | None]) -> str:
-    return f"{fate[0]} by {fate[1]}" if fate[1] else fate[0]
