@@ -1,4 +1,4 @@
-"""What boots, said by an audit and shown by real reboots: hosts of fixtures/lab/boot.yaml, and packets at them meanwhile."""
+"""What boots, said by an audit and shown by real reboots of the hosts of fixtures/lab/boot.yaml, with packets at them."""
 
 import os
 import threading
@@ -177,6 +177,8 @@ def test_a_script_that_the_auditor_may_not_read_is_not_passed_over(audit, lab):
     on(lab, "custom", "chmod 700 /usr/local/sbin/firewall")
     run = audit("-k", "custom")
     assert {check["verdict"] for check in run.of("custom")} == {"inconclusive"}
-    assert "/usr/local/sbin/firewall is run at boot and cannot be read" in run.checks["persistence:boot[custom]"]["reason"]
+    assert (
+        "/usr/local/sbin/firewall is run at boot and cannot be read" in run.checks["persistence:boot[custom]"]["reason"]
+    )
     on(lab, "custom", "rm /etc/systemd/system/multi-user.target.wants/firewall.service")
     assert {check["verdict"] for check in audit("-k", "custom").of("custom")} == {"fail"}

@@ -132,13 +132,12 @@ def _forwarding(facts: Facts, host: str) -> Iterator[str]:
 
 def _fix(order: _Order, clashes: list[str], *, nothing: bool) -> str:
     steps = ["keep one of them enabled, and `systemctl disable` the other"] if clashes else []
-    for name in order.late:
-        steps.append(
-            f"put what {name} does where it comes before the network, such as /etc/nftables.conf or netfilter-persistent"
-            if name.startswith("/") else
-            f"`systemctl edit --full {name}.service`: DefaultDependencies=no, Before={BEFORE_NETWORK},"
-            f" Wants={BEFORE_NETWORK}, and no After= of the network"
-        )  # fmt: skip
+    steps += [
+        f"put what {name} does where it comes before the network, such as /etc/nftables.conf" if name.startswith("/")
+        else f"`systemctl edit --full {name}.service`: DefaultDependencies=no, Before={BEFORE_NETWORK},"
+        f" Wants={BEFORE_NETWORK}, and no After= of the network"
+        for name in order.late
+    ]  # fmt: skip
     if nothing:
         steps.append("enable what loads the rules, such as `systemctl enable nftables` or netfilter-persistent")
     return "; ".join(steps)

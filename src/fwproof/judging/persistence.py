@@ -18,8 +18,7 @@ from fwproof.judging.changes import told
 from fwproof.judging.persistence_managed import judge_firewalld, ufw_differences
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
-from fwproof.ruleset.model import Ruleset
-from fwproof.semantics.compare import meaning, same_meaning
+from fwproof.semantics.compare import by_rule, meaning
 from fwproof.semantics.diff import Kind, compare
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.runtime import without_bans
@@ -130,7 +129,7 @@ def _compared(live: HostModel, booted: HostModel, family: Family) -> _Compared:
     notes = [f"{len(bans)} rules of fail2ban's own were left out, which it makes anew"] if bans else []
     both = dict.fromkeys((*guests, *saved_guests))
     notes += [f"the rules of {who} were left out, which it makes anew when it starts" for who in both]
-    rules = tuple(_by_rule(live, booted, family))
+    rules = tuple(by_rule(booted.rulesets.get(family, ()), live.rulesets.get(family, ()), family))
     if not rules:
         return _Compared(certain=tuple(docker), notes=tuple(notes))
     try:
@@ -157,21 +156,3 @@ def _for_docker(live: HostModel, booted: HostModel, family: Family) -> list[tupl
     return [("running", rule) for rule in sides[0] if meaning(rule) not in known[1]] + [
         ("saved", rule) for rule in sides[1] if meaning(rule) not in known[0]
     ]
-
-
-def _by_rule(live: HostModel, booted: HostModel, family: Family) -> list[str]:
-    """Return the differences in what rules ask and do, view by view; empty means the same meaning for certain."""
-    sides = [{_view(each): each for each in model.rulesets.get(family, ())} for model in (booted, live)]
-    found: list[str] = []
-    for view in dict.fromkeys([*sides[0], *sides[1]]):
-        one, other = (side.get(view) or _empty(view, family) for side in sides)
-        found += same_meaning(one, other)
-    return found
-
-
-def _view(ruleset: Ruleset) -> str:
-    return "native" if ruleset.native else "legacy" if ruleset.backend == "legacy" else "iptables"
-
-
-def _empty(view: str, family: Family) -> Ruleset:
-    return Ruleset(family=family, source="", tables={}, native=view == "native")

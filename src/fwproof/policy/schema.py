@@ -11,12 +11,17 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from fwproof.policy.accepted import AcceptedFileShape
 from fwproof.policy.fields import Shape
 from fwproof.policy.inventory_shapes import InventoryShape
 from fwproof.policy.shapes import PolicyShape
 
-SHAPES: dict[str, type[Shape]] = {"policy": PolicyShape, "inventory": InventoryShape}
-_TITLES = {"policy": "fwproof policy", "inventory": "fwproof inventory"}
+SHAPES: dict[str, type[Shape]] = {
+    "policy": PolicyShape, "inventory": InventoryShape, "accepted": AcceptedFileShape,
+}  # fmt: skip
+_TITLES = {
+    "policy": "fwproof policy", "inventory": "fwproof inventory", "accepted": "changes accepted since a baseline",
+}  # fmt: skip
 
 
 class _Draft7(GenerateJsonSchema):
@@ -33,7 +38,7 @@ class _Draft7(GenerateJsonSchema):
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """Return the draft-07 schema of ``policy`` or ``inventory`` files; raises KeyError for another kind."""
+    """Return the draft-07 schema of the files of a kind in :data:`SHAPES`; raises KeyError for another."""
     made = SHAPES[kind].model_json_schema(by_alias=True, schema_generator=_Draft7, mode="validation")
     plain = _rewritten(made)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": _TITLES[kind]}
