@@ -77,7 +77,8 @@ def _place(order: _Order, units: BootUnits, name: str) -> None:
         return
     networks = [each for each in NETWORKS if each in units.enabled]
     aimed = comes_before(units.units, unit, BEFORE_NETWORK)
-    wanted = any(BEFORE_NETWORK in each.wants for each in units.units.values())
+    started = {*units.enabled, name}
+    wanted = any(BEFORE_NETWORK in one.wants for each, one in units.units.items() if each in started)
     known = units.units if wanted else {each: _without_target(one) for each, one in units.units.items()}
     free = [each for each in networks if not comes_before(known, unit, f"{each}.service")]
     if not free and (networks or (aimed and wanted)):
