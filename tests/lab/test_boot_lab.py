@@ -1,6 +1,8 @@
 """What boots, said by an audit and shown by real reboots of the hosts of fixtures/lab/boot.yaml, under packets."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -181,3 +183,53 @@ def test_a_script_that_the_auditor_may_not_read_is_not_passed_over(audit, lab):
     )
     on(lab, "custom", "rm /etc/systemd/system/multi-user.target.wants/firewall.service")
     assert {check["verdict"] for check in audit("-k", "custom").of("custom")} == {"fail"}
+
+
+# ---- what changed since a baseline, and who answers for it
+
+
+def fwproof(lab, *words):
+    words = [sys.executable, "-m", "fwproof", *words, "--inventory", str(FOLDER / "inventory.yaml")]
+    env = {**os.environ, "FWPROOF_LAB_NAME": lab.name}
+    return subprocess.run(words, cwd=ROOT, text=True, capture_output=True, check=False, env=env, timeout=120)
+
+
+def test_accepted_drift_passes_with_its_owner_until_there_is_more(audit, lab, tmp_path):
+    done = fwproof(lab, "collect", "late", "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    policy = tmp_path / "drift.policy.yaml"
+    policy.write_text("policy: drift\nhosts: [late]\nbaseline: '{host}'\n", encoding="utf-8")
+
+    def drift():
+        run = audit(policy=policy)
+        assert run.checks["drift[late-ipv6]"]["verdict"] == "pass", run.out
+        return run.checks["drift[late-ipv4]"]
+
+    assert drift()["verdict"] == "pass"
+    on(lab, "late", "nft insert rule inet filter input ip saddr 10.0.0.66 tcp dport 8080 accept")
+    assert knocks(lab, "stranger", "late", 8080) > 0
+    found = drift()
+    assert found["verdict"] == "fail"
+    assert "became reachable at input (most states): tcp 8080 from 10.0.0.66" in found["reason"]
+    assert "only now: ip saddr 10.0.0.66 tcp dport 8080 accept" in "\n".join(found["evidence"])
+
+    draft = fwproof(lab, "diff", str(tmp_path / "late"), "host:late", "--accept-draft")
+    assert draft.returncode == 1, draft.stderr
+    accepted = tmp_path / "late" / "accepted.yaml"
+    accepted.write_text(draft.stdout, encoding="utf-8")
+    found = drift_error = audit(policy=policy).checks["drift[late-ipv4]"]
+    assert found["verdict"] == "error"
+    assert "accepted.yaml:8:12: 'owner': expected one line of text" in drift_error["reason"]
+
+    accepted.write_text(draft.stdout.replace('owner: ""', "owner: Ada").replace('reason: ""', "reason: a guest"))
+    found = drift()
+    assert found["verdict"] == "pass"
+    assert "only what was accepted has changed: accepted (Ada, 20" in found["reason"]
+    on(lab, "late", "nft insert rule inet filter input ip saddr 10.0.0.66 tcp dport 11434 accept")
+    found = drift()
+    assert found["verdict"] == "fail"
+    assert "tcp 11434 from 10.0.0.66" in found["reason"]
+    lab.reboot("late")
+    found = drift()
+    assert found["verdict"] == "pass"
+    assert "stale, no change is left that it accepts" in found["reason"]

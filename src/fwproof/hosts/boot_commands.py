@@ -75,6 +75,7 @@ def nft_boot(path: str) -> tuple[str, ...]:
     It does so in an empty network namespace that ends with the command (unshare(1)): includes, definitions and sets
     are read as at boot, and nothing outside changes; a script of nft can run no program (nft(8)). sudo joins arguments
     by spaces before it compares them, so whoever may run this may also run each beginning of the script: none does
-    more than the whole.
+    more than the whole. ``cd /`` as at boot: includes that begin with ``./`` must not be looked up where the caller is.
     """
-    return ("/usr/bin/unshare", "--net", "/bin/sh", "-c", f"/usr/sbin/nft -f {path} && /usr/sbin/nft -j list ruleset")
+    script = f"cd / && /usr/sbin/nft -f {path} && /usr/sbin/nft -j list ruleset"
+    return ("/usr/bin/unshare", "--net", "/bin/sh", "-c", script)
