@@ -191,8 +191,7 @@ def conflicts(snapshot: Snapshot) -> Iterator[str]:
     flushing = [name for name in names if name in {"firewalld", "ufw", "netfilter-persistent", "iptables"}]
     if len(flushing) > 1:
         yield f"{' and '.join(flushing)} are enabled together, and each fills tables as if it were alone"
-    conf = snapshot.captures.get("nftables.conf")
-    if "nftables" in names and len(names) > 1 and conf is not None and _flushes(conf.stdout):
+    if "nftables" in names and len(names) > 1 and _flushes(saved_text(snapshot, "nftables.conf") or ""):
         others = " and ".join(name for name in names if name != "nftables")
         yield f"nftables flushes the whole ruleset when it loads /etc/nftables.conf, and with it what {others} loaded"
 

@@ -57,8 +57,8 @@ def judge_drift(check: Check, facts: Facts) -> Outcome:
     if not found.blind and not found.unlisted:
         notes += [f"{each.place}: stale, no change is left that it accepts: take it out ({each})"
                   for each in valid if each not in seen.met]  # fmt: skip
-    lists = (each.rulesets.get(family, ()) for each in (before, live))
-    written = tuple(by_rule(*lists, family, ("in the baseline", "now")))
+    then, now = (each.rulesets.get(family, ()) for each in (before, live))
+    written = tuple(by_rule(then, now, family, ("in the baseline", "now")))
     evidence = (*seen.open, *seen.accepted, *seen.unclear, *written, _source(baseline, family), *notes)
     return _outcome(found, seen, notes, evidence, (baseline.folder, check.host))
 

@@ -18,6 +18,7 @@ from fwproof.judging.changes import told
 from fwproof.judging.persistence_managed import judge_firewalld, ufw_differences
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
+from fwproof.ruleset.model import Rule
 from fwproof.semantics.compare import by_rule, meaning
 from fwproof.semantics.diff import Kind, compare
 from fwproof.semantics.model import HostModel
@@ -111,7 +112,7 @@ def _booted(live: HostModel, boot: BootTables, snapshot: Snapshot, family: Famil
     key = "ip6tables_save" if family is Family.IPV6 else "iptables_save"
     sets = snapshot.captures.get("ipset-save")
     built = HostModel.build(
-        **{key: text} if text else {}, nft_json=boot.nft_json,  # type: ignore[arg-type]  # one key of two
+        **{key: text} if text else {}, nft_json=boot.nft_json,
         ipset_save=sets.stdout if sets is not None and "ipset-save" not in snapshot.faults else None,
         sources={key: boot.path, "nft_json": boot.path},
     )  # fmt: skip
@@ -151,7 +152,7 @@ def _then(effect: str) -> str:
     return effect.replace("only before:", "only running:").replace("only after:", "only saved:")
 
 
-def _for_docker(live: HostModel, booted: HostModel, family: Family) -> list[tuple[str, object]]:
+def _for_docker(live: HostModel, booted: HostModel, family: Family) -> list[tuple[str, Rule]]:
     sides = [for_docker(model, family) for model in (live, booted)]
     known = [{meaning(rule) for rule in side} for side in sides]
     return [("running", rule) for rule in sides[0] if meaning(rule) not in known[1]] + [

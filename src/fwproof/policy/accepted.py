@@ -5,10 +5,10 @@ Each entry selects changes by the text of a rule, by a header space, or by both,
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,9 +55,9 @@ class AcceptedChange:
     family: Family
     owner: str
     reason: str
-    date: date
+    date: dt.date
     ticket: str = ""
-    expires: date | None = None
+    expires: dt.date | None = None
     hook: Hook | None = None
     rule: str = ""
     sources: tuple[Network, ...] | None = None
@@ -73,10 +73,10 @@ class AcceptedChange:
         return f"{self.file}:{self.line}"
 
 
-def _day(value: Any) -> date:
+def _day(value: Any) -> dt.date:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         try:
-            return date.fromisoformat(value)
+            return dt.date.fromisoformat(value)
         except ValueError:
             raise wrong(f"{quoted(value)} is no day of the calendar") from None
     raise wrong(f"expected a day such as 2026-03-01, not {describe(value)}")
@@ -94,7 +94,7 @@ def _service(value: Any) -> Space:
     return Space(found[1], (low, high))
 
 
-Day = Annotated[date, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+Day = Annotated[dt.date, PlainValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 ServiceSpace = Annotated[
     Space, PlainValidator(_service), WithJsonSchema({"type": "string", "pattern": f"^(?:{_SERVICE.pattern})$"})
 ]
