@@ -254,10 +254,10 @@ BOOTS = [
 ]  # fmt: skip
 
 
-def boots(links, saved, faults=None, **more):
-    texts = {"iptables-save": TABLE, "boot-links": links, "boot-units": "", "nft-boot": '{"nftables": []}', **more}
+def boots(links, saved, faults=None, running=TABLE, **more):
+    texts = {"iptables-save": running, "boot-links": links, "boot-units": "", "nft-boot": '{"nftables": []}', **more}
     texts |= {} if saved is None else {"rules.v4": saved}
-    known = facts(texts=texts, faults=faults, model=HostModel.build(iptables_save=TABLE))
+    known = facts(texts=texts, faults=faults, model=HostModel.build(iptables_save=running))
     return judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), known)
 
 
@@ -285,6 +285,34 @@ def test_persistence_that_cannot_be_looked_at(name):
 )
 def test_persistence_by_hand(line, verdict, words):
     told(boots("", None, GONE, **{"boot-units": line, "iptables.rules": SAME}), verdict, words)
+
+
+DOCKER = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+:DOCKER-USER - [0:0]
+-A INPUT -s 10.0.0.1/32 -p tcp -m tcp --dport 22 -j ACCEPT
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -j DOCKER
+-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+
+
+def test_what_docker_makes_anew_is_no_difference_and_the_default_of_forward_neither():
+    told(boots(LINK, SAME, running=DOCKER), PASS, "the rules of Docker were left out")
+    shut = TABLE.replace(":INPUT DROP [1:2]", ":INPUT DROP [1:2]\n:FORWARD DROP [0:0]")
+    told(boots(LINK, SAME, running=shut), FAIL, "would be reachable after a boot at forward")
+
+
+def test_the_administrator_s_rules_for_docker_are_told_beside_other_differences():
+    mine = "-A DOCKER-USER -s 192.0.2.0/24 -j DROP"
+    running = DOCKER.replace("-A DOCKER-USER", f"{mine}\n-A DOCKER-USER").replace("dport 22", "dport 23")
+    out = boots(LINK, SAME, running=running)
+    told(out, FAIL, f"only running: ip filter DOCKER-USER rule 1: {mine}")
+    told(out, FAIL, "would be reachable after a boot at input (most states): tcp 22 from 10.0.0.1")
 
 
 def test_two_that_fill_the_same_tables():
