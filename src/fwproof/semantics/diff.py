@@ -190,8 +190,7 @@ def _by_rule(
         yield None, some
         return
     way = host.asked(hook)
-    arrivals, _ = way.flow({config: some})
-    yield from rules_of(way, arrivals).items()
+    yield from rules_of(way, *way.flow({config: some})).items()
 
 
 def _change(engine: Engine, found: _Found) -> Change:
