@@ -143,8 +143,8 @@ def test_no_sudo(lab, audit, usual):
     assert run.seconds < 40
 
 
-WITHOUT_IT = {f"bans-ollama-api[{GOOD}]", f"persistence[{GOOD}-ipv6]", f"persistence:boot[{GOOD}]"}
-"""Checks that need no iptables-save: fail2ban is asked, units are read, and ip6tables-save is another program."""
+WITHOUT_IT = {f"bans-ollama-api[{GOOD}]", f"persistence:boot[{GOOD}]"}
+"""Checks that need no iptables-save: fail2ban is asked, and units are read."""
 
 
 def test_tables_that_hang(lab, audit, usual):
