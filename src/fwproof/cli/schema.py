@@ -8,7 +8,9 @@ import click
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["policy", "inventory", "waivers", "controls", "results"]), default="policy")
+@click.argument(
+    "kind", type=click.Choice(["policy", "inventory", "waivers", "accepted", "controls", "results"]), default="policy"
+)
 def schema(kind: str) -> None:
     """Print the JSON Schema of files that users write (draft-07), or of results.json (2020-12).
 
