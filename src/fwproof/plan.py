@@ -13,7 +13,7 @@ from enum import StrEnum
 from math import ceil
 
 from fwproof.errors import UsageError
-from fwproof.farends import FarEnds, permits
+from fwproof.farends import FarEnds, passes, permits
 from fwproof.flow import Address, Family
 from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory
@@ -26,6 +26,7 @@ from fwproof.policy.model import (
     Essential,
     Evasion,
     Expectation,
+    Passing,
     Policy,
     Rate,
     Sample,
@@ -38,6 +39,7 @@ class Kind(StrEnum):
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+    FORWARD = "forward"
     CLAIM = "claim"
     INBOUND_DEFAULT = "inbound-default"
     OUTBOUND_DEFAULT = "outbound-default"
@@ -68,7 +70,9 @@ class Check:
     ``id`` is unique in a run and stable between runs: ``ollama-internal[ai-server-workstation-ipv4]``.
     ``vantage`` is the host that packets come from (or, outbound, the host that watches them arrive) and
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
-    ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
+    ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound``, ``outbound`` or
+    ``forward``; forward, packets go on to ``far``, an address of the host ``to``: both are None where the audited host
+    publishes a port at its own address, and its nat says where to.
 
     An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
     packet is sent. A RATE, MEASURE, CONNECTIONS, BAN_EXERCISE or EVASION without a vantage is one that the inventory
@@ -87,6 +91,8 @@ class Check:
     service: Service | None = None
     direction: str | None = None
     group: Group | None = None
+    to: str | None = None
+    far: Address | None = None
 
 
 _DISCARD = Service("tcp", 9, "tcp/9")
@@ -175,6 +181,9 @@ class _HostPlan:
         for allow in self.policy.outbound:
             for family in self.families(allow):
                 yield from self.outbound(allow, family)
+        for passing in self.policy.forward:
+            for family in self.families(passing):
+                yield from self.passing(passing, family)
 
     def families(self, expectation: Expectation) -> tuple[Family, ...]:
         return tuple(family for family in expectation.families if self.host.address(family) is not None)
@@ -204,7 +213,7 @@ class _HostPlan:
         for kind, default, direction in (
             (Kind.INBOUND_DEFAULT, policy.inbound_default, "inbound"),
             (Kind.OUTBOUND_DEFAULT, policy.outbound_default, "outbound"),
-            (Kind.FORWARD_DEFAULT, policy.forward_default, None),
+            (Kind.FORWARD_DEFAULT, policy.forward_default, "forward"),
         ):
             if default is None:
                 continue
@@ -216,6 +225,9 @@ class _HostPlan:
 
     def sample(self, kind: Kind, default: Default, sample: Sample, family: Family) -> Iterator[Check]:
         """Yield a sample from every vantage; what an allow lets through for a vantage is that allow's check."""
+        if kind is Kind.FORWARD_DEFAULT:
+            yield from self.crossing(kind, default, sample, family)
+            return
         inbound = kind is Kind.INBOUND_DEFAULT
         allows = self.policy.inbound if inbound else self.policy.outbound
         service = sample.service
@@ -226,6 +238,45 @@ class _HostPlan:
                 yield self.check(
                     kind, default, "deny", family, *parts, vantage=vantage, service=service, direction=direction
                 )
+
+    def crossing(self, kind: Kind, default: Default, sample: Sample, family: Family) -> Iterator[Check]:
+        """Yield a sample of what must not pass through the host, from every vantage to the hosts at its far end."""
+        service = sample.service
+        for vantage, end in self.field.crossings(sample.to, family) if sample.to else ():
+            ends = (vantage.address(family), end.address(family))
+            if not any(passes(passing, service, *ends) for passing in self.policy.forward):
+                yield self.through(kind, default, "deny", service, vantage, end, family)
+
+    def passing(self, passing: Passing, family: Family) -> Iterator[Check]:
+        """Yield the claim, and a packet from every vantage: to the far ends, or to the port that is published."""
+        if not passing.peers.of(family) or not passing.to.of(family):
+            return
+        where = f"{passing.to.name} open to {passing.peers.name} only"
+        yield self.check(Kind.CLAIM, passing, where, family, service=passing.asked, direction="forward")
+        if passing.published is not None:
+            for vantage in self.field.askers(family):
+                expected = "allow" if vantage.address(family) in passing.peers else "deny"
+                yield self.check(
+                    Kind.FORWARD, passing, expected, family, vantage=vantage, service=passing.asked, direction="forward"
+                )
+            return
+        for vantage, end in self.field.crossings(passing.to, family):
+            ends = (vantage.address(family), end.address(family))
+            mine = passes(passing, passing.service, *ends)
+            if mine or not any(passes(other, passing.service, *ends) for other in self.policy.forward):
+                expected = "allow" if mine else "deny"
+                yield self.through(Kind.FORWARD, passing, expected, passing.service, vantage, end, family)
+
+    def through(  # noqa: PLR0913 - the columns of a Check
+        self, kind: Kind, expectation: Expectation, expected: str, service: Service, vantage: Host, end: Host,
+        family: Family,
+    ) -> Check:  # fmt: skip
+        """Return the check of one packet that goes through the host to a host beyond."""
+        parts = (end.name, *((service.proto, str(service.port or service.icmp)) if kind is Kind.FORWARD_DEFAULT else ()))
+        check = self.check(
+            kind, expectation, expected, family, *parts, vantage=vantage, service=service, direction="forward"
+        )
+        return replace(check, to=end.name, far=end.address(family))
 
     def evasion(self, evasion: Evasion) -> Iterator[Check]:
         for form in map(Group, evasion.forms):

@@ -22,7 +22,7 @@ from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Bans, Baseline
+from fwproof.policy.model import Bans, Baseline, Passing
 from fwproof.results import HostRecord, Sent
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
@@ -108,7 +108,10 @@ def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], di
     for check in checks:
         if isinstance(check.expectation, Bans):
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
-    others = [check.vantage for check in checks if check.vantage]
+    others = [name for check in checks for name in (check.vantage, check.to) if name]
+    # where a published port leads is known once the tables are read
+    published = [c.expectation.to for c in checks if isinstance(c.expectation, Passing) and c.vantage and not c.to]
+    others += [host.name for host in inventory.hosts.values() if any(a in to for to in published for a in host.addresses)]
     if any(check.kind in _FROM_ALL for check in checks):
         others += [host.name for host in inventory.vantages]
     return list(dict.fromkeys([*jails, *others])), jails

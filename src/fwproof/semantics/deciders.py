@@ -11,7 +11,7 @@ from fwproof.flow import Family
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exit, Exits, Way
-from fwproof.semantics.bdd_config import NAT, Nat, Touches
+from fwproof.semantics.bdd_config import NAT, Config, Nat, Touches
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Incoming, Route, default_ref
 from fwproof.semantics.stages import Stage
@@ -49,8 +49,8 @@ def accepted(route: Route, arrivals: dict[int, Incoming]) -> tuple[Accepted, Unk
             unknown[None, stage.blind] = unknown.get((None, stage.blind), sets.none) | came
             continue
         found = _decisive(route, found, _accepted(route, at, stage, arrivals.get(at, {}), unknown))
-    if not looked_at:
-        found = {Decider(None): sets.all}
+    if not looked_at:  # only the routing decides
+        found = {Decider(None): route.survive(0, Config())}
     return (
         {key: some for key, some in found.items() if some != sets.none},
         {key: some for key, some in unknown.items() if some != sets.none},
