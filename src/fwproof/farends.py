@@ -43,8 +43,18 @@ class FarEnds:
     host: Host
 
     def vantages(self, family: Family) -> list[Host]:
-        """Return the vantages, other than the host itself, that have an address of a family."""
-        return self._others(self.inventory.vantages, family)
+        """Return the vantages, other than the host itself, that have an address of a family.
+
+        Of a host that is a gateway, not those behind another one: on which of its sides they come in is not known, nor
+        with which address.
+        """
+        found = self._others(self.inventory.vantages, family)
+        if self.host.name not in self._gateways():
+            return found
+        return [vantage for vantage in found if vantage.gateway in {None, self.host.name}]
+
+    def _gateways(self) -> set[str]:
+        return {host.gateway for host in self.inventory.hosts.values() if host.gateway is not None}
 
     def ends(self, peers: Peers | None, family: Family) -> list[Host]:
         """Return the hosts that stand in ``peers``, vantages or not: what an outbound packet is sent to."""
@@ -57,16 +67,12 @@ class FarEnds:
         Where an end's ``gateway`` is not given, every host on another link is taken to be reached through this one.
         """
         found = []
-        routers = {host.gateway for host in self.inventory.hosts.values()}  # which stand on more than one side
-        ends = [end for end in self.ends(to, family) if end.name not in routers]
+        # gateways stand on more than one side
+        ends = [end for end in self.ends(to, family) if end.name not in self._gateways()]
         for vantage in self.vantages(family):
             beyond = [e for e in ends if e.name != vantage.name and self._between(vantage, e, family)]
             found += [(vantage, end) for end in beyond[:2]]
         return found
-
-    def askers(self, family: Family) -> list[Host]:
-        """Return the vantages whose packets to the host no other host passes on and rewrites."""
-        return [vantage for vantage in self.vantages(family) if vantage.gateway in {None, self.host.name}]
 
     def _between(self, vantage: Host, end: Host, family: Family) -> bool:
         gateways = {each.gateway for each in (vantage, end) if each.gateway is not None}

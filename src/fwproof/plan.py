@@ -26,12 +26,14 @@ from fwproof.policy.model import (
     Essential,
     Evasion,
     Expectation,
+    Managers,
     Passing,
     Policy,
     Rate,
     Sample,
     Service,
 )
+from fwproof.policy.relations import expectations
 
 
 class Kind(StrEnum):
@@ -61,6 +63,7 @@ class Kind(StrEnum):
     LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class Check:
     ``forward``; forward, packets go on to ``far``, an address of the host ``to``: both are None where the audited host
     publishes a port at its own address, and its nat says where to.
 
+    An ABSENT is about a ``family`` that the inventory gives the host no address of.
     An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
     packet is sent. A RATE, MEASURE, CONNECTIONS, BAN_EXERCISE or EVASION without a vantage is one that the inventory
     has no vantage for, and stays unsettled.
@@ -95,6 +99,7 @@ class Check:
     far: Address | None = None
 
 
+_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _DISCARD = Service("tcp", 9, "tcp/9")
 """RFC 863's port, which nobody serves: the probe of a drop log where the policy has no sample."""
 
@@ -150,6 +155,16 @@ class _HostPlan:
         for drop_log in filter(None, (self.policy.drop_log,)):
             yield from self.drop_log(drop_log)
         yield from self.tables()
+        yield from self.absent()
+
+    def absent(self) -> Iterator[Check]:
+        """Yield what the policy expects in a family that the host has no address of: it does not apply there."""
+        for family in Family:
+            if self.host.address(family) is None:
+                for expectation in expectations(self.policy):
+                    if family in expectation.families and not isinstance(expectation, Managers | Bans):
+                        words = f"nothing: the host has no {_NAMES[family]} address"
+                        yield self.check(Kind.ABSENT, expectation, words, family)
 
     def tables(self) -> Iterator[Check]:
         """Yield what is asked of the tables as a whole, and of the sockets behind them."""
@@ -245,7 +260,8 @@ class _HostPlan:
         for vantage, end in self.field.crossings(sample.to, family) if sample.to else ():
             ends = (vantage.address(family), end.address(family))
             if not any(passes(passing, service, *ends) for passing in self.policy.forward):
-                yield self.through(kind, default, "deny", service, vantage, end, family)
+                parts = (service.proto, str(service.port or service.icmp))
+                yield self.through(kind, default, "deny", family, *parts, service=service, ends=(vantage, end))
 
     def passing(self, passing: Passing, family: Family) -> Iterator[Check]:
         """Yield the claim, and a packet from every vantage: to the far ends, or to the port that is published."""
@@ -254,7 +270,7 @@ class _HostPlan:
         where = f"{passing.to.name} open to {passing.peers.name} only"
         yield self.check(Kind.CLAIM, passing, where, family, service=passing.asked, direction="forward")
         if passing.published is not None:
-            for vantage in self.field.askers(family):
+            for vantage in self.field.vantages(family):
                 expected = "allow" if vantage.address(family) in passing.peers else "deny"
                 yield self.check(
                     Kind.FORWARD, passing, expected, family, vantage=vantage, service=passing.asked, direction="forward"
@@ -265,17 +281,19 @@ class _HostPlan:
             mine = passes(passing, passing.service, *ends)
             if mine or not any(passes(other, passing.service, *ends) for other in self.policy.forward):
                 expected = "allow" if mine else "deny"
-                yield self.through(Kind.FORWARD, passing, expected, passing.service, vantage, end, family)
+                service, both = passing.service, (vantage, end)
+                yield self.through(Kind.FORWARD, passing, expected, family, service=service, ends=both)
 
     def through(  # noqa: PLR0913 - the columns of a Check
-        self, kind: Kind, expectation: Expectation, expected: str, service: Service, vantage: Host, end: Host,
-        family: Family,
+        self, kind: Kind, expectation: Expectation, expected: str, family: Family, *parts: str, service: Service,
+        ends: tuple[Host, Host],
     ) -> Check:  # fmt: skip
-        """Return the check of one packet that goes through the host to a host beyond."""
-        parts = (end.name, *((service.proto, str(service.port or service.icmp)) if kind is Kind.FORWARD_DEFAULT else ()))
+        """Return the check of one packet from a vantage that goes through the host to a host beyond."""
+        vantage, end = ends
         check = self.check(
-            kind, expectation, expected, family, *parts, vantage=vantage, service=service, direction="forward"
-        )
+            kind, expectation, expected, family, end.name, *parts, vantage=vantage, service=service,
+            direction="forward",
+        )  # fmt: skip
         return replace(check, to=end.name, far=end.address(family))
 
     def evasion(self, evasion: Evasion) -> Iterator[Check]:

@@ -102,7 +102,9 @@ class Asking:
                 flows |= self._unsent(check, asked)
             except HostError as error:
                 flows[check.id] = error
-        known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless, models=self.facts.models)
+        known = send_all(
+            self.field, self.prober, asked, self.progress, hopeless=self.hopeless, models=self.facts.models
+        )
         connected = connect_all(self.prober, single, known)
         with self.field.gate.counted_as("path"):
             located = locate(self.prober, known, self.hopeless)

@@ -33,7 +33,7 @@ def read_counters(field: Field, host: str, families: Iterable[Family]) -> dict[R
 
 
 def all_counters(field: Field, host: str, families: Iterable[Family], model: object) -> dict[RuleRef, int]:
-    """Return what :func:`read_counters` does and, where the host has tables of nftables' own, what their rules count."""
+    """Return what :func:`read_counters` does and, of a host with tables of nftables' own, what their rules count."""
     wanted = tuple(families)
     if not isinstance(model, HostModel) or not any(
         each.native and each.tables for family in wanted for each in model.rulesets.get(family, ())

@@ -111,7 +111,9 @@ def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], di
     others = [name for check in checks for name in (check.vantage, check.to) if name]
     # where a published port leads is known once the tables are read
     published = [c.expectation.to for c in checks if isinstance(c.expectation, Passing) and c.vantage and not c.to]
-    others += [host.name for host in inventory.hosts.values() if any(a in to for to in published for a in host.addresses)]
+    others += [
+        host.name for host in inventory.hosts.values() if any(a in to for to in published for a in host.addresses)
+    ]
     if any(check.kind in _FROM_ALL for check in checks):
         others += [host.name for host in inventory.vantages]
     return list(dict.fromkeys([*jails, *others])), jails
@@ -127,7 +129,8 @@ def _look(
     """Connect to every host, read the audited ones, and build their models."""
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
+        if check.kind is not Kind.ABSENT:  # of a family that is not there, no tables need be
+            families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
     names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field

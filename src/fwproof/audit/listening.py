@@ -74,7 +74,7 @@ def _probe(field: Field, check: Check, model: HostModel, one: Socket) -> list[As
     return []
 
 
-def look_again(  # noqa: PLR0913 - what is sent, how, and to whom
+def look_again(  # noqa: PLR0913, PLR0917 - what is sent, how, and to whom
     field: Field, prober: Prober, asked: dict[str, list[Asked]], checks: Collection[Check],
     hopeless: Callable[[str, Family], bool], models: Models,
 ) -> dict[str, SocketFacts | HostError]:  # fmt: skip

@@ -76,7 +76,7 @@ def ask(check: Check, model: HostModel, own: Address, inventory: Inventory) -> A
     )  # fmt: skip
 
 
-def send_all(
+def send_all(  # noqa: PLR0913 - what is sent, how, and to whom
     field: Field,
     prober: Prober,
     asked: Sequence[Asked],
@@ -97,7 +97,7 @@ def send_all(
     return known
 
 
-def send_wave(  # noqa: PLR0913 - what is sent, how, and to whom
+def send_wave(  # noqa: PLR0913, PLR0917 - what is sent, how, and to whom
     field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool], models: Models,
     pace: Pace = STEADY,
 ) -> dict[str, FlowFacts]:  # fmt: skip
@@ -156,14 +156,21 @@ def _facts(
     if by in wanted and by is not None and isinstance(first, dict) and isinstance(second, dict):
         distance = moved(first, second, by)
         watched = all(
-            each.met_at(host) is not None for each in arrived.values() if host in {each.probe.receiver, each.probe.through}
+            each.met_at(host) is not None
+            for each in arrived.values()
+            if host in {each.probe.receiver, each.probe.through}
         )
         if distance is not None and (watched or distance >= wanted[by]):
             counted = Counted(rule=by, probes=wanted[by], moved=distance)
     observation = seen[one.probe.ref]
     flow = observation.probe.flow if isinstance(observation, Observation) else one.probe.flow
     return FlowFacts(
-        flow=flow, ruling=one.ruling, reply=one.reply, fresh=one.fresh, observation=observation, counted=counted,
+        flow=flow,
+        ruling=one.ruling,
+        reply=one.reply,
+        fresh=one.fresh,
+        observation=observation,
+        counted=counted,
         after=one.after,
     )
 

@@ -97,10 +97,8 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     refused = _refused_by_rules(check, known) or _misdirected(check, known)
     if refused is not None:
         return refused
-    if through is True and (astray := turned(known.after, seen.passage.after if seen.passage else None)):
-        return _disagree(known, astray)
     if through is True:
-        return _allowed_on_the_wire(known, seen)
+        return _astray(known, seen) or _allowed_on_the_wire(known, seen)
     if through is False and known.ruling.decision is Decision.DEPENDS:
         depends = ", ".join(known.ruling.depends_on)
         reason = f"refused on the wire; the tables leave it to {depends}, which other traffic may have used up"
@@ -158,6 +156,19 @@ def _misdirected(check: Check, known: FlowFacts) -> _Answer | None:
     return Verdict.FAIL, where, cause, f"Correct the rule of nat that sends {check.service} on."
 
 
+def _astray(known: FlowFacts, seen: Observation) -> _Answer | None:
+    """Return the answer on what a host passed on and that did not get where it should, None where it did."""
+    if seen.passage is None:
+        return None
+    elsewhere = turned(known.after, seen.passage.after)
+    if elsewhere:
+        return _disagree(known, elsewhere)
+    if seen.state is not PortState.NEVER_ARRIVED:
+        return None
+    reason = f"passed on by {seen.passage.host}, but it never came to {seen.probe.receiver}"
+    return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "See what stops it behind the host."
+
+
 def _by_tables(check: Check, known: FlowFacts, gap: NotGranted) -> _Answer:
     """Judge a flow that the host's tier lets nobody send: the tables can condemn it, and refuse what should be."""
     if check.expected == "allow":
@@ -187,9 +198,6 @@ def _word(seen: Observation) -> str:
 
 def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
     connected = known.connected
-    if seen.passage is not None and seen.state is PortState.NEVER_ARRIVED:
-        reason = f"passed on by {seen.passage.host}, but it never came to {seen.probe.receiver}"
-        return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "See what stops it behind the host."
     if seen.state is PortState.REPLY_LOST:
         return Verdict.FAIL, "let in and answered, but the answer never reached the vantage", "reply lost", ""
     if isinstance(connected, HostError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
+from fwproof.judging.absent import judge_absent
 from fwproof.judging.ban_exercise import judge_ban_exercise
 from fwproof.judging.bans import judge_bans
 from fwproof.judging.coverage import judge_coverage
@@ -62,6 +63,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
+    Kind.ABSENT: judge_absent,
 }
 
 

@@ -44,7 +44,13 @@ def judge_passing(check: Check, facts: Facts) -> Outcome:
     mine = _usual(check, facts, model)
     try:
         passed = openings(model, hook, family, claim=mine).openings
-        everybody = replace(mine, sources=None, interfaces=None, leaving=None, destinations=claim_through(passing, family, own).destinations)
+        everybody = replace(
+            mine,
+            sources=None,
+            interfaces=None,
+            leaving=None,
+            destinations=claim_through(passing, family, own).destinations,
+        )
         found = Found(
             own=own_rules(passed), leaks=openings(model, hook, family, claim=everybody, outside=claimed).openings,
             refused=refusals(model, hook, family, replace(mine, opening=True)).openings,
@@ -96,7 +102,8 @@ def _astray(passing: Passing, passed: Iterable[Opening]) -> Iterable[str]:
     for opening in passed:
         address, _, port = opening.onto.partition(", port ")
         if not address or not _is_of(address, passing):
-            yield f"{passing.published} is let in by {opening.by}, and sent on to {address or 'nobody'}, not to {passing.to.name}"
+            where = address or "nobody"
+            yield f"{passing.published} is let in by {opening.by}, and sent on to {where}, not to {passing.to.name}"
         elif port and port != str(passing.service.port):
             yield f"{passing.published} is sent on to port {port} of {address}, not to {passing.service}"
         elif not port and passing.published.port != passing.service.port:

@@ -196,8 +196,8 @@ def others_than_own(peers: Sequence[Network], model: HostModel) -> tuple[Network
     """Return networks without the host's own addresses, and those that no host has: nobody else comes from there.
 
     What says that it does is dropped by any look at the way back (RFC 3704), rightly; so is a subnet's first address,
-    which is every router's in IPv6 and nobody's in IPv4, and no packet's source (RFC 4291, 2.6.1; RFC 1812, 4.2.2.11), and
-    the last one of IPv4, which is the subnet's broadcast.
+    which is every router's in IPv6 and nobody's in IPv4 (RFC 4291, 2.6.1; RFC 1812, 4.2.2.11), and in IPv4 the last
+    one, which is the subnet's broadcast.
     """
     if model.addresses is None:
         return tuple(peers)

@@ -79,8 +79,9 @@ def _connected_words(facts: FlowFacts) -> str:
 def let_through(seen: Observation, direction: str | None) -> bool | None:
     """Whether the audited host's tables let the probe through; None when the wire cannot tell.
 
-    Forward, what the host itself showed decides, and where nobody watched there, that it came to the far end. Inbound, the audited host is the receiver. Outbound it is the sender: a packet that arrived anywhere, or
-    that was answered, got out; one that its own output rules stopped did not.
+    Forward, what the host itself showed decides, and where nobody watched there, that it came to the far end. Inbound,
+    the audited host is the receiver. Outbound it is the sender: a packet that arrived anywhere, or that was answered,
+    got out; one that its own output rules stopped did not.
     """
     if seen.probe.through is not None:
         if seen.passage is not None:

@@ -10,7 +10,7 @@ from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place
-from fwproof.policy.model import HOST, Allow, Expectation, Peers, Policy, Sample
+from fwproof.policy.model import HOST, Allow, Expectation, Passing, Peers, Policy, Sample
 from fwproof.policy.scalars import quoted
 
 
@@ -126,7 +126,10 @@ class _Relations:
         for passing in self.policy.forward:
             if not _families(passing.peers) & _families(passing.to):
                 yield self.on(passing, f"{quoted(passing.id)} leads from one address family to the other; nothing does")
-        for allow in (*self.policy.inbound, *self.policy.outbound, *self.policy.forward):
+        everything: tuple[Allow | Passing, ...] = (
+            *self.policy.inbound, *self.policy.outbound, *self.policy.forward,
+        )  # fmt: skip
+        for allow in everything:
             families = _families(allow.peers)
             if families and families <= missing:
                 words = " and ".join(sorted(_family(f) for f in families))

@@ -257,7 +257,9 @@ class Prober:
         share: Share | None = None,
     ) -> None:  # fmt: skip
         shots = []
-        self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver, case.probe.through or ""))
+        self._prepare(
+            host for case in cases for host in (case.probe.sender, case.probe.receiver, case.probe.through or "")
+        )
         for case in cases:
             ident = self._ports.take()
             flow = on_the_wire(case.probe.form, replace(case.probe.flow, tos=tos or case.probe.flow.tos), ident)

@@ -46,8 +46,8 @@ class Ends:
     ``arrival`` is the packet as it came in, ``watched`` whether anyone could have seen it. ``confirmed`` is None
     where conntrack says nothing. ``emitted`` left the target, ``returned`` reached the sender; ``neighbour`` is
     the state of the sender's neighbour entry for the next hop, asked only when the packet did not leave.
-    ``target`` holds the receiver's addresses, to tell its answers from a router's. ``passage`` is what a watched host on
-    the way did with it.
+    ``target`` holds the receiver's addresses, to tell its answers from a router's. ``passage`` is what a watched host
+    on the way did with it, ``sent_on`` the packet as the receiver passed it on to another.
     """
 
     flow: Flow
@@ -62,6 +62,7 @@ class Ends:
     next_hop: str = ""
     target: frozenset[IPv4Address | IPv6Address] = frozenset()
     passage: Passage | None = None
+    sent_on: Packet | None = None
 
     @property
     def arrived(self) -> bool | None:
@@ -99,7 +100,8 @@ def judge(ends: Ends) -> Finding:
         return _one_ended(ends)
     if ends.arrival is None:
         return _not_arrived(ends)
-    return _with_note(_arrived(ends), _rewritten(ends))
+    onward = "" if ends.sent_on is None else f"The host sent it on (NAT): {ends.sent_on}."
+    return _with_note(_with_note(_arrived(ends), _rewritten(ends)), onward)
 
 
 def _not_sent(ends: Ends) -> Finding | None:

@@ -41,8 +41,8 @@ class Shot:
     """One packet of a probe under way.
 
     ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
-    packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits. ``through`` watches on
-    the way.
+    packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits. ``through``
+    watches on the way.
     """
 
     probe: Probe
@@ -135,6 +135,7 @@ class Shot:
             neighbour=self.neighbour,
             next_hop=self.next_hop,
             passage=self.passage(),
+            sent_on=self._first(receiver, "out", "probe") if self.sender is not receiver and not self.through else None,
             target=(receiver.hello().addresses if receiver else frozenset()) | {self.flow.dst},
         )
 
@@ -148,7 +149,9 @@ class Shot:
         if ends.arrival:
             confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
             # a service may take its time, where nothing says that the packet was not let in
-            doubtful = self.through is not None and self.receiver is not None and not self.receiver.tracks(self.flow.family)
+            doubtful = (
+                self.through is not None and self.receiver is not None and not self.receiver.tracks(self.flow.family)
+            )
             slow = self.flow.proto == UDP and (confirmed or doubtful)
             patience = timing.window if slow else timing.settle
             return now - self.noticed.setdefault("arrived", now) > patience

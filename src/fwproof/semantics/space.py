@@ -22,8 +22,8 @@ class Claim:
 
     ``ports`` are destination ports, ``source_ports`` the others, ``icmp_types`` types with every code. ``opening``: of
     TCP only the packet that opens a connection, SYN and nothing else. ``interfaces`` are those that packets come in by,
-    or leave by where the host sends them; ``leaving`` those by which the host passes them on. ``ordinary``: what is refused of them counts only where it has no IPv6
-    extension header, as the packets of ordinary connections have none.
+    or leave by where the host sends them; ``leaving`` those by which the host passes them on. ``ordinary``: what is
+    refused of them counts only where it has no IPv6 extension header, as the packets of ordinary connections have none.
     """
 
     proto: int | None = None
