@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from fwproof.flow import Address, Family
 from fwproof.inventory import Host, Inventory
-from fwproof.policy.model import Allow, Bans, Passing, Peers, Policy, Service
+from fwproof.policy.model import Allow, Bans, Expectation, Passing, Peers, Policy, Service
 
 _LINK = {Family.IPV4: 24, Family.IPV6: 64}
 """Prefix lengths within which two addresses are taken to stand in one subnet; inventories name no subnets."""
@@ -24,6 +24,13 @@ def passes(passing: Passing, service: Service, source: Address | None, to: Addre
     """Whether a service may be reached from an address at another, through the host and without being published."""
     same = passing.published is None and str(passing.service) == str(service)
     return same and source in passing.peers and to in passing.to
+
+
+def spoken_of(policy: Policy, family: Family) -> tuple[Expectation, ...]:
+    """Return the expectations that name addresses of a family, or are about it alone."""
+    allows: tuple[Allow | Passing, ...] = (*policy.inbound, *policy.outbound, *policy.forward)
+    named = [one for one in allows if any(network.prefixlen > 0 for network in one.peers.of(family))]
+    return (*named, *(one for one in policy.essential if one.families == (family,)))
 
 
 def one_of(peers: Peers, family: Family) -> Address:

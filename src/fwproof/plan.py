@@ -13,7 +13,7 @@ from enum import StrEnum
 from math import ceil
 
 from fwproof.errors import UsageError
-from fwproof.farends import FarEnds, passes, permits
+from fwproof.farends import FarEnds, passes, permits, spoken_of
 from fwproof.flow import Address, Family
 from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory
@@ -26,14 +26,12 @@ from fwproof.policy.model import (
     Essential,
     Evasion,
     Expectation,
-    Managers,
     Passing,
     Policy,
     Rate,
     Sample,
     Service,
 )
-from fwproof.policy.relations import expectations
 
 
 class Kind(StrEnum):
@@ -158,13 +156,13 @@ class _HostPlan:
         yield from self.absent()
 
     def absent(self) -> Iterator[Check]:
-        """Yield what the policy expects in a family that the host has no address of: it does not apply there."""
+        """Yield a check for a family that the policy speaks of and the host has no address of: it does not apply."""
         for family in Family:
-            if self.host.address(family) is None:
-                for expectation in expectations(self.policy):
-                    if family in expectation.families and not isinstance(expectation, Managers | Bans):
-                        words = f"nothing: the host has no {_NAMES[family]} address"
-                        yield self.check(Kind.ABSENT, expectation, words, family)
+            spoken = spoken_of(self.policy, family) if self.host.address(family) is None else ()
+            if spoken:
+                words = f"nothing in {_NAMES[family]}, of which the host has no address"
+                check = self.check(Kind.ABSENT, spoken[0], words, name=f"no-{family}")
+                yield replace(check, family=family)
 
     def tables(self) -> Iterator[Check]:
         """Yield what is asked of the tables as a whole, and of the sockets behind them."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fwproof.facts import Facts
+from fwproof.farends import spoken_of
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.reach import own_of
+
+_SHOWN = 4
 
 
 def judge_absent(check: Check, facts: Facts) -> Outcome:
@@ -17,11 +20,13 @@ def judge_absent(check: Check, facts: Facts) -> Outcome:
     name = "IPv6" if check.family == "ipv6" else "IPv4"
     found = own_of(facts.model(check.host), check.family)
     if not found:
-        reason = f"the host has no {name} address"
+        ids = [one.id for one in spoken_of(check.policy, check.family)]
+        few = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+        reason = f"the host has no {name} address, so in {name} nothing applies of {few}"
         return Outcome(
-            verdict=Verdict.NOT_APPLICABLE, reason=reason, proved=f"none of its interfaces has one ({reason})"
+            verdict=Verdict.NOT_APPLICABLE, reason=reason, proved=f"no interface of it has an {name} address"
         )
-    shown = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    shown = ", ".join(map(str, found[:_SHOWN])) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     return Outcome(
         verdict=Verdict.INCONCLUSIVE, cause=f"the inventory names no {name} address of the host, which has one",
         reason=f"the inventory names no {name} address, but the host has {shown}: nothing was asked there",

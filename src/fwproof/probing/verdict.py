@@ -215,7 +215,7 @@ def _one_ended(ends: Ends) -> Finding:
 def _rewritten(ends: Ends) -> str:
     seen, flow = ends.arrival, ends.flow
     here = seen and (seen.src, seen.dst, flow.dport if seen.dport is None else seen.dport)
-    if seen is None or here == (flow.src, flow.dst, flow.dport):
+    if seen is None or ends.passage is not None or here == (flow.src, flow.dst, flow.dport):
         return ""
     return f"It arrived rewritten (NAT): {seen}."
 
