@@ -371,8 +371,8 @@ def test_names_that_read_the_same_are_refused():
 
 
 GATE = hosts(
-    gate=("203.0.113.1 10.0.0.254", False), inner=("10.0.0.5", True), other=("10.0.0.6", True),
-    apart=("10.9.0.7", True), far=("203.0.113.66", True), near=("203.0.113.9", False),
+    apart=("10.9.0.7", True), gate=("203.0.113.1 10.0.0.254", False), inner=("10.0.0.5", True),
+    other=("10.0.0.6", True), far=("203.0.113.66", True), near=("203.0.113.9", False),
 )  # fmt: skip
 BEHIND = {"inner": "gate", "apart": "gate-b"}
 GATE = replace(
@@ -400,6 +400,12 @@ def test_packets_go_through_the_gateway_that_they_are_behind_and_no_other():
     assert ends == {("far", "203.0.113.66")}
     assert rows(checks, Kind.CLAIM)[1] == ("page[gate-ipv4]", "10.0.0.0/24 open to 203.0.113.0/24 only")
     assert {check.direction for check in checks if check.kind is Kind.FORWARD} == {"forward"}
+
+
+def test_hosts_behind_another_gateway_are_no_far_ends():
+    text = THROUGH.replace("{to: 203.0.113.0/24, service: tcp/25}", "{to: 10.0.0.0/8, service: tcp/22}")
+    ids = [id_ for id_, _ in rows(planned(text, GATE), Kind.FORWARD_DEFAULT) if "far" in id_]
+    assert ids == ["forward-default[gate-far-ipv4-inner-tcp-22]", "forward-default[gate-far-ipv4-other-tcp-22]"]
 
 
 def test_a_sample_of_what_is_allowed_for_a_pair_is_that_allows_check():
