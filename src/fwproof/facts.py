@@ -50,7 +50,7 @@ class FlowFacts:
 
     ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one. ``traced`` is
     None where rules were not traced. ``stopped`` says where on the way a probe was stopped that never arrived, empty
-    where no router told.
+    where no router told. ``after`` is the packet as it leaves a host that passes it on, by the tables.
     """
 
     flow: Flow
@@ -63,6 +63,7 @@ class FlowFacts:
     connected: Connected | HostError | None = None
     traced: Traced | None = None
     stopped: str = ""
+    after: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

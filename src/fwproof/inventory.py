@@ -54,8 +54,9 @@ class Host:
     """One machine: ``addresses`` are what is audited and probed, ``ssh`` is how the auditor gets in.
 
     ``vantage``: probes of other hosts may be sent from here. ``drop_log`` is the file in which the host's
-    packet log ends up, readable by the auditor. ``max_pps`` bounds what all vantages together send to it, in packets
-    a second. ``file`` and ``line`` say where the inventory declares it.
+    packet log ends up, readable by the auditor. ``gateway`` names the host of the inventory that passes its packets
+    on to other networks, None where that is not known. ``max_pps`` bounds what all vantages together send to it, in
+    packets a second. ``file`` and ``line`` say where the inventory declares it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Host:
     groups: tuple[str, ...] = ()
     vantage: bool = False
     drop_log: str | None = None
+    gateway: str | None = None
     max_pps: int = SAFE_PPS
     file: str = ""
     line: int = 0

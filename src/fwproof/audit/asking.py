@@ -44,7 +44,8 @@ from fwproof.semantics.model import HostModel
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
-SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+_DEFAULTS = {Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT, Kind.FORWARD_DEFAULT}
+SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.FORWARD, *_DEFAULTS}
 
 
 class Asking:
@@ -101,7 +102,9 @@ class Asking:
                 flows |= self._unsent(check, asked)
             except HostError as error:
                 flows[check.id] = error
-        known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
+        known = send_all(
+            self.field, self.prober, asked, self.progress, hopeless=self.hopeless, models=self.facts.models
+        )
         connected = connect_all(self.prober, single, known)
         with self.field.gate.counted_as("path"):
             located = locate(self.prober, known, self.hopeless)
@@ -119,8 +122,8 @@ class Asking:
 
         Raises what stands in the way of an end, unless its tier does not provide for watching it.
         """
-        one = ask(check, self.facts.model(check.host), self._own(check))
-        for name in (one.probe.sender, one.probe.receiver):
+        one = ask(check, self.facts.model(check.host), self._own(check), self.field.inventory)
+        for name in filter(None, (one.probe.sender, one.probe.through, one.probe.receiver)):
             if self.field.inventory.hosts[name].access is not Access.READ:
                 self.field.agent(name)
             elif name == one.probe.sender:
@@ -147,7 +150,7 @@ class Asking:
         wave = [one for each in asked.values() for one in each]
         if wave:
             self.progress(f"trying {len(wave)} packets in forms that evade rules")
-        known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
+        known = send_wave(self.field, self.prober, wave, self.hopeless, self.facts.models, BRISK) if wave else {}
         known |= {one.probe.ref: self.tracing.of(one.check.host, known[one.probe.ref]) for one in wave}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
@@ -168,7 +171,7 @@ class Asking:
             self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
             mine = [check for check in checks if check.id in asked]
             with self.field.gate.counted_as("listeners"):
-                self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
+                self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless, self.facts.models)
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None

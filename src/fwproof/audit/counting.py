@@ -32,6 +32,19 @@ def read_counters(field: Field, host: str, families: Iterable[Family]) -> dict[R
     return found
 
 
+def all_counters(field: Field, host: str, families: Iterable[Family], model: object) -> dict[RuleRef, int]:
+    """Return what :func:`read_counters` does and, of a host with tables of nftables' own, what their rules count."""
+    wanted = tuple(families)
+    if not isinstance(model, HostModel) or not any(
+        each.native and each.tables for family in wanted for each in model.rulesets.get(family, ())
+    ):
+        return read_counters(field, host, wanted)
+    found: dict[RuleRef, int] = {}
+    for family in wanted:
+        found |= Reader(field, host, model, family).read()
+    return found
+
+
 def counting_argvs(families: Iterable[Family]) -> tuple[tuple[str, ...], ...]:
     """Return what is run on a host to read its counters; the agent runs the same without sudo."""
     return tuple(save_argv(_COMMANDS[family]) for family in families)

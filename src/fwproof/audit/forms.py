@@ -43,13 +43,19 @@ def ask_forms(field: Field, check: Check, model: HostModel) -> list[Asked]:
     field.agent(check.vantage)
     if field.inventory.hosts[check.host].access is not Access.READ:
         field.agent(check.host)
+    real = check.peer
     return [
         Asked(
-            check=check, probe=probe, ruling=rule_form(model, probe.form, probe.flow), reply=None,
+            check=check, probe=probe, ruling=rule_form(model, probe.form, arriving(model, probe, real)), reply=None,
             counts=probe.form.reaches,
         )
         for probe in form_probes(field.inventory, check)
     ]  # fmt: skip
+
+
+def arriving(model: HostModel, probe: Probe, real: Address) -> Flow:
+    """Return a probe's flow as it comes in: with a spoofed source, by the interface that its sender's own leads to."""
+    return replace(probe.flow, iif=model.router(probe.flow.family).out(real)) if probe.form.spoofed else probe.flow
 
 
 def form_probes(inventory: Inventory, check: Check) -> list[Probe]:

@@ -24,7 +24,7 @@ from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.accepted import NAME, load_accepted
-from fwproof.policy.model import Bans, Baseline
+from fwproof.policy.model import Bans, Baseline, Passing
 from fwproof.results import HostRecord, Sent
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
@@ -110,7 +110,12 @@ def places(checks: Sequence[Check], inventory: Inventory) -> tuple[list[str], di
     for check in checks:
         if isinstance(check.expectation, Bans):
             jails[check.host] = tuple(dict.fromkeys((*jails[check.host], check.expectation.jail)))
-    others = [check.vantage for check in checks if check.vantage]
+    others = [name for check in checks for name in (check.vantage, check.to) if name]
+    # where a published port leads is known once the tables are read
+    published = [c.expectation.to for c in checks if isinstance(c.expectation, Passing) and c.vantage and not c.to]
+    others += [
+        host.name for host in inventory.hosts.values() if any(a in to for to in published for a in host.addresses)
+    ]
     if any(check.kind in _FROM_ALL for check in checks):
         others += [host.name for host in inventory.vantages]
     return list(dict.fromkeys([*jails, *others])), jails
@@ -126,7 +131,8 @@ def _look(
     """Connect to every host, read the audited ones, and build their models."""
     families: dict[str, set[Family]] = {name: set() for name in audited}
     for check in checks:
-        families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
+        if check.kind is not Kind.ABSENT:  # of a family that is not there, no tables need be
+            families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
     names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field

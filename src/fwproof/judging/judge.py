@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
+from fwproof.judging.absent import judge_absent
 from fwproof.judging.ban_exercise import judge_ban_exercise
 from fwproof.judging.bans import judge_bans
 from fwproof.judging.boot_order import judge_boot_order
@@ -19,6 +20,7 @@ from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.managers import judge_managers
 from fwproof.judging.measures import judge_measure
 from fwproof.judging.parity import judge_parity
+from fwproof.judging.passing import judge_passing
 from fwproof.judging.persistence import judge_persistence
 from fwproof.judging.rules import judge_rules
 from fwproof.judging.space import judge_claim, judge_default
@@ -32,10 +34,16 @@ def _default(check: Check, facts: Facts) -> Outcome:
     return judge_flow(check, facts) if check.vantage is not None else judge_default(check, facts)
 
 
+def _claim(check: Check, facts: Facts) -> Outcome:
+    """Judge a claim about what comes to the host or leaves it, or about what passes through."""
+    return judge_passing(check, facts) if check.direction == "forward" else judge_claim(check, facts)
+
+
 JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.INBOUND: judge_flow,
     Kind.OUTBOUND: judge_flow,
-    Kind.CLAIM: judge_claim,
+    Kind.FORWARD: judge_flow,
+    Kind.CLAIM: _claim,
     Kind.INBOUND_DEFAULT: _default,
     Kind.OUTBOUND_DEFAULT: _default,
     Kind.FORWARD_DEFAULT: _default,
@@ -57,6 +65,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
+    Kind.ABSENT: judge_absent,
 }
 
 

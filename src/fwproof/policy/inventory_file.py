@@ -79,6 +79,7 @@ def _host(document: Document, shape: InventoryShape, name: str, host: HostShape)
         groups=tuple(dict.fromkeys(host.groups)),
         vantage=_is_vantage(shape, host),
         drop_log=host.drop_log or None,
+        gateway=host.gateway or None,
         max_pps=host.max_pps or shape.defaults.max_pps,
         file=document.file,
         line=document.key_place(("hosts", name)).line,
@@ -175,6 +176,10 @@ def _host_faults(document: Document, rest: Document, shape: InventoryShape) -> I
 
 def _name_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
     for name, host in shape.hosts.items():
+        if host.gateway and (host.gateway not in shape.hosts or host.gateway == name):
+            others = [other for other in shape.hosts if other != name]
+            message = f"there is no other host {quoted(host.gateway)}{suggest(host.gateway, others)}"
+            yield document.fault(document.place(("hosts", name, "gateway")), message)
         for index, group in enumerate(host.groups):
             if group in shape.hosts:
                 message = f"group {quoted(group)} has the name of a host; choose another"

@@ -93,6 +93,7 @@ class HostShape(Shape):
     agent: AgentShape | None = Field(None, description="The agent that is installed there, for access observe")
     groups: list[Name] = Field(default_factory=list, description="Groups that policies can name")
     vantage: bool | None = Field(None, description="Whether probes of other hosts may be sent from here")
+    gateway: Name = Field("", description="Host of this inventory that passes its packets on to other networks")
     drop_log: AbsolutePath = Field("", description="File in which the host's packet log ends up")
     max_pps: int = Field(
         0, ge=10, le=50000, description="Packets a second to this host, from all vantages together; as in defaults"

@@ -30,6 +30,7 @@ from fwproof.policy.model import (
     Listeners,
     Managers,
     Parity,
+    Passing,
     Peers,
     Persistence,
     Policy,
@@ -44,6 +45,8 @@ from fwproof.policy.shapes import (
     BansShape,
     Context,
     DefaultShape,
+    FarSample,
+    ForwardAllow,
     InboundAllow,
     OutboundAllow,
     PolicyShape,
@@ -126,8 +129,9 @@ class _Builder:
             inbound=tuple(self.inbound(i, one) for i, one in enumerate(inbound.allow)) if inbound else (),
             outbound=tuple(self.outbound(i, one) for i, one in enumerate(outbound.allow)) if outbound else (),
             inbound_default=self.default("inbound", inbound.default, self.inbound_samples()) if inbound else None,
-            outbound_default=self.default("outbound", outbound.default, self.outbound_samples()) if outbound else None,
-            forward_default=self.default("forward", forward.default, ()) if forward else None,
+            outbound_default=self.default("outbound", outbound.default, _far(outbound.samples)) if outbound else None,
+            forward=tuple(self.passing(i, one) for i, one in enumerate(forward.allow)) if forward else (),
+            forward_default=self.default("forward", forward.default, _far(forward.samples)) if forward else None,
             evasion=self.evasion(),
             essential=tuple(self.essential()),
             bans=tuple(self.bans(i, one) for i, one in enumerate(shape.bans)),
@@ -181,10 +185,14 @@ class _Builder:
     def inbound_samples(self) -> tuple[Sample, ...]:
         return tuple(Sample(service=s) for s in self.shape.inbound.samples) if self.shape.inbound else ()
 
-    def outbound_samples(self) -> tuple[Sample, ...]:
-        samples = self.shape.outbound.samples if self.shape.outbound else []
-        # not cut to IPv4 under "ipv6: deny": there they are denied all the more
-        return tuple(Sample(service=s.service, to=_joined(s.to)) for s in samples)
+    def passing(self, index: int, shape: ForwardAllow) -> Passing:
+        peers, to = self.peers(shape.from_), self.peers(shape.to)
+        at = f", published as {_name(shape.published)}" if shape.published else ""
+        title = f"{_name(shape.service)} at {to.name}{at} can be reached through the host from {peers.name} only"
+        common = self.common(("forward", "allow", index), shape, shape.id, title)
+        return Passing(
+            **common, service=shape.service, peers=peers, to=to, published=shape.published, families=self.families
+        )
 
     def default(self, section: str, shape: DefaultShape, samples: tuple[Sample, ...]) -> Default | None:
         if shape.decision == "unchecked":
@@ -192,7 +200,9 @@ class _Builder:
         titles = {
             "inbound": "Nothing gets in that no expectation allows",
             "outbound": "Nothing gets out that no expectation allows",
-            "forward": "The host forwards nothing",
+            "forward": "Nothing is passed on that no expectation allows"
+            if self.shape.forward and self.shape.forward.allow
+            else "The host forwards nothing",
         }
         common = self.common((section, "default"), shape, f"{section}-default", titles[section])
         return Default(**common, decision=shape.decision, samples=samples)
@@ -302,6 +312,11 @@ class _Builder:
         folder = shape.folder if Path(shape.folder).is_absolute() else f"{self.document.path.parent}/{shape.folder}"
         common = self.common(("baseline",), shape, "drift", "The tables mean what they meant in the baseline")
         return Baseline(**common, pattern=folder)
+
+
+def _far(samples: Sequence[FarSample]) -> tuple[Sample, ...]:
+    # not cut to IPv4 under "ipv6: deny": there they are denied all the more
+    return tuple(Sample(service=s.service, to=_joined(s.to)) for s in samples)
 
 
 def _joined(terms: Sequence[Peers]) -> Peers:

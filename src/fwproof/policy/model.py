@@ -107,8 +107,26 @@ class Allow(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passing(Expectation):
+    """A service at ``to`` that exactly ``peers`` may reach through the host, which passes their packets on.
+
+    ``published``: they send to the host's own address and this port, and it sends them on to the service (DNAT).
+    """
+
+    service: Service
+    peers: Peers
+    to: Peers
+    published: Service | None = None
+
+    @property
+    def asked(self) -> Service:
+        """The protocol and port that its packets have when they come to the host."""
+        return self.published or self.service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A packet sent to observe a default on the wire; ``to`` names the far end of an outbound one."""
+    """A packet sent to observe a default on the wire; ``to`` names the far end of one that leaves the host."""
 
     service: Service
     to: Peers | None = None
@@ -264,6 +282,7 @@ class Policy:
     services: Mapping[str, Service]
     inbound: tuple[Allow, ...] = ()
     outbound: tuple[Allow, ...] = ()
+    forward: tuple[Passing, ...] = ()
     inbound_default: Default | None = None
     outbound_default: Default | None = None
     forward_default: Default | None = None

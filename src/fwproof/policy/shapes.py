@@ -220,8 +220,20 @@ class OutboundAllow(Common):
     to: PeerList = Field(description="Where it may be reached: zones, hosts, addresses or networks")
 
 
-class OutboundSample(Shape):
-    """A packet that the host must not be able to send."""
+class ForwardAllow(Common):
+    """A service that exactly these peers may reach through the hosts."""
+
+    id: Id = Field(description="Stable name of the expectation, used in check ids and reports")
+    service: ServiceRef = Field(description="The service at the far end: a name of 'services', or such as tcp/443")
+    from_: PeerList = Field(alias="from", description="Who may reach it: zones, hosts, addresses or networks")
+    to: PeerList = Field(description="Where it is: zones, hosts, addresses or networks beyond the host")
+    published: ServiceRef | None = Field(
+        None, description="A port forward: the port of the host's own first address at which it is reached"
+    )
+
+
+class FarSample(Shape):
+    """A packet that must not come as far."""
 
     to: PeerList = Field(description="The far end: zones, hosts, addresses or networks")
     service: ServiceRef = Field(description="A name of 'services', or a protocol and port such as tcp/443")
@@ -269,7 +281,7 @@ class OutboundShape(Shape):
     """Traffic from the hosts."""
 
     default: DefaultField = Field(description="What happens to everything that no expectation allows")
-    samples: list[OutboundSample] = Field(default_factory=list, description="Probes that show the default on the wire")
+    samples: list[FarSample] = Field(default_factory=list, description="Probes that show the default on the wire")
     allow: list[OutboundAllow] = Field(default_factory=list, description="Services that the hosts may reach")
 
 
@@ -277,6 +289,8 @@ class ForwardShape(Shape):
     """Traffic through the hosts."""
 
     default: DefaultField = Field(description="What happens to packets that the host would pass on")
+    samples: list[FarSample] = Field(default_factory=list, description="Probes that show the default on the wire")
+    allow: list[ForwardAllow] = Field(default_factory=list, description="Services that are reached through the hosts")
 
 
 class EssentialShape(Common):

@@ -126,7 +126,7 @@ def _context(results: Results) -> dict[str, Any]:
         "in_full": lambda check: id(check) in full,
         "abridged": len(full) < len(results.checks),
         "hosts": view.hosts(results),
-        "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
+        "matrices": {way: [table for table in matrices if table.direction == way] for way in _DIRECTIONS},
         "legend": [mark for mark in matrix.Mark if mark in marks],
         "others": _by_title(matrix.other_checks(results)),
         "coverage_checks": [check for check in results.checks if check.coverage is not None],
@@ -173,6 +173,9 @@ def _tally(results: Results) -> list[tuple[Verdict, int, float, float]]:
         parts.append((verdict, number, round(position, 1), wide))
         position += wide
     return parts
+
+
+_DIRECTIONS = ("inbound", "outbound", "forward")
 
 
 def _where(check: CheckResult) -> str:

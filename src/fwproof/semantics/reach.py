@@ -112,6 +112,8 @@ class _Asked:
         start = self.host.packets() & asked_for(self.engine, inner.items(), hook, loopback=loopback)
         if claim.interfaces is not None:
             start &= self.sets.words("oif" if hook is Hook.OUTPUT else "iif", claim.interfaces.__contains__)
+        if claim.leaving is not None:
+            start &= self.sets.words("oif", claim.leaving.__contains__)
         for ranges in others:
             start &= ~asked_for(self.engine, ranges.items(), hook, loopback=True)
         self.start = start
