@@ -26,6 +26,8 @@ _JAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _AGENT = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 
 _LOADERS = "netfilter-persistent|nftables|ufw|firewalld|iptables|ip6tables"
+_BANNERS = "fail2ban|sshguard|crowdsec|crowdsec-firewall-bouncer"
+"""Services that ban addresses by what logs say."""
 _BOOT_LINKS = f"""\
 for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
   [ -e "$link" ] || continue
@@ -105,6 +107,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     Command(name="ufw-rules6", words=("/usr/bin/cat", "/etc/ufw/user6.rules"), root=True),
     *_FIREWALLD,
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
+    Command(name="fail2ban-banned", words=("/usr/bin/fail2ban-client", "banned"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
     Command(name="socket-owners", words=("/usr/bin/ss", "-Hltunp"), root=True),
@@ -126,6 +129,8 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="sockets", words=("/usr/bin/ss", "-Hltun")),
     Command(name="python", words=("/usr/bin/python3", "--version")),
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
+    Command(name="ban-links", words=("/bin/sh", "-c", _BOOT_LINKS.replace(_LOADERS, _BANNERS))),
+    Command(name="processes", words=("/usr/bin/ps", "-e", "-o", "comm=")),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip
