@@ -22,12 +22,14 @@ _LIMIT = 20_000
 _CHAIN = re.compile(r"\b(ip6?tables)\b[^\n|;&]*?\s-[IA]\s+(\S+)[^\n]*?<(?:ip|F-ID|fid)>")
 _NFT = re.compile(r"\bnft\b[^\n]*?\badd element (\S+) (\S+) (\S+)")
 _IPSET = re.compile(r"\bipset\b[^\n]*?\badd (\S+) <ip>")
+UNREAD = "a list of xt_recent"
+"""What no command that is collected shows."""
 _OTHER = (
     (re.compile(r"\bfirewall-cmd\b[^\n]*rich-rule"), "a rich rule of firewalld"),
     (re.compile(r"\bfirewall-cmd\b[^\n]*--ipset="), "a set of firewalld"),
     (re.compile(r"\bufw\s"), "a rule of ufw"),
     (re.compile(r"\bip route add (?:unreachable|blackhole|prohibit)\b"), "a route that leads nowhere"),
-    (re.compile(r"/proc/net/xt_recent/"), "a list of xt_recent"),
+    (re.compile(r"/proc/net/xt_recent/"), UNREAD),
     (re.compile(r"\bshorewall6?\b"), "shorewall"),
     (re.compile(r"\b(?:ip6?tables|nft|firewall-cmd|ipset)\b"), "rules of its own"),
 )
@@ -51,11 +53,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where banned addresses of a family are: a chain of iptables, a set of nft (``table`` is its family and name)."""
+    """Where banned addresses of a family are: a chain of iptables, a set of nft (``table`` is its family and name).
+
+    ``own``: the action makes it, so that nobody else has addresses there.
+    """
 
     kind: Kind
     name: str
     table: str = ""
+    own: bool = False
 
     def __str__(self) -> str:
         """Return it as a report names it."""
@@ -96,7 +102,7 @@ def ban_of(action: Action, family: Family) -> Ban | None:
     """Return what an action does with an address of a family; None for one that touches no firewall (mail, say)."""
     settings = _of_family(action.settings, family)
     ban, start = _filled("actionban", settings), _filled("actionstart", settings)
-    place = _place(ban)
+    place = _place(ban, start)
     if place is None:
         return None
     whole = f"{start}\n{ban}"
@@ -128,13 +134,17 @@ def _filled(name: str, settings: Mapping[str, str]) -> str:
     return text
 
 
-def _place(ban: str) -> Place | None:
+def _place(ban: str, start: str) -> Place | None:
+    def made(name: str, how: str) -> bool:
+        return re.search(rf"(?:{how})[^\n]*?\s{re.escape(name)}(?!\S)", start) is not None
+
     if found := _NFT.search(ban):
-        return Place(kind=Kind.NFT_SET, name=found[3], table=f"{found[1]} {found[2]}")
+        own = made(found[3], r"\badd set\b")
+        return Place(kind=Kind.NFT_SET, name=found[3], table=f"{found[1]} {found[2]}", own=own)
     if found := _IPSET.search(ban):
-        return Place(kind=Kind.IPSET, name=found[1])
+        return Place(kind=Kind.IPSET, name=found[1], own=made(found[1], r"\bcreate\b"))
     if found := _CHAIN.search(ban):
-        return Place(kind=Kind.CHAIN, name=found[2], table=found[1])
+        return Place(kind=Kind.CHAIN, name=found[2], table=found[1], own=made(found[2], r"\s-N\b"))
     return next((Place(kind=Kind.OTHER, name=words) for pattern, words in _OTHER if pattern.search(ban)), None)
 
 

@@ -32,7 +32,9 @@ class Members:
 
 
 def members(place: Place, snapshot: Snapshot) -> Members | None:
-    """Return who is in a place of the kernel; None where it is one that is not read by name. Raises HostError."""
+    """Return who is in a place of the kernel; None where others may be in it as well. Raises HostError."""
+    if not place.own:
+        return None
     if place.kind is Kind.CHAIN:
         return _of_chain(place, snapshot)
     if place.kind is Kind.NFT_SET:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from fwproof.errors import HostError
-from fwproof.evidence.ban_action import Ban, ban_of
+from fwproof.evidence.ban_action import UNREAD, Ban, ban_of
 from fwproof.evidence.ban_places import members, names, plain
 from fwproof.evidence.fail2ban import parse_banned, parse_status
 from fwproof.evidence.fail2ban_config import JailConfig
@@ -63,8 +63,8 @@ def differences(jail: JailConfig, banned: Iterable[str], snapshot: Snapshot) -> 
     found: set[Difference] = set()
     for family, ban in bans_of(jail):
         mine = {address for address in said if _family(address) is family}
-        if ban.fault:
-            continue  # which is a finding of its own, whether or not somebody is banned
+        if ban.fault or ban.place.name == UNREAD:
+            continue  # the first is a finding of its own, the second is told, whether or not somebody is banned
         held = members(ban.place, snapshot)
         where = str(ban.place)
         if held is None:

@@ -1,4 +1,3 @@
-# ruff: noqa: UP006, UP022, UP035, UP045, PTH116, TRY301
 """Runs on the audited host: tries every line on the filters of fail2ban, with that host's own fail2ban.
 
 One standard-library file for Python 3.6 and newer, given to ``python3 -I -c``; nothing is installed and nothing is
@@ -11,6 +10,7 @@ Request: ``{"lines": most lines of a log, "seconds": time of a filter, "jails": 
 "ignoreregex": [...], "prefregex": null, "maxlines": null, "datepattern": null, "usedns": "warn", "encoding": "auto",
 "logs": [PATH, ...], "journal": [WORD, ...], "samples": [LINE, ...]}}}``.
 """
+# ruff: noqa: UP006, UP022, UP035, UP045, PTH116, TRY301
 
 import errno
 import json
@@ -67,7 +67,7 @@ def read_log(path: str, most: int) -> Tuple[Dict[str, Any], Optional[List[bytes]
 def read_journal(words: List[str], most: int) -> Tuple[Dict[str, Any], Optional[List[bytes]]]:
     """Return what the journal says of matches, and its newest entries as fail2ban's filter puts them together."""
     told: Dict[str, Any] = {"path": "journal: " + " ".join(words), "exists": None, "error": "", "size": 0, "age": None}
-    command = ["/usr/bin/journalctl", "--no-pager", "-o", "json", "-n", str(most), *words]
+    command = ["/usr/bin/journalctl", "--no-pager", "-o", "json", "-n", str(most), "--", *words]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -111,6 +111,7 @@ def make_filter(jail: Dict[str, Any]) -> Any:
 
     made = Filter(None)
     made.checkFindTime = False
+    made.ignorePending = False  # as fail2ban-regex: a line whose address comes with a later one is told as well
     made.setUseDns("no" if str(jail["usedns"]).lower() in ("no", "false", "0") else "raw")
     if jail["maxlines"]:
         made.setMaxLines(int(jail["maxlines"]))
@@ -130,8 +131,9 @@ def outcome(made: Any, line: str, *, journal: bool) -> Tuple[Optional[int], str]
     found = made.processLine(("", "", line), time.time()) if journal else made.processLine(line)
     for match in found:
         fail = match[3] if len(match) > 3 and isinstance(match[3], dict) else {}
-        if not fail.get("nofail") and match[1] is not None:
-            return match[0], str(match[1])
+        if not fail.get("nofail"):
+            # without an address, it counts as soon as another line of its connection brings one
+            return match[0], "" if match[1] is None else str(match[1])
     return None, ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fwproof.errors import HostError
-from fwproof.evidence.ban_action import Ban
+from fwproof.evidence.ban_action import UNREAD, Ban
 from fwproof.evidence.ban_state import Difference, banned_now, bans_of, differences
 from fwproof.evidence.fail2ban_config import JailConfig
 from fwproof.facts import Facts, JailFacts
@@ -41,6 +41,7 @@ def judge_ban_action(check: Check, facts: Facts) -> Outcome:
     lasting = [] if banned is None else lasting_differences(config, snapshot, seen)
     if banned is None:
         unclear.append("whom it bans at the moment could not be asked")
+    unclear += [f"whom {UNREAD} holds cannot be read"] if any(ban.place.name == UNREAD for _, ban in bans) else []
     verdict, reason = Verdict.PASS, "a ban works in every family, and the kernel holds every ban that is listed"
     if problems or lasting:
         verdict, reason = Verdict.FAIL, "; ".join([*problems, *map(str, lasting)])

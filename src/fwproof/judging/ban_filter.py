@@ -9,6 +9,7 @@ from fwproof.errors import HostError
 from fwproof.evidence.ban_lines import Line, LogFile, Trial
 from fwproof.evidence.fail2ban_config import JailConfig
 from fwproof.facts import Facts
+from fwproof.judging.bans import BLIND
 from fwproof.judging.jails import absent, jail_facts, jail_of
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
@@ -62,11 +63,17 @@ def judge_ban_filter(check: Check, facts: Facts) -> Outcome:
     failed = verdict is not Verdict.PASS
     return Outcome(
         verdict=verdict, reason="; ".join([reason, *found.notes]), fix=_FIX if failed else "",
-        cause="fail2ban's filter is not as expected" if verdict is Verdict.FAIL else "", observed=_counts(trial),
+        cause=_cause(verdict, config), observed=_counts(trial),
         attributed=f"tried by the host's own fail2ban {trials.version}",
         rule="; ".join(f"failregex {n}: {config.failregexes[n - 1]}" for n in _numbers(trial, config)[:3]),
         evidence=tuple(f"failregex {line.regex} takes: {line.text[:_SHOWN]}" for line in taken[:6]),
     )  # fmt: skip
+
+
+def _cause(verdict: Verdict, config: JailConfig) -> str:
+    if verdict is not Verdict.FAIL:
+        return ""
+    return BLIND if config.without_host else "fail2ban's filter is not as expected"
 
 
 def findings(config: JailConfig, trial: Trial) -> Findings:
@@ -81,7 +88,7 @@ def findings(config: JailConfig, trial: Trial) -> Findings:
             f" can write such a line stalls fail2ban: {trial.slow.text[:_SHOWN]}"
         )
     if not config.log_paths and not config.backend.startswith("systemd"):
-        found.problems.append("it names no log to watch")
+        found.problems.append("none of the logs that it is to watch is there")
     for log in trial.logs:
         _log(log, found)
     found.problems += _lines(trial.lines)

@@ -136,7 +136,7 @@ def jail_of(check: Check, snapshot: Snapshot) -> JailConfig | Outcome:
 
 def no_jail(jail: str, there: Sequence[str], what: str) -> Outcome:
     """Return the outcome for a jail that a policy names and the host has not; the nearest name is said."""
-    near = get_close_matches(jail, there, 1, 0.5)
+    near = get_close_matches(jail, there, 1, 0.45)
     meant = f"; the nearest is {near[0]}" if near else ""
     return Outcome(
         verdict=Verdict.FAIL, reason=f"no jail named {jail} {what}{meant}; there are: {', '.join(there) or 'none'}",
