@@ -197,7 +197,7 @@ def test_the_trial_takes_what_fail2ban_regex_takes(lab):
         f"[{name}]\nenabled = true\nbackend = polling\nfilter = {name}\nlogpath = /tmp/{name}\n" for name in STOCK
     )
     copy = f"cp -r /etc/fail2ban /tmp/c; rm /tmp/c/jail.d/*; cat > /tmp/c/jail.d/x.conf; for n in {' '.join(STOCK)}; do"
-    # fail2ban-regex passes over lines that begin with #, which the server does not; no name is looked up
+    # fail2ban-regex passes over lines that begin with # and looks on after a match; the server does neither
     lab.run("stopped", ["/bin/sh", "-c", f"{copy} grep -v '^#' {LOGS}/$n > /tmp/$n; done"], input=conf)
     known = parse_config(on(lab, "stopped", "fail2ban-client -c /tmp/c -d"))
     request = {"lines": 9999, "seconds": 20, "jails": {name: _asked(jail, []) for name, jail in known.jails.items()}}
@@ -205,7 +205,8 @@ def test_the_trial_takes_what_fail2ban_regex_takes(lab):
     trials = parse_trials(done.stdout)
     assert trials is not None, done.stderr
     mine = {name: sum(line.regex is not None for line in trial.lines) for name, trial in trials.jails.items()}
-    theirs = on(lab, "stopped", f"for n in {' '.join(STOCK)}; do fail2ban-regex -c /tmp/c --usedns raw /tmp/$n $n; done")
+    each = "fail2ban-regex -c /tmp/c --usedns raw --no-check-all /tmp/$n $n"
+    theirs = on(lab, "stopped", f"for n in {' '.join(STOCK)}; do {each}; done")
     counts = [int(count) for count in re.findall(r"ignored, (\d+) matched", theirs)]
     assert mine == dict(zip(STOCK, counts, strict=True))
     assert min(counts) > 5
