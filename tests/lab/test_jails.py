@@ -133,8 +133,8 @@ def test_bans_of_both_families_are_in_the_kernel_and_survive_a_restart(lab, audi
 
 def test_bans_that_only_one_side_has_are_found_both_ways(lab, audit, first):
     attempts(lab, "guarded", "10.0.0.78", "fd00:0:0:1::78")
-    wait_for(lab, "guarded", "fail2ban-client status api | grep -q 78.*78",
-             "ip6tables -S f2b-api-everything | grep -q ::78", "iptables -S f2b-api-everything | grep -q 0.78")  # fmt: skip
+    listed = [f"{t} -S f2b-api-everything | grep -q 78" for t in ("iptables", "ip6tables")]
+    wait_for(lab, "guarded", "fail2ban-client status api | grep -q 78.*78", *listed)
     on(lab, "guarded", "nft flush set inet f2b-table addr6-set-api; iptables -D INPUT -p all -j f2b-api-everything;"
        "ip6tables -I f2b-api-everything -s 2001:db8::9 -j REJECT")  # fmt: skip
     run = audit("-k", "guarded and action")
@@ -210,3 +210,36 @@ def test_the_trial_takes_what_fail2ban_regex_takes(lab):
     counts = [int(count) for count in re.findall(r"ignored, (\d+) matched", theirs)]
     assert mine == dict(zip(STOCK, counts, strict=True))
     assert min(counts) > 5
+
+
+JOURNAL = r"""#!/bin/sh
+echo "$*" > /tmp/asked
+case $* in
+  *_COMM=sshd) printf '%s\n' '{"_HOSTNAME": "h", "SYSLOG_IDENTIFIER": "sshd", "_PID": "7", "__REALTIME_TIMESTAMP": "9",
+ "MESSAGE": "Failed password for root from 192.0.2.7 port 1 ssh2"}' | tr -d '\n' ;;
+  *_COMM=nobody) echo '-- No entries --' ;;
+  *) echo 'Hint: You are currently not seeing messages from other users and the system.' >&2 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("match", "exists", "error", "taken"),
+    [("_COMM=sshd", True, "", [1]), ("_COMM=nobody", False, "", []), ("_COMM=hidden", None, "Hint: You are", [])],
+)
+def test_a_journal_is_read_as_fail2ban_reads_it(lab, match, exists, error, taken):
+    """The lab has no journal: a program in the place of journalctl prints what journalctl(1) would."""
+    lab.run("stopped", ["/bin/sh", "-c", "cat > /usr/bin/journalctl; chmod 755 /usr/bin/journalctl"], input=JOURNAL)
+    jail = {
+        "failregex": [r"^h sshd\[7\]: Failed password for root from <HOST> port \d+"], "ignoreregex": [],
+        "prefregex": None, "maxlines": None, "datepattern": None, "usedns": "no", "encoding": "auto", "logs": [],
+        "journal": [match], "samples": [],
+    }  # fmt: skip
+    request = json.dumps({"lines": 9, "seconds": 5, "jails": {"sshd": jail}})
+    done = lab.run("stopped", ["/usr/bin/python3", "-I", "-c", SCRIPT], input=request)
+    trials = parse_trials(done.stdout)
+    assert trials is not None, done.stderr
+    (log,) = trials.jails["sshd"].logs
+    assert (log.exists, log.error[:13]) == (exists, error)
+    assert [line.regex for line in trials.jails["sshd"].lines] == taken, trials
+    assert on(lab, "stopped", "cat /tmp/asked") == f"--no-pager -o json -n 9 -- {match}\n"

@@ -92,17 +92,21 @@ def read_journal(words: List[str], most: int) -> Tuple[Dict[str, Any], Optional[
 
 
 def as_line(entry: Dict[str, Any]) -> bytes:
-    """Return a journal entry as fail2ban matches it, behind the date that it knows (``FilterSystemd``)."""
+    """Return a journal entry as fail2ban matches it (``server/filtersystemd.py``, ``formatJournalEntry``)."""
 
     def word(key: str) -> str:
         value = entry.get(key)
         # what is no text is a list of bytes (journalctl(1), -o json)
         return value if isinstance(value, str) else bytes(value).decode("utf-8", "replace") if value else ""
 
-    who = word("SYSLOG_IDENTIFIER") or word("_COMM")
-    pid = word("SYSLOG_PID") or word("_PID")
-    ident = f"{who}[{pid}]: " if pid else f"{who}: "
-    return (" ".join([word("_HOSTNAME"), ident]) + word("MESSAGE").replace("\n", " ")).encode("utf-8", "replace")
+    parts = [word("_HOSTNAME")]
+    who, pid = word("SYSLOG_IDENTIFIER") or word("_COMM"), word("SYSLOG_PID") or word("_PID")
+    if who:
+        parts.append(f"{who}[{pid}]:" if pid else f"{who}:")
+    if parts[-1] == "kernel:":
+        parts.append("[%12.6f]" % (int(word("_SOURCE_MONOTONIC_TIMESTAMP") or word("__MONOTONIC_TIMESTAMP")) / 1e6))
+    line = " ".join([*filter(None, parts), word("MESSAGE")])
+    return line.replace("\n", "\\n").encode("utf-8", "replace")
 
 
 def make_filter(jail: Dict[str, Any]) -> Any:

@@ -79,7 +79,7 @@ def _absent(snapshot: Snapshot) -> str:
 def why_not(snapshot: Snapshot) -> str:
     """Return what keeps fail2ban from starting with its present configuration, empty where it says nothing.
 
-    A jail without a log is only warned of by ``-d``, and keeps the whole server from starting (``client/jailreader.py``).
+    A jail without a log is only warned of by ``-d``, and keeps the server from starting (``client/jailreader.py``).
     """
     dump = snapshot.captures.get("fail2ban-dump")
     lines = dump.stderr.splitlines() if dump is not None else []
