@@ -111,7 +111,7 @@ def as_line(entry: Dict[str, Any]) -> bytes:
 
 def make_filter(jail: Dict[str, Any]) -> Any:
     """Return fail2ban's own filter of a jail's regular expressions."""
-    from fail2ban.server.filter import Filter
+    from fail2ban.server.filter import Filter  # type: ignore[import-not-found]
 
     made = Filter(None)
     made.checkFindTime = False
@@ -257,7 +257,7 @@ def main() -> None:
     try:
         import logging
 
-        from fail2ban.version import version
+        from fail2ban.version import version  # type: ignore[import-not-found]
 
         logging.disable(logging.CRITICAL)
     except ImportError as error:

@@ -99,7 +99,6 @@ def _word(*, on: bool) -> str:
 
 def _ignored(want: Bans, config: JailConfig, inventory: Inventory) -> Iterator[str]:
     """Yield what is too wide in ignoreip: beyond what the policy names, or, where it names nothing, networks."""
-    zones = {name: zone for name, zone in inventory.zones.items() if name != "any"}
     for word in config.ignored:
         try:
             network = ip_network(word, strict=False)
@@ -116,7 +115,8 @@ def _ignored(want: Bans, config: JailConfig, inventory: Inventory) -> Iterator[s
         if network.prefixlen == 0:
             yield f"ignoreip lets off everybody: {word}"
         elif network.num_addresses > 1:
-            covered = [name for name, zone in zones.items() if any(_inside(one, network) for one in zone)]
+            zones = inventory.zones.values()
+            covered = [zone.name for zone in zones if any(_inside(one, network) for one in zone.networks)]
             named = f", all of {' and '.join(covered)} among them" if covered else ""
             yield f"ignoreip lets off the whole of {word}{named}; say under 'ignore' who may be"
     if want.ignore is not None and config.ignore_command:

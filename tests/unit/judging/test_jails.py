@@ -10,6 +10,7 @@ import pytest
 from fwproof.errors import CommandRefused, HostError, NotThere
 from fwproof.evidence.ban_lines import parse_trials
 from fwproof.facts import JailFacts
+from fwproof.inventory import Zone
 from fwproof.judging import judge
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Bans, Peers, Policy, Service
@@ -72,7 +73,7 @@ def asked(kind, want=WANT, said=None, seen=None, faults=None, again=None, stderr
         captures={n: replace(captures["fail2ban-status"], name=n, stdout=t) for n, t in again.items()},
     )  # fmt: skip
     host = SimpleNamespace(address=lambda family: ip_address("10.0.0.10" if family == "ipv4" else "fd00::10"))
-    zones = {"any": Peers("any", ()).networks, "office": (ip_network("10.1.0.0/16"),)}
+    zones = {"office": Zone(name="office", networks=(ip_network("10.1.0.0/16"),))}
     facts = SimpleNamespace(
         exercised={"c": JailFacts(trials=trial() if seen is None else seen, again=second)}, snapshot=lambda _: shot,
         inventory=SimpleNamespace(hosts={"h": host}, zones=zones), front_ends={},
