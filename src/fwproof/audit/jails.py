@@ -34,7 +34,7 @@ _LINES = 1000
 """The newest lines of a log that a filter is tried on."""
 _EACH = 3.0
 """Seconds that one filter may take for all its lines: a thousand take a fifth of one."""
-_MOST = 60.0
+_MOST = 120.0
 
 
 def trial_argv(host: Host) -> tuple[str, ...]:
