@@ -16,6 +16,7 @@ from typing import TypeVar
 from fwproof.covered import CoverageFacts
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
+from fwproof.evidence.ban_lines import Trials
 from fwproof.evidence.droplog import DropLine
 from fwproof.evidence.sockets import Sockets
 from fwproof.flow import Flow
@@ -170,6 +171,17 @@ class BanFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JailFacts:
+    """What the filters of a host's jails do with real lines (or why nobody could try), and a second look at its bans.
+
+    ``again`` is None where the first look left nothing to settle: bans come and go between two commands.
+    """
+
+    trials: Trials | HostError
+    again: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogFacts:
     """A probe that was dropped on purpose: the rules that log before the drop, and the line that it left.
 
@@ -251,6 +263,7 @@ Exercised = (
     | MeasureFacts
     | StandingFacts
     | BanFacts
+    | JailFacts
     | LogFacts
     | NeighbourFacts
     | EvasionFacts

@@ -52,6 +52,9 @@ class Kind(StrEnum):
     ESTABLISHED = "established"
     NEIGHBOUR = "icmpv6-nd"
     BANS = "bans"
+    BAN_FILTER = "ban-filter"
+    BAN_ACTION = "ban-action"
+    BAN_SERVER = "ban-server"
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
     PERSISTENCE = "persistence"
@@ -152,6 +155,8 @@ class _HostPlan:
             yield from self.essential(essential)
         for bans in self.policy.bans:
             yield from self.bans(bans)
+        for bans in self.policy.bans[:1]:
+            yield self.check(Kind.BAN_SERVER, bans, "every jail works, and bans outlive a reboot", name="fail2ban")
         for drop_log in filter(None, (self.policy.drop_log,)):
             yield from self.drop_log(drop_log)
         yield from self.tables()
@@ -398,7 +403,12 @@ class _HostPlan:
 
     def bans(self, bans: Bans) -> Iterator[Check]:
         expected = f"{bans.maxretry} failures in {bans.findtime} s ban for {bans.bantime} s"
-        yield self.check(Kind.BANS, bans, expected, service=bans.service, direction="inbound")
+        for kind, name, words in (
+            (Kind.BANS, "", expected),
+            (Kind.BAN_FILTER, f"{bans.id}:filter", "failures are seen, and nothing else is"),
+            (Kind.BAN_ACTION, f"{bans.id}:action", f"a ban keeps out of {bans.blocks}, and the kernel has every ban"),
+        ):
+            yield self.check(kind, bans, words, name=name, service=bans.service, direction="inbound")
         for family in self.families(bans) if bans.exercise else ():
             yield self.check(
                 Kind.BAN_EXERCISE, bans, "banned, then let in again", family,

@@ -338,7 +338,14 @@ def test_who_is_banned_is_whom_it_harms_least(peers, rate, offender):
 
 def test_a_ban_is_exercised_only_where_the_policy_says_so():
     checks = planned("hosts: web\nbans: {jail: j, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600}\n")
-    assert [check.kind for check in checks] == [Kind.BANS]
+    assert [check.kind for check in checks] == [Kind.BANS, Kind.BAN_FILTER, Kind.BAN_ACTION, Kind.BAN_SERVER]
+    assert [check.id for check in checks][1:] == ["bans-j:filter[web]", "bans-j:action[web]", "fail2ban[web]"]
+
+
+def test_a_host_has_one_fail2ban_however_many_jails():
+    jails = [f"{{jail: {name}, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600}}" for name in "jk"]
+    checks = planned(f"hosts: web\nbans: [{', '.join(jails)}]\n")
+    assert [check.id for check in checks if check.kind is Kind.BAN_SERVER] == ["fail2ban[web]"]
 
 
 def test_a_drop_log_is_exercised_with_a_sample_of_the_default():

@@ -13,6 +13,7 @@ from fwproof.audit.ban import Exercise
 from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.jails import look_at_jails
 from fwproof.audit.listening import ask_sockets, look_again
 from fwproof.audit.locating import locate
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
@@ -83,6 +84,8 @@ class Asking:
         self._run(lanes, "trying loopback, neighbours and drop logs")
         if self.exercise:
             self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
+        # after these, for the lines that they leave in the logs
+        self.done |= look_at_jails(self.field, self.checks, self.progress)
         watches = self._watches()
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")

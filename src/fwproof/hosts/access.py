@@ -28,6 +28,8 @@ _JAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _AGENT = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 
 _LOADERS = "|".join(LOADERS)
+_BANNERS = "fail2ban|sshguard|crowdsec|crowdsec-firewall-bouncer"
+"""Services that ban addresses by what logs say."""
 _BOOT_LINKS = f"""\
 for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
   [ -e "$link" ] || continue
@@ -109,6 +111,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     *(Command(name=name, words=nft_boot(path), root=True, shape="nft-json") for name, path in NFT_FILES.items()),
     *_FIREWALLD,
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
+    Command(name="fail2ban-banned", words=("/usr/bin/fail2ban-client", "banned"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
     Command(name="socket-owners", words=("/usr/bin/ss", "-Hltunp"), root=True),
@@ -132,6 +135,8 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
     Command(name="boot-units", words=("/bin/sh", "-c", BOOT_UNITS)),
     Command(name="systemctl-show", words=SHOW),
+    Command(name="ban-links", words=("/bin/sh", "-c", _BOOT_LINKS.replace(_LOADERS, _BANNERS))),
+    Command(name="processes", words=("/usr/bin/ps", "-e", "-o", "comm=")),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip

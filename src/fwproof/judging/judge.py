@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 
 from fwproof.facts import Facts
 from fwproof.judging.absent import judge_absent
+from fwproof.judging.ban_action import judge_ban_action
 from fwproof.judging.ban_exercise import judge_ban_exercise
+from fwproof.judging.ban_filter import judge_ban_filter
+from fwproof.judging.ban_server import judge_ban_server
 from fwproof.judging.bans import judge_bans
 from fwproof.judging.boot_order import judge_boot_order
 from fwproof.judging.coverage import judge_coverage
@@ -55,6 +58,9 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.ESTABLISHED: judge_established,
     Kind.NEIGHBOUR: judge_neighbour,
     Kind.BANS: judge_bans,
+    Kind.BAN_FILTER: judge_ban_filter,
+    Kind.BAN_ACTION: judge_ban_action,
+    Kind.BAN_SERVER: judge_ban_server,
     Kind.BAN_EXERCISE: judge_ban_exercise,
     Kind.DROP_LOG: judge_drop_log,
     Kind.PERSISTENCE: judge_persistence,

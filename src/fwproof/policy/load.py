@@ -246,6 +246,12 @@ class _Builder:
             blocks=shape.blocks,
             families=self.families,
             provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
+            ignore=None if shape.ignore is None else _joined(shape.ignore),
+            usedns=shape.usedns,
+            increment=shape.increment,
+            ignore_self=shape.ignoreself,
+            banned=tuple(shape.samples.banned) if shape.samples else (),
+            passed=tuple(shape.samples.passed) if shape.samples else (),
         )
 
     def drop_log(self) -> DropLog | None:

@@ -164,6 +164,10 @@ class Bans(Expectation):
 
     ``provoke`` is the request that counts as a failed attempt: method, path and headers of an HTTP request.
     ``blocks`` is what a banned source must not reach any more: ``service``, or ``everything``.
+
+    ``ignore`` are the addresses that the jail may let off, None where the policy does not say. ``usedns``,
+    ``increment`` and ``ignore_self`` are as in jail.conf(5), None where any will do. ``banned`` and ``passed`` are log
+    lines: those that count as failed attempts, and those that must not.
     """
 
     jail: str
@@ -174,6 +178,12 @@ class Bans(Expectation):
     exercise: bool = False
     blocks: str = "service"
     provoke: Mapping[str, str] = field(default_factory=dict)
+    ignore: Peers | None = None
+    usedns: str | None = None
+    increment: bool | None = None
+    ignore_self: bool | None = None
+    banned: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,6 +218,9 @@ class _Relations:
         for bans in self.policy.bans:
             if bans.exercise and bans.service.proto != "tcp":
                 yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
+            both = [line for line in bans.banned if line in bans.passed]
+            if both:
+                yield self.on(bans, f"the sample {quoted(both[0])} is under 'banned' and under 'passed'; keep one")
 
     def standing(self) -> Iterator[Fault]:
         for allow in self.policy.inbound:

@@ -307,6 +307,16 @@ class ProvokeShape(Shape):
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers, the bad key among them")
 
 
+LogLine = Annotated[str, Text("one line of a log, without line ends", r"[^\x00-\x08\x0a-\x1f\x7f]+", 500)]
+
+
+class SamplesShape(Shape):
+    """Lines of the log that a jail watches."""
+
+    banned: list[LogLine] = Field(default_factory=list, description="Lines that count as failed attempts")
+    passed: list[LogLine] = Field(default_factory=list, description="Lines that must not count as failed attempts")
+
+
 class BansShape(Common):
     """A fail2ban jail."""
 
@@ -320,6 +330,17 @@ class BansShape(Common):
         "service", description="What a banned source must not reach any more; the rest is told"
     )
     provoke: ProvokeShape | None = Field(None, description="The request that counts as a failed attempt")
+    ignore: PeerList | None = Field(
+        None, description="Whom the jail may let off (ignoreip), beside loopback; left out: single addresses"
+    )
+    usedns: Annotated[str, Choice(("yes", "warn", "no", "raw"))] | None = Field(
+        None, description="How host names in log lines are treated; left out: in any way"
+    )
+    increment: bool | None = Field(
+        None, description="Whether each further ban of a source is longer (bantime.increment); left out: either"
+    )
+    ignoreself: bool | None = Field(None, description="Whether the host's own addresses are let off; left out: either")
+    samples: SamplesShape | None = Field(None, description="Log lines that the jail's filter is tried on")
 
 
 class DropLogShape(Common):

@@ -227,6 +227,19 @@ def test_bans_keep_the_request_that_provokes_them(load):
     assert policy.bans[0].provoke == {"method": "GET", "path": "/x", "Authorization": "Bearer bad"}
 
 
+def test_bans_keep_what_a_jail_is_to_let_off_and_the_samples(load):
+    policy = load(
+        HEAD + "bans:\n  jail: a\n  service: tcp/80\n  maxretry: 5\n  findtime: 600\n  bantime: 3600\n"
+        "  usedns: no\n  increment: true\n  ignoreself: false\n  ignore: [10.0.0.1, 10.1.0.0/16]\n"
+        "  samples: {banned: ['bad key from 10.0.0.7'], passed: ['key of 10.0.0.7']}\n"
+    )
+    (bans,) = policy.bans
+    assert (bans.usedns, bans.increment, bans.ignore_self) == ("no", True, False)
+    assert bans.ignore is not None
+    assert [str(network) for network in bans.ignore.networks] == ["10.0.0.1/32", "10.1.0.0/16"]
+    assert (bans.banned, bans.passed) == (("bad key from 10.0.0.7",), ("key of 10.0.0.7",))
+
+
 INNOCENT = {
     "disjoint peers of one service": (
         "inbound:\n  default: deny\n  allow:\n"
