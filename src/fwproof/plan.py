@@ -52,6 +52,7 @@ class Kind(StrEnum):
     BANS = "bans"
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
+    DROP_PATHS = "drop-paths"
     PERSISTENCE = "persistence"
     PARITY = "parity"
     RULES = "rules"
@@ -342,6 +343,14 @@ class _HostPlan:
                 id_ = f"{drop_log.id}[{self.host.name}-{direction}-{family.value}]"
                 peer = vantage.address(family) if vantage else None
                 yield replace(check, id=id_, family=family, vantage=vantage.name if vantage else None, peer=peer)
+        if drop_log.paths is not None:
+            for direction in (*drop_log.directions, *(("forward",) if drop_log.paths.forward else ())):
+                for family in self.families(drop_log):
+                    check = self.check(
+                        Kind.DROP_PATHS, drop_log, "every drop is logged, and the log is limited", family
+                    )
+                    id_ = f"{drop_log.id}:paths[{self.host.name}-{direction}-{family.value}]"
+                    yield replace(check, id=id_, direction=None if direction == "forward" else direction)
 
     def dropped(self, direction: str, family: Family) -> tuple[Host | None, Service | None]:
         """Return a far end and a service whose packet the policy wants dropped: a sample of the default."""

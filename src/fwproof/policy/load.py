@@ -47,6 +47,7 @@ from fwproof.policy.shapes import (
     PolicyShape,
     read_service,
 )
+from fwproof.policy.surround_shapes import drop_paths
 from fwproof.policy.table_shapes import Common
 
 _STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
@@ -233,7 +234,8 @@ class _Builder:
             return None
         directions = tuple(d for d, wanted in (("inbound", shape.inbound), ("outbound", shape.outbound)) if wanted)
         common = self.common(("drop_log",), shape, "drop-log", "Every dropped packet leaves a line in the log")
-        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise)
+        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise,
+                       paths=drop_paths(shape.paths))  # fmt: skip
 
     def persistence(self) -> Persistence | None:
         if self.shape.persistence is None:

@@ -153,12 +153,47 @@ class Bans(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
+
+    rule: str
+    finding: str
+    reason: str
+
+
+DROP_FINDINGS = ("silent", "unlimited", "prefix", "unreachable")
+"""What can be wrong with the log of drops: a drop without a line, a rule that logs without a limit, a line with another
+prefix, a rule that logs and that no packet comes to."""
+DROP_EXCEPTIONS = ("invalid", "broadcast", "multicast", "over-limit")
+"""Drops that need no line: of what conntrack takes for invalid, of what is sent to all or to a group, and of what is
+refused only because a limit is used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPaths:
+    """Whatever is dropped is logged first, over the whole packet space, and no log can be flooded.
+
+    ``forward``: also on the way through the host. ``leave_out`` are words of :data:`DROP_EXCEPTIONS`, ``fail`` the
+    findings that fail but for rules that are ``accepted``.
+    """
+
+    forward: bool = False
+    leave_out: tuple[str, ...] = ()
+    fail: tuple[str, ...] = DROP_FINDINGS
+    accepted: tuple[Accepted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DropLog(Expectation):
-    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``)."""
+    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``).
+
+    ``paths``: what is proved of every way to be dropped, beyond the one packet that ``exercise`` sends.
+    """
 
     directions: tuple[str, ...]
     prefix: str | None = None
     exercise: bool = False
+    paths: DropPaths | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,15 +204,6 @@ class Persistence(Expectation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Expectation):
     """IPv4 and IPv6 let the same through, zone by zone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
-
-    rule: str
-    finding: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from fwproof.policy.fields import (
 )
 from fwproof.policy.model import Peers, Service
 from fwproof.policy.scalars import describe, quoted
+from fwproof.policy.surround_shapes import DropPathsField
 from fwproof.policy.table_shapes import (
     IPV6,
     IPV6_TEXT,
@@ -317,6 +318,9 @@ class DropLogShape(Common):
         "", description="What the log prefix starts with"
     )
     exercise: bool = Field(False, description="Whether the audit looks for the line of a packet of its own")
+    paths: DropPathsField = Field(
+        None, description="Proved over all packets: whatever is dropped is logged first, and the log is rate-limited"
+    )
 
 
 class PolicyShape(Shape):
