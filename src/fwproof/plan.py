@@ -60,6 +60,7 @@ class Kind(StrEnum):
     LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
+    KERNEL = "kernel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +159,7 @@ class _HostPlan:
             yield self.check(Kind.MANAGERS, policy.managers, f"managed by {policy.managers.who}")
         for check in self.each(Kind.LISTENERS, policy.listeners, "every socket is declared"):
             yield replace(check, direction="inbound")
+        yield from self.each(Kind.KERNEL, policy.kernel, "the kernel's settings are hardened, now and after a reboot")
         yield from self.each(Kind.DRIFT, policy.baseline, "the same as in the baseline")
 
     def each(self, kind: Kind, expectation: Expectation | None, expected: str) -> Iterator[Check]:

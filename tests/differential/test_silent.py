@@ -111,7 +111,7 @@ def totals():
     return Counter()
 
 
-def test_a_drop_is_logged_or_silent_as_the_sets_say(kernel, totals):  # noqa: F811 - the fixture
+def test_a_drop_is_logged_or_silent_as_the_sets_say(kernel, totals):
     rng = random.Random(int(os.environ.get("FWPROOF_SEED", "4")))
     for serial in range(TABLES):
         found = compared(kernel, rng, serial, totals)

@@ -33,11 +33,12 @@ _CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """One thing wrong with the log: its kind, the rule to which it belongs, and both in words."""
+    """One thing wrong with the log: its kind, the rule that it belongs to, both in words, and more for the evidence."""
 
     kind: str
     rule: RuleRef | None
     text: str
+    more: tuple[str, ...] = ()
 
 
 def judge_drop_paths(check: Check, facts: Facts) -> Outcome:
@@ -66,8 +67,10 @@ def _findings(found: Silence, prefix: str | None) -> Iterator[_Finding]:
     for each in found.drops.openings:
         if each.certainty != "unknown":
             states = ", ".join(state.value for state in each.states)
-            for line in each.lines():
-                yield _Finding("silent", each.by, f"dropped without a line ({states}): {line}")
+            first, *rest = each.lines()
+            more = f"; and {len(rest)} more kinds of packets" if rest else ""
+            text = f"dropped without a line ({states}): {first}{more}"
+            yield _Finding("silent", each.by, text, tuple(f"also without a line: {line}" for line in rest))
     if found.drops.unlisted:
         yield _Finding("silent", None, f"and {found.drops.unlisted} more rules drop without a line")
     for logger in found.loggers:
@@ -116,7 +119,7 @@ def _outcome(
         return Outcome(
             verdict=Verdict.FAIL, reason="; ".join([*texts[:_SHOWN], *more]), proved=proved, cause=_CAUSES[kinds[0]],
             fix="; ".join(_FIXES[kind] for kind in kinds) + ".", rule=str(refs[0]) if refs else "", by=refs,
-            evidence=(*texts, *told, *gaps),
+            evidence=(*texts, *(line for each in bad for line in each.more), *told, *gaps),
         )  # fmt: skip
     if gaps:
         return Outcome(

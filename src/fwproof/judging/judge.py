@@ -14,6 +14,7 @@ from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
+from fwproof.judging.kernel import judge_kernel
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.managers import judge_managers
@@ -57,6 +58,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
+    Kind.KERNEL: judge_kernel,
 }
 
 

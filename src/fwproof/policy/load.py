@@ -16,6 +16,7 @@ from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     ANY_ONE,
     Accepted,
+    AcceptedSetting,
     AcceptedSocket,
     Allow,
     Bans,
@@ -25,6 +26,7 @@ from fwproof.policy.model import (
     DropLog,
     Essential,
     Evasion,
+    Kernel,
     Listeners,
     Managers,
     Parity,
@@ -47,7 +49,7 @@ from fwproof.policy.shapes import (
     PolicyShape,
     read_service,
 )
-from fwproof.policy.surround_shapes import drop_paths
+from fwproof.policy.surround_shapes import drop_paths, wanted_settings
 from fwproof.policy.table_shapes import Common
 
 _STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
@@ -130,6 +132,7 @@ class _Builder:
             managers=self.managers(),
             coverage=self.coverage(),
             listeners=self.listeners(),
+            kernel=self.kernel(),
             baseline=self.baseline(),
         )
 
@@ -284,6 +287,14 @@ class _Builder:
         title = "Nothing listens for others that no expectation names; sockets, rules and wire agree"
         common = self.common(("listeners",), shape, "listeners", title)
         return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
+
+    def kernel(self) -> Kernel | None:
+        shape = self.shape.kernel
+        if shape is None:
+            return None
+        accepted = tuple(AcceptedSetting(one.setting, one.interface, one.reason) for one in shape.accept)
+        common = self.common(("kernel",), shape, "kernel", "The kernel's own settings do not undo what the rules say")
+        return Kernel(**common, wanted=wanted_settings(shape), boot=shape.boot, accepted=accepted)
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

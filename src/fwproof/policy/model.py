@@ -259,6 +259,24 @@ class Listeners(Expectation):
     accepted: tuple[AcceptedSocket, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedSetting:
+    """A setting that stays as it is, and why; ``interface`` is a pattern, empty for every one."""
+
+    setting: str
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel(Expectation):
+    """The kernel's settings are as ``wanted`` (``off``, ``on`` …, by name) and, with ``boot``, so after a reboot."""
+
+    wanted: Mapping[str, str]
+    boot: bool = True
+    accepted: tuple[AcceptedSetting, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
@@ -294,4 +312,5 @@ class Policy:
     managers: Managers | None = None
     coverage: Coverage | None = None
     listeners: Listeners | None = None
+    kernel: Kernel | None = None
     baseline: Baseline | None = None

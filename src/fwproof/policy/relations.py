@@ -18,7 +18,7 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
-    last = (policy.drop_log, *tables, policy.listeners, policy.baseline)
+    last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
     everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
