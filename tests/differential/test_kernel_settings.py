@@ -1,4 +1,4 @@
-"""What the kernel takes of ``all`` and of the interface, on the wire: each setting in every combination, and its effect.
+"""What the kernel takes of ``all`` and of the interface, on the wire: each setting in every combination.
 
 The effect of a setting is seen in packets or routes, and compared with what the join of the setting says.
 """
@@ -115,7 +115,7 @@ def test_source_routes_need_both_all_and_the_interface(fresh):
 
 
 def redirect():
-    """Return an ICMP redirect for an echo reply of the host's own (RFC 792), which no socket has to know (icmp_err())."""
+    """Return an ICMP redirect for an echo reply of the host's own, which no socket has to know (icmp_err())."""
     old = Flow(src=ip_address(OWN), dst=ip_address(FAR), proto=1, icmp_type=0, icmp_code=0)
     body = IPv4Address(OTHER).packed + k.ip_packet(old)[:28]
     total = k.checksum(b"\5\1\0\0" + body)

@@ -60,27 +60,27 @@ def more_logs(rng, text):
     return "\n".join(lines) + "\n"
 
 
-def seen(kernel, version, way, flow, rules):
+def seen(scratch, version, way, flow, rules):
     """Send a packet and return what the kernel did with it."""
-    before, passed = counters(kernel, version, "nft"), kernel.watched()
+    before, passed = counters(scratch, version, "nft"), scratch.watched()
     data = k.ip_packet(flow) if way == "output" else k.frame(flow)
-    kernel.send([(("ip4" if version == 4 else "ip6") if way == "output" else "frame", data.hex(), str(flow.dst))])
+    scratch.send([(("ip4" if version == 4 else "ip6") if way == "output" else "frame", data.hex(), str(flow.dst))])
     if way != "output":
-        kernel.settle(passed["arrived"] + 1)
-    after, now = counters(kernel, version, "nft"), kernel.watched()
+        scratch.settle(passed["arrived"] + 1)
+    after, now = counters(scratch, version, "nft"), scratch.watched()
     if now[way] > passed[way]:
         return "passed"
     return "logged" if any(after[ref] > before[ref] for ref in rules) else "silent"
 
 
-def compared(kernel, rng, serial, totals):
+def compared(scratch, rng, serial, totals):
     """Return a text for each packet with which the kernel did what the sets rule out."""
     version = rng.choice([4, 6])
     family = Family.IPV4 if version == 4 else Family.IPV6
     outward = rng.random() < 0.3
     tables = Tables(rng, version, f"s{serial}", outward=outward)
-    printed = load(kernel, more_logs(rng, tables.text), version, "nft")
-    expected = Expected(printed, version, *kernel.facts)
+    printed = load(scratch, more_logs(rng, tables.text), version, "nft")
+    expected = Expected(printed, version, *scratch.facts)
     sets = Sets(expected.model, family)
     rules = {
         (rule.ref.table, rule.ref.chain, rule.ref.rule)
@@ -98,7 +98,7 @@ def compared(kernel, rng, serial, totals):
         routed = leaf.by is not None and leaf.by.table == "routing"
         if (str(flow.src) not in SOURCES[version] and way != "output") or routed or flow.icmp_type is not None:
             continue  # the routing drops some of those by itself, and no rule is asked about logs
-        did, said = seen(kernel, version, way, flow, rules), sets.of(way, flow)
+        did, said = seen(scratch, version, way, flow, rules), sets.of(way, flow)
         totals[did] += 1
         totals["certain"] += len(said) == 1
         if did not in said:
@@ -111,7 +111,7 @@ def totals():
     return Counter()
 
 
-def test_a_drop_is_logged_or_silent_as_the_sets_say(kernel, totals):
+def test_a_drop_is_logged_or_silent_as_the_sets_say(kernel, totals):  # noqa: F811 - the fixture
     rng = random.Random(int(os.environ.get("FWPROOF_SEED", "4")))
     for serial in range(TABLES):
         found = compared(kernel, rng, serial, totals)

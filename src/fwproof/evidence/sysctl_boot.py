@@ -28,6 +28,8 @@ _ONE = {
 }  # fmt: skip
 _NUMBER = re.compile(r"-?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _PARTS = re.compile(r"(ipv[46])/conf/([^/]+)/([a-z0-9_]+)")
+_FOR_ALL = ("forwarding", "disable_ipv6", "force_forwarding")
+"""What IPv6 writes to every interface when it is written to ``all``."""
 LATE_MODULES = ("netfilter/", "bridge/")
 """Settings of modules that may be loaded after the files were read; nothing writes them then."""
 
@@ -39,9 +41,9 @@ class Kernel:
         self.values = dict(_ONE)
         self._set: set[str] = set()
         for family, known in _EACH.items():
-            for key, (every, usual) in known.items():
-                self.values[f"{family}/conf/all/{key}"] = every
-                self.values[f"{family}/conf/default/{key}"] = usual
+            for key, usual in known.items():
+                self.values[f"{family}/conf/all/{key}"] = usual[0]
+                self.values[f"{family}/conf/default/{key}"] = usual[1]
         self.interfaces: list[str] = []
         for name in interfaces:
             self.add(name)
@@ -71,23 +73,17 @@ class Kernel:
         self._set.add(path)
         parts = _PARTS.fullmatch(path)
         if parts is not None:
-            self._spread(*parts.groups(), number, changed=changed)
+            self._spread(parts[1], parts[2], parts[3], number if changed else None)
 
-    def _spread(self, family: str, where: str, key: str, number: str, *, changed: bool) -> None:
+    def _spread(self, family: str, where: str, key: str, changed: str | None) -> None:
+        """Write what a write brings with it; ``changed`` is the new value, None where it is the old one."""
         if family == "ipv4" and where == "default" and key != "forwarding":
             for name in self.interfaces:
-                own = f"ipv4/conf/{name}/{key}"
-                if own not in self._set:
-                    self.values[own] = number
-        elif (
-            family == "ipv6"
-            and where == "all"
-            and changed
-            and key in {"forwarding", "disable_ipv6", "force_forwarding"}
-        ):
-            others = self.interfaces if key == "force_forwarding" else ["default", *self.interfaces]
-            for name in others:
-                self.values[f"ipv6/conf/{name}/{key}"] = number
+                if f"ipv4/conf/{name}/{key}" not in self._set:
+                    self.values[f"ipv4/conf/{name}/{key}"] = self.values[f"ipv4/conf/default/{key}"]
+        elif family == "ipv6" and where == "all" and changed is not None and key in _FOR_ALL:
+            for name in self.interfaces if key == "force_forwarding" else ("default", *self.interfaces):
+                self.values[f"ipv6/conf/{name}/{key}"] = changed
 
     def _forward4(self, number: str) -> None:
         """Write ip_forward, which resets accept_redirects of ``all`` with it (inet_forward_change())."""

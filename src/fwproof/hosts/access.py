@@ -185,6 +185,30 @@ def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
     return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
 
 
+_LOG_LISTING = """\
+stat -L -c '%s %Y %n' -- "$1"
+for file in "$1".* "$1"-*; do [ -f "$file" ] && stat -L -c '%s %Y %n' -- "$file"; done
+"""
+_LOG_PART = """\
+[ -r "$1" ] || { echo "$1: there is no such file, or no leave to read it" >&2; exit 1; }
+case $1 in
+  *.gz) gzip -dc -- "$1" | wc -c; gzip -dc -- "$1" | tail -c "$2" ;;
+  *) stat -L -c %s -- "$1"; tail -c "$2" -- "$1" ;;
+esac
+"""
+"""Prints how long a file is when unpacked, and then its end."""
+
+
+def log_listing(path: str) -> tuple[str, ...]:
+    """Return what lists a log and the files that logrotate made of it: size, time of the last write, name."""
+    return ("/bin/sh", "-c", _LOG_LISTING, "sh", path)
+
+
+def log_part(path: str, most: int) -> tuple[str, ...]:
+    """Return what prints the size of a file of a log and its newest ``most`` bytes."""
+    return ("/bin/sh", "-c", _LOG_PART, "sh", path, str(most))
+
+
 def sudoers(
     user: str, access: Access, jails: Sequence[str] = (), agent_path: str = AGENT_PATH, *, trace: bool = False
 ) -> str:

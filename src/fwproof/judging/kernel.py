@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fwproof.errors import HostError
+from fwproof.errors import HostError, InputError
 from fwproof.evidence.boot import enabled_loaders
 from fwproof.evidence.sysctl_boot import booted
 from fwproof.evidence.sysctl_files import Loader, Saved, Write, expanded, read_saved
@@ -58,7 +58,10 @@ class _Looking:
         assert check.family is not None
         self.family, self.asked = check.family, check.expectation
         self.snapshot = facts.snapshot(check.host)
-        self.now = parse_sysctls(self.snapshot.text("sysctl"), "sysctl")
+        try:
+            self.now = parse_sysctls(self.snapshot.text("sysctl"), "sysctl")
+        except InputError as error:
+            raise HostError(check.host, f"its sysctls cannot be read: {error}") from error
         self.argv = " ".join(self.snapshot.captures["sysctl"].argv)
         self.interfaces = self._interfaces()
         first = Family.IPV4 if facts.inventory.hosts[check.host].address(Family.IPV4) else Family.IPV6

@@ -46,7 +46,8 @@ def test_a_logged_and_limited_drop_passes():
         ((DROP,), {}, "dropped packets are not logged", "dropped without a line (NEW, INVALID"),
         ((LOG.replace("-m limit --limit 10/sec --limit-burst 20 ", ""), DROP), {}, "the log of drops can be flooded",
          "nothing limits what ip filter INPUT rule 1"),
-        ((LOG, DROP), {"prefix": "IN"}, "dropped packets are logged under another prefix", "“fw drop: ”, expected “IN”"),
+        ((LOG, DROP), {"prefix": "IN"}, "dropped packets are logged under another prefix",
+         "“fw drop: ”, expected “IN”"),
         ((LOG, DROP, LOG), {}, "a rule that logs is never reached", "no packet comes to ip filter INPUT rule 3"),
     ],
 )  # fmt: skip
