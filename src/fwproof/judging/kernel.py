@@ -156,9 +156,11 @@ class _Looking:
 
     def _known(self, setting: Setting, interface: str, values: Values) -> int | None:
         """Return what counts, None where it was not read, which is noted."""
-        if f"--include={setting.key}" not in self.argv and setting.path.format(interface) not in values:
-            self._gap(f"{setting.key} was not read")
-            return None
+        for key in (setting.key, *(("force_forwarding",) if setting.join is Join.FORWARD6 else ())):
+            path = setting.path.format(interface).rpartition("/")[0]
+            if f"--include={key}" not in self.argv and f"{path}/{key}" not in values:
+                self._gap(f"{key} was not read")
+                return None
         found = setting.effective(values, interface)
         if found is None:
             self._gap(f"{setting.key}{f' of {interface}' if interface else ''} was not read as a number")

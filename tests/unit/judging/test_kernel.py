@@ -256,6 +256,15 @@ def test_what_is_not_there_or_was_not_read_is_told_apart():
     old = tuple(word for word in ARGV if "syncookies" not in word)
     found = judged({"ipv4/tcp_syncookies": None}, argv=old)
     assert (found.verdict, "tcp_syncookies was not read" in found.reason) == (UNSURE, True)
+    for key, path, family in (
+        ("nf_conntrack_helper", "netfilter/nf_conntrack_helper", Family.IPV4),
+        ("force_forwarding", "ipv6/conf/eth0/force_forwarding", Family.IPV6),
+        ("seg6_enabled", "ipv6/conf/eth0/seg6_enabled", Family.IPV6),
+    ):
+        assert judged({path: None}, family=family).verdict is PASS, "this kernel has none"
+        older = tuple(word for word in ARGV if key not in word)
+        found = judged({path: None}, family=family, argv=older)
+        assert (found.verdict, f"{key} was not read" in found.reason) == (UNSURE, True), "this snapshot did not ask"
     assert judged({"ipv4/conf/eth0/rp_filter": None}).verdict is UNSURE
     assert judged({"ipv4/tcp_syncookies": "yes"}).verdict is UNSURE
     assert judged(dict.fromkeys(TABLE), argv=()).verdict is UNSURE
