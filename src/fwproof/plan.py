@@ -61,6 +61,7 @@ class Kind(StrEnum):
     DRIFT = "drift"
     MANAGERS = "managers"
     KERNEL = "kernel"
+    WAIVER = "waiver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

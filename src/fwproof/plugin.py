@@ -41,6 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(  # pytest's own --trace starts a debugger
         "--trace-rules", action="store_true", help="have audited hosts tell which rules the probes meet (nft trace)"
     )
+    group.addoption("--waivers", metavar="FILE", help="accepted deviations (default: waivers.yaml beside each policy)")
+    group.addoption(
+        "--strict-waivers", action="store_true", help="exit with 1 when a deviation is waived, as if it were not"
+    )
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
@@ -73,9 +77,13 @@ def _run_of(config: pytest.Config) -> AuditRun:
         config.stash[_RUN] = AuditRun(
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
-            trace=config.getoption("--trace-rules"),
+            trace=config.getoption("--trace-rules"), waivers=_path_or_none(config.getoption("--waivers")),
         )  # fmt: skip
     return config.stash[_RUN]
+
+
+def _path_or_none(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 class PolicyFile(pytest.File):
@@ -218,6 +226,8 @@ def _settle(session: pytest.Session, run: AuditRun) -> None:
         session.exitstatus = UNDETERMINED
     if session.exitstatus == pytest.ExitCode.OK and session.testscollected == len(run.selected) and not run.tested:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    if run.waived and session.config.getoption("--strict-waivers") and session.exitstatus in {0, UNDETERMINED}:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _tell_trouble(session: pytest.Session, message: str, status: pytest.ExitCode) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fwproof.controls import Framework
 from fwproof.decision import RuleRef
 
 SCHEMA_ID = "https://fwproof.invalid/schema/results-1"
@@ -93,7 +94,7 @@ class Outcome:
     found.
 
     ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
-    through what should not pass (``open``), or refuse what should (``shut``).
+    through what should not pass (``open``), or refuse what should (``shut``). ``waiver`` names the one that covers it.
     """
 
     verdict: Verdict
@@ -109,6 +110,7 @@ class Outcome:
     coverage: RuleCoverage | None = None
     by: tuple[RuleRef, ...] = ()
     wrong: str = ""
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,7 @@ class CheckResult:
     artefacts: list[str]
     seconds: float
     coverage: RuleCoverage | None = None
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,10 +228,36 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverRecord:
+    """A waiver as the run found it; ``hosts`` empty means all of the policy's. Days are UTC, the last one counts.
+
+    ``state``: ``in force``, ``expired``, ``too long`` or ``not yet``; ``days_left`` on the day the run started.
+    """
+
+    id: str
+    file: str
+    line: int
+    policy: str
+    checks: list[str]
+    hosts: list[str]
+    cause: str
+    owner: str
+    approver: str
+    ticket: str
+    reason: str
+    compensating_control: str
+    created: str
+    expires: str
+    state: str
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Who ran what, when, on what, with which tools.
 
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
+    ``frameworks`` are those whose controls the policies name, as the catalogue had them.
     """
 
     id: str
@@ -249,6 +278,8 @@ class Run:
     authorisation: Authorised | None = None
     sent: list[Sent] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    frameworks: list[Framework] = field(default_factory=list)
+    waivers: list[WaiverRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from fwproof.controls import Control, Framework
 from fwproof.results import (
     Artefact,
     CheckResult,
@@ -52,9 +53,14 @@ def hostile(kind: str, tame: Results) -> Results:
                        inexact=[Inexact(how=text, rule=text, line=1, text=text, why=text)]),
         ],
     )  # fmt: skip
+    known = Control(id=text, text=text, shows=text, lacks=text, methods=(text,), by=(text,), review=text, section=text)
+    framework = Framework(id=text, title=text, source=text, manager=text, controls=(
+        known, replace(known, id=f"{text}2"), replace(known, id=f"{text}3", by=()),
+        replace(known, id=f"{text}4", section=f"{text}2"),
+    ))  # fmt: skip
     run = replace(
         tame.run, id=text, started=text, ended=text, tool=text, versions={text: text}, operator=text, command=text,
         inventory=text, inventory_sha256=text, policies={text: text}, hosts=[record],
-        artefacts=[Artefact(path=text, sha256=text, size=1, what=text)],
+        artefacts=[Artefact(path=text, sha256=text, size=1, what=text)], frameworks=[framework],
     )  # fmt: skip
     return Results(run=run, checks=(failed, passed))

@@ -10,8 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from fwproof.audit.waivers import RunWaivers
 from fwproof.cli.agent import agent
 from fwproof.cli.main import cli
+from fwproof.plan import plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.probing.start import agent_sha256
@@ -30,7 +32,16 @@ INLINE = re.findall(r"`(fwproof [^`]+)`", README)
 
 
 def test_no_block_has_escaped_these_tests():
-    assert sorted(kind for kind, _ in BLOCKS) == ["console", "console", "sudoers", "text", "yaml", "yaml", "yaml"]
+    assert sorted(kind for kind, _ in BLOCKS) == [
+        "console",
+        "console",
+        "sudoers",
+        "text",
+        "yaml",
+        "yaml",
+        "yaml",
+        "yaml",
+    ]
     assert README.count("```") == 2 * len(BLOCKS)
     assert len(COMMANDS) > 8
     assert len(INLINE) > 3
@@ -42,9 +53,17 @@ def test_the_policy_of_the_lab_loads_with_the_lab_s_inventory(tmp_path):
     assert loaded.hosts == ("ai-server", "ai-server-published")
 
 
+def test_the_waiver_is_about_checks_of_the_shipped_policy(tmp_path):
+    (file := tmp_path / "waivers.yaml").write_text(YAML[1])
+    inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
+    policy = load_policy(ROOT / "checks" / "ai-server.policy.yaml", inventory)
+    checks = RunWaivers(file).checks(policy, inventory, plan(policy, inventory))
+    assert [check.id for check in checks] == ["waiver:W-2026-004[ai-server]"]
+
+
 def test_the_example_for_one_s_own_hosts_loads(tmp_path):
-    (inventory := tmp_path / "inventory.yaml").write_text(YAML[1].replace("sha256: …", f"sha256: {agent_sha256()}"))
-    (policy := tmp_path / "web.policy.yaml").write_text(YAML[2])
+    (inventory := tmp_path / "inventory.yaml").write_text(YAML[2].replace("sha256: …", f"sha256: {agent_sha256()}"))
+    (policy := tmp_path / "web.policy.yaml").write_text(YAML[3])
     assert load_policy(policy, load_inventory(inventory)).hosts == ("web1",)
 
 

@@ -8,21 +8,25 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
+from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.judging.front_end import in_its_words
-from fwproof.plan import Check, plan
+from fwproof.judging.waiving import covered, judge_waiver, waive
+from fwproof.plan import Check, Kind, plan
+from fwproof.policy.catalogue import joined
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
+from fwproof.policy.waivers import Waiver
 from fwproof.report.write import write_run
 from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
 
@@ -57,12 +61,14 @@ class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
-    ``trace`` has audited hosts tell which rules the probes meet.
+    ``trace`` has audited hosts tell which rules the probes meet. ``waivers`` is a file of waivers for all policies;
+    without it, each policy's are those beside it.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
-        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False
-    ) -> None:
+        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
+        waivers: Path | None = None,
+    ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
         self.command, self.root = command, root
         self.policies: dict[Path, Policy] = {}
@@ -73,6 +79,7 @@ class AuditRun:
         self.folder: Path | None = None
         self._outcomes: dict[str, tuple[Outcome, float]] = {}
         self._begun, self._begun_at = time.monotonic(), _utc()
+        self.waivers = RunWaivers(waivers)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -85,6 +92,7 @@ class AuditRun:
             policy = load_policy(path, self.inventory)
             try:
                 checks = plan(policy, self.inventory)
+                checks = (*checks, *self.waivers.checks(policy, self.inventory, checks))
             except UsageError as error:
                 raise InputError([Fault(str(path), 0, 0, str(error))]) from error
             faults = list(self._clashes(checks))
@@ -92,6 +100,18 @@ class AuditRun:
                 raise InputError(faults)
             self.policies[path], self.checks[path] = policy, checks
         return self.checks[path]
+
+    def checks_of_all(self, paths: Sequence[Path]) -> list[Check]:
+        """Return the checks that several policy files plan; raises InputError with every fault of all of them."""
+        faults: list[Fault] = []
+        for path in paths:
+            try:
+                self.checks_of(path)
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return [check for path in paths for check in self.checks[path]]
 
     def _clashes(self, checks: Sequence[Check]) -> Iterator[Fault]:
         """Yield a fault for every expectation that would share a check's id with another policy's."""
@@ -123,7 +143,7 @@ class AuditRun:
             assert self.gathered is not None
             begun = time.monotonic()
             try:
-                outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
+                outcome = self._answer(check)
             except NotGranted as gap:
                 outcome = Outcome(
                     verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
@@ -139,10 +159,31 @@ class AuditRun:
         return self._outcomes[check.id][0]
 
     @property
+    def today(self) -> date:
+        """The day on which the run began, UTC: the one that waivers are held against."""
+        return date.fromisoformat(self._begun_at[:10])
+
+    def _answer(self, check: Check) -> Outcome:
+        assert self.gathered is not None
+        if check.kind is not Kind.WAIVER:
+            outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
+            return waive(outcome, check, self.waivers.of(check), self.today)
+        assert isinstance(check.expectation, Waiver)
+        about = covered(check.expectation, (each for checks in self.checks.values() for each in checks))
+        ids = [each.id for each in about if each.host == check.host]
+        outcomes = {each.id: self.judge(each) for each in self.selected if each.id in ids}
+        return judge_waiver(check, outcomes, ids, self.today)
+
+    @property
     def undetermined(self) -> int:
         """How many of the judged checks are error or inconclusive."""
         bad = {Verdict.ERROR, Verdict.INCONCLUSIVE}
         return sum(outcome.verdict in bad for outcome, _ in self._outcomes.values())
+
+    @property
+    def waived(self) -> int:
+        """How many of the judged checks deviate under a waiver."""
+        return sum(outcome.verdict is Verdict.WAIVED for outcome, _ in self._outcomes.values())
 
     @property
     def tested(self) -> bool:
@@ -172,7 +213,8 @@ class AuditRun:
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
-            stopped=self.gathered.stopped(),
+            stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
+            waivers=list(self.waivers.records(self.today)),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
@@ -197,5 +239,5 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage,
+            coverage=outcome.coverage, waiver=outcome.waiver,
         )  # fmt: skip

@@ -29,9 +29,11 @@ _VERBS = {
     "parity": ("fwproof.cli.parity:parity", "Show what IPv4 and IPv6 let through differently."),
     "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "logs": ("fwproof.cli.logs:logs", "Review a period of drop logs on one page."),
+    "waivers": ("fwproof.cli.waivers:waivers", "Show accepted deviations and how long they last."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
+    "controls": ("fwproof.cli.controls:controls", "Show which controls checks support, and policies to start from."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
-    "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),
+    "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a file that users write."),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
 from fwproof.cli.plan_text import Answer, document, text
 from fwproof.cli.tables import inventory_option, say
-from fwproof.errors import Fault, InputError, UsageError
+from fwproof.errors import UsageError
 from fwproof.plugin import SUFFIX
 
 _NOTHING = 5
@@ -44,16 +45,8 @@ def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, for
         inventory_path=inventory or INVENTORY, reports=Path("reports"), exercise=not no_exercise, command="plan",
         root=Path.cwd(),
     )  # fmt: skip
-    files = _files(paths or (Path("checks"),))
-    known, faults = run.inventory, list[Fault]()
-    for file in files:
-        try:
-            run.checks_of(file)
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
-    checks = [check for file in files for check in run.checks[file]]
+    files = policy_files(paths or (Path("checks"),))
+    known, checks = run.inventory, run.checks_of_all(files)
     check_scope(known, list(dict.fromkeys(check.host for check in checks)))
     found = planned(checks, known, exercise=not no_exercise)
     answer = Answer(
@@ -68,7 +61,7 @@ def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, for
         raise SystemExit(_NOTHING)
 
 
-def _files(paths: tuple[Path, ...]) -> list[Path]:
+def policy_files(paths: Iterable[Path]) -> list[Path]:
     """Return the policy files of paths, as pytest would collect them; UsageError for a path that is not there."""
     found: list[Path] = []
     for path in paths:

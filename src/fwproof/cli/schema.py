@@ -8,9 +8,9 @@ import click
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["policy", "inventory"]), default="policy")
+@click.argument("kind", type=click.Choice(["policy", "inventory", "waivers", "controls"]), default="policy")
 def schema(kind: str) -> None:
-    """Print the JSON Schema (draft-07) of policy or inventory files.
+    """Print the JSON Schema (draft-07) of policy, inventory, waivers or controls files.
 
     Save it beside the files that name it in their first line:
     fwproof schema policy > checks/policy.schema.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from fwproof.errors import InputError
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
+from fwproof.policy.catalogue import Catalogue, catalogue_of, control_faults, shipped
 from fwproof.policy.document import Document, Keys, Place, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
@@ -39,7 +41,7 @@ from fwproof.policy.model import (
     Service,
     Standing,
 )
-from fwproof.policy.relations import relation_faults
+from fwproof.policy.relations import expectations, relation_faults
 from fwproof.policy.shapes import (
     BansShape,
     Context,
@@ -62,11 +64,15 @@ def load_policy(path: Path, inventory: Inventory) -> Policy:
     Raises :class:`fwproof.errors.InputError` with every fault found: file, line, column, what was expected
     and what to do.
     """
-    return policy_of(read_document(path), inventory)
+    return policy_of(read_document(path), inventory, catalogue_of(path.parent))
 
 
-def policy_of(document: Document, inventory: Inventory) -> Policy:
-    """Return the policy in a document that has been read; raise InputError as :func:`load_policy` does."""
+def policy_of(document: Document, inventory: Inventory, catalogue: Catalogue | None = None) -> Policy:
+    """Return the policy in a document that has been read; raise InputError as :func:`load_policy` does.
+
+    The controls that it names are looked up in ``catalogue``, or in what ships with fwproof.
+    """
+    known = shipped() if catalogue is None else catalogue
     spare: Spare = {("hosts",): list(inventory.hosts), **_STAND_INS}
     shape, rest, faults = read_shape(PolicyShape, document, _context(document, inventory), spare)
     faults = without_echoes(document, faults)
@@ -75,9 +81,12 @@ def policy_of(document: Document, inventory: Inventory) -> Policy:
         builder = _Builder(rest, shape, inventory)
         policy = builder.policy()
         faults += relation_faults(policy, rest, inventory, builder.places, whole=not faults)
+    told = {(fault.line, fault.column) for fault in faults}
+    faults += [fault for fault in control_faults(document, known) if (fault.line, fault.column) not in told]
     if faults or policy is None:
         raise InputError(faults)
-    return policy
+    named = {framework for expectation in expectations(policy) for framework in expectation.controls}
+    return replace(policy, frameworks=tuple(known[framework] for framework in sorted(named)))
 
 
 def _context(document: Document, inventory: Inventory) -> Context:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fwproof.controls import Framework
 from fwproof.flow import Family, Network
 from fwproof.measured import Part
 
@@ -290,7 +291,10 @@ class Baseline(Expectation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One policy file. ``hosts`` are host names of the inventory, groups already resolved, in its order."""
+    """One policy file. ``hosts`` are host names of the inventory, groups already resolved, in its order.
+
+    ``frameworks`` are those whose controls it names, with all that the catalogue knows of them.
+    """
 
     name: str
     path: Path
@@ -314,3 +318,4 @@ class Policy:
     listeners: Listeners | None = None
     kernel: Kernel | None = None
     baseline: Baseline | None = None
+    frameworks: tuple[Framework, ...] = ()

@@ -1,4 +1,4 @@
-"""JSON Schemas of policy and inventory files, for completion and checks in an editor.
+"""JSON Schemas of policy, inventory and controls files, for completion and checks in an editor.
 
 Draft-07, the newest dialect that the YAML language server documents. A schema knows shapes only: that a zone
 exists, or that two expectations do not overlap, is for the loader to say.
@@ -11,12 +11,16 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from fwproof.policy.catalogue import CatalogueShape
 from fwproof.policy.fields import Shape
 from fwproof.policy.inventory_shapes import InventoryShape
 from fwproof.policy.shapes import PolicyShape
+from fwproof.policy.waiver_file import WaiversShape
 
-SHAPES: dict[str, type[Shape]] = {"policy": PolicyShape, "inventory": InventoryShape}
-_TITLES = {"policy": "fwproof policy", "inventory": "fwproof inventory"}
+SHAPES: dict[str, type[Shape]] = {
+    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "controls": CatalogueShape
+}  # fmt: skip
+_TITLES = {kind: f"fwproof {kind}" for kind in SHAPES}
 
 
 class _Draft7(GenerateJsonSchema):
@@ -33,7 +37,7 @@ class _Draft7(GenerateJsonSchema):
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """Return the draft-07 schema of ``policy`` or ``inventory`` files; raises KeyError for another kind."""
+    """Return the draft-07 schema of files of a kind of :data:`SHAPES`; raises KeyError for another."""
     made = SHAPES[kind].model_json_schema(by_alias=True, schema_generator=_Draft7, mode="validation")
     plain = _rewritten(made)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **plain, "title": _TITLES[kind]}

@@ -30,6 +30,9 @@ _FEW, _SOME = 64, 1024
 _PART = 0.8 * SWEEP_SECONDS
 _QUIET = 0.2
 """Seconds without a new arrival after which what is still missing counts as lost; longer than a long way's delay."""
+_PORT_SECONDS = 0.4
+"""Seconds until the next source port's turn: 500 ports last longer than an entry that nobody has answered, and one of
+UDP that was (30 s and 120 s: net.netfilter.nf_conntrack_udp_timeout, _stream; TCP's tcp_timeout_syn_sent is 120 s)."""
 _SETTLE = 0.05
 """Seconds for the target's kernel to answer once a probe is there (it takes less than 2 ms)."""
 
@@ -66,6 +69,16 @@ class Order:
         return self.ports.bit_count() / self.pps + 0.5
 
 
+def turn(last: int, now: float) -> int:
+    """Return which pass from the epoch on is the next, at ``now``, Unix time in seconds; its source port follows.
+
+    No earlier sweep may have left an entry at the target's conntrack for that port: of a packet that belongs to an
+    entry there is no event, so that a port that is let in would look refused. Ports therefore follow the clock, for the
+    sweep before may have been another process's; they come round after 200 s.
+    """
+    return max(last + 1, int(now / _PORT_SECONDS))
+
+
 @dataclass(slots=True)
 class _Under:
     """A sweep under way."""
@@ -88,7 +101,7 @@ class Sweeper:
     def __init__(self, agents: Mapping[str, Agent], *, cookie: int | None = None) -> None:
         self._agents = dict(agents)
         self._cookie = secrets.randbelow(1 << 16) if cookie is None else cookie
-        self._next = secrets.randbelow(SWEEP_HIGH - SWEEP_LOW + 1)
+        self._turn = 0
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sweep")
         self._watching: set[str] = set()
 
@@ -159,9 +172,8 @@ class Sweeper:
         run.seen = run.seen.joined(pass_)
 
     def _port(self) -> int:
-        """Return the next source port, so that conntrack at the target has no entry of the same connection."""
-        self._next = (self._next + 1) % (SWEEP_HIGH - SWEEP_LOW + 1)
-        return SWEEP_LOW + self._next
+        self._turn = turn(self._turn, time.time())
+        return SWEEP_LOW + self._turn % (SWEEP_HIGH - SWEEP_LOW + 1)
 
     def _room(self, agent: Agent, run: _Under, answer: Mapping[str, Any], more: int) -> None:
         """Refuse to fill a host's connection table to more than a half."""

@@ -17,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fwproof.report import matrix, view
+from fwproof.report import controls, matrix, view
 from fwproof.report.clean import clip, safe_path, visible
+from fwproof.report.controls_text import SUPPORTS, aside, helps, how, said, summary, where
 from fwproof.report.reasoning import FIELD_LIMIT, UNASKED, control_names, repro
 from fwproof.results import CheckResult, Results, Verdict
 
@@ -77,6 +78,12 @@ def _environment() -> Environment:
         "past": _PAST.__getitem__,
         "of": view.number_of,
         "controls": control_names,
+        "summary": summary,
+        "aside": aside,
+        "helps": helps,
+        "said": said,
+        "where": where,
+        "how": how,
         "repro": repro,
     }
     return environment
@@ -123,7 +130,8 @@ def _context(results: Results) -> dict[str, Any]:
         "legend": [mark for mark in matrix.Mark if mark in marks],
         "others": _by_title(matrix.other_checks(results)),
         "coverage_checks": [check for check in results.checks if check.coverage is not None],
-        "controls": view.controls(results),
+        "frameworks": controls.of_results(results),
+        "supports": SUPPORTS,
         "addresses": {record.name: ", ".join(record.addresses) for record in results.run.hosts},
         "linkable": _linkable(results),
         "anchor": lambda check: anchors[id(check)],

@@ -1,4 +1,4 @@
-"""What a run says, arranged for a reader: findings by cause, matrices, hosts, controls, and the verdict in a sentence.
+"""What a run says, arranged for a reader: findings by cause, matrices, hosts, and the verdict in a sentence.
 
 Pure functions of :class:`~fwproof.results.Results`; every human format is drawn from these values, so that
 they cannot disagree.
@@ -79,17 +79,6 @@ class HostCard:
         return overall(check.verdict for check in self.checks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """One control of a framework, and the verdicts of the checks that support it."""
-
-    framework: str
-    id: str
-    checks: int
-    counts: dict[Verdict, int]
-    expectations: tuple[str, ...]
-
-
 def _unique(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text))
 
@@ -154,32 +143,6 @@ def hosts(results: Results) -> tuple[HostCard, ...]:
         )
 
     return tuple(HostCard(record=record(name), checks=tuple(checks)) for name, checks in by_host.items())
-
-
-def controls(results: Results) -> tuple[Control, ...]:
-    """Return every control that a check names, by framework and id, with the verdicts of its checks."""
-    groups: dict[tuple[str, str], list[CheckResult]] = {}
-    for check in results.checks:
-        for framework, ids in check.controls.items():
-            for identifier in ids:
-                groups.setdefault((framework, identifier), []).append(check)
-    rows = []
-    for (framework, identifier), checks in sorted(groups.items(), key=lambda item: _natural(item[0])):
-        counter = Counter(check.verdict for check in checks)
-        counts = {verdict: counter[verdict] for verdict in WORST_FIRST if counter[verdict]}
-        expectations = _unique(check.expectation for check in checks)
-        rows.append(
-            Control(framework=framework, id=identifier, checks=len(checks), counts=counts, expectations=expectations)
-        )
-    return tuple(rows)
-
-
-def _natural(key: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:
-    framework, identifier = key
-    parts = identifier.replace("(", ".").replace("-", ".").replace(")", "").split(".")
-    return framework, [
-        (not part.isdecimal(), int(part) if part.isdecimal() and len(part) < 10 else 0, part) for part in parts
-    ]
 
 
 def not_tested(results: Results) -> int:

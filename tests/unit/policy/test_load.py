@@ -117,12 +117,12 @@ def test_an_expectation_is_where_it_was_written(load):
 def test_what_is_written_is_kept(load):
     policy = load(
         HEAD + "inbound:\n  default:\n    {decision: deny, id: closed, title: Shut, severity: low, "
-        "controls: {nist: ['SC-7(5)', b]}}\n"
+        "controls: {nist-800-53r5: ['SC-7(5)', CM-7]}}\n"
         "persistence: {id: boots}\n"
     )
     closed = policy.inbound_default
     assert (closed.id, closed.title, closed.severity) == ("closed", "Shut", "low")
-    assert closed.controls == {"nist": ("SC-7(5)", "b")}
+    assert closed.controls == {"nist-800-53r5": ("SC-7(5)", "CM-7")}
     assert policy.persistence.id == "boots"
 
 
@@ -136,9 +136,11 @@ def test_parity_is_expected_where_it_is_written(load):
     assert load(ALLOW.format("internal")).parity is None
     assert load(ALLOW.format("internal") + "ipv6: deny\n").parity is None
     assert (load(HEAD + "ipv6: same\n").parity.id, load(HEAD + "ipv6: same\n").parity.line) == ("ipv6", 3)
-    policy = load(HEAD + "ipv6: {expect: same, id: both, title: Alike, severity: low, controls: {nist: [b]}}\n")
+    policy = load(
+        HEAD + "ipv6: {expect: same, id: both, title: Alike, severity: low, controls: {nist-800-53r5: [AC-4]}}\n"
+    )
     assert (policy.parity.id, policy.parity.title, policy.parity.severity) == ("both", "Alike", "low")
-    assert policy.parity.controls == {"nist": ("b",)}
+    assert policy.parity.controls == {"nist-800-53r5": ("AC-4",)}
     assert load(ALLOW.format("internal") + "ipv6: {expect: deny}\n").inbound[0].peers.networks == (
         ip_network("10.0.0.0/16"),
     )

@@ -47,6 +47,14 @@ def test_only_words_of_draft_7_are_used(kind):
     assert [word for word in ("$defs", "prefixItems", '"null"', 'Shape", "type') if word in text] == []
 
 
+def test_a_file_of_one_s_own_controls_has_a_schema():
+    document = read_document(ROOT / "src" / "fwproof" / "policy" / "controls" / "stig.yaml")
+    jsonschema.Draft7Validator.check_schema(json_schema("controls"))
+    assert problems("controls", document.plain()) == []
+    assert problems("controls", {"frameworks": {"x": {"controls": {"a": {"shows": "b"}}}}}) != []
+    assert json.loads(CliRunner().invoke(schema, ["controls"]).output)["title"] == "fwproof controls"
+
+
 RATE = {"limit": 1, "per": 60}
 BASE = {"policy": "p", "hosts": ["web"], "inbound": {"default": "deny"}}
 WRONG = {

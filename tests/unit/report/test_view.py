@@ -76,13 +76,6 @@ def test_a_host_without_a_record_is_shown(check, results):
     assert (card.record.name, card.record.limits) == ("stray", ["the run holds no record of this host"])
 
 
-def test_controls_in_reading_order(check, results):
-    ids = ["1.10.1", "1.2.8", "SC-7", "SC-7(5)", "SC-7(18)", "AC-4"]
-    rows = view.controls(results(check("fail", controls={"f": ids}), check(controls={"f": ["AC-4"]})))
-    assert [row.id for row in rows] == ["1.2.8", "1.10.1", "AC-4", "SC-7", "SC-7(5)", "SC-7(18)"]
-    assert (rows[2].checks, rows[2].counts) == (2, {Verdict.FAIL: 1, Verdict.PASS: 1})
-
-
 @pytest.mark.parametrize(
     ("made", "planned", "headline", "basis"),
     [
