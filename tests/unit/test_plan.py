@@ -167,6 +167,18 @@ def test_listening_sockets_are_asked_about_by_host_and_family():
     assert rows(checks, Kind.LISTENERS) == [(id_, "every socket is declared") for id_ in ids]
 
 
+def test_ways_to_be_dropped_and_settings_are_asked_about_by_host_and_family():
+    checks = planned("hosts: [web, old]\ndrop_log: {inbound: true, paths: {forward: true}}\nkernel: hardened\n")
+    ids = [id_ for id_, _ in rows(checks, Kind.DROP_PATHS)]
+    assert ids == [
+        "drop-log:paths[web-inbound-ipv4]", "drop-log:paths[web-inbound-ipv6]",
+        "drop-log:paths[web-forward-ipv4]", "drop-log:paths[web-forward-ipv6]",
+        "drop-log:paths[old-inbound-ipv4]", "drop-log:paths[old-forward-ipv4]",
+    ]  # fmt: skip
+    assert {check.direction for check in checks if check.kind is Kind.DROP_PATHS} == {"inbound", None}
+    assert [id_ for id_, _ in rows(checks, Kind.KERNEL)] == ["kernel[web-ipv4]", "kernel[web-ipv6]", "kernel[old-ipv4]"]
+
+
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():
     checks = planned(
         "hosts: web\ninbound:\n  default: deny\n  samples: [tcp/22, icmp/echo-request]\n"

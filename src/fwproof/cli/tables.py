@@ -5,10 +5,11 @@ What was not understood is said on stderr, whatever the verb; the answers count 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from fwproof.report.clean import no_command
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Inexact, Reading, total, understood
 from fwproof.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from fwproof.hosts.transport import Transport
 
 _FILES = {
     "iptables_save": "Output of iptables-save.",
@@ -110,6 +114,21 @@ def live(names: Iterable[str], inventory: Path | str | None) -> dict[str, Snapsh
     known = load_inventory(Path(inventory or reading.INVENTORY))
     wanted = [reading.one_host(known, name) for name in dict.fromkeys(names)]
     return reading.live_snapshots(known, wanted, lambda line: click.echo(line, err=True))
+
+
+@contextmanager
+def live_host(name: str, inventory: Path | str | None) -> Iterator[tuple[Snapshot, Transport]]:
+    """Read one host live and keep the connection; raises UsageError for a name that is none, and HostError."""
+    from fwproof.audit import reading
+    from fwproof.policy.inventory_file import load_inventory
+
+    known = load_inventory(Path(inventory or reading.INVENTORY))
+    host = reading.one_host(known, name)
+    with reading.opened(known, [host], lambda line: click.echo(line, err=True)) as field:
+        read = field.snapshots[host]
+        if isinstance(read, HostError):
+            raise read
+        yield read, field.transports[host]
 
 
 def of_folder(folder: Path, family: str | None, needed: Collection[Family] = tuple(Family)) -> Tables:

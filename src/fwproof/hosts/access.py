@@ -56,8 +56,32 @@ _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
     "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
     "icmp_echo_ignore_all", "nf_conntrack_max", "nf_conntrack_count", "nf_conntrack_tcp_loose", "nf_log_all_netns",
-    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables",
+    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "secure_redirects", "shared_media",
+    "icmp_echo_ignore_broadcasts", "icmp_ignore_bogus_error_responses", "nf_conntrack_buckets", "nf_conntrack_helper",
+    "force_forwarding", "seg6_enabled", "rpl_seg_enabled",
 )  # fmt: skip
+
+
+SYSCTL_FILES = """\
+loader=nobody
+unit=/etc/systemd/system/systemd-sysctl.service
+if [ -e /etc/inittab ]; then
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+elif [ -e /usr/lib/systemd/systemd-sysctl ] || [ -e /lib/systemd/systemd-sysctl ]; then
+  [ "$(readlink "$unit")" = /dev/null ] || loader=systemd
+else
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+fi
+printf 'loader %s\\n' "$loader"
+for file in /etc/sysctl.conf /etc/ufw/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \\
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
+  [ -e "$file" ] || continue
+  if [ -r "$file" ]; then printf 'file %s\\n' "$file"; sed 's/^/| /' "$file"; echo
+  else printf 'unreadable %s\\n' "$file"; fi
+done
+"""
+"""Says who writes sysctls at boot, and prints the files that he reads, each line of them behind ``| ``: systemd where
+it is, else the start link of procps, which is all there is on a host that boots with System V init (inittab(5))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +161,7 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="systemctl-show", words=SHOW),
     Command(name="ban-links", words=("/bin/sh", "-c", _BOOT_LINKS.replace(_LOADERS, _BANNERS))),
     Command(name="processes", words=("/usr/bin/ps", "-e", "-o", "comm=")),
+    Command(name="sysctl-files", words=("/bin/sh", "-c", SYSCTL_FILES)),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip
@@ -169,6 +194,30 @@ def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
     if host.drop_log is not None:
         log = (Command(name="drop-log", words=("/usr/bin/tail", "-n", LOG_LINES, "--", host.drop_log)),)
     return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
+
+
+_LOG_LISTING = """\
+stat -L -c '%s %Y %n' -- "$1"
+for file in "$1".* "$1"-*; do [ -f "$file" ] && stat -L -c '%s %Y %n' -- "$file"; done
+"""
+_LOG_PART = """\
+[ -r "$1" ] || { echo "$1: there is no such file, or no leave to read it" >&2; exit 1; }
+case $1 in
+  *.gz) gzip -dc -- "$1" | wc -c; gzip -dc -- "$1" | tail -c "$2" ;;
+  *) stat -L -c %s -- "$1"; tail -c "$2" -- "$1" ;;
+esac
+"""
+"""Prints how long a file is when unpacked, and then its end."""
+
+
+def log_listing(path: str) -> tuple[str, ...]:
+    """Return what lists a log and the files that logrotate made of it: size, time of the last write, name."""
+    return ("/bin/sh", "-c", _LOG_LISTING, "sh", path)
+
+
+def log_part(path: str, most: int) -> tuple[str, ...]:
+    """Return what prints the size of a file of a log and its newest ``most`` bytes."""
+    return ("/bin/sh", "-c", _LOG_PART, "sh", path, str(most))
 
 
 def sudoers(

@@ -14,10 +14,12 @@ from fwproof.judging.bans import judge_bans
 from fwproof.judging.boot_order import judge_boot_order
 from fwproof.judging.coverage import judge_coverage
 from fwproof.judging.drift import judge_drift
+from fwproof.judging.drop_paths import judge_drop_paths
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
+from fwproof.judging.kernel import judge_kernel
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.managers import judge_managers
@@ -63,6 +65,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.BAN_SERVER: judge_ban_server,
     Kind.BAN_EXERCISE: judge_ban_exercise,
     Kind.DROP_LOG: judge_drop_log,
+    Kind.DROP_PATHS: judge_drop_paths,
     Kind.PERSISTENCE: judge_persistence,
     Kind.BOOT: judge_boot_order,
     Kind.PARITY: judge_parity,
@@ -72,6 +75,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
     Kind.ABSENT: judge_absent,
+    Kind.KERNEL: judge_kernel,
 }
 
 

@@ -18,7 +18,7 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
-    last = (policy.drop_log, *tables, policy.listeners, policy.baseline)
+    last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
     allows = (*policy.inbound, *policy.outbound, *policy.forward)
     everything = (*single, policy.evasion, *allows, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
@@ -46,6 +46,7 @@ def relation_faults(
         *relations.standing(),
         *relations.rules(),
         *relations.coverage(),
+        *relations.kernel(),
         *relations.baseline(),
         *relations.parity(),
     ]
@@ -207,6 +208,15 @@ class _Relations:
         if self.policy.drop_log is None and self.document.existing(("drop_log",)):
             words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
             yield self.at(("drop_log",), words)
+        paths = self.policy.drop_log.paths if self.policy.drop_log else None
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(paths.accepted if paths else ()):
+            keys: Keys = ("drop_log", "paths", "accept", index)
+            if (one.rule, one.finding) in seen:
+                yield self.at(keys, "the same finding about the same rule is accepted twice")
+            elif paths is not None and one.finding and one.finding not in paths.fail:
+                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
+            seen.add((one.rule, one.finding))
 
     def provoked(self) -> Iterator[Fault]:
         for bans in self.policy.bans:
@@ -258,6 +268,17 @@ class _Relations:
         if listeners is not None and not self.document.existing(("inbound",)):
             words = "'listeners' compares sockets with what 'inbound' allows, and there is no 'inbound' here"
             yield self.on(listeners, words)
+
+    def kernel(self) -> Iterator[Fault]:
+        kernel = self.policy.kernel
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(kernel.accepted if kernel else ()):
+            keys: Keys = ("kernel", "accept", index)
+            if (one.setting, one.interface) in seen:
+                yield self.at(keys, "the same setting of the same interface is accepted twice")
+            elif kernel is not None and one.setting not in kernel.wanted:
+                yield self.at(keys, f"{quoted(one.setting)} is unchecked, so it need not be accepted")
+            seen.add((one.setting, one.interface))
 
     def baseline(self) -> Iterator[Fault]:
         baseline = self.policy.baseline
