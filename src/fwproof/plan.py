@@ -52,6 +52,7 @@ class Kind(StrEnum):
     BANS = "bans"
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
+    DROP_PATHS = "drop-paths"
     PERSISTENCE = "persistence"
     PARITY = "parity"
     RULES = "rules"
@@ -59,6 +60,7 @@ class Kind(StrEnum):
     LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
+    KERNEL = "kernel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,7 @@ class _HostPlan:
             yield self.check(Kind.MANAGERS, policy.managers, f"managed by {policy.managers.who}")
         for check in self.each(Kind.LISTENERS, policy.listeners, "every socket is declared"):
             yield replace(check, direction="inbound")
+        yield from self.each(Kind.KERNEL, policy.kernel, "the kernel's settings are hardened, now and after a reboot")
         yield from self.each(Kind.DRIFT, policy.baseline, "the same as in the baseline")
 
     def each(self, kind: Kind, expectation: Expectation | None, expected: str) -> Iterator[Check]:
@@ -342,6 +345,14 @@ class _HostPlan:
                 id_ = f"{drop_log.id}[{self.host.name}-{direction}-{family.value}]"
                 peer = vantage.address(family) if vantage else None
                 yield replace(check, id=id_, family=family, vantage=vantage.name if vantage else None, peer=peer)
+        if drop_log.paths is not None:
+            for direction in (*drop_log.directions, *(("forward",) if drop_log.paths.forward else ())):
+                for family in self.families(drop_log):
+                    check = self.check(
+                        Kind.DROP_PATHS, drop_log, "every drop is logged, and the log is limited", family
+                    )
+                    id_ = f"{drop_log.id}:paths[{self.host.name}-{direction}-{family.value}]"
+                    yield replace(check, id=id_, direction=None if direction == "forward" else direction)
 
     def dropped(self, direction: str, family: Family) -> tuple[Host | None, Service | None]:
         """Return a far end and a service whose packet the policy wants dropped: a sample of the default."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import moved, read_counters
 from fwproof.audit.exercises import ANYBODY, DISCARD, ends_of, own_of, settled
-from fwproof.decision import RuleRef
+from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine, parse_log
 from fwproof.facts import FlowFacts, LogFacts, Untried
-from fwproof.flow import Address, Flow
+from fwproof.flow import Address, Family, Flow
 from fwproof.flows import request
 from fwproof.hosts.access import LOG_LINES
 from fwproof.inventory import Access, Inventory
@@ -46,8 +46,8 @@ def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, ex
     """Send a packet that must be dropped, and look for its line in the host's drop log."""
     assert isinstance(check.expectation, DropLog)
     assert check.family is not None
-    flow = logged_flow(check, own_of(field, check))
-    ruling, rules = model.evaluate(flow), settled(check, lambda: model.logs(flow))
+    flow, ruling = _dropped(field, check, model)
+    rules = settled(check, lambda: model.logs(flow))
     found = LogFacts(
         refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules, observed="",
         line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
@@ -56,6 +56,18 @@ def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, ex
     if found.untried:
         return replace(found, observed=f"no packet was sent: {found.untried}")
     return _Dropping(field, prober, check, FlowFacts(flow=flow, ruling=ruling)).run(found)
+
+
+def _dropped(field: Field, check: Check, model: HostModel) -> tuple[Flow, Ruling]:
+    """Return the packet with what becomes of it; where no far end is named, of one that the routing lets come."""
+    own = own_of(field, check)
+    peers = [check.peer or ANYBODY[check.family]] if check.family else []
+    if check.peer is None:
+        others = (host for host in field.inventory.hosts.values() if host.name != check.host)
+        peers += [address for host in others if (address := host.address(check.family or Family.IPV4)) is not None]
+    tried = [(flow, model.evaluate(flow)) for flow in (logged_flow(replace(check, peer=peer), own) for peer in peers)]
+    by_rules = (each for each in tried if each[1].refused and each[1].by is not None and each[1].by.table != "routing")
+    return next(by_rules, tried[0])
 
 
 def logged_flow(check: Check, own: Address) -> Flow:

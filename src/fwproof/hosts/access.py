@@ -52,8 +52,32 @@ _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
     "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
     "icmp_echo_ignore_all", "nf_conntrack_max", "nf_conntrack_count", "nf_conntrack_tcp_loose", "nf_log_all_netns",
-    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables",
+    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "secure_redirects", "shared_media",
+    "icmp_echo_ignore_broadcasts", "icmp_ignore_bogus_error_responses", "nf_conntrack_buckets", "nf_conntrack_helper",
+    "force_forwarding", "seg6_enabled", "rpl_seg_enabled",
 )  # fmt: skip
+
+
+SYSCTL_FILES = """\
+loader=nobody
+unit=/etc/systemd/system/systemd-sysctl.service
+if [ -e /etc/inittab ]; then
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+elif [ -e /usr/lib/systemd/systemd-sysctl ] || [ -e /lib/systemd/systemd-sysctl ]; then
+  [ "$(readlink "$unit")" = /dev/null ] || loader=systemd
+else
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+fi
+printf 'loader %s\\n' "$loader"
+for file in /etc/sysctl.conf /etc/ufw/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \\
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
+  [ -e "$file" ] || continue
+  if [ -r "$file" ]; then printf 'file %s\\n' "$file"; sed 's/^/| /' "$file"; echo
+  else printf 'unreadable %s\\n' "$file"; fi
+done
+"""
+"""Says who writes sysctls at boot, and prints the files that he reads, each line of them behind ``| ``: systemd where
+it is, else the start link of procps, which is all there is on a host that boots with System V init (inittab(5))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +150,7 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="sockets", words=("/usr/bin/ss", "-Hltun")),
     Command(name="python", words=("/usr/bin/python3", "--version")),
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
+    Command(name="sysctl-files", words=("/bin/sh", "-c", SYSCTL_FILES)),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip

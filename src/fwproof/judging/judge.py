@@ -9,10 +9,12 @@ from fwproof.judging.ban_exercise import judge_ban_exercise
 from fwproof.judging.bans import judge_bans
 from fwproof.judging.coverage import judge_coverage
 from fwproof.judging.drift import judge_drift
+from fwproof.judging.drop_paths import judge_drop_paths
 from fwproof.judging.droplog import judge_drop_log
 from fwproof.judging.essential import judge_established, judge_loopback, judge_neighbour
 from fwproof.judging.evasion import judge_evasion
 from fwproof.judging.flow import judge_flow
+from fwproof.judging.kernel import judge_kernel
 from fwproof.judging.limits import judge_rate
 from fwproof.judging.listeners import judge_listeners
 from fwproof.judging.managers import judge_managers
@@ -48,6 +50,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.BANS: judge_bans,
     Kind.BAN_EXERCISE: judge_ban_exercise,
     Kind.DROP_LOG: judge_drop_log,
+    Kind.DROP_PATHS: judge_drop_paths,
     Kind.PERSISTENCE: judge_persistence,
     Kind.PARITY: judge_parity,
     Kind.RULES: judge_rules,
@@ -55,6 +58,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.LISTENERS: judge_listeners,
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
+    Kind.KERNEL: judge_kernel,
 }
 
 

@@ -18,6 +18,7 @@ from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     ANY_ONE,
     Accepted,
+    AcceptedSetting,
     AcceptedSocket,
     Allow,
     Bans,
@@ -27,6 +28,7 @@ from fwproof.policy.model import (
     DropLog,
     Essential,
     Evasion,
+    Kernel,
     Listeners,
     Managers,
     Parity,
@@ -49,6 +51,7 @@ from fwproof.policy.shapes import (
     PolicyShape,
     read_service,
 )
+from fwproof.policy.surround_shapes import drop_paths, wanted_settings
 from fwproof.policy.table_shapes import Common
 
 _STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
@@ -138,6 +141,7 @@ class _Builder:
             managers=self.managers(),
             coverage=self.coverage(),
             listeners=self.listeners(),
+            kernel=self.kernel(),
             baseline=self.baseline(),
         )
 
@@ -242,7 +246,8 @@ class _Builder:
             return None
         directions = tuple(d for d, wanted in (("inbound", shape.inbound), ("outbound", shape.outbound)) if wanted)
         common = self.common(("drop_log",), shape, "drop-log", "Every dropped packet leaves a line in the log")
-        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise)
+        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise,
+                       paths=drop_paths(shape.paths))  # fmt: skip
 
     def persistence(self) -> Persistence | None:
         if self.shape.persistence is None:
@@ -291,6 +296,14 @@ class _Builder:
         title = "Nothing listens for others that no expectation names; sockets, rules and wire agree"
         common = self.common(("listeners",), shape, "listeners", title)
         return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
+
+    def kernel(self) -> Kernel | None:
+        shape = self.shape.kernel
+        if shape is None:
+            return None
+        accepted = tuple(AcceptedSetting(one.setting, one.interface, one.reason) for one in shape.accept)
+        common = self.common(("kernel",), shape, "kernel", "The kernel's own settings do not undo what the rules say")
+        return Kernel(**common, wanted=wanted_settings(shape), boot=shape.boot, accepted=accepted)
 
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline

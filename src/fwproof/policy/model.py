@@ -154,12 +154,47 @@ class Bans(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
+
+    rule: str
+    finding: str
+    reason: str
+
+
+DROP_FINDINGS = ("silent", "unlimited", "prefix", "unreachable")
+"""What can be wrong with the log of drops: a drop without a line, a rule that logs without a limit, a line with another
+prefix, a rule that logs and that no packet comes to."""
+DROP_EXCEPTIONS = ("invalid", "broadcast", "multicast", "over-limit")
+"""Drops that need no line: of what conntrack takes for invalid, of what is sent to all or to a group, and of what is
+refused only because a limit is used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPaths:
+    """Whatever is dropped is logged first, over the whole packet space, and no log can be flooded.
+
+    ``forward``: also on the way through the host. ``leave_out`` are words of :data:`DROP_EXCEPTIONS`, ``fail`` the
+    findings that fail but for rules that are ``accepted``.
+    """
+
+    forward: bool = False
+    leave_out: tuple[str, ...] = ()
+    fail: tuple[str, ...] = DROP_FINDINGS
+    accepted: tuple[Accepted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DropLog(Expectation):
-    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``)."""
+    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``).
+
+    ``paths``: what is proved of every way to be dropped, beyond the one packet that ``exercise`` sends.
+    """
 
     directions: tuple[str, ...]
     prefix: str | None = None
     exercise: bool = False
+    paths: DropPaths | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +205,6 @@ class Persistence(Expectation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Expectation):
     """IPv4 and IPv6 let the same through, zone by zone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
-
-    rule: str
-    finding: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +260,24 @@ class Listeners(Expectation):
     accepted: tuple[AcceptedSocket, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedSetting:
+    """A setting that stays as it is, and why; ``interface`` is a pattern, empty for every one."""
+
+    setting: str
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel(Expectation):
+    """The kernel's settings are as ``wanted`` (``off``, ``on`` …, by name) and, with ``boot``, so after a reboot."""
+
+    wanted: Mapping[str, str]
+    boot: bool = True
+    accepted: tuple[AcceptedSetting, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
@@ -272,5 +316,6 @@ class Policy:
     managers: Managers | None = None
     coverage: Coverage | None = None
     listeners: Listeners | None = None
+    kernel: Kernel | None = None
     baseline: Baseline | None = None
     frameworks: tuple[Framework, ...] = ()

@@ -18,7 +18,7 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
-    last = (policy.drop_log, *tables, policy.listeners, policy.baseline)
+    last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
     everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
@@ -167,6 +167,11 @@ class _Relations:
         if self.policy.drop_log is None and self.document.existing(("drop_log",)):
             words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
             yield self.at(("drop_log",), words)
+        paths = self.policy.drop_log.paths if self.policy.drop_log else None
+        for index, one in enumerate(paths.accepted if paths else ()):
+            if paths is not None and one.finding and one.finding not in paths.fail:
+                words = f"{quoted(one.finding)} is not among 'fail', so it need not be accepted"
+                yield self.at(("drop_log", "paths", "accept", index), words)
 
     def provoked(self) -> Iterator[Fault]:
         for bans in self.policy.bans:

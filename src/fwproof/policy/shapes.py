@@ -33,6 +33,7 @@ from fwproof.policy.fields import (
 )
 from fwproof.policy.model import Peers, Service
 from fwproof.policy.scalars import describe, quoted
+from fwproof.policy.surround_shapes import DropPathsField, KernelField
 from fwproof.policy.table_shapes import (
     IPV6,
     IPV6_TEXT,
@@ -317,6 +318,9 @@ class DropLogShape(Common):
         "", description="What the log prefix starts with"
     )
     exercise: bool = Field(False, description="Whether the audit looks for the line of a packet of its own")
+    paths: DropPathsField = Field(
+        None, description="Proved over all packets: whatever is dropped is logged first, and the log is rate-limited"
+    )
 
 
 class PolicyShape(Shape):
@@ -350,5 +354,8 @@ class PolicyShape(Shape):
     )
     listeners: ListenersField = Field(
         None, description="Every socket that others can reach is named by an expectation; sockets, rules and wire agree"
+    )
+    kernel: KernelField = Field(
+        None, description="The kernel's settings beside the rules, now and after a reboot: forwarding, rp_filter …"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

@@ -7,6 +7,8 @@ echo "boot $(date +%s.%N)"
 # systemd is not in here; the links by which a package is enabled are.
 enabled() { [ -L "/etc/systemd/system/multi-user.target.wants/$1.service" ]; }
 
+# What may not be written from within a namespace (fs.*) is refused, and said in the log.
+if [ -e /etc/rcS.d/S01procps ]; then sysctl -q --system; fi
 ip link set lo up
 if enabled netfilter-persistent; then netfilter-persistent start; fi
 if enabled nftables; then nft -f /etc/nftables.conf; fi
