@@ -157,7 +157,7 @@ class Asking:
             silent = walk.refused & ~self._first(walk.logged.values())
             for ref, some in deciders.refused(walk.route, walk.arrivals, silent).items():
                 self._add(walk, ref, self.sets.answered(some, self.limits))
-            for (ref, reason), some in deciders.accepted(walk.route, walk.arrivals)[1].items():
+            for (ref, reason), some in deciders.accepted(walk.route, walk.arrivals, walk.ends)[1].items():
                 self.asked.add(walk.config, Decider(ref), "unknown", some, (reason,))
         return Silence(
             refused=any(walk.refused != self.sets.none for walk in self.walks), drops=self.asked.answer(_MOST),
