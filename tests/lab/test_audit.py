@@ -302,7 +302,7 @@ def test_the_observed_packets_are_in_the_capture(audit):
 
 def test_junit_has_the_same_checks(audit):
     cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
-    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 370
+    assert len(cases) == len({(case.classname, case.name) for case in cases}) == 392
     assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
 
