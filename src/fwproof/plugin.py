@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(  # pytest's own --trace starts a debugger
         "--trace-rules", action="store_true", help="have audited hosts tell which rules the probes meet (nft trace)"
     )
+    group.addoption("--sign-key", metavar="FILE", help="SSH key that the run is signed with (or FWPROOF_SIGN_KEY)")
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
@@ -74,6 +75,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
             trace=config.getoption("--trace-rules"),
+            sign=Path(key) if (key := config.getoption("--sign-key")) else None,
         )  # fmt: skip
     return config.stash[_RUN]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 
 from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError, NotThere
@@ -13,6 +14,7 @@ from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
+from fwproof.snapshot import Snapshot
 
 _FRONT_ENDS = ("ufw", "firewalld")
 """What is read of front ends: a host without them lacks nothing."""
@@ -45,6 +47,14 @@ def observations(facts: Facts) -> Iterator[Observation]:
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
 
 
+def exercise_pcaps(facts: Facts, seen: Iterable[Observation]) -> dict[str, bytes]:
+    """Return the packets of what was provoked (bursts, bans, measurements, neighbours, drop logs), a file each host."""
+    packets: dict[str, list[Seen]] = {}
+    for one in seen:
+        packets.setdefault(_host_of(facts, one), []).extend(one.packets)
+    return {f"evidence/probes/{host}-exercises.pcap": pcap_bytes(each) for host, each in packets.items() if each}
+
+
 def _host_of(facts: Facts, seen: Observation) -> str:
     """Return the audited end of a probe."""
     return seen.probe.receiver if seen.probe.receiver in facts.snapshots else seen.probe.sender
@@ -70,7 +80,23 @@ def host_record(facts: Facts, name: str) -> HostRecord:
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,
         firewall=_firewall(model, facts.front_ends.get(name)), rules=_sums(readings), limits=limits,
         error=str(snapshot) if isinstance(snapshot, HostError) else "", understood=[_recorded(r) for r in readings],
+        machine_id=_machine(snapshot), backends=_backends(snapshot),
     )  # fmt: skip
+
+
+def _identity(snapshot: Snapshot | HostError) -> list[str]:
+    if isinstance(snapshot, HostError) or "identity" in snapshot.faults or "identity" not in snapshot.captures:
+        return []
+    return snapshot.captures["identity"].stdout.splitlines()
+
+
+def _machine(snapshot: Snapshot | HostError) -> str:
+    found = (line.removeprefix("machine-id ") for line in _identity(snapshot) if line.startswith("machine-id "))
+    return next((each for each in found if re.fullmatch("[0-9a-f]{64}", each)), "")
+
+
+def _backends(snapshot: Snapshot | HostError) -> list[str]:
+    return [line[:120] for line in _identity(snapshot) if line.strip() and not line.startswith("machine-id ")][:10]
 
 
 def _firewall(model: HostModel | HostError, front: FrontEnd | None) -> str:

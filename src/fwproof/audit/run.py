@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import os
 import platform
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fwproof.audit.allowed import recorded
+from fwproof.audit.controller import controller, trigger
 from fwproof.audit.gather import Gathered, gather
-from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
+from fwproof.audit.outcomes import outcome_of, result_of
+from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
-from fwproof.judging import judge
-from fwproof.judging.front_end import in_its_words
 from fwproof.plan import Check, plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
+from fwproof.redact import HARMLESS_HEADERS, cleaned, without
+from fwproof.report.document import in_words
+from fwproof.report.sign import SIGN_KEY
 from fwproof.report.write import write_run
 from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
 
@@ -44,15 +49,6 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
-def _own_fault(error: Exception) -> Outcome:
-    """Return the outcome of a check at which the judge itself failed: nothing is known, so it is an error."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    return Outcome(
-        verdict=Verdict.ERROR, reason=f"fwproof itself failed to judge this: {type(error).__name__}: {error}",
-        cause="fwproof itself failed", fix="Report it, with the evidence of this run.", evidence=tuple(lines[-12:]),
-    )  # fmt: skip
-
-
 class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
@@ -61,10 +57,11 @@ class AuditRun:
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
-        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False
-    ) -> None:
+        self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
+        sign: Path | None = None,
+    ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
-        self.command, self.root = command, root
+        self.command, self.root, self.sign = command, root, sign
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -78,6 +75,11 @@ class AuditRun:
     def inventory(self) -> Inventory:
         """The inventory, read once; raises InputError."""
         return load_inventory(self.inventory_path)
+
+    @property
+    def sign_key(self) -> Path | None:
+        """The key that runs are signed with: the option's, the environment's, or the inventory's; None for none."""
+        return self.sign or (Path(named) if (named := os.environ.get(SIGN_KEY)) else self.inventory.signing_key)
 
     def checks_of(self, path: Path) -> tuple[Check, ...]:
         """Return the checks that a policy file plans; raises InputError with every fault of the file."""
@@ -122,19 +124,7 @@ class AuditRun:
         if check.id not in self._outcomes:
             assert self.gathered is not None
             begun = time.monotonic()
-            try:
-                outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
-            except NotGranted as gap:
-                outcome = Outcome(
-                    verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
-                )
-            except HostError as error:
-                outcome = Outcome(
-                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
-                    fix=error.advice,
-                )  # fmt: skip
-            except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit
-                outcome = _own_fault(error)
+            outcome = outcome_of(check, self.gathered.facts)
             self._outcomes[check.id] = outcome, time.monotonic() - begun
         return self._outcomes[check.id][0]
 
@@ -153,8 +143,33 @@ class AuditRun:
         """Write the reports of what was judged."""
         assert self.gathered is not None
         judged = [check for check in self.selected if check.id in self._outcomes]
-        self.results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
-        self.folder = write_run(self.results, self.gathered.evidence, self.reports)
+        clean = partial(without, secrets=self._secrets())
+        results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
+        self.results = in_words(results, clean)
+        inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
+        evidence = self.gathered.evidence | self.gathered.stored(judged, clean)
+        self.folder = write_run(self.results, evidence, self.reports, inputs=inputs, key=self.sign_key)
+
+    def _inputs(self) -> dict[str, bytes]:
+        """Return the policies and the inventory as they were read, by the names that reports show.
+
+        One that was changed while the audit ran is left out: what was read of it is not known any more.
+        """
+        read = {self.inventory_path: self.inventory.sha256} | {p: each.sha256 for p, each in self.policies.items()}
+        found: dict[str, bytes] = {}
+        for path, digest in read.items():
+            with suppress(OSError):
+                content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest() == digest:
+                    found[self._shown(path)] = content
+        return found
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what the policies send to be refused: a header of theirs may be somebody's password all the same."""
+        bans = [each for policy in self.policies.values() for each in policy.bans]
+        return tuple(
+            value for each in bans for name, value in each.provoke.items() if name.lower() not in HARMLESS_HEADERS
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close every connection and take down the lab, if this run brought it up; safe to call again."""
@@ -163,7 +178,7 @@ class AuditRun:
 
     def _record(self) -> Run:
         assert self.gathered is not None
-        started = self._begun_at
+        started, (why, job) = self._begun_at, trigger()
         return Run(
             id=f"{started.replace('-', '').replace(':', '')}-{uuid.uuid4().hex[:8]}",
             started=started, ended=_utc(), seconds=round(time.monotonic() - self._begun, 3),
@@ -172,7 +187,8 @@ class AuditRun:
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
-            stopped=self.gathered.stopped(),
+            stopped=self.gathered.stopped(), trigger=why, job=job, controller=controller(),
+            vantages=self.gathered.vantages(),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
@@ -187,15 +203,7 @@ class AuditRun:
     def _result(self, check: Check) -> CheckResult:
         outcome, seconds = self._outcomes[check.id]
         assert self.gathered is not None
-        return CheckResult(
-            id=check.id, title=check.expectation.title, expectation=check.expectation.id, policy=check.policy.name,
-            file=self._shown(Path(check.expectation.file)), line=check.expectation.line, host=check.host,
-            vantage=check.vantage, family=check.family.value if check.family else None,
-            service=check.service.name if check.service else None, direction=check.direction, kind=check.kind.value,
-            severity=check.expectation.severity, expected=check.expected, verdict=outcome.verdict,
-            reason=outcome.reason, proved=outcome.proved, observed=outcome.observed, attributed=outcome.attributed,
-            rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
-            controls={name: list(ids) for name, ids in check.expectation.controls.items()},
-            evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage,
+        return result_of(
+            check, outcome, file=self._shown(Path(check.expectation.file)), seconds=seconds,
+            artefacts=self.gathered.artefacts_of(check),
         )  # fmt: skip

@@ -12,8 +12,11 @@ import click
 @click.option("--inventory", type=click.Path(), help="The hosts and zones  [default: fixtures/inventory.yaml].")
 @click.option("--reports", type=click.Path(), help="Where runs are written  [default: reports].")
 @click.option("--trace", is_flag=True, help="Have audited hosts tell which rules the probes meet (nft trace).")
+@click.option("--sign-key", type=click.Path(), help="SSH key to sign the run with  [FWPROOF_SIGN_KEY, inventory].")
 @click.argument("paths", nargs=-1, type=click.UNPROCESSED)
-def audit(inventory: str | None, reports: str | None, trace: bool, paths: tuple[str, ...]) -> None:  # noqa: FBT001
+def audit(
+    inventory: str | None, reports: str | None, sign_key: str | None, paths: tuple[str, ...], *, trace: bool
+) -> None:  # fmt: skip
     """Audit the hosts of the policies in PATHS (default: checks).
 
     Everything that pytest understands may follow: -k, -m, -x, --lf, -v …
@@ -31,6 +34,8 @@ def audit(inventory: str | None, reports: str | None, trace: bool, paths: tuple[
         words += ["--inventory", inventory]
     if reports is not None:
         words += ["--reports", reports]
+    if sign_key is not None:
+        words += ["--sign-key", sign_key]
     if trace:
         words.append("--trace-rules")
     names_a_path = any(os.path.exists(word.partition("::")[0]) for word in paths if not word.startswith("-"))  # noqa: PTH110

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from fwproof.errors import HostError
 from fwproof.hosts.access import Command, commands
 from fwproof.hosts.shape import fault_of
 from fwproof.hosts.transport import Transport
+from fwproof.redact import redacted
 from fwproof.snapshot import Capture, Snapshot
 
 LIMIT = 60.0
@@ -45,11 +47,16 @@ def _read(transport: Transport, wanted: tuple[Command, ...], timeout: float) -> 
         if isinstance(answer, HostError):
             faults[command.name] = answer
             continue
-        captures[command.name] = answer
-        fault = fault_of(host, command, answer)
+        fault = fault_of(host, command, answer)  # of what was printed: rubbish is told before anything is taken out
+        captures[command.name] = answer = _without_secrets(answer)
         if fault is not None:
             faults[command.name] = fault
     return Snapshot(host=host, captures=captures, faults=faults)
+
+
+def _without_secrets(capture: Capture) -> Capture:
+    """Return a capture as it is judged and kept: whoever reads a report may not read the host's secrets."""
+    return replace(capture, stdout=redacted(capture.stdout), stderr=redacted(capture.stderr))
 
 
 def collect_all(
