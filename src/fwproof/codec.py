@@ -1,7 +1,7 @@
 """Values to JSON and back, by the types that their fields are declared with: how what an audit found out is stored.
 
-One rule a type, and none for a single class: a dataclass is an object of its fields with its class under ``is``; of
-several classes that a field may have, that name says which. Enumerations and addresses are their text, bytes base64,
+One rule a type, and none for a single class: a dataclass is an object of its fields with its class under ``is``, but
+for those that have their default; of several classes that a field may have, that name says which. Enumerations and addresses are their text, bytes base64,
 sets sorted lists, mappings without text keys lists of pairs, infinity ``"inf"``; a HostError has its class under
 ``fault``. Text that came from a host may hold undecodable bytes as lone surrogates, which JSON escapes.
 
@@ -67,9 +67,9 @@ class Codec:
             told = {"host": value.host, "message": self.text(value.message), "advice": self.text(value.advice)}
             return {"fault": type(value).__name__, **told}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {"is": type(value).__name__} | {
-                each.name: self.encode(getattr(value, each.name)) for each in _fields(type(value))
-            }
+            given = ((each, getattr(value, each.name)) for each in _fields(type(value)))
+            told = {each.name: self.encode(one) for each, one in given if not _is_default(each, one)}
+            return {"is": type(value).__name__} | told
         return self._encode_plain(value)
 
     def _encode_plain(self, value: Any) -> Any:
@@ -141,7 +141,7 @@ class Codec:
         hints, fields = _hints(hint), _fields(hint)
         unknown = set(data) - {each.name for each in fields} - {"is"}
         if unknown:
-            raise Misfit(f"{where}: {hint.__name__} has no {sorted(unknown)[0]}")
+            raise Misfit(f"{where}: {hint.__name__} has no {min(unknown)}")
         given = {
             each.name: self.decode(data[each.name], hints[each.name], f"{where}.{each.name}")
             for each in fields if each.name in data
@@ -167,6 +167,10 @@ class Codec:
         if origin in _SETS:
             return frozenset(found)
         return found if origin is list else tuple(found)
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    return type(value) is type(field.default) and bool(value == field.default)
 
 
 def _decode_plain(data: Any, hint: Any, where: str) -> Any:  # noqa: PLR0911 - one line a kind

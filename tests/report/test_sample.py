@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fwproof.report.clean import safe_path
 from fwproof.report.view import findings
 from fwproof.report.write import write_run
 from fwproof.results import Verdict
@@ -42,7 +43,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_sample_is_current(recorded, tmp_path):
     evidence = {name: content for name, content in files(SAMPLE).items() if name.startswith("evidence/")}
-    folder = write_run(recorded, evidence, tmp_path)
+    names = [name for name in (recorded.run.inventory, *recorded.run.policies) if (SAMPLE / safe_path(name, "policy")).is_file()]
+    inputs = {name: (SAMPLE / safe_path(name, "policy")).read_bytes() for name in names}
+    folder = write_run(recorded, evidence, tmp_path, inputs=inputs)
     if os.environ.get("FWPROOF_UPDATE_SAMPLE"):
         shutil.rmtree(SAMPLE)
         shutil.copytree(folder, SAMPLE)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError, NotThere
-from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
+from fwproof.facts import BurstFacts, EvasionFacts, Facts, FlowFacts, SocketFacts
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
@@ -33,7 +33,7 @@ def evidence_of(facts: Facts) -> dict[str, bytes]:
         packets.setdefault(_host_of(facts, seen_), []).extend(seen_.packets)
     for host, seen in packets.items():
         if seen:
-            found[f"evidence/probes/{host}.pcap"] = pcap_bytes(sorted(seen, key=lambda packet: packet.time))
+            found[f"evidence/probes/{host}.pcap"] = _pcap(seen)
     return found
 
 
@@ -52,7 +52,18 @@ def exercise_pcaps(facts: Facts, seen: Iterable[Observation]) -> dict[str, bytes
     packets: dict[str, list[Seen]] = {}
     for one in seen:
         packets.setdefault(_host_of(facts, one), []).extend(one.packets)
-    return {f"evidence/probes/{host}-exercises.pcap": pcap_bytes(each) for host, each in packets.items() if each}
+    return {f"evidence/probes/{host}-exercises.pcap": _pcap(each) for host, each in packets.items() if each}
+
+
+def _pcap(packets: Iterable[Seen]) -> bytes:
+    """Return packets as a file, in an order that the packets alone decide."""
+    return pcap_bytes(sorted(packets, key=lambda each: (each.time, each.host, each.direction, each.raw)))
+
+
+def bursts(facts: Facts) -> Iterator[Observation]:
+    """Yield what became of each packet of the bursts, which are no single probes."""
+    for exercised in facts.exercised.values():
+        yield from exercised.seen if isinstance(exercised, BurstFacts) else ()
 
 
 def _host_of(facts: Facts, seen: Observation) -> str:

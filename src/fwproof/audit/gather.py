@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
-from fwproof.audit.evidence import evidence_of, exercise_pcaps, host_record, observations
+from fwproof.audit.evidence import bursts, evidence_of, exercise_pcaps, host_record, observations
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
 from fwproof.audit.modelling import BOTH, SAVES, families_of, front_ends_of, model_of
@@ -59,7 +59,7 @@ class Gathered:
     def vantages(self) -> list[VantageRecord]:
         """Return the hosts that sent probes, with the source addresses that these really had."""
         used: dict[str, dict[str, None]] = {}
-        for seen in self.field.record.seen:
+        for seen in (each for each in self.field.record.seen if not each.probe.form.spoofed):
             used.setdefault(seen.probe.sender, {})[str(seen.probe.flow.src)] = None
         hosts = self.facts.inventory.hosts
         return [
@@ -73,9 +73,11 @@ class Gathered:
 
         ``clean`` takes secrets out of every text.
         """
-        own = {id(seen) for seen in observations(self.facts)}
+        burst = list(bursts(self.facts))
+        own = {id(seen) for seen in (*observations(self.facts), *burst)}
         rest = [seen for seen in self.field.record.seen if id(seen) not in own]
-        return exercise_pcaps(self.facts, rest) | files_of(self.facts, checks, rest, self.field.record.cut, clean)
+        pcaps = exercise_pcaps(self.facts, [*burst, *rest])
+        return pcaps | files_of(self.facts, checks, rest, self.field.record.cut, clean)
 
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""

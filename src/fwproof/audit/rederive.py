@@ -43,32 +43,41 @@ from fwproof.semantics.traced import compared
 
 @dataclass(frozen=True, slots=True)
 class Rederived:
-    """Facts with predictions worked out anew, and of the checks for which that is not done, why, by id."""
+    """Facts with predictions worked out anew.
+
+    By check id: ``as_recorded`` says why that is not done, ``misfits`` what is stored that no such check can have sent.
+    """
 
     facts: Facts
     as_recorded: Mapping[str, str]
+    misfits: Mapping[str, str]
 
 
 def rederived(facts: Facts, checks: Sequence[Check]) -> Rederived:
-    """Return facts in which every prediction is made by the models; raises Misfit where what was sent does not fit."""
+    """Return facts in which every prediction is made by the models."""
     flows: dict[str, FlowFacts | HostError] = dict(facts.flows)
     exercised: dict[str, Exercised | HostError] = dict(facts.exercised)
     as_recorded: dict[str, str] = {}
+    misfits: dict[str, str] = {}
     for check in checks:
         flow, tried = flows.get(check.id), exercised.get(check.id)
         model = facts.models[check.host]
-        if isinstance(flow, FlowFacts):
-            flows[check.id] = _flow(check, flow, facts, _needed(model, check))
-        if tried is None or isinstance(tried, HostError | NeighbourFacts | Connected):
-            continue  # nothing in it is a prediction
-        again = _AGAIN.get(type(tried))
-        if again is None:
-            as_recorded[check.id] = _WHY.get(type(tried).__name__, "what its probes were to meet is taken as recorded")
-            continue
-        exercised[check.id] = again(check, tried, facts, _needed(model, check))
-    return Rederived(replace(facts, flows=flows, exercised=exercised), as_recorded)
+        try:
+            if isinstance(flow, FlowFacts):
+                flows[check.id] = _flow(check, flow, facts, _needed(model, check))
+            if tried is None or isinstance(tried, HostError | NeighbourFacts | Connected):
+                continue  # nothing in it is a prediction
+            again = _AGAIN.get(type(tried))
+            if again is None:
+                as_recorded[check.id] = _WHY.get(type(tried).__name__, _OTHER)
+            else:
+                exercised[check.id] = again(check, tried, facts, _needed(model, check))
+        except (Misfit, HostError) as error:
+            misfits[check.id] = str(error)
+    return Rederived(replace(facts, flows=flows, exercised=exercised), as_recorded, misfits)
 
 
+_OTHER = "what its probes were to meet is taken as recorded"
 _WHY = {"CoverageFacts": "which rules each probe was to meet is taken as recorded; the counters are judged anew"}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from fwproof.audit.modelling import families_of, front_ends_of, model_of
 from fwproof.codec import Codec, Misfit, Special
+from fwproof.decision import Ruling
 from fwproof.errors import HostError
 from fwproof.facts import BaselineFacts, Exercised, Facts, FlowFacts
 from fwproof.flow import Family
@@ -102,7 +103,7 @@ def files_of(
 ) -> dict[str, bytes]:  # fmt: skip
     """Return the files that hold all facts, by path; ``extra`` are observations that no fact has, ``cut`` how many more.
 
-    ``clean`` takes secrets out of every text.
+    ``clean`` takes secrets out of every text. The way of a packet through the tables is left out, which the tables tell.
     """
     snapshots = _Snapshots(facts, clean)
 
@@ -113,7 +114,8 @@ def files_of(
         return {"model": snapshots.id_of(snapshot), "families": sorted(families)}
 
     codec = Codec({
-        HostModel: Special(model, _no_decoder), Snapshot: Special(snapshots.id_of, _no_decoder)
+        HostModel: Special(model, _no_decoder), Snapshot: Special(snapshots.id_of, _no_decoder),
+        Ruling: Special(lambda value: Codec(text=clean).encode(replace(value, trace=())), _no_decoder),
     }, clean)  # fmt: skip
     lines = [{"schema": FACTS_SCHEMA, "checks": [check.id for check in checks]}]
     for each in dataclasses.fields(Facts):
@@ -248,6 +250,12 @@ def facts_of(read: Read, checks: Sequence[Check], inventory: Inventory) -> Facts
     return Facts(
         inventory=inventory, snapshots=snapshots, models=models, front_ends=front_ends_of(snapshots, models), **found
     )
+
+
+def exercises_of(read: Read) -> list[Observation]:
+    """Return the observations that belong to no fact; raises Misfit."""
+    lines, codec = list(_json_lines(read, EXERCISES)), Codec()
+    return [codec.decode(data, Observation, where) for where, data in lines[1:]]
 
 
 _HINTS: Mapping[str, Any] = {
