@@ -2,7 +2,7 @@
 
 One rule a type, and none for a single class: a dataclass is an object of its fields with its class under ``is``, but
 for those that have their default; of several classes that a field may have, that name says which. Enumerations and addresses are their text, bytes base64,
-sets sorted lists, mappings without text keys lists of pairs, infinity ``"inf"``; a HostError has its class under
+sets sorted lists, mappings without text keys lists of pairs (the order of a mapping is kept), infinity ``"inf"``; a HostError has its class under
 ``fault``. Text that came from a host may hold undecodable bytes as lone surrogates, which JSON escapes.
 
 What a HostModel is made of is no value; whoever stores one says how (:class:`Special`).
@@ -97,7 +97,7 @@ class Codec:
         pairs = [(self.encode(key), self.encode(each)) for key, each in value.items()]
         if all(isinstance(key, str) for key, _ in pairs):
             return dict(pairs)
-        return [list(pair) for pair in sorted(pairs, key=_sortable)]
+        return [list(pair) for pair in pairs]
 
     def decode(self, data: Any, hint: Any, where: str = "") -> Any:
         """Return the value of type ``hint`` in decoded JSON; raises Misfit."""

@@ -43,7 +43,7 @@ Read = Callable[[str], bytes]
 
 
 def _dumped(data: Any) -> bytes:
-    return (json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode("ascii")
+    return (json.dumps(data, separators=(",", ":"), allow_nan=False) + "\n").encode("ascii")
 
 
 # ---- to files
@@ -73,8 +73,8 @@ class _Snapshots:
 
     def _name(self, snapshot: Snapshot, name: str, folder: str) -> None:
         self._ids[id(snapshot)] = name, snapshot
-        captures = [self._capture(each, folder) for _, each in sorted(snapshot.captures.items())]
-        faults = {what: self._codec.encode(fault) for what, fault in sorted(snapshot.faults.items())}
+        captures = [self._capture(each, folder) for each in snapshot.captures.values()]
+        faults = [{"name": what, **self._codec.encode(fault)} for what, fault in snapshot.faults.items()]
         self._entries[name] = {"host": snapshot.host, "captures": captures, "faults": faults}
 
     def _capture(self, capture: Capture, folder: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class _Snapshots:
 
     def index(self) -> bytes:
         """Return the list of all readings."""
-        text = json.dumps({"schema": SNAPSHOTS_SCHEMA, "snapshots": self._entries}, sort_keys=True, indent=1)
+        text = json.dumps({"schema": SNAPSHOTS_SCHEMA, "snapshots": self._entries}, indent=1)
         return (text + "\n").encode("ascii")
 
 
@@ -188,7 +188,7 @@ class _Restored:
             return found
         try:
             captures = [self._capture(each) for each in entry["captures"]]
-            faults = {str(what): codec.decode(each, HostError, where) for what, each in entry["faults"].items()}
+            faults = {str(each["name"]): codec.decode(each, HostError, where) for each in entry["faults"]}
             return Snapshot(host=str(entry["host"]), captures={each.name: each for each in captures}, faults=faults)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Misfit(f"{where}: an entry is not as an audit writes it: {error!r:.200}") from error

@@ -12,7 +12,7 @@ from fwproof.audit.outcomes import outcome_of, result_of
 from fwproof.audit.rederive import Rederived, rederived
 from fwproof.audit.stored import EXERCISES, checks_of, exercises_of, facts_of
 from fwproof.codec import Misfit
-from fwproof.errors import InputError, UsageError
+from fwproof.errors import FwproofError
 from fwproof.facts import Facts
 from fwproof.inventory import Inventory
 from fwproof.plan import Check, plan
@@ -36,13 +36,15 @@ _FIRST = ("verdict", "reason", "rule")
 class Recomputed:
     """What came of it: ids of checks whose rows are exactly what the evidence leads to, and of all others why not.
 
-    ``as_recorded`` are among the ``same``: part of what they rest on was taken as the audit recorded it.
+    ``as_recorded`` are among the ``same``: part of what they rest on was taken as the audit recorded it. ``unusable``: the
+    evidence could not be used as a whole, for the reason that is the first of ``problems``.
     """
 
     same: list[str] = field(default_factory=list)
     as_recorded: dict[str, str] = field(default_factory=dict)
     impossible: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unusable: bool = False
 
 
 def recompute(bundle: Bundle, results: Results) -> Recomputed:
@@ -53,8 +55,9 @@ def recompute(bundle: Bundle, results: Results) -> Recomputed:
         wanted = _wanted(bundle, results, checks, found.problems)
         facts = facts_of(bundle.read, wanted, inventory)
         again = rederived(facts, wanted)
-    except (Misfit, InputError, UsageError) as error:
+    except (Misfit, FwproofError) as error:
         found.problems.append(Problem("evidence", "", one_line(str(error))))
+        found.unusable = True
         found.impossible = dict.fromkeys((check.id for check in results.checks), "the evidence cannot be used as a whole")
         return found
     _compare_checks(results, wanted, again, found)

@@ -106,7 +106,7 @@ def _content(bundle: Bundle, results: Results, found: Verified) -> None:
         _masked(masked, found)
     found.problems += found.recomputed.problems
     for id_, why in found.recomputed.impossible.items():
-        if not isinstance(masked, dict):
+        if not isinstance(masked, dict) and not found.recomputed.unusable:
             found.problems.append(Problem("verdict", one_line(id_), f"cannot be worked out again: {one_line(why)}"))
 
 
