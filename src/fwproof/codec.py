@@ -1,9 +1,10 @@
 """Values to JSON and back, by the types that their fields are declared with: how what an audit found out is stored.
 
-One rule a type, and none for a single class: a dataclass is an object of its fields with its class under ``is``, but
-for those that have their default; of several classes that a field may have, that name says which. Enumerations and addresses are their text, bytes base64,
-sets sorted lists, mappings without text keys lists of pairs (the order of a mapping is kept), infinity ``"inf"``; a HostError has its class under
-``fault``. Text that came from a host may hold undecodable bytes as lone surrogates, which JSON escapes.
+One rule a type, and none for a single class: a dataclass is an object of its fields, but for those that have their
+default, with its class under ``is``; of several classes that a field may have, that name says which. Enumerations and
+addresses are their text, bytes base64, sets sorted lists, mappings without text keys lists of pairs (the order of a
+mapping is kept), infinity ``"inf"``; a HostError has its class under ``fault``. Text that came from a host may hold
+undecodable bytes as lone surrogates, which JSON escapes.
 
 What a HostModel is made of is no value; whoever stores one says how (:class:`Special`).
 """
@@ -72,7 +73,7 @@ class Codec:
             return {"is": type(value).__name__} | told
         return self._encode_plain(value)
 
-    def _encode_plain(self, value: Any) -> Any:
+    def _encode_plain(self, value: Any) -> Any:  # noqa: PLR0911 - one line a kind
         if isinstance(value, Enum):
             return value.value
         if value is None or isinstance(value, bool | int):
@@ -99,7 +100,7 @@ class Codec:
             return dict(pairs)
         return [list(pair) for pair in pairs]
 
-    def decode(self, data: Any, hint: Any, where: str = "") -> Any:
+    def decode(self, data: Any, hint: Any, where: str = "") -> Any:  # noqa: PLR0911 - one line a kind
         """Return the value of type ``hint`` in decoded JSON; raises Misfit."""
         if isinstance(hint, typing.TypeVar) or hint is Any:
             return data

@@ -22,10 +22,12 @@ _NAMES = (
 _KEY = rf"[\w.-]*(?:{_NAMES})[\w.-]*"
 _QUOTED = r"""(?P<q>["'])(?P<in>(?:\\.|(?!(?P=q))[^\\\r\n])*)(?P=q)"""
 _HEADERS = r"(?:proxy-)?authorization|(?:set-)?cookie2?|x-auth[\w-]*|x-[\w-]*(?:token|key|secret)[\w-]*"
-_PEM = re.compile(r"-----BEGIN (?P<what>[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?)-----.*?(?:-----END (?P=what)-----|\Z)", re.DOTALL)
+_PEM = re.compile(
+    r"-----BEGIN (?P<what>[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?)-----.*?(?:-----END (?P=what)-----|\Z)", re.DOTALL
+)
 _TOKENS = re.compile(
-    r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
-    r"|sk-[\w-]{20,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\$(?:1|2[abxy]|5|6|y|argon2id?)\$[^\s:'\"]{8,})"
+    r"(?:\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
+    r"|sk-[\w-]{20,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|\$(?:1|2[abxy]|5|6|y|argon2id?)\$[^\s:'\"]{8,})"
 )
 _URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)(?P<value>[^\s/@'\"]+)(?=@)", re.IGNORECASE)
 _CURL = re.compile(r"(?P<head>(?:^|\s)(?:-u|--user|--proxy-user)[ =]['\"]?[^\s:'\"]+:)(?P<value>[^\s'\"]+)")

@@ -43,7 +43,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_sample_is_current(recorded, tmp_path):
     evidence = {name: content for name, content in files(SAMPLE).items() if name.startswith("evidence/")}
-    names = [name for name in (recorded.run.inventory, *recorded.run.policies) if (SAMPLE / safe_path(name, "policy")).is_file()]
+    names = [
+        name
+        for name in (recorded.run.inventory, *recorded.run.policies)
+        if (SAMPLE / safe_path(name, "policy")).is_file()
+    ]
     inputs = {name: (SAMPLE / safe_path(name, "policy")).read_bytes() for name in names}
     folder = write_run(recorded, evidence, tmp_path, inputs=inputs)
     if os.environ.get("FWPROOF_UPDATE_SAMPLE"):

@@ -19,7 +19,9 @@ _PATIENCE = 3.0
 
 def controller() -> Controller:
     """Return what is known of this machine; what cannot be found out is said in words, or empty."""
-    return Controller(host=socket.gethostname(), system=_system(), clock=_clock(), tool_sha256=_tool(), commit=_commit())
+    return Controller(
+        host=socket.gethostname(), system=_system(), clock=_clock(), tool_sha256=_tool(), commit=_commit()
+    )
 
 
 def trigger() -> tuple[str, str]:
@@ -29,7 +31,9 @@ def trigger() -> tuple[str, str]:
     environment; ``FWPROOF_TRIGGER`` says otherwise.
     """
     env = os.environ
-    github = f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env.get('GITHUB_RUN_ID')}"
+    github = (
+        f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env.get('GITHUB_RUN_ID')}"
+    )
     job = env.get("CI_JOB_URL") or env.get("BUILD_URL") or (github if env.get("GITHUB_RUN_ID") else "")
     told = env.get("FWPROOF_TRIGGER", "")
     if told in {"ci", "schedule", "manual"}:
@@ -53,7 +57,9 @@ def _clock() -> str:
     if told in {"yes", "no"}:
         return "synchronised by NTP" if told == "yes" else "not synchronised by NTP"
     tracking = _said("chronyc", "-n", "tracking")
-    leap = next((line.partition(":")[2].strip() for line in tracking.splitlines() if line.startswith("Leap status")), "")
+    leap = next(
+        (line.partition(":")[2].strip() for line in tracking.splitlines() if line.startswith("Leap status")), ""
+    )
     if leap:
         return f"chrony says: {leap}"
     return "unknown: neither timedatectl nor chronyc tells"

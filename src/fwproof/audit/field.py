@@ -122,7 +122,9 @@ class Field:
     @property
     def prober(self) -> Prober:
         """A prober over the agents that run; what becomes of each of its probes is kept in ``record``."""
-        return RecordingProber(self.record, {name: agent for name, agent in self.agents.items() if isinstance(agent, Agent)})
+        return RecordingProber(
+            self.record, {name: agent for name, agent in self.agents.items() if isinstance(agent, Agent)}
+        )
 
     def agent(self, name: str) -> Agent:
         """Return a host's agent; raise the HostError that stood in the way."""

@@ -1,4 +1,4 @@
-"""From a check and the facts to its outcome and its row of the results: what an audit does, and whoever verifies one."""
+"""From a check and the facts to its outcome and its row of the results, for an audit and for whoever verifies it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
     evidence/<host>/<name>.txt      what each command printed before anything was sent
     evidence/later/<id>/<name>.txt  the same of later readings, where it differs from what is stored already
-    evidence/snapshots.json         of each reading: which command, when, its exit status, its file, or why there is none
+    evidence/snapshots.json         of each reading: which command, when, its status, its file, or why there is none
     evidence/facts.jsonl            one line a fact, in the form of :mod:`fwproof.codec`; the first names the checks
     evidence/probes/exercises.jsonl one line a probe that belongs to no single fact (bans, measurements, neighbours)
 """
@@ -101,9 +101,10 @@ def files_of(
     facts: Facts, checks: Sequence[Check], extra: Iterable[Observation] = (), cut: int = 0,
     clean: Callable[[str], str] = redacted,
 ) -> dict[str, bytes]:  # fmt: skip
-    """Return the files that hold all facts, by path; ``extra`` are observations that no fact has, ``cut`` how many more.
+    """Return the files that hold all facts, by path.
 
-    ``clean`` takes secrets out of every text. The way of a packet through the tables is left out, which the tables tell.
+    ``extra`` are observations that no fact has, ``cut`` how many more there were. ``clean`` takes secrets out of every
+    text. The way of a packet through the tables is left out, which the tables tell.
     """
     snapshots = _Snapshots(facts, clean)
 
@@ -117,21 +118,26 @@ def files_of(
         HostModel: Special(model, _no_decoder), Snapshot: Special(snapshots.id_of, _no_decoder),
         Ruling: Special(lambda value: Codec(text=clean).encode(replace(value, trace=())), _no_decoder),
     }, clean)  # fmt: skip
-    lines = [{"schema": FACTS_SCHEMA, "checks": [check.id for check in checks]}]
-    for each in dataclasses.fields(Facts):
-        if each.name not in _BY_CHECK | _ELSEWHERE:
-            lines.append({"fact": each.name, "value": codec.encode(getattr(facts, each.name))})
-    for check in checks:
-        if isinstance(check.expectation, Baseline):
-            known = facts.baselines.get((check.host, check.expectation.folder(check.host)))
-            lines.append({"check": check.id, "baselines": codec.encode(known)})
-        for name in ("flows", "exercised"):
-            if check.id in getattr(facts, name):
-                lines.append({"check": check.id, name: codec.encode(getattr(facts, name)[check.id])})
+    lines = [{"schema": FACTS_SCHEMA, "checks": [check.id for check in checks]}, *_lines(facts, checks, codec)]
     rest: list[Any] = [codec.encode(each) for each in extra]
     if rest or cut:
         snapshots.files[EXERCISES] = b"".join(map(_dumped, [{"kept": len(rest), "cut": cut}, *rest]))
     return {**snapshots.files, FACTS: b"".join(map(_dumped, lines)), SNAPSHOTS: snapshots.index()}
+
+
+def _lines(facts: Facts, checks: Sequence[Check], codec: Codec) -> Iterator[dict[str, Any]]:
+    """Yield every fact that is not in the snapshots or the policies."""
+    for each in dataclasses.fields(Facts):
+        if each.name not in _BY_CHECK | _ELSEWHERE:
+            yield {"fact": each.name, "value": codec.encode(getattr(facts, each.name))}
+    for check in checks:
+        if isinstance(check.expectation, Baseline):
+            known = facts.baselines.get((check.host, check.expectation.folder(check.host)))
+            yield {"check": check.id, "baselines": codec.encode(known)}
+        if check.id in facts.flows:
+            yield {"check": check.id, "flows": codec.encode(facts.flows[check.id])}
+        if check.id in facts.exercised:
+            yield {"check": check.id, "exercised": codec.encode(facts.exercised[check.id])}
 
 
 def _no_decoder(_data: Any) -> Any:
@@ -148,7 +154,7 @@ def _json(read: Read, path: str) -> Any:
         raise Misfit(f"{path}: is no JSON: {str(error)[:200]}") from error
 
 
-def _json_lines(read: Read, path: str) -> Iterator[tuple[str, Any]]:
+def _json_lines(read: Read, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(read(path).split(b"\n"), 1):
         if line.strip():
             try:
@@ -167,9 +173,10 @@ class _Restored:
         index = _json(read, SNAPSHOTS)
         if not isinstance(index, dict) or index.get("schema") != SNAPSHOTS_SCHEMA:
             raise Misfit(f"{SNAPSHOTS}: is not of the schema {SNAPSHOTS_SCHEMA!r}")
-        self._read, self._index = read, index.get("snapshots")
-        if not isinstance(self._index, dict):
+        entries = index.get("snapshots")
+        if not isinstance(entries, dict):
             raise Misfit(f"{SNAPSHOTS}: has no snapshots")
+        self._read, self._index = read, entries
         self._known: dict[str, Snapshot | HostError] = {}
         self._models: dict[tuple[str, frozenset[Family]], HostModel | HostError] = {}
 
@@ -227,7 +234,8 @@ class _Restored:
 
 def checks_of(read: Read) -> tuple[str, ...]:
     """Return the ids of the checks that the facts are of; raises Misfit."""
-    _, first = next(_json_lines(read, FACTS), ("", {}))
+    nothing: dict[str, Any] = {}
+    _, first = next(_json_lines(read, FACTS), ("", nothing))
     if first.get("schema") != FACTS_SCHEMA or not isinstance(first.get("checks"), list):
         raise Misfit(f"{FACTS}: is not of the schema {FACTS_SCHEMA!r}")
     return tuple(map(str, first["checks"]))

@@ -30,6 +30,7 @@ _VERBS = {
     "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "logs": ("fwproof.cli.logs:logs", "Review a period of drop logs on one page."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
+    "bundle": ("fwproof.cli.bundle:bundle", "Copy a stored run with other addresses, for third parties."),
     "verify": ("fwproof.cli.verify:verify", "Check a stored run and work out every verdict again, offline."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a policy or an inventory."),

@@ -9,14 +9,19 @@ import click
 
 from fwproof.cli.tables import safe
 from fwproof.verify.chain import chain
-from fwproof.verify.verify import Verified, verify as verify_run
+from fwproof.verify.verify import Verified
+from fwproof.verify.verify import verify as verify_run
 
 _SHOWN = 20
 
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--signers", type=click.Path(path_type=Path), help="Who may sign (ssh-keygen's allowed_signers); then a run must be signed.")  # fmt: skip
+@click.option(
+    "--signers",
+    type=click.Path(path_type=Path),
+    help="Who may sign (allowed_signers of ssh-keygen): a run must be signed.",
+)
 @click.option("--chain", "whole", is_flag=True, help="FOLDER has all runs: verify each, and that none is missing.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("reports/latest"))
 def verify(form: str, signers: Path | None, folder: Path, *, whole: bool) -> None:
@@ -42,7 +47,11 @@ def verify(form: str, signers: Path | None, folder: Path, *, whole: bool) -> Non
         for each in found:
             _tell(each)
         if whole:
-            told = "broken" if problems else "unbroken; keep a note of the last run's hash elsewhere, nothing here tells of it"
+            told = (
+                "broken"
+                if problems
+                else "unbroken; keep a note of the last run's hash elsewhere, nothing here tells of it"
+            )
             click.echo(f"chain of {len(found)} runs: {told}")
         for problem in problems:
             click.echo(safe(f"  ✖ {problem}"))
@@ -51,7 +60,8 @@ def verify(form: str, signers: Path | None, folder: Path, *, whole: bool) -> Non
 
 def _tell(found: Verified) -> None:
     done = found.recomputed
-    click.echo(safe(f"{found.run or found.folder}: {'verified' if not found.status else 'NOT verified' if found.status == 1 else 'verified in part'}"))  # fmt: skip
+    words = {0: "verified", 1: "NOT verified", 6: "verified in part"}
+    click.echo(safe(f"{found.run or found.folder}: {words[found.status]}"))
     for line in filter(None, (found.masked, found.signature, found.previous)):
         click.echo(safe(f"  {line}"))
     recorded = f", {len(done.as_recorded)} of them with predictions as recorded" if done.as_recorded else ""

@@ -55,7 +55,7 @@ for program in /usr/sbin/iptables /usr/sbin/iptables-legacy /usr/sbin/nft /usr/s
 done
 :
 """
-"""Tells which machine this is, by a hash of machine-id(5), which is not to be told itself, and which programs it has."""
+"""Tells which machine this is, by a hash of machine-id(5), which is itself a secret, and which programs it has."""
 
 _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",

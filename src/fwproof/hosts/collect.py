@@ -43,20 +43,22 @@ def _read(transport: Transport, wanted: tuple[Command, ...], timeout: float) -> 
     captures: dict[str, Capture] = {}
     faults: dict[str, HostError] = {}
     for command in wanted:
-        answer = answers[command.name]
+        answer = _without_secrets(answers[command.name])
         if isinstance(answer, HostError):
             faults[command.name] = answer
             continue
-        fault = fault_of(host, command, answer)  # of what was printed: rubbish is told before anything is taken out
-        captures[command.name] = answer = _without_secrets(answer)
+        captures[command.name] = answer
+        fault = fault_of(host, command, answer)
         if fault is not None:
             faults[command.name] = fault
     return Snapshot(host=host, captures=captures, faults=faults)
 
 
-def _without_secrets(capture: Capture) -> Capture:
-    """Return a capture as it is judged and kept: whoever reads a report may not read the host's secrets."""
-    return replace(capture, stdout=redacted(capture.stdout), stderr=redacted(capture.stderr))
+def _without_secrets(answer: Capture | HostError) -> Capture | HostError:
+    """Return an answer as it is judged and kept: whoever reads a report may not read the host's secrets."""
+    if isinstance(answer, HostError):
+        return type(answer)(answer.host, redacted(answer.message), answer.advice)
+    return replace(answer, stdout=redacted(answer.stdout), stderr=redacted(answer.stderr))
 
 
 def collect_all(

@@ -24,7 +24,7 @@ _WORDS = {
     "results.schema.json": "the JSON Schema of results.json",
     "evidence/facts.jsonl": "all that was observed and measured, from which every verdict is worked out",
     "evidence/snapshots.json": "which command printed what, when, and with which status",
-    "evidence/probes/exercises.jsonl": "what became of each probe of bursts, bans, measurements and neighbour discovery",
+    "evidence/probes/exercises.jsonl": "what became of each probe of bans, measurements, drop logs and neighbours",
 }
 
 

@@ -4,8 +4,8 @@ A signature is of the namespace ``fwproof``, so that it stands for nothing else.
 
     ssh-keygen -Y verify -f allowed_signers -I audits@example.org -n fwproof -s SHA256SUMS.sig < SHA256SUMS
 
-``allowed_signers`` (ssh-keygen(1)) has a line for each who may sign: ``audits@example.org namespaces="fwproof" ssh-ed25519
-AAAA…``. A key that only an agent holds is named by its public half.
+``allowed_signers`` (ssh-keygen(1)) has a line for each who may sign: ``audits@example.org namespaces="fwproof"
+ssh-ed25519 AAAA…``. A key that only an agent holds is named by its public half.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def sign(content: bytes, key: Path) -> bytes:
     done = _run(["-Y", "sign", "-n", NAMESPACE, "-f", str(key.expanduser())], content)
     if done.returncode or not done.stdout:
         raise FwproofError(
-            f"ssh-keygen does not sign with {one_line(str(key))}: {_said(done)}; a key with a passphrase has to be in the"
-            " agent (ssh-add), and is then named by its public half"
+            f"ssh-keygen does not sign with {one_line(str(key))}: {_said(done)}; a key with a passphrase has to be in"
+            " the agent (ssh-add), and is then named by its public half"
         )
     return done.stdout
 
 
 def check(content: bytes, signature: Path, signers: Path | None) -> Signed:
-    """Return whether a signature file is one of a content, by somebody in the allowed signers' file where one is given."""
+    """Return whether a signature is one of a content, by somebody in the allowed signers' file where one is given."""
     if signers is None:
         done = _run(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature)], content)
         if done.returncode:
@@ -65,7 +65,9 @@ def check(content: bytes, signature: Path, signers: Path | None) -> Signed:
     words = ["-Y", "verify", "-f", str(signers), "-I", who, "-n", NAMESPACE, "-s", str(signature)]
     done = _run(words, content)
     if done.returncode:
-        return Signed(good=False, words=f"the signature is not of this SHA256SUMS, or {who} may not sign: {_said(done)}")
+        return Signed(
+            good=False, words=f"the signature is not of this SHA256SUMS, or {who} may not sign: {_said(done)}"
+        )
     return Signed(good=True, words=f"signed by {one_line(who)}")
 
 
@@ -73,7 +75,8 @@ def _run(words: Sequence[str], content: bytes) -> subprocess.CompletedProcess[by
     quiet = {**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
     try:
         return subprocess.run(
-            ["ssh-keygen", *words], input=content, capture_output=True, timeout=_PATIENCE, check=False, env=quiet,
+            ["ssh-keygen", *words],  # noqa: S607 - wherever it is
+            input=content, capture_output=True, timeout=_PATIENCE, check=False, env=quiet,
             start_new_session=True,  # without a terminal it cannot ask
         )  # fmt: skip
     except FileNotFoundError:

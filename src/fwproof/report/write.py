@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -119,15 +120,21 @@ def _is_text(name: str) -> bool:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process at a time add a run: two that name the same one before them would break the chain."""
-    with (folder / ".lock").open("w") as lock:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _previous(latest: Path) -> Previous | None:
     """Return the run that was written last, None where there is none."""
     try:
-        return Previous(run=latest.resolve().name if latest.is_symlink() else _run_in(latest), sha256sums=digest((latest / SUMS).read_bytes()))
+        return Previous(
+            run=latest.resolve().name if latest.is_symlink() else _run_in(latest),
+            sha256sums=digest((latest / SUMS).read_bytes()),
+        )
     except FileNotFoundError:
         return None
 

@@ -23,7 +23,9 @@ def previous_of(folder: Path, run: Run) -> tuple[str, list[Problem]]:
     if "/" in run.previous.run or not (beside / SUMS).is_file():
         return f"after {name}, which is not here", []
     if digest((beside / SUMS).read_bytes()) != run.previous.sha256sums:
-        return f"after {name}", [Problem("chain", name, "is not the run that was written before this one: it was altered")]
+        return f"after {name}", [
+            Problem("chain", name, "is not the run that was written before this one: it was altered")
+        ]
     return f"after {name}, which is as it was", []
 
 
@@ -45,15 +47,27 @@ def chain(folder: Path) -> tuple[list[Path], list[Problem]]:
         if before is None:
             continue
         if before.run not in runs:
-            problems.append(Problem("chain", one_line(before.run, 80), f"was removed: {one_line(name)} was written after it"))
+            problems.append(
+                Problem("chain", one_line(before.run, 80), f"was removed: {one_line(name)} was written after it")
+            )
             continue
         if digest((folder / before.run / SUMS).read_bytes()) != before.sha256sums:
-            problems.append(Problem("chain", one_line(before.run, 80), f"was altered after {one_line(name)} was written"))
+            problems.append(
+                Problem("chain", one_line(before.run, 80), f"was altered after {one_line(name)} was written")
+            )
         if runs[before.run].started > run.started:
-            problems.append(Problem("chain", one_line(name), f"began before {one_line(before.run, 80)}, which it names as earlier"))
-    problems += [Problem("chain", one_line(each, 80), f"{count} runs name it as the one before") for each, count in named.items() if count > 1]
+            problems.append(
+                Problem("chain", one_line(name), f"began before {one_line(before.run, 80)}, which it names as earlier")
+            )
+    problems += [
+        Problem("chain", one_line(each, 80), f"{count} runs name it as the one before")
+        for each, count in named.items()
+        if count > 1
+    ]
     firsts = sorted(name for name, run in runs.items() if run.previous is None)
-    problems += [Problem("chain", one_line(name), "names no run before it, and is not the first") for name in firsts[1:]]
+    problems += [
+        Problem("chain", one_line(name), "names no run before it, and is not the first") for name in firsts[1:]
+    ]
     order = sorted(runs, key=lambda name: (runs[name].started, name))
     return [folder / name for name in order], problems
 

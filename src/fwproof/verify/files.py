@@ -83,8 +83,8 @@ class Bundle:
         """Return each file that is missing, extra or altered, by SHA256SUMS and by manifest.json."""
         found = list(self.problems)
         listed = dict(self._sums(found))
-        for path in sorted(set(self.sizes) - set(listed) - {SUMS, SIGNATURE}):
-            found.append(Problem("extra", one_line(path), f"is not in {SUMS}"))
+        unlisted = sorted(set(self.sizes) - set(listed) - {SUMS, SIGNATURE})
+        found += [Problem("extra", one_line(path), f"is not in {SUMS}") for path in unlisted]
         for path, expected in sorted(listed.items()):
             found += self._compared(path, expected)
         return [*found, *self._manifest(listed)]
@@ -101,7 +101,9 @@ class Bundle:
             if match is None:
                 found.append(Problem("unreadable", where, "is no line of sha256sum: expected a hash and a file name"))
             elif not _inside(match[2]):
-                found.append(Problem("unreadable", where, f"names a file outside of the run: {one_line(match[2], 100)}"))
+                found.append(
+                    Problem("unreadable", where, f"names a file outside of the run: {one_line(match[2], 100)}")
+                )
             elif match[2] in seen:
                 found.append(Problem("unreadable", where, f"names {one_line(match[2], 100)} once more"))
             else:
@@ -126,7 +128,11 @@ class Bundle:
             document = json.loads(self.read(MANIFEST))
         except (ValueError, RecursionError) as error:
             raise Misfit(f"{MANIFEST}: is no JSON: {str(error)[:200]}") from error
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA or not isinstance(document.get("files"), list):
+        if (
+            not isinstance(document, dict)
+            or document.get("schema") != SCHEMA
+            or not isinstance(document.get("files"), list)
+        ):
             raise Misfit(f"{MANIFEST}: is not of the schema {SCHEMA!r}")
         return document
 

@@ -36,8 +36,8 @@ _FIRST = ("verdict", "reason", "rule")
 class Recomputed:
     """What came of it: ids of checks whose rows are exactly what the evidence leads to, and of all others why not.
 
-    ``as_recorded`` are among the ``same``: part of what they rest on was taken as the audit recorded it. ``unusable``: the
-    evidence could not be used as a whole, for the reason that is the first of ``problems``.
+    ``as_recorded`` are among the ``same``: part of what they rest on was taken as the audit recorded it. ``unusable``:
+    the evidence could not be used as a whole, for the reason that is the last of ``problems``.
     """
 
     same: list[str] = field(default_factory=list)
@@ -58,7 +58,9 @@ def recompute(bundle: Bundle, results: Results) -> Recomputed:
     except (Misfit, FwproofError) as error:
         found.problems.append(Problem("evidence", "", one_line(str(error))))
         found.unusable = True
-        found.impossible = dict.fromkeys((check.id for check in results.checks), "the evidence cannot be used as a whole")
+        found.impossible = dict.fromkeys(
+            (check.id for check in results.checks), "the evidence cannot be used as a whole"
+        )
         return found
     _compare_checks(results, wanted, again, found)
     found.problems += _hosts(results, facts)
@@ -100,8 +102,16 @@ def _wanted(
 ) -> list[Check]:  # fmt: skip
     """Return the checks that were judged; what results, facts and policies say of them must agree."""
     judged, told = checks_of(bundle.read), [check.id for check in results.checks]
-    problems += [Problem("verdict", one_line(id_), "was judged, and is not in the results") for id_ in judged if id_ not in set(told)]
-    problems += [Problem("verdict", one_line(id_), "is in the results, and was not judged") for id_ in told if id_ not in set(judged)]
+    problems += [
+        Problem("verdict", one_line(id_), "was judged, and is not in the results")
+        for id_ in judged
+        if id_ not in set(told)
+    ]
+    problems += [
+        Problem("verdict", one_line(id_), "is in the results, and was not judged")
+        for id_ in told
+        if id_ not in set(judged)
+    ]
     if len(set(told)) < len(told):
         problems.append(Problem("verdict", "", "a check is in the results twice"))
     if results.run.planned != len(checks):
@@ -156,8 +166,8 @@ def _different(row: CheckResult, mine: CheckResult, leave: Collection[str]) -> s
     more = sorted(set(names[1:]) - {name})
     also = f"; so do {', '.join(more)}" if more else ""
     return (
-        f"its {name} does not follow from the evidence: results.json has {one_line(str(told[name]), 160)!r}, the evidence"
-        f" leads to {one_line(str(made[name]), 160)!r}{also}"
+        f"its {name} does not follow from the evidence: results.json has {one_line(str(told[name]), 160)!r}, the"
+        f" evidence leads to {one_line(str(made[name]), 160)!r}{also}"
     )
 
 
@@ -166,7 +176,9 @@ def _hosts(results: Results, facts: Facts) -> Iterator[Problem]:
         if record.name not in facts.snapshots:
             yield Problem("evidence", one_line(record.name), "there is nothing of this host")
         elif _as_written(asdict(host_record(facts, record.name))) != _as_written(asdict(record)):
-            yield Problem("results", one_line(record.name), "what results.json says of this host is not what it printed")
+            yield Problem(
+                "results", one_line(record.name), "what results.json says of this host is not what it printed"
+            )
 
 
 def _packets(bundle: Bundle, facts: Facts) -> Iterator[Problem]:

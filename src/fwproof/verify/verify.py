@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fwproof.codec import Misfit
-from fwproof.errors import FwproofError, InputError
+from fwproof.errors import InputError
 from fwproof.report.clean import one_line
 from fwproof.report.document import read_results
 from fwproof.report.manifest import MANIFEST, SUMS
@@ -90,10 +90,11 @@ def _signature(bundle: Bundle, signers: Path | None, found: Verified) -> None:
 
 def _content(bundle: Bundle, results: Results, found: Verified) -> None:
     """Work out the verdicts, and make the reports again."""
-    same_tool = results.run.tool == f"fwproof {version('fwproof')}"
+    mine = f"fwproof {version('fwproof')}"
+    same_tool = results.run.tool == mine
     if not same_tool:
-        found.notes.append(f"written by {one_line(results.run.tool, 60)}, verified by fwproof {version('fwproof')}: what"
-                           " differs may be the difference between them")  # fmt: skip
+        told = one_line(results.run.tool, 60)
+        found.notes.append(f"written by {told}, verified by {mine}: what differs may be the difference between them")
     try:
         if same_tool:
             found.problems += reports(bundle, results)
@@ -111,13 +112,13 @@ def _content(bundle: Bundle, results: Results, found: Verified) -> None:
 
 
 def _masked(masked: dict[str, Any], found: Verified) -> None:
-    """Say of a copy with other addresses what it cannot show: what does not follow from it may be the masking's doing."""
+    """Say of a copy with other addresses what it cannot show: what does not follow may be the masking's doing."""
     done = found.recomputed
-    found.masked = f"a copy of {one_line(str(masked.get('run')), 80)} with other addresses; SHA256SUMS of the original: " \
-                   f"{one_line(str(masked.get('sha256sums')), 64)}"  # fmt: skip
-    for each in [p for p in done.problems if p.kind in {"verdict", "evidence", "results", "input"}]:
+    run, sums = one_line(str(masked.get("run")), 80), one_line(str(masked.get("sha256sums")), 64)
+    found.masked = f"a copy of {run} with other addresses; SHA-256 of the original's SHA256SUMS: {sums}"
+    for each in (problem for problem in done.problems if problem.kind == "verdict"):
         done.impossible.setdefault(each.where or "the run", f"not shown by a masked copy: {each.message}")
-    done.problems = [p for p in done.problems if p.kind not in {"verdict", "evidence", "results", "input"}]
-
-
-__all__ = ["FwproofError", "Verified", "verify"]
+    beside = [problem.where for problem in done.problems if problem.kind in {"evidence", "results", "input"}]
+    if beside and not done.unusable:
+        found.notes.append(f"not the original's, so not compared: {', '.join(beside)}")
+    done.problems = [p for p in done.problems if p.kind not in {"verdict", "evidence", "results", "input"} or done.unusable]

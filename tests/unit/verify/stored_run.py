@@ -173,8 +173,14 @@ class Offline(AuditRun):
 
     def seen(self, probe, *, let_in, number=0):
         """Return what both ends saw of a probe."""
-        flow = replace(probe.flow, sport=64001 + number) if probe.form.low_port is None else replace(probe.flow, dport=64001)
-        packet = Seen(host="web", direction="in", time=1763805600.25 + number, summary=str(flow), raw=b"\x45" + bytes(19))
+        flow = (
+            replace(probe.flow, sport=64001 + number)
+            if probe.form.low_port is None
+            else replace(probe.flow, dport=64001)
+        )
+        packet = Seen(
+            host="web", direction="in", time=1763805600.25 + number, summary=str(flow), raw=b"\x45" + bytes(19)
+        )
         return Observation(probe=replace(probe, flow=flow), state=PortState.OPEN if let_in else PortState.SILENT, sent=1,
                            arrived=True, confirmed=let_in, packets=(packet,))  # fmt: skip
 

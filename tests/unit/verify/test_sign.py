@@ -39,7 +39,9 @@ def signed(keys, tmp_path, monkeypatch):
 
 def test_a_signed_run_is_checked_by_ssh_keygen_alone(signed, keys):
     words = ["ssh-keygen", "-Y", "verify", "-f", keys / "signers", "-I", "audits@example.org", "-n", "fwproof"]
-    done = subprocess.run([*words, "-s", signed / "SHA256SUMS.sig"], input=(signed / "SHA256SUMS").read_bytes(), check=False)
+    done = subprocess.run(
+        [*words, "-s", signed / "SHA256SUMS.sig"], input=(signed / "SHA256SUMS").read_bytes(), check=False
+    )
     assert done.returncode == 0
 
 
@@ -118,7 +120,9 @@ def test_a_passphrase_is_not_asked_for(tmp_path, monkeypatch):
 def test_an_agent_signs_for_a_public_key(keys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     socket = tmp_path / "agent"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    agent = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(100):
             if socket.exists():

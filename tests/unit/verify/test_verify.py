@@ -100,7 +100,9 @@ def test_an_altered_file_is_named(stored, path):
     assert found.status == 1
 
 
-@pytest.mark.parametrize("path", ["report.html", "evidence/web/iptables-save.txt", "evidence/facts.jsonl", "manifest.json"])
+@pytest.mark.parametrize(
+    "path", ["report.html", "evidence/web/iptables-save.txt", "evidence/facts.jsonl", "manifest.json"]
+)
 def test_a_missing_file_is_named(stored, path):
     (stored / path).unlink()
     assert ("missing", path) in {(problem.kind, problem.where) for problem in verify(stored).problems}
@@ -126,7 +128,9 @@ def test_a_verdict_that_was_edited_is_caught(stored):
     assert "results.json has 'pass', the evidence leads to 'inconclusive'" in found.problems[0].message
 
 
-@pytest.mark.parametrize("name", ["reason", "rule", "proved", "observed", "severity", "title", "expected", "line", "controls"])
+@pytest.mark.parametrize(
+    "name", ["reason", "rule", "proved", "observed", "severity", "title", "expected", "line", "controls"]
+)
 def test_no_word_of_a_check_can_be_edited(stored, name):
     def change(document):
         row = next(row for row in document["checks"] if row["id"] == PASSED)
@@ -179,7 +183,9 @@ def test_a_text_that_the_index_does_not_have_is_refused(stored):
 def test_an_observation_that_was_changed_leads_to_another_verdict(stored):
     lines = (stored / "evidence/facts.jsonl").read_text().splitlines()
     number = next(n for n, line in enumerate(lines) if f'"check":"{PASSED}","flows"' in line)
-    lines[number] = lines[number].replace('"state":"open"', '"state":"silent"').replace('"confirmed":true', '"confirmed":false')
+    lines[number] = (
+        lines[number].replace('"state":"open"', '"state":"silent"').replace('"confirmed":true', '"confirmed":false')
+    )
     forge(stored, "evidence/facts.jsonl", "\n".join(lines) + "\n")
     assert ("verdict", PASSED) in {(p.kind, p.where) for p in verify(stored).problems}
 
@@ -187,7 +193,9 @@ def test_an_observation_that_was_changed_leads_to_another_verdict(stored):
 def test_a_prediction_that_was_changed_makes_no_difference(stored):
     content = (stored / "evidence/facts.jsonl").read_text()
     assert '"ruling":{"is":"Ruling","decision":"drop"' in content
-    changed = content.replace('"ruling":{"is":"Ruling","decision":"drop"', '"ruling":{"is":"Ruling","decision":"accept"')
+    changed = content.replace(
+        '"ruling":{"is":"Ruling","decision":"drop"', '"ruling":{"is":"Ruling","decision":"accept"'
+    )
     forge(stored, "evidence/facts.jsonl", changed)
     assert verify(stored).problems == []
 
@@ -277,7 +285,10 @@ def test_a_giant_file_is_not_read(stored, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": "fwproof-facts-1"}', "[" * 100_000, "\xff\0"])
-@pytest.mark.parametrize("path", ["evidence/facts.jsonl", "evidence/snapshots.json", "manifest.json", "results.json", "policy/web.policy.yaml"])
+@pytest.mark.parametrize(
+    "path",
+    ["evidence/facts.jsonl", "evidence/snapshots.json", "manifest.json", "results.json", "policy/web.policy.yaml"],
+)
 def test_rubbish_is_told_in_one_message_each(stored, path, content):
     write(stored, path, content.encode("latin-1"))
     found = verify(stored)
