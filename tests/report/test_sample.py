@@ -16,6 +16,7 @@ from fwproof.report.clean import safe_path
 from fwproof.report.view import findings
 from fwproof.report.write import write_run
 from fwproof.results import Verdict
+from fwproof.verify.verify import verify
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "reports/sample"
@@ -93,3 +94,9 @@ def test_its_links_lead_to_its_files(page):
 
 def test_it_is_small():
     assert sum(map(len, files(SAMPLE).values())) < 3_000_000
+
+
+def test_every_verdict_of_the_sample_follows_from_its_evidence():
+    found = verify(SAMPLE)
+    assert found.problems == []
+    assert len(found.recomputed.same) == found.checks

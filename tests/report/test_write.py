@@ -23,8 +23,8 @@ def names(folder: Path) -> set[str]:
 def test_layout(run, evidence, tmp_path):
     folder = write_run(run, evidence, tmp_path)
     assert folder == tmp_path / run.run.id
-    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "SHA256SUMS"}
-    assert names(folder) == reports | set(evidence)
+    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "manifest.json"}
+    assert names(folder) == reports | {"SHA256SUMS"} | set(evidence)
     assert (tmp_path / "latest").resolve() == folder
     assert (folder / "evidence/probes/admin-ai-server.pcap").read_bytes() == evidence[
         "evidence/probes/admin-ai-server.pcap"

@@ -69,7 +69,12 @@ def test_values_come_back_as_they_were(tree):
 def test_a_reason_comes_back_as_its_own_class():
     for fault in (NotGranted("web", "no", "ask"), Stopped("web", "over")):
         back = round_trip(Tree(fault=fault)).fault
-        assert (type(back), back.host, back.message, back.advice) == (type(fault), fault.host, fault.message, fault.advice)
+        assert (type(back), back.host, back.message, back.advice) == (
+            type(fault),
+            fault.host,
+            fault.message,
+            fault.advice,
+        )
 
 
 def test_bytes_of_a_host_that_are_no_text_come_back():

@@ -202,7 +202,9 @@ def _without_packets(data: Any, mask: Mask) -> Any:
         return [_without_packets(each, mask) for each in data]
     if isinstance(data, dict):
         seen = data.get("is") == "Seen"
-        return {mask.text(key): "" if seen and key == "raw" else _without_packets(each, mask) for key, each in data.items()}
+        return {
+            mask.text(key): "" if seen and key == "raw" else _without_packets(each, mask) for key, each in data.items()
+        }
     return data
 
 
@@ -215,5 +217,3 @@ def _index_again(evidence: dict[str, bytes], index: str = "evidence/snapshots.js
         for capture in snapshot.get("captures", ()):
             capture["sha256"] = hashlib.sha256(evidence[capture["file"]]).hexdigest()
     evidence[index] = (json.dumps(document, indent=1) + "\n").encode("ascii")
-
-

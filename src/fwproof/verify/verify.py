@@ -121,4 +121,6 @@ def _masked(masked: dict[str, Any], found: Verified) -> None:
     beside = [problem.where for problem in done.problems if problem.kind in {"evidence", "results", "input"}]
     if beside and not done.unusable:
         found.notes.append(f"not the original's, so not compared: {', '.join(beside)}")
-    done.problems = [p for p in done.problems if p.kind not in {"verdict", "evidence", "results", "input"} or done.unusable]
+    done.problems = [
+        p for p in done.problems if p.kind not in {"verdict", "evidence", "results", "input"} or done.unusable
+    ]

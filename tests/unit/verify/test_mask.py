@@ -105,7 +105,9 @@ def test_prefixes_are_kept(a, b):
     assert mask.address(a) != a
 
 
-@pytest.mark.parametrize("same", ["127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.1.1", "::1", "::", "ff02::1", "fe80::1"])
+@pytest.mark.parametrize(
+    "same", ["127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.1.1", "::1", "::", "ff02::1", "fe80::1"]
+)
 def test_what_means_the_same_everywhere_stays(same):
     assert str(Mask(KEY).address(ip_address(same))) == same
 
