@@ -50,14 +50,18 @@ def round_trip(value, hint=Tree):
 
 TREES = st.builds(
     Tree,
-    address=st.none() | st.ip_addresses(), state=st.sampled_from(PortState), raw=st.binary(max_size=9),
+    address=st.none() | st.ip_addresses(),
+    state=st.sampled_from(PortState),
+    raw=st.binary(max_size=9),
     network=st.none() | st.sampled_from([ip_network("10.0.0.0/8"), ip_network("fd00::/8")]),
-    seconds=st.floats(allow_nan=False), flags=st.frozensets(st.text(max_size=3), max_size=3), known=st.none() | st.booleans(),
+    seconds=st.floats(allow_nan=False),
+    flags=st.frozensets(st.text(max_size=3), max_size=3),
+    known=st.none() | st.booleans(),
     leaves=st.lists(st.builds(Leaf, st.text(), st.integers()) | st.builds(Other, st.text()), max_size=3).map(tuple),
     pair=st.tuples(st.none() | st.integers(), st.text(max_size=3)),
     by_leaf=st.dictionaries(st.builds(Leaf, st.text(max_size=2)), st.integers(), max_size=3),
     by_name=st.dictionaries(st.text(max_size=3), st.builds(Leaf, st.text(max_size=2)), max_size=3),
-)  # fmt: skip
+)
 
 
 @given(TREES)
@@ -87,15 +91,25 @@ def test_families_are_told_apart():
     assert type(round_trip(Tree(address=ip_address("::1"))).address) is IPv6Address
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    ({"is": "Leaf"}, "it: no Tree"), ([], "it: no Tree"), ({"is": "Tree", "more": 1}, "it: Tree has no more"),
-    ({"is": "Tree", "state": "ajar"}, "it.state: 'ajar' is not a valid PortState"), ({"is": "Tree", "known": 1}, "it.known: no bool: 1"),
-    ({"is": "Tree", "leaves": {}}, "it.leaves: no list"), ({"is": "Tree", "leaves": [{"is": "Leaf"}]}, "it.leaves[0]: Leaf lacks a value"),
-    ({"is": "Tree", "pair": [1]}, "it.pair: 1 values where there are 2"), ({"is": "Tree", "raw": "*"}, "it.raw: "),
-    ({"is": "Tree", "fault": {"fault": "SystemExit"}}, "it.fault: no known reason"), ({"is": "Tree", "by_leaf": [1]}, "it.by_leaf: no pair"),
-    ({"is": "Tree", "address": "x"}, "it.address: none of IPv4Address, IPv6Address"), ({"is": "Tree", "seconds": True}, "it.seconds: no float"),
-    ({"is": "Tree", "state": None}, "it.state: no PortState"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"is": "Leaf"}, "it: no Tree"),
+        ([], "it: no Tree"),
+        ({"is": "Tree", "more": 1}, "it: Tree has no more"),
+        ({"is": "Tree", "state": "ajar"}, "it.state: 'ajar' is not a valid PortState"),
+        ({"is": "Tree", "known": 1}, "it.known: no bool: 1"),
+        ({"is": "Tree", "leaves": {}}, "it.leaves: no list"),
+        ({"is": "Tree", "leaves": [{"is": "Leaf"}]}, "it.leaves[0]: Leaf lacks a value"),
+        ({"is": "Tree", "pair": [1]}, "it.pair: 1 values where there are 2"),
+        ({"is": "Tree", "raw": "*"}, "it.raw: "),
+        ({"is": "Tree", "fault": {"fault": "SystemExit"}}, "it.fault: no known reason"),
+        ({"is": "Tree", "by_leaf": [1]}, "it.by_leaf: no pair"),
+        ({"is": "Tree", "address": "x"}, "it.address: none of IPv4Address, IPv6Address"),
+        ({"is": "Tree", "seconds": True}, "it.seconds: no float"),
+        ({"is": "Tree", "state": None}, "it.state: no PortState"),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_place(data, message):
     with pytest.raises(Misfit) as told:
         Codec().decode(data, Tree, "it")

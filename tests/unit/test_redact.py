@@ -13,17 +13,36 @@ SECRET = "hunter2-Xyz"
 PEM = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 
 
-@pytest.mark.parametrize("text", [
-    f"password = {SECRET}", f"PASSWORD={SECRET} x", f"db_password: '{SECRET}'", f'{{"api_key": "{SECRET}"}}',
-    f"['set', 'web', 'action', 'cloudflare', 'cftoken', '{SECRET}']",
-    f"['multi-set', 'x', 'action', 'y', [['actionstart', ''], ['cftoken', '{SECRET}'], ['cfuser', 'u']]]",
-    f"curl -H 'Authorization: Bearer {SECRET}abcdef' https://x", f'-H "X-Auth-Key: {SECRET}"', f"Authorization: Basic {SECRET}",
-    f"Cookie: session={SECRET}; other=1", f"https://user:{SECRET}@host/", f"curl -u user:{SECRET} x",
-    f"mysqld --password {SECRET} --port 3306", f"mysqld --password={SECRET}", f"PrivateKey = {SECRET}", f"PresharedKey={SECRET}",
-    f"GET /login?token={SECRET}&x=1", PEM, PEM.removesuffix("-----END OPENSSH PRIVATE KEY-----"), f"X-Api-Key: {SECRET}",
-    f'--comment "secret={SECRET}"', f"client_secret={SECRET}", f"passphrase: {SECRET}", f'export SECRET_KEY="{SECRET}"',
-    f'a = "x\\"y"; password = "p\\"{SECRET}"',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"password = {SECRET}",
+        f"PASSWORD={SECRET} x",
+        f"db_password: '{SECRET}'",
+        f'{{"api_key": "{SECRET}"}}',
+        f"['set', 'web', 'action', 'cloudflare', 'cftoken', '{SECRET}']",
+        f"['multi-set', 'x', 'action', 'y', [['actionstart', ''], ['cftoken', '{SECRET}'], ['cfuser', 'u']]]",
+        f"curl -H 'Authorization: Bearer {SECRET}abcdef' https://x",
+        f'-H "X-Auth-Key: {SECRET}"',
+        f"Authorization: Basic {SECRET}",
+        f"Cookie: session={SECRET}; other=1",
+        f"https://user:{SECRET}@host/",
+        f"curl -u user:{SECRET} x",
+        f"mysqld --password {SECRET} --port 3306",
+        f"mysqld --password={SECRET}",
+        f"PrivateKey = {SECRET}",
+        f"PresharedKey={SECRET}",
+        f"GET /login?token={SECRET}&x=1",
+        PEM,
+        PEM.removesuffix("-----END OPENSSH PRIVATE KEY-----"),
+        f"X-Api-Key: {SECRET}",
+        f'--comment "secret={SECRET}"',
+        f"client_secret={SECRET}",
+        f"passphrase: {SECRET}",
+        f'export SECRET_KEY="{SECRET}"',
+        f'a = "x\\"y"; password = "p\\"{SECRET}"',
+    ],
+)
 def test_a_secret_is_taken_out(text):
     clean = redacted(text)
     assert SECRET not in clean
@@ -40,12 +59,24 @@ def test_a_token_is_known_by_its_shape(secret):
     assert redacted(f"it says {secret} here") == f"it says {MARK} here"
 
 
-@pytest.mark.parametrize("text", [
-    "^Failed password for .* from <HOST>", "['set', 'sshd', 'addfailregex', '^Failed password for .* from <HOST>']",
-    "['add', 'token-api', 'auto']", "['set', 'token-api', 'addlogpath', '/var/log/x', 'head']", "-H 'X-Auth-Key: <cftoken>'",
-    "password = %(password)s", "password: ", 'token = "$TOKEN"', "-A INPUT -m comment --comment \"no password is asked\" -j ACCEPT",
-    "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "the basic rules", "https://example.org/a:b@c", f"password = {MARK}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "^Failed password for .* from <HOST>",
+        "['set', 'sshd', 'addfailregex', '^Failed password for .* from <HOST>']",
+        "['add', 'token-api', 'auto']",
+        "['set', 'token-api', 'addlogpath', '/var/log/x', 'head']",
+        "-H 'X-Auth-Key: <cftoken>'",
+        "password = %(password)s",
+        "password: ",
+        'token = "$TOKEN"',
+        '-A INPUT -m comment --comment "no password is asked" -j ACCEPT',
+        "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+        "the basic rules",
+        "https://example.org/a:b@c",
+        f"password = {MARK}",
+    ],
+)
 def test_what_is_no_secret_stays(text):
     assert redacted(text) == text
 

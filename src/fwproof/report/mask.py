@@ -112,7 +112,7 @@ def _read(found: re.Match[str]) -> tuple[IPv4Address | IPv6Address | None, int]:
 
 
 def _kept(address: IPv4Address | IPv6Address) -> int:
-    """Return how many bits in front say what kind of address it is: one that is routed stays so, a private one private."""
+    """Return how many bits in front say what kind of address it is: what is routed stays routed, what is private so."""
     if address.version == 6:
         return 8 if int(address) >> 120 == 0xFD else 3
     number = int(address)

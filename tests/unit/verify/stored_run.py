@@ -81,13 +81,18 @@ STATUS = """Status for the jail: web
 """
 LINE = "Nov 22 10:00:01 web kernel: DROPPED IN=eth0 OUT= SRC=192.0.2.7 DST=10.0.0.1 LEN=60 PROTO=TCP SPT=64001 DPT=9"
 TEXTS = {
-    "iptables-save": TABLE.format(inside="10.0.0.0/24"), "ip-addr": ADDRESSES, "sockets": "", "boot-links": "",
+    "iptables-save": TABLE.format(inside="10.0.0.0/24"),
+    "ip-addr": ADDRESSES,
+    "sockets": "",
+    "boot-links": "",
     "uname": "Linux web 6.1.0 #1 SMP x86_64 GNU/Linux",
     "ip-route": '[{"dst": "default", "gateway": "10.0.0.254", "dev": "eth0"}, {"dst": "10.0.0.0/24", "dev": "eth0"}]',
-    "fail2ban-status": "Status\n|- Number of jail:\t1\n`- Jail list:\tweb\n", "fail2ban-dump": DUMP, "fail2ban-status-web": STATUS,
+    "fail2ban-status": "Status\n|- Number of jail:\t1\n`- Jail list:\tweb\n",
+    "fail2ban-dump": DUMP,
+    "fail2ban-status-web": STATUS,
     "fail2ban-failregex-web": "The following regular expression are defined:\n`- [0]: ^login failed from (?P<ip4>x)$\n",
     "identity": f"machine-id {'ab' * 32}\nnft nftables v1.0.6\n",
-}  # fmt: skip
+}
 POLICY = """policy: web
 hosts: [web]
 inbound:
@@ -165,11 +170,22 @@ class Offline(AuditRun):
         self.model, self.bursts = model_of(self.read, families_of(checks)["web"]), []
         flows = {c.id: self.flow(c) for c in checks if c.kind in {Kind.INBOUND, Kind.INBOUND_DEFAULT} and c.vantage}
         tried = {c.id: TRIED[c.kind](self, c) for c in checks if c.kind in TRIED}
-        baselines = {(c.host, c.expectation.folder(c.host)): read_baseline(c.host, c.expectation.folder(c.host), {c.family})
-                     for c in checks if c.kind is Kind.DRIFT}  # fmt: skip
+        baselines = {
+            (c.host, c.expectation.folder(c.host)): read_baseline(c.host, c.expectation.folder(c.host), {c.family})
+            for c in checks
+            if c.kind is Kind.DRIFT
+        }
         snapshots, models = {"web": self.read}, {"web": self.model}
-        return Facts(inventory=self.inventory, snapshots=snapshots, models=models, agents=dict.fromkeys(self.inventory.hosts),
-                     flows=flows, exercised=tried, baselines=baselines, front_ends=front_ends_of(snapshots, models))  # fmt: skip
+        return Facts(
+            inventory=self.inventory,
+            snapshots=snapshots,
+            models=models,
+            agents=dict.fromkeys(self.inventory.hosts),
+            flows=flows,
+            exercised=tried,
+            baselines=baselines,
+            front_ends=front_ends_of(snapshots, models),
+        )
 
     def seen(self, probe, *, let_in, number=0):
         """Return what both ends saw of a probe."""
@@ -181,8 +197,14 @@ class Offline(AuditRun):
         packet = Seen(
             host="web", direction="in", time=1763805600.25 + number, summary=str(flow), raw=b"\x45" + bytes(19)
         )
-        return Observation(probe=replace(probe, flow=flow), state=PortState.OPEN if let_in else PortState.SILENT, sent=1,
-                           arrived=True, confirmed=let_in, packets=(packet,))  # fmt: skip
+        return Observation(
+            probe=replace(probe, flow=flow),
+            state=PortState.OPEN if let_in else PortState.SILENT,
+            sent=1,
+            arrived=True,
+            confirmed=let_in,
+            packets=(packet,),
+        )
 
     def flow(self, check):
         one = ask(check, self.model, exercises.own_in(self.inventory, check))
@@ -190,8 +212,15 @@ class Offline(AuditRun):
         seen = self.seen(one.probe, let_in=let_in)
         counted = None if one.decider is None else Counted(rule=one.decider, probes=1, moved=1)
         connected = Connected(ok=True, detail="connected in 1 ms") if let_in and check.expected == "allow" else None
-        return FlowFacts(flow=seen.probe.flow, ruling=one.ruling, reply=one.reply, fresh=one.fresh, observation=seen,
-                         counted=counted, connected=connected)  # fmt: skip
+        return FlowFacts(
+            flow=seen.probe.flow,
+            ruling=one.ruling,
+            reply=one.reply,
+            fresh=one.fresh,
+            observation=seen,
+            counted=counted,
+            connected=connected,
+        )
 
     def burst(self, check):
         told = exercises.foreseen(self.inventory, check, self.model)
@@ -216,10 +245,19 @@ class Offline(AuditRun):
     def ban(self, check):
         banned = model_of(snapshot(iptables_save=BANNED.format(inside="10.0.0.0/24")), {check.family})
         return BanFacts(
-            attempts=3, banned=True, refused=True, others_unharmed=None, unbanned=True, open_again=True,
-            steps=("in the jail's ban list after 0.2 s",), flow=request(check.service, check.peer, ip_address("10.0.0.1")),
-            before=self.model, during=banned, after=self.model, held=("iptables-save",),
-        )  # fmt: skip
+            attempts=3,
+            banned=True,
+            refused=True,
+            others_unharmed=None,
+            unbanned=True,
+            open_again=True,
+            steps=("in the jail's ban list after 0.2 s",),
+            flow=request(check.service, check.peer, ip_address("10.0.0.1")),
+            before=self.model,
+            during=banned,
+            after=self.model,
+            held=("iptables-save",),
+        )
 
     def coverage(self, check):
         return CoverageFacts(rules=tuple(rule.ref for rule in self.model.rules(check.family)), model=self.model)

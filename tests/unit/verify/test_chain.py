@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from fwproof.cli.main import cli
 from fwproof.errors import UsageError
+from fwproof.report.document import read_results
 from fwproof.report.manifest import digest
+from fwproof.report.write import write_run
 from fwproof.verify.chain import chain
 from fwproof.verify.verify import verify
 
@@ -95,3 +99,16 @@ def test_a_name_that_leads_elsewhere_is_not_followed(runs):
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UsageError, match="has no runs"):
         chain(tmp_path)
+
+
+def test_runs_that_are_written_at_the_same_time_make_one_chain(runs, tmp_path):
+    results = read_results(runs[0])
+
+    def write(number):
+        return write_run(replace(results, run=replace(results.run, id=f"run-{number}")), {}, tmp_path / "many")
+
+    with ThreadPoolExecutor(6) as pool:
+        folders = list(pool.map(write, range(12)))
+    before = [read_results(folder).run.previous for folder in folders]
+    assert len({each.run for each in before if each}) == len(folders) - 1
+    assert told(tmp_path / "many") == []

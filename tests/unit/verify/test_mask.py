@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from fwproof.cli.main import cli
 from fwproof.errors import UsageError
-from fwproof.report.mask import Mask, masked_copy
 from fwproof.report.manifest import digest
+from fwproof.report.mask import Mask, masked_copy
 from fwproof.verify.verify import verify
 
 from .stored_run import edit, files
@@ -116,10 +116,14 @@ def test_addresses_are_found_in_text():
     mask = Mask(KEY)
     four, six = mask.address(ip_address("10.0.0.1")), mask.address(ip_address("fd00:0:0:1::10"))
     cases = {
-        "-s 10.0.0.1/32 -d 10.0.0.1": f"-s {four}/32 -d {four}", "tcp 10.0.0.1:22 -> x": f"tcp {four}:22 -> x",
-        "udp [fd00:0:0:1::10]:53": f"udp [{six}]:53", "-> fd00:0:0:1::10: arrived": f"-> {six}: arrived",
-        "SRC=10.0.0.1 DST=fd00:0:0:1::10.": f"SRC={four} DST={six}.", '"10.0.0.1"': f'"{four}"', "at 10.0.0.1.": f"at {four}.",
-    }  # fmt: skip
+        "-s 10.0.0.1/32 -d 10.0.0.1": f"-s {four}/32 -d {four}",
+        "tcp 10.0.0.1:22 -> x": f"tcp {four}:22 -> x",
+        "udp [fd00:0:0:1::10]:53": f"udp [{six}]:53",
+        "-> fd00:0:0:1::10: arrived": f"-> {six}: arrived",
+        "SRC=10.0.0.1 DST=fd00:0:0:1::10.": f"SRC={four} DST={six}.",
+        '"10.0.0.1"': f'"{four}"',
+        "at 10.0.0.1.": f"at {four}.",
+    }
     assert {text: mask.text(text) for text in cases} == cases
     for text in ("v1.8.9", "1.2.3.4.5", "10:20", "nf_tables::x", "2026-11-22T10:00:00Z", "999.1.1.1", "c2:d3"):
         assert mask.text(text) == text, text

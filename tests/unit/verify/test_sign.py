@@ -75,8 +75,12 @@ def test_a_run_that_was_forged_after_it_was_signed_is_caught(signed, keys):
 
 
 def test_a_signature_for_something_else_is_none(signed, keys):
-    subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-n", "file", "-f", keys / "key", signed / "SHA256SUMS"], check=True,
-                   stderr=subprocess.DEVNULL, input=b"y\n")  # fmt: skip
+    subprocess.run(
+        ["ssh-keygen", "-q", "-Y", "sign", "-n", "file", "-f", keys / "key", signed / "SHA256SUMS"],
+        check=True,
+        stderr=subprocess.DEVNULL,
+        input=b"y\n",
+    )
     assert verify(signed, keys / "signers").status == 1
 
 

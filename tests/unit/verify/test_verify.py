@@ -36,9 +36,20 @@ def test_a_run_verifies_as_it_was_written(pristine):
     checks = read_results(pristine).checks
     assert sorted(found.recomputed.same) == sorted(check.id for check in checks)
     assert {check.kind for check in checks} >= {
-        "inbound", "claim", "inbound-default", "evasion", "rate", "bans", "ban-exercise", "drop-log", "rules", "coverage",
-        "drift", "loopback", "established",
-    }  # fmt: skip
+        "inbound",
+        "claim",
+        "inbound-default",
+        "evasion",
+        "rate",
+        "bans",
+        "ban-exercise",
+        "drop-log",
+        "rules",
+        "coverage",
+        "drift",
+        "loopback",
+        "established",
+    }
     assert list(found.recomputed.as_recorded) == ["coverage[web-ipv4]"]
     assert found.recomputed.impossible == {}
 
@@ -88,11 +99,24 @@ def test_two_renders_hash_alike(tmp_path, pristine, monkeypatch):
 # ---- files
 
 
-@pytest.mark.parametrize("path", [
-    "results.json", "junit.xml", "report.html", "summary.md", "results.schema.json", "manifest.json", "policy/web.policy.yaml",
-    "policy/inventory.yaml", "evidence/web/iptables-save.txt", "evidence/facts.jsonl", "evidence/snapshots.json",
-    "evidence/probes/web.pcap", "evidence/probes/web-exercises.pcap",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "results.json",
+        "junit.xml",
+        "report.html",
+        "summary.md",
+        "results.schema.json",
+        "manifest.json",
+        "policy/web.policy.yaml",
+        "policy/inventory.yaml",
+        "evidence/web/iptables-save.txt",
+        "evidence/facts.jsonl",
+        "evidence/snapshots.json",
+        "evidence/probes/web.pcap",
+        "evidence/probes/web-exercises.pcap",
+    ],
+)
 def test_an_altered_file_is_named(stored, path):
     write(stored, path, (stored / path).read_bytes() + b"\n")
     found = verify(stored)
@@ -314,3 +338,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     done = CliRunner().invoke(cli, ["verify", str(tmp_path)])
     assert isinstance(done.exception, UsageError)
     assert done.exception.exit_code == 4
+
+
+def test_the_numbers_of_a_burst_are_counted_again(stored):
+    lines = (stored / "evidence/facts.jsonl").read_text().splitlines()
+    number = next(
+        n for n, line in enumerate(lines) if '"exercised":{"is":"BurstFacts"' in line and '"admitted":5' in line
+    )
+    told = lines[number]
+    lines[number] = told.replace('"admitted":5', '"admitted":50')
+    forge(stored, "evidence/facts.jsonl", "\n".join(lines) + "\n")
+    assert verify(stored).problems == []  # what was stored of the number makes no difference
+    lines[number] = told.replace('"state":"silent"', '"state":"open"').replace('"confirmed":false', '"confirmed":true')
+    forge(stored, "evidence/facts.jsonl", "\n".join(lines) + "\n")
+    assert ("verdict", json.loads(told)["check"]) in {(p.kind, p.where) for p in verify(stored).problems}
