@@ -68,16 +68,21 @@ class Gathered:
             for name, sources in sorted(used.items()) if name in hosts
         ]  # fmt: skip
 
-    def stored(self, checks: Sequence[Check], clean: Callable[[str], str]) -> dict[str, bytes]:
+    def stored(
+        self, checks: Sequence[Check], unjudged: Sequence[str], clean: Callable[[str], str]
+    ) -> dict[str, bytes]:  # fmt: skip
         """Return the files that hold the facts of checks, and all observations; see :mod:`fwproof.audit.stored`.
 
-        ``clean`` takes secrets out of every text.
+        ``checks`` are all that was gathered for, ``unjudged`` the ids of those of which an audit that was ended says
+        nothing. ``clean`` takes secrets out of every text.
         """
         burst = list(bursts(self.facts))
         own = {id(seen) for seen in (*observations(self.facts), *burst)}
         rest = [seen for seen in self.field.record.seen if id(seen) not in own]
         pcaps = exercise_pcaps(self.facts, [*burst, *rest])
-        return pcaps | files_of(self.facts, checks, rest, self.field.record.cut, clean)
+        return pcaps | files_of(
+            self.facts, checks, extra=rest, cut=self.field.record.cut, clean=clean, unjudged=unjudged
+        )
 
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""

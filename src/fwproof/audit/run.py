@@ -147,7 +147,8 @@ class AuditRun:
         results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
         self.results = in_words(results, clean)
         inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
-        evidence = self.gathered.evidence | self.gathered.stored(judged, clean)
+        unjudged = [check.id for check in self.selected if check.id not in self._outcomes]
+        evidence = self.gathered.evidence | self.gathered.stored(self.selected, unjudged, clean)
         self.folder = write_run(self.results, evidence, self.reports, inputs=inputs, key=self.sign_key)
 
     def _inputs(self) -> dict[str, bytes]:

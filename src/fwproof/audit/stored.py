@@ -97,12 +97,13 @@ class _Snapshots:
         return (text + "\n").encode("ascii")
 
 
-def files_of(
-    facts: Facts, checks: Sequence[Check], extra: Iterable[Observation] = (), cut: int = 0,
-    clean: Callable[[str], str] = redacted,
+def files_of(  # noqa: PLR0913 - all by name, each one thing that is known of a run
+    facts: Facts, checks: Sequence[Check], *, extra: Iterable[Observation] = (), cut: int = 0,
+    clean: Callable[[str], str] = redacted, unjudged: Iterable[str] = (),
 ) -> dict[str, bytes]:  # fmt: skip
-    """Return the files that hold all facts, by path.
+    """Return the files that hold all facts, by path; ``checks`` are all that was gathered for.
 
+    ``unjudged`` are the ids of those of which an audit that was ended says nothing.
     ``extra`` are observations that no fact has, ``cut`` how many more there were. ``clean`` takes secrets out of every
     text. The way of a packet through the tables is left out, which the tables tell.
     """
@@ -118,7 +119,8 @@ def files_of(
         HostModel: Special(model, _no_decoder), Snapshot: Special(snapshots.id_of, _no_decoder),
         Ruling: Special(lambda value: Codec(text=clean).encode(replace(value, trace=())), _no_decoder),
     }, clean)  # fmt: skip
-    lines = [{"schema": FACTS_SCHEMA, "checks": [check.id for check in checks]}, *_lines(facts, checks, codec)]
+    first = {"schema": FACTS_SCHEMA, "checks": [check.id for check in checks], "unjudged": list(unjudged)}
+    lines = [first, *_lines(facts, checks, codec)]
     rest: list[Any] = [codec.encode(each) for each in extra]
     if rest or cut:
         snapshots.files[EXERCISES] = b"".join(map(_dumped, [{"kept": len(rest), "cut": cut}, *rest]))
@@ -232,13 +234,16 @@ class _Restored:
         return found
 
 
-def checks_of(read: Read) -> tuple[str, ...]:
-    """Return the ids of the checks that the facts are of; raises Misfit."""
+def checks_of(read: Read) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the ids of the checks that the facts are of, and of those that were not judged; raises Misfit."""
     nothing: dict[str, Any] = {}
     _, first = next(_json_lines(read, FACTS), ("", nothing))
     if first.get("schema") != FACTS_SCHEMA or not isinstance(first.get("checks"), list):
         raise Misfit(f"{FACTS}: is not of the schema {FACTS_SCHEMA!r}")
-    return tuple(map(str, first["checks"]))
+    unjudged = first.get("unjudged")
+    if not isinstance(unjudged, list):
+        raise Misfit(f"{FACTS}: does not say which checks were judged")
+    return tuple(map(str, first["checks"])), frozenset(map(str, unjudged))
 
 
 def facts_of(read: Read, checks: Sequence[Check], inventory: Inventory) -> Facts:

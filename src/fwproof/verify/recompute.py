@@ -100,27 +100,25 @@ def _document(bundle: Bundle, name: str, sha256: str, problems: list[Problem]) -
 def _wanted(
     bundle: Bundle, results: Results, checks: Mapping[str, Check], problems: list[Problem]
 ) -> list[Check]:  # fmt: skip
-    """Return the checks that were judged; what results, facts and policies say of them must agree."""
-    judged, told = checks_of(bundle.read), [check.id for check in results.checks]
-    problems += [
-        Problem("verdict", one_line(id_), "was judged, and is not in the results")
-        for id_ in judged
-        if id_ not in set(told)
-    ]
-    problems += [
-        Problem("verdict", one_line(id_), "is in the results, and was not judged")
-        for id_ in told
-        if id_ not in set(judged)
-    ]
+    """Return the checks that were gathered for; what results, facts and policies say of them must agree."""
+    gathered, unjudged = checks_of(bundle.read)
+    told = [check.id for check in results.checks]
+    judged, there = set(gathered) - unjudged, set(told)
+    for id_ in dict.fromkeys((*gathered, *told)):
+        if (id_ in judged) != (id_ in there):
+            words = (
+                "was judged, and is not in the results" if id_ in judged else "is in the results, and was not judged"
+            )
+            problems.append(Problem("verdict", one_line(id_), words))
     if len(set(told)) < len(told):
         problems.append(Problem("verdict", "", "a check is in the results twice"))
     if results.run.planned != len(checks):
         message = f"the results say that {results.run.planned} checks were planned, the policies plan {len(checks)}"
         problems.append(Problem("verdict", "", message))
-    unplanned = [id_ for id_ in judged if id_ not in checks]
+    unplanned = [id_ for id_ in gathered if id_ not in checks]
     if unplanned:
         raise Misfit(f"{one_line(unplanned[0])}: no policy of the run plans this check")
-    return [checks[id_] for id_ in judged]
+    return [checks[id_] for id_ in gathered]
 
 
 def _compare_checks(results: Results, checks: Sequence[Check], again: Rederived, found: Recomputed) -> None:

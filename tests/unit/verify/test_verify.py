@@ -352,3 +352,10 @@ def test_the_numbers_of_a_burst_are_counted_again(stored):
     lines[number] = told.replace('"state":"silent"', '"state":"open"').replace('"confirmed":false', '"confirmed":true')
     forge(stored, "evidence/facts.jsonl", "\n".join(lines) + "\n")
     assert ("verdict", json.loads(told)["check"]) in {(p.kind, p.where) for p in verify(stored).problems}
+
+
+def test_a_run_that_was_ended_early_verifies_as_far_as_it_went(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = verify(Offline(tmp_path).write(last=5))
+    assert found.problems == []
+    assert (found.checks, len(found.recomputed.same)) == (5, 5)
