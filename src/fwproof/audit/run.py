@@ -16,6 +16,7 @@ from pathlib import Path
 from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
+from fwproof.facts import Facts
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.judging.front_end import in_its_words
@@ -51,6 +52,23 @@ def _own_fault(error: Exception) -> Outcome:
         verdict=Verdict.ERROR, reason=f"fwproof itself failed to judge this: {type(error).__name__}: {error}",
         cause="fwproof itself failed", fix="Report it, with the evidence of this run.", evidence=tuple(lines[-12:]),
     )  # fmt: skip
+
+
+def outcome_of(check: Check, facts: Facts) -> Outcome:
+    """Return a check's outcome; what could not be looked at becomes the verdict ``error``."""
+    try:
+        return in_its_words(judge(check, facts), check, facts)
+    except NotGranted as gap:
+        return Outcome(
+            verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
+        )
+    except HostError as error:
+        return Outcome(
+            verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
+            fix=error.advice,
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit
+        return _own_fault(error)
 
 
 class AuditRun:
@@ -122,19 +140,7 @@ class AuditRun:
         if check.id not in self._outcomes:
             assert self.gathered is not None
             begun = time.monotonic()
-            try:
-                outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
-            except NotGranted as gap:
-                outcome = Outcome(
-                    verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
-                )
-            except HostError as error:
-                outcome = Outcome(
-                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
-                    fix=error.advice,
-                )  # fmt: skip
-            except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit
-                outcome = _own_fault(error)
+            outcome = outcome_of(check, self.gathered.facts)
             self._outcomes[check.id] = outcome, time.monotonic() - begun
         return self._outcomes[check.id][0]
 
