@@ -71,6 +71,22 @@ def outcome_of(check: Check, facts: Facts) -> Outcome:
         return _own_fault(error)
 
 
+def result_of(check: Check, outcome: Outcome, file: str, artefacts: Sequence[str], seconds: float) -> CheckResult:
+    """Return a check with its outcome as results.json has it; ``file`` is the policy as a report shows it."""
+    return CheckResult(
+        id=check.id, title=check.expectation.title, expectation=check.expectation.id, policy=check.policy.name,
+        file=file, line=check.expectation.line, host=check.host,
+        vantage=check.vantage, family=check.family.value if check.family else None,
+        service=check.service.name if check.service else None, direction=check.direction, kind=check.kind.value,
+        severity=check.expectation.severity, expected=check.expected, verdict=outcome.verdict,
+        reason=outcome.reason, proved=outcome.proved, observed=outcome.observed, attributed=outcome.attributed,
+        rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
+        controls={name: list(ids) for name, ids in check.expectation.controls.items()},
+        evidence=list(outcome.evidence), artefacts=list(artefacts), seconds=round(seconds, 4),
+        coverage=outcome.coverage,
+    )  # fmt: skip
+
+
 class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
@@ -193,15 +209,5 @@ class AuditRun:
     def _result(self, check: Check) -> CheckResult:
         outcome, seconds = self._outcomes[check.id]
         assert self.gathered is not None
-        return CheckResult(
-            id=check.id, title=check.expectation.title, expectation=check.expectation.id, policy=check.policy.name,
-            file=self._shown(Path(check.expectation.file)), line=check.expectation.line, host=check.host,
-            vantage=check.vantage, family=check.family.value if check.family else None,
-            service=check.service.name if check.service else None, direction=check.direction, kind=check.kind.value,
-            severity=check.expectation.severity, expected=check.expected, verdict=outcome.verdict,
-            reason=outcome.reason, proved=outcome.proved, observed=outcome.observed, attributed=outcome.attributed,
-            rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
-            controls={name: list(ids) for name, ids in check.expectation.controls.items()},
-            evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage,
-        )  # fmt: skip
+        file = self._shown(Path(check.expectation.file))
+        return result_of(check, outcome, file, self.gathered.artefacts_of(check), seconds)

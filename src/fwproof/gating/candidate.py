@@ -13,7 +13,8 @@ from ipaddress import ip_interface, ip_network
 from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.gating.script import Command
-from fwproof.gating.states import State, states
+from fwproof.gating.states import State, plain, states
+from fwproof.gating.tables import text_of
 from fwproof.inventory import Host
 from fwproof.lab.twin import Port, Shape
 from fwproof.ruleset.asks import Interface
@@ -66,7 +67,12 @@ def from_commands(commands: Sequence[Command], before: HostModel | None) -> Cand
     assumed = () if before is not None else (
         "what the script changes are empty tables with policy ACCEPT, as nobody says which tables run (--against)",
     )  # fmt: skip
-    return Candidate(states=every, given=given, texts={}, commands=tuple(commands), assumed=assumed, before=before)
+    keys = {Family.IPV4: "iptables_save", Family.IPV6: "ip6tables_save"}
+    sets = ((family, each) for family, sets in start.rulesets.items() for each in sets if plain(each))
+    under = {keys[family]: text_of(each) for family, each in sets}
+    return Candidate(
+        states=every, given=given, texts={}, under=under, commands=tuple(commands), assumed=assumed, before=before
+    )
 
 
 def placed(candidate: Candidate, host: Host, addresses: str | None, routes: str | None) -> Candidate:

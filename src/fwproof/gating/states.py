@@ -38,16 +38,17 @@ def states(start: HostModel, commands: Sequence[Command], names: dict[Family, st
             tables[family] = after
             before = model.rulesets.get(family, ())
             # a line that was not understood stays one: no command takes it out
-            odd = next((each.unparsed for each in before if _plain(each)), ())
-            own, others = replace(shop.ruleset(after), unparsed=odd), [each for each in before if not _plain(each)]
+            odd = next((each.unparsed for each in before if plain(each)), ())
+            own, others = replace(shop.ruleset(after), unparsed=odd), [each for each in before if not plain(each)]
             model = replace(model, rulesets={**model.rulesets, family: (own, *others)})
         yield State(number, command, model)
 
 
-def _plain(ruleset: Ruleset) -> bool:
+def plain(ruleset: Ruleset) -> bool:
+    """Whether a ruleset is what iptables itself shows of the tables that its commands change."""
     return not ruleset.native and ruleset.backend != "legacy"
 
 
 def _of(model: HostModel, family: Family) -> Tables:
-    found = next((each for each in model.rulesets.get(family, ()) if _plain(each)), None)
+    found = next((each for each in model.rulesets.get(family, ()) if plain(each)), None)
     return EMPTY if found is None else tables_of(found)

@@ -88,6 +88,17 @@ def _specification(rule: Rule) -> str:
     return words[2] if len(words) > 2 else ""
 
 
+def text_of(ruleset: Ruleset) -> str:
+    """Return a ruleset of iptables as iptables-restore reads it."""
+    lines: list[str] = []
+    for name, chains in tables_of(ruleset).items():
+        lines.append(f"*{name}")
+        lines += [f":{each} {chain.default or '-'} [0:0]" for each, chain in chains.items()]
+        lines += [f"-A {each} {entry.text}" for each, chain in chains.items() for entry in chain.entries]
+        lines.append("COMMIT")
+    return "\n".join([*lines, ""])
+
+
 EMPTY: Tables = {}
 """The tables of a kernel that nobody has told anything."""
 
