@@ -21,7 +21,9 @@ _SHOWN = 12
 _HEADS = {
     0: "may be deployed", 1: "must not be deployed", 5: "was not tested at all", 6: "cannot be told to be right",
 }  # fmt: skip
-_MARKS = {True: "FAIL", False: "ok", None: "?"}
+_MARKS = {True: "ok", False: "FAIL", None: "?"}
+_IDLE = "-"
+"""What stands before a question that nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Section:
     well: bool | None
     said: str
     items: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    idle: bool = False
 
 
 def sections(found: Gated) -> list[Section]:
@@ -41,7 +44,7 @@ def sections(found: Gated) -> list[Section]:
     made += [Section("Not looked at", None, number_of(len(gaps), "gap"), tuple((gap, ()) for gap in gaps))] if gaps else []
     if found.candidate.assumed:
         taken = tuple((each, ()) for each in found.candidate.assumed)
-        made.append(Section("Taken for granted", True, "nobody says otherwise", taken))
+        made.append(Section("Taken for granted", True, "nobody says otherwise", taken, idle=True))
     return made
 
 
@@ -53,7 +56,7 @@ def headline(found: Gated) -> str:
 def text(found: Gated) -> Iterator[str]:
     """Yield the answer as lines of a terminal."""
     for section in sections(found):
-        mark = "-" if section.title == "Taken for granted" else _MARKS[None if section.well is None else not section.well]
+        mark = _IDLE if section.idle else _MARKS[section.well]
         yield f"{mark:<5}{section.title}: {section.said}"
         for lead, more in section.items[:_SHOWN]:
             yield f"     {lead}"
@@ -68,7 +71,7 @@ def markdown(found: Gated) -> str:
     lines = [f"## {markdown_text(headline(found))}", ""]
     made = sections(found)
     for section in made:
-        mark = "❔" if section.well is None else "✅" if section.well else "❌"
+        mark = "➖" if section.idle else "❔" if section.well is None else "✅" if section.well else "❌"
         lines.append(f"- {mark} **{markdown_text(section.title)}**: {markdown_text(section.said)}")
     room = LIMIT - sum(len(line) + 1 for line in lines)
     for section in made:
@@ -131,6 +134,9 @@ def _untested(checks: Sequence[Judged]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 def place_of(found: Gated, ref: RuleRef) -> str:
     """Return where a rule is written, as FILE:LINE; empty where it is written nowhere."""
+    for command in found.candidate.commands:
+        if command.family.table_family == ref.family and any(f"-A {ref.chain} {r}" == ref.text for r in command.rules):
+            return f"{command.source}:{command.line}"
     for family, sets in found.candidate.model.rulesets.items():
         if family.table_family != ref.family:
             continue
@@ -143,7 +149,7 @@ def place_of(found: Gated, ref: RuleRef) -> str:
 
 def _difference(found: Gated) -> Section:
     if found.changes is None:
-        return Section("Difference", True, "not asked for: --against says what runs now")
+        return Section("Difference", True, "not asked for: --against says what runs now", idle=True)
     items = []
     for each in found.changes:
         for change in each.changes:
@@ -178,7 +184,9 @@ def _harm(each: Found) -> tuple[str, tuple[str, ...]]:
 
 def _kernel(found: Gated) -> Section:
     if found.twin is None:
-        return Section("Kernel twin", None if found.trouble else True, found.trouble or "not asked (--no-twin)")
+        if found.trouble:
+            return Section("Kernel twin", None, found.trouble)
+        return Section("Kernel twin", True, "no kernel was asked (--no-twin)", idle=True)
     items = [(str(fault), ()) for fault in found.twin.refused]
     items += [(f"the kernel has it otherwise than it was read: {each}", ()) for each in found.twin.otherwise]
     items += [(f"no place in it for {each}", ()) for each in found.twin.absent]
@@ -190,7 +198,7 @@ def _kernel(found: Gated) -> Section:
 def _mutation(found: Gated) -> Section:
     each = found.mutation
     if each is None:
-        return Section("Slips", True, "none tried")
+        return Section("Slips", True, "none tried", idle=True)
     share = "" if each.score is None else f" ({each.score:.0%})"
     count = each.noticed + len(each.survivors)
     said = f"of {number_of(count, 'slip')} that matter, expectations notice {each.noticed}{share}; {_tried(each)}"

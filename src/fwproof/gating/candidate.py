@@ -60,7 +60,7 @@ def from_commands(commands: Sequence[Command], before: HostModel | None) -> Cand
     Raises InputError at a command that the kernel would refuse.
     """
     start = before or HostModel.build(iptables_save="", ip6tables_save="")
-    names = {family: commands[0].source for family in Family}
+    names = {f: " and ".join(dict.fromkeys(c.source for c in commands if c.family is f)) or "what runs" for f in Family}
     every = tuple(states(start, commands, names))
     touched = {command.family for command in commands}
     given = tuple(f for f in Family if f in touched or (before is not None and f in before.rulesets))

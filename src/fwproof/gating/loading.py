@@ -12,13 +12,15 @@ from fwproof.gating.candidate import Candidate
 from fwproof.gating.script import Command
 from fwproof.lab.twin import Done, Port, Shape, Twin
 
+_FILE = "/tmp/fwproof-rules"  # noqa: S108 - the twin's own: nft opens what it reads, and a pipe of ours is not its to open
 _RESTORE = {
     "ipset_save": ("ipset", "restore"), "iptables_save": ("iptables-restore",),
     "ip6tables_save": ("ip6tables-restore",), "iptables_legacy_save": ("iptables-legacy-restore",),
-    "ip6tables_legacy_save": ("ip6tables-legacy-restore",), "nft_json": ("nft", "-j", "-f", "-"),
+    "ip6tables_legacy_save": ("ip6tables-legacy-restore",), "nft_json": ("nft", "-j", "-f", _FILE),
 }  # fmt: skip
 """What loads a text, in the order in which they have to come: rules name sets."""
-_LINE = re.compile(r"(?:\bline:? |/dev/stdin:|<stdin>:)(\d+)")
+_NFT = ("nft", "-f", _FILE)
+_LINE = re.compile(r"(?:\bline:? |/tmp/fwproof-rules:|internal:)(\d+)")
 _ABSENT = 127
 _SECONDS = 60.0
 _LISTED = {
@@ -35,7 +37,7 @@ def load(twin: Twin, candidate: Candidate) -> tuple[Fault, ...]:
     found += _texts(twin, candidate.texts if candidate.nft is None else {}, candidate.sources)
     if candidate.nft is not None:
         name, text = candidate.nft
-        found += _faults(twin.run(twin.shape.name, "nft", "-f", "-", stdin=_bytes(text)), name, text, "nft")
+        found += _faults(_fed(twin, _NFT, text), name, text, "nft")
     if candidate.commands:
         found += _commands(twin, candidate.commands)
     return tuple(found)
@@ -45,8 +47,15 @@ def _texts(twin: Twin, texts: Mapping[str, str], sources: Mapping[str, str]) -> 
     for key, words in _RESTORE.items():
         text = texts.get(key, "")
         if text.strip():
-            done = twin.run(twin.shape.name, *words, stdin=_bytes(text), timeout=_SECONDS)
+            done = _fed(twin, words, text)
             yield from _faults(done, sources.get(key, key), text, words[0])
+
+
+def _fed(twin: Twin, words: Sequence[str], text: str) -> Done:
+    """Run a program on the twin's own host that reads a text, from its standard input or from a file there."""
+    if _FILE in words:
+        twin.run(twin.shape.name, "sh", "-c", f"cat > {_FILE}", stdin=_bytes(text))
+    return twin.run(twin.shape.name, *words, stdin=_bytes(text), timeout=_SECONDS)
 
 
 def _bytes(text: str) -> bytes:
@@ -102,8 +111,8 @@ def through_kernel(name: str, text: str, *, script: bool, under: Mapping[str, st
         faults = list(_texts(twin, under or {}, {}))
         if faults:
             raise InputError(faults)
-        words = ("sh", "-s") if script else ("nft", "-f", "-")
-        done = twin.run("host", *words, stdin=_bytes(text), timeout=_SECONDS)
+        words = ("sh", "-s") if script else _NFT
+        done = _fed(twin, words, text)
         found = list(_faults(done, name, text, words[0]))
         if found:
             raise InputError(found)

@@ -50,10 +50,10 @@ _Part = tuple[Rule, ...]
 def mutants(model: HostModel, family: Family) -> Iterator[Mutant]:
     """Yield every mutant of a family's tables, in the order of their rules."""
     for number, ruleset in enumerate(model.rulesets.get(family, ())):
-        for table in ruleset.tables.values():
+        for key, table in ruleset.tables.items():
             for chain in table.chains.values():
                 for slip, ref, text, made in _of_chain(chain, family, table.family or family.table_family, table.name):
-                    changed = _put(ruleset, table.name, made)
+                    changed = _put(ruleset, key, made)
                     sets = (*model.rulesets[family][:number], changed, *model.rulesets[family][number + 1 :])
                     yield Mutant(
                         slip=slip, family=family, rule=ref, text=text,

@@ -45,10 +45,11 @@ def _of_effects(effects: Sequence[str], policy: Policy) -> str:
 
 
 def _rate(policy: Policy, flow: Flow | None = None) -> str:
-    """Return that a rate has to be asked for, unless every allow that a packet belongs to has one."""
-    allows = [a for a in policy.inbound if flow is None or a.service.port == flow.dport]
-    if allows and all(allow.rate for allow in allows):
-        return f"{NOTHING}: other packets of a service with a limit than those that open a connection"
+    """Return that a rate has to be asked for, unless every allow that a packet may belong to has one."""
+    allows = [allow for allow in policy.inbound if flow is None or allow.service.port == flow.dport]
+    limited = [allow for allow in allows if allow.rate or allow.standing]
+    if limited and (flow is None or limited == allows):
+        return f"{NOTHING}: what a limit counts beside the connections that it is for"
     return "rate: {limit: N, per: SECONDS} at the allow that the rule is for"
 
 

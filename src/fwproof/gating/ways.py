@@ -13,6 +13,7 @@ from fwproof.flows import request
 from fwproof.inventory import Host, Inventory
 from fwproof.policy.model import Peers, Policy, Service
 
+_SSH = 22
 _SHAPE = "expected FROM:SERVICE, a zone, host or network and a service of the policy or tcp/22"
 
 
@@ -46,7 +47,8 @@ _Way = tuple[Service, str, tuple[Address, ...]]
 
 def _known(policy: Policy, inventory: Inventory, host: Host) -> Iterator[_Way]:
     for allow in policy.inbound:
-        if (allow.service.proto, allow.service.port) == ("tcp", host.ssh.port):
+        # the inventory's port may be one at which a tunnel to the host ends
+        if allow.service.proto == "tcp" and allow.service.port in {_SSH, host.ssh.port}:
             yield allow.service, allow.peers.name, _ends(allow.peers, inventory)
 
 
