@@ -12,7 +12,7 @@ import click
 
 from fwproof.cli.diff import LIVE, read_side
 from fwproof.cli.gate_json import document
-from fwproof.cli.gate_text import annotations, markdown, text
+from fwproof.cli.gate_text import markdown, text, workflow_commands
 from fwproof.cli.tables import complain, families_option, file_options, live, of_files, read_text, say
 from fwproof.errors import UsageError
 from fwproof.flow import Family
@@ -24,7 +24,7 @@ from fwproof.gating.loading import through_kernel
 from fwproof.gating.record import record
 from fwproof.gating.script import read_script
 from fwproof.gating.states import State
-from fwproof.gating.ways import ways_of
+from fwproof.gating.ways import ManagementPath, ways_of
 from fwproof.inventory import Inventory
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
@@ -44,12 +44,12 @@ _SIDE = ("addresses", "routes", "sysctls")
               show_default=True, help="Zones, and the addresses of hosts; nobody is connected to.")  # fmt: skip
 @file_options
 @click.option("--script", "scripts", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A script of iptables and ip6tables commands. May be repeated: one runs after the other.")  # fmt: skip
+              help="A script of iptables and ip6tables commands. May be repeated; they run in turn.")  # fmt: skip
 @click.option("--nft", type=click.Path(path_type=Path), metavar="FILE", help="A script for nft -f.")
 @click.option("--ufw", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/ufw (and default/ufw).")
 @click.option("--firewalld", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/firewalld.")
 @click.option("--twin-script", is_flag=True,
-              help="Run --script as it is, in a kernel of its own without a way out, where it cannot be read.")  # fmt: skip
+              help="Run --script as it is, in a kernel of its own without a way out.")  # fmt: skip
 @click.option("--against", multiple=True, metavar="PLACE",
               help="What runs now: a folder, a file or host:NAME, as for diff. May be repeated.")  # fmt: skip
 @click.option("--management", multiple=True, metavar="FROM:SERVICE",
@@ -105,7 +105,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     elif form == "text":
         say(text(found))
     else:
-        click.echo(markdown(found) if form == "markdown" else "\n".join(annotations(found)))
+        click.echo(markdown(found) if form == "markdown" else "\n".join(workflow_commands(found)))
     raise SystemExit(found.status)
 
 
@@ -113,11 +113,15 @@ def _host_of(policy: Policy, host: str | None) -> str:
     if host is not None and host not in policy.hosts:
         raise UsageError(f"--for {host}: the policy {policy.name} is about {', '.join(policy.hosts)}")
     if host is None and len(policy.hosts) != 1:
-        raise UsageError(f"the policy {policy.name} is about {', '.join(policy.hosts)}: --for NAME says which one it is")
+        raise UsageError(
+            f"the policy {policy.name} is about {', '.join(policy.hosts)}: --for NAME says which one it is"
+        )
     return host or policy.hosts[0]
 
 
-def _ways(policy: Policy, inventory: Inventory, name: str, named: Sequence[str], families: Sequence[Family]) -> Any:  # noqa: ANN401
+def _ways(
+    policy: Policy, inventory: Inventory, name: str, named: Sequence[str], families: Sequence[Family]
+) -> tuple[ManagementPath, ...]:
     found = ways_of(policy, inventory, inventory.hosts[name], named)
     return tuple(way for way in found if way.flow.family in families)
 
@@ -190,7 +194,7 @@ def _loaded(
 
 
 def _from_texts(texts: Mapping[str, str], sources: Mapping[str, str], running: HostModel | None) -> Candidate:
-    model = HostModel.build(**texts, sources=dict(sources))  # type: ignore[arg-type]
+    model = HostModel.build(**texts, sources=dict(sources))
     return _at_once(model, list(Family), texts, sources, running)
 
 

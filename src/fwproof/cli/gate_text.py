@@ -17,7 +17,7 @@ from fwproof.results import Verdict
 
 LIMIT = 60_000
 """Characters; comments of merge requests hold 64 kB."""
-_SHOWN = 12
+_SHOWN, _FEW = 12, 3
 _HEADS = {
     0: "may be deployed", 1: "must not be deployed", 5: "was not tested at all", 6: "cannot be told to be right",
 }  # fmt: skip
@@ -28,7 +28,7 @@ _IDLE = "-"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One question of the gate: whether it went well (None: not known), a sentence, and the findings, each with more."""
+    """One question of the gate: whether it went well (None: not known), a sentence, and findings with their details."""
 
     title: str
     well: bool | None
@@ -40,8 +40,13 @@ class Section:
 def sections(found: Gated) -> list[Section]:
     """Return everything that a gate found, in the order of its questions."""
     made = [_policy(found), _difference(found), _lock_out(found), _kernel(found), _mutation(found)]
-    gaps = [*(f"{f}: the policy is about it, and the candidate has no tables of it" for f in found.missing), *found.gaps]
-    made += [Section("Not looked at", None, number_of(len(gaps), "gap"), tuple((gap, ()) for gap in gaps))] if gaps else []
+    gaps = [
+        *(f"{f}: the policy is about it, and the candidate has no tables of it" for f in found.missing),
+        *found.gaps,
+    ]
+    made += (
+        [Section("Not looked at", None, number_of(len(gaps), "gap"), tuple((gap, ()) for gap in gaps))] if gaps else []
+    )
     if found.candidate.assumed:
         taken = tuple((each, ()) for each in found.candidate.assumed)
         made.append(Section("Taken for granted", True, "nobody says otherwise", taken, idle=True))
@@ -71,7 +76,7 @@ def markdown(found: Gated) -> str:
     lines = [f"## {markdown_text(headline(found))}", ""]
     made = sections(found)
     for section in made:
-        mark = "➖" if section.idle else "❔" if section.well is None else "✅" if section.well else "❌"
+        mark = "💤" if section.idle else "❔" if section.well is None else "✅" if section.well else "❌"
         lines.append(f"- {mark} **{markdown_text(section.title)}**: {markdown_text(section.said)}")
     room = LIMIT - sum(len(line) + 1 for line in lines)
     for section in made:
@@ -120,7 +125,10 @@ def _causes(found: Gated, checks: Sequence[Judged]) -> Iterator[tuple[str, tuple
     for cause, same in groups.items():
         lead = next((each for each in same if each.outcome.by), same[0])
         place = next((p for p in (place_of(found, ref) for ref in lead.outcome.by) if p), "")
-        more = [f"{lead.check.id}: {lead.outcome.reason}", *filter(None, (place, lead.outcome.fix and f"mend: {lead.outcome.fix}"))]
+        more = [
+            f"{lead.check.id}: {lead.outcome.reason}",
+            *filter(None, (place, lead.outcome.fix and f"mend: {lead.outcome.fix}")),
+        ]
         yield f"{cause} ({number_of(len(same), 'check')}, {lead.outcome.verdict.value})", tuple(more)
 
 
@@ -202,25 +210,41 @@ def _mutation(found: Gated) -> Section:
     share = "" if each.score is None else f" ({each.score:.0%})"
     count = each.noticed + len(each.survivors)
     said = f"of {number_of(count, 'slip')} that matter, expectations notice {each.noticed}{share}; {_tried(each)}"
-    items = [_survivor(one) for one in sorted(each.survivors, key=lambda one: not one.mendable)]
+    items = [_survivor(one) for one in each.survivors if one.mendable]
+    items += _hopeless([one for one in each.survivors if not one.mendable])
     items += [(f"not known: {mutant.rule}: {mutant.text}: {why}", ()) for mutant, why in each.unknown]
     return Section("Slips", not found.weak, said, tuple(items))
 
 
 def _tried(each: Score) -> str:
-    sample = f"a sample of {each.tried} of {each.total} was tried" if each.tried < each.total else f"all {each.total} were tried"
+    sample = (
+        f"a sample of {each.tried} of {each.total} was tried"
+        if each.tried < each.total
+        else f"all {each.total} were tried"
+    )
     return f"{each.equivalent} change nothing; {sample} in {each.seconds:.0f} s"
 
 
 def _survivor(one: Survivor) -> tuple[str, tuple[str, ...]]:
-    more = [one.what, f"for example {one.witness}" if one.witness else "", f"add: {one.suggestion}" if one.mendable else one.suggestion]
+    more = [one.what, f"for example {one.witness}" if one.witness else "", f"add: {one.suggestion}"]
     return f"unnoticed: {one.mutant.rule}: {one.mutant.text}", tuple(filter(None, more))
+
+
+def _hopeless(survivors: Sequence[Survivor]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what no line of a policy would notice, by the reason."""
+    groups: dict[str, list[Survivor]] = {}
+    for one in survivors:
+        groups.setdefault(one.suggestion, []).append(one)
+    for why, same in groups.items():
+        shown = [f"{one.mutant.rule}: {one.mutant.text}" for one in same[:_FEW]]
+        rest = [f"and {len(same) - _FEW} more"] if len(same) > _FEW else []
+        yield f"{number_of(len(same), 'slip')} unnoticed, and {why}", (*shown, *rest)
 
 
 # ---- annotations
 
 
-def annotations(found: Gated) -> Iterator[str]:
+def workflow_commands(found: Gated) -> Iterator[str]:
     """Yield workflow commands that put findings at their lines, and the answer as the last line of the log."""
     for fault in found.refused:
         yield _annotation("error", fault.file, fault.line, fault.message)
@@ -260,7 +284,9 @@ def _annotation(level: str, file: str, line: int, message: str) -> str:
 
 def _escaped(pairs: Sequence[tuple[str, str]]) -> Callable[[str], str]:
     def escape(text: str) -> str:
-        text = "".join(letter if letter.isprintable() or letter in "\r\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        text = "".join(
+            letter if letter.isprintable() or letter in "\r\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
+        )
         for plain, safe in pairs:
             text = text.replace(plain, safe)
         return text

@@ -1,1 +1,1 @@
-"""The gate before a deploy: candidate tables against policy, running tables, lock-out and the kernel, without a host."""
+"""The gate before a deploy: a candidate against policy, running tables, lock-out and a kernel, without a host."""

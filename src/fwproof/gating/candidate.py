@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 
 from fwproof.errors import UsageError
-from fwproof.flow import Family
+from fwproof.flow import Address, Family
 from fwproof.gating.script import Command
 from fwproof.gating.states import State, plain, states
 from fwproof.gating.tables import text_of
@@ -143,7 +143,9 @@ def _assumed(model: HostModel, host: Host) -> tuple[Addresses, str]:
 def _default_routes(own: Addresses, host: Host) -> tuple[dict[Family, tuple[Route, ...]], str]:
     mine = next((each.interface for each in own.own if each.prefix.ip in host.addresses), None)
     name = mine or next((name for name in own.interfaces if name != "lo"), "eth0")
-    return {f: (Route(n, name),) for f, n in _EVERYBODY.items()}, f"every other host is reached through {name} (--routes)"
+    return {
+        f: (Route(n, name),) for f, n in _EVERYBODY.items()
+    }, f"every other host is reached through {name} (--routes)"
 
 
 def in_families(candidate: Candidate, wanted: Iterable[Family]) -> tuple[Family, ...]:
@@ -156,19 +158,20 @@ def in_families(candidate: Candidate, wanted: Iterable[Family]) -> tuple[Family,
 
 
 def shape_of(model: HostModel, host: Host, others: Iterable[Host]) -> tuple[Shape, tuple[str, ...]]:
-    """Return what the kernel twin of a host is made like, and which other hosts have no place in it, with the reason."""
+    """Return what the kernel twin of a host is made like, and why other hosts have no place in it."""
     own = model.addresses
     assert own is not None
     roads = [road for family in Family for road in model.routes.get(family, ()) if road.interface]
     names = [name for name in own.interfaces if name != "lo"]
     ports = tuple(
         Port(
-            name=name, addresses=tuple(each.prefix for each in own.own if each.interface == name and not _self_made(each.prefix)),
+            name=name,
+            addresses=tuple(o.prefix for o in own.own if o.interface == name and not _self_made(o.prefix)),
             routes=tuple(dict.fromkeys(road.network for road in roads if road.interface == name)),
         )
         for name in names
     )  # fmt: skip
-    placed_: dict[str, tuple[str, tuple]] = {}  # type: ignore[type-arg]
+    placed_: dict[str, tuple[str, tuple[Address, ...]]] = {}
     lost: list[str] = []
     for other in others:
         links = {model.interface_for(address) for address in other.addresses}

@@ -41,7 +41,9 @@ def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) 
     none, LabError where the lab cannot be had or nothing was loaded.
     """
     if not any((folder / mark).exists() for mark in _MARKS[front]):
-        raise UsageError(f"--{front} {folder}: expected a copy of /etc/{front}, with {' or '.join(_MARKS[front])} in it")
+        raise UsageError(
+            f"--{front} {folder}: expected a copy of /etc/{front}, with {' or '.join(_MARKS[front])} in it"
+        )
     if front == "ufw":
         _enabled(folder)
     progress(f"loading {folder} with {front} on a host of the lab")

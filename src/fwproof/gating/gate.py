@@ -92,8 +92,8 @@ class Gated:
         """Whether something that was asked could not be told."""
         unread = any(each.blind for each in self.changes or ())
         return bool(
-            self.of(Verdict.ERROR, Verdict.INCONCLUSIVE) or self.guard.unclear or self.trouble or self.missing or self.gaps
-            or unread
+            self.of(Verdict.ERROR, Verdict.INCONCLUSIVE) or self.guard.unclear or self.trouble or self.missing
+            or self.gaps or unread
         )  # fmt: skip
 
     @property

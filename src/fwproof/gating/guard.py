@@ -7,7 +7,7 @@ it is the one that runs the script.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from fwproof.flows import reply
 from fwproof.gating.script import Command
 from fwproof.gating.states import State
 from fwproof.gating.ways import ManagementPath
+from fwproof.judging.flow import past
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
 
@@ -86,42 +87,39 @@ class _Answer:
 _PASSES = _Answer(passes=True)
 
 
-def guarded(ways: Sequence[ManagementPath], states: Iterable[State], *, tracked: bool | None = None) -> Guarded:
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A state, and how a new log-in and one that stands fare in it."""
+
+    state: State
+    new: _Answer
+    standing: _Answer
+
+
+def guarded(ways: Sequence[ManagementPath], states: Sequence[State], *, tracked: bool | None = None) -> Guarded:
     """Return what happens to the ways of managing a host over states, of which the last is to stay.
 
-    ``tracked`` is whether conntrack knows the connections that stand already, None where it is to be told by the first
-    state's tables.
+    ``tracked`` is whether conntrack knows the connections that stand already, None where the first state's tables tell.
     """
-    begun, count, short = time.monotonic(), 0, ""
-    known: dict[ManagementPath, list[tuple[State, _Answer, _Answer]]] = {way: [] for way in ways}
-    last: HostModel | None = None
-    pending: State | None = None
-    for state in states:
-        tracked = _tracks(state.model, ways) if tracked is None else tracked
-        pending, count = state, count + 1
-        if state.model is last:
+    begun, short = time.monotonic(), ""
+    known = all(states[0].model.tracking(way.flow.family).connections for way in ways) if tracked is None else tracked
+    seen: dict[ManagementPath, list[_Moment]] = {way: [] for way in ways}
+    for number, state in enumerate(states):
+        last = number == len(states) - 1
+        if number and state.model is states[number - 1].model and not last:
             continue
-        if time.monotonic() - begun > SECONDS:
-            short = short or f"looking at every state took longer than {SECONDS:.0f} s: those after {state.command}"
+        if time.monotonic() - begun > SECONDS and not last:
+            short = short or f"looking at every state took longer than {SECONDS:.0f} s: from {state.command} on"
             continue
-        last = state.model
-        for way, answers in known.items():
-            answers.append((state, _new(state.model, way.flow), _standing(state.model, way.flow, tracked=tracked)))
-    if short and pending is not None:
-        for way, answers in known.items():
-            answers.append(
-                (pending, _new(pending.model, way.flow), _standing(pending.model, way.flow, tracked=bool(tracked)))
-            )
-    found = [each for way, answers in known.items() for each in _findings(way, answers)]
+        for way, moments in seen.items():
+            standing = _standing(state.model, way.flow, tracked=known)
+            moments.append(_Moment(state, _new(state.model, way.flow), standing))
+    found = [each for way, moments in seen.items() for each in _findings(way, moments)]
     order = list(Harm)
     return Guarded(
-        ways=tuple(map(str, ways)), states=count, cut_short=short,
+        ways=tuple(map(str, ways)), states=len(states), cut_short=short,
         found=tuple(sorted(found, key=lambda each: order.index(each.harm))),
     )  # fmt: skip
-
-
-def _tracks(model: HostModel, ways: Sequence[ManagementPath]) -> bool:
-    return all(model.tracking(way.flow.family).connections for way in ways)
 
 
 def _new(model: HostModel, flow: Flow) -> _Answer:
@@ -143,7 +141,9 @@ def _standing(model: HostModel, flow: Flow, *, tracked: bool) -> _Answer:
     state = CtState.ESTABLISHED if tracked or not model.tracking(flow.family).connections else CtState.NEW
     there = replace(flow, ctstate=state, flags=flags)
     back = replace(reply(flow), flags=flags)
-    name = "a packet of a log-in that stands" + ("" if state is CtState.ESTABLISHED else ", which conntrack does not know")
+    name = "a packet of a log-in that stands" + (
+        "" if state is CtState.ESTABLISHED else ", which conntrack does not know"
+    )
     for what, packet in ((name, there), ("an answer of a log-in that stands", back)):
         answer = _answer(what, model.evaluate(packet))
         if answer.passes is not True:
@@ -157,48 +157,38 @@ def _answer(what: str, ruling: Ruling) -> _Answer:
     return _Answer(False if ruling.refused else None, what, ruling)
 
 
-def _findings(way: ManagementPath, answers: Sequence[tuple[State, _Answer, _Answer]]) -> list[Found]:
-    if not answers:
-        return []
-    found: list[Found] = []
-    final = answers[-1][1:]
-    for which, harm in ((1, Harm.NO_LOGIN), (0, Harm.CUT)):  # those that stand are looked at first
-        at = 2 if which == 0 else 1
-        series = [(entry[0], entry[at]) for entry in answers]
-        ended = series[-1][1]
-        bad = [n for n, (_, answer) in enumerate(series) if answer.passes is not True and n > 0]
-        if ended.passes is not True:
-            start = len(series) - 1
-            while start > 0 and series[start - 1][1].passes is not True:
-                start -= 1
-            wrong = Harm.LOCKED_OUT if ended.passes is False else Harm.UNKNOWN
-            found.append(_found(wrong, way, ended, series[start][0].command if start else None, None))
-        elif bad:
-            first, until = series[bad[0]], _next_good(series, bad[0])
-            wrong = harm if first[1].passes is False else Harm.UNKNOWN
-            found.append(_found(wrong, way, first[1], first[0].command, until))
-    del final
-    return list({(each.harm, each.text, each.first): each for each in found}.values())
+def _findings(way: ManagementPath, moments: Sequence[_Moment]) -> Iterator[Found]:
+    """Yield what is wrong on a way, for log-ins that stand and for new ones."""
+    states = [moment.state for moment in moments]
+    yield from _of_one(way, states, [moment.standing for moment in moments], Harm.CUT)
+    yield from _of_one(way, states, [moment.new for moment in moments], Harm.NO_LOGIN)
 
 
-def _next_good(series: Sequence[tuple[State, _Answer]], at: int) -> Command | None:
-    return next((state.command for state, answer in series[at:] if answer.passes is True), None)
+def _of_one(
+    way: ManagementPath, states: Sequence[State], answers: Sequence[_Answer], between: Harm
+) -> Iterator[Found]:  # fmt: skip
+    """Yield from when on, or for how long, one kind of packets does not pass; the first state is as things are now."""
+    last = len(answers) - 1
+    if answers[last].passes is not True:
+        first = last
+        while first > 0 and answers[first - 1].passes is not True:
+            first -= 1
+        yield _found(way, answers[last], states[first].command, None, Harm.LOCKED_OUT)
+        return
+    first = next((n for n in range(1, last) if answers[n].passes is not True), 0)
+    if first:
+        until = next(n for n in range(first, last + 1) if answers[n].passes is True)
+        yield _found(way, answers[first], states[first].command, states[until].command, between)
 
 
 def _found(
-    harm: Harm, way: ManagementPath, answer: _Answer, first: Command | None, until: Command | None
+    way: ManagementPath, answer: _Answer, first: Command | None, until: Command | None, harm: Harm
 ) -> Found:  # fmt: skip
     ruling = answer.ruling
     assert ruling is not None
-    how = {"accept": "accepted", "drop": "dropped", "reject": "rejected"}.get(ruling.decision.value, "")
-    depends = f" ({', '.join(ruling.depends_on)})" if ruling.depends_on else ""
-    text = f"{answer.what} is {how}" if how else f"it is not known whether {answer.what} passes{depends}"
+    if answer.passes is None:
+        depends = f" ({', '.join(ruling.depends_on)})" if ruling.depends_on else ""
+        text, harm = f"it is not known whether {answer.what} passes{depends}", Harm.UNKNOWN
+    else:
+        text = f"{answer.what} is {past(ruling.decision)}"
     return Found(harm=harm, way=str(way), text=text, by=answer.by, first=first, until=until)
-
-
-def by_kind(found: Iterable[Found]) -> Mapping[Harm, list[Found]]:
-    """Return findings by what they are."""
-    kinds: dict[Harm, list[Found]] = {}
-    for each in found:
-        kinds.setdefault(each.harm, []).append(each)
-    return kinds

@@ -96,7 +96,9 @@ def twinned(
         texts = listed(twin)
         otherwise = tuple(_otherwise(candidate, texts))
         facts = _asked(twin, policy, inventory, checks, progress)
-        evidence = {f"evidence/{name}/kernel-{key}.txt": text.encode("utf-8", "surrogateescape") for key, text in texts.items()}
+        evidence = {
+            f"evidence/{name}/kernel-{key}.txt": text.encode("utf-8", "surrogateescape") for key, text in texts.items()
+        }
         return Twinned(otherwise=otherwise, facts=facts, absent=absent, evidence=evidence)
 
 
@@ -159,7 +161,12 @@ def serving(twin: Twin, policy: Policy, checks: Sequence[Check]) -> Iterator[Non
     """
     wanted = {twin.shape.name: {str(a.service) for a in policy.inbound if a.service.port is not None}}
     for check in checks:
-        if check.direction == "outbound" and check.vantage in twin.shape.others and check.service and check.service.port:
+        if (
+            check.direction == "outbound"
+            and check.vantage in twin.shape.others
+            and check.service
+            and check.service.port
+        ):
             wanted.setdefault(check.vantage, set()).add(str(check.service))
     open_: list[ProcessChannel] = []
     try:

@@ -70,7 +70,9 @@ def _faults(done: Done, source: str, text: str, program: str) -> Iterator[Fault]
     line = next((int(number) for number in _LINE.findall(done.err)), 0)
     written = text.split("\n")[line - 1].strip()[:200] if 0 < line <= text.count("\n") + 1 else ""
     said = " ".join(done.err.split())[:400] or f"{program} ended with {done.status}"
-    yield Fault(source, line, 1 if line else 0, f"the kernel does not take it: {said}" + (f" ({written})" if written else ""))
+    yield Fault(
+        source, line, 1 if line else 0, f"the kernel does not take it: {said}" + (f" ({written})" if written else "")
+    )
 
 
 def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
@@ -107,7 +109,9 @@ def through_kernel(name: str, text: str, *, script: bool, under: Mapping[str, st
     A script is run by sh, in a network that leads nowhere and with every file of this machine read-only. Raises
     InputError where it fails, LabError where no such kernel can be had.
     """
-    with Twin(Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})) as twin:
+    with Twin(
+        Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
+    ) as twin:
         faults = list(_texts(twin, under or {}, {}))
         if faults:
             raise InputError(faults)

@@ -95,10 +95,10 @@ def score(
 
     ``judge`` answers a check from tables alone; what fails on the tables as they are can notice nothing.
     """
-    begun = time.monotonic()
     every = [mutant for family in families for mutant in mutants(model, family)]
-    asked = {check.id: (check, judge(check, model).verdict) for check in checks}
-    able = [c for c, verdict in asked.values() if verdict not in {Verdict.FAIL, Verdict.ERROR} and not _implied(c, checks)]
+    asked = {check.id: (check, judge(check, model).verdict) for check in checks if not _implied(check, checks)}
+    able = [check for check, verdict in asked.values() if verdict not in {Verdict.FAIL, Verdict.ERROR}]
+    begun = time.monotonic()
     base = {name: verdict for name, (_, verdict) in asked.items()}
     order = list(range(len(every)))
     random.Random(_SEED).shuffle(order)  # noqa: S311 - a sample, no secret
@@ -155,7 +155,13 @@ def _noticed(
 
 def _implied(check: Check, checks: Sequence[Check]) -> bool:
     """Whether a check of one packet says nothing that one over all packets does not say: a claim and a default do."""
-    if check.vantage is None or check.kind in {Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.NEIGHBOUR, Kind.DROP_LOG}:
+    if check.vantage is None or check.kind in {
+        Kind.RATE,
+        Kind.MEASURE,
+        Kind.CONNECTIONS,
+        Kind.NEIGHBOUR,
+        Kind.DROP_LOG,
+    }:
         return False
     same = [c for c in checks if c.vantage is None and c.family is check.family and c.direction == check.direction]
     claimed = any(c.kind is Kind.CLAIM and c.expectation is check.expectation for c in same)

@@ -88,8 +88,13 @@ def _unprovoked(field: Field, prober: Prober, check: Check, model: HostModel) ->
 def judged(checks: Iterable[Check], tables: Facts, wire: Facts | None, asked: Mapping[str, bool]) -> list[Judged]:
     """Return every check with its outcome: by packets of the twin where they were ``asked``, else by tables alone."""
     found = []
-    for check in checks:
-        if wire is not None and asked.get(check.id):
+    every = list(checks)
+    both = {check.family for check in every} >= set(Family)
+    for check in every:
+        if check.kind is Kind.PARITY and not both:
+            why = "it compares two families, and one is looked at"
+            found.append(Judged(check=check, outcome=_untested(why), untested=why))
+        elif wire is not None and asked.get(check.id):
             found.append(Judged(check=check, outcome=outcome_of(check, wire)))
         elif check.kind not in TABLES:
             why = "only packets tell, and none were sent" if check.kind in {Kind.EVASION, Kind.COVERAGE} else (

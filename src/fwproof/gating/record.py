@@ -55,7 +55,9 @@ def _own(found: Gated, root: Path) -> Iterator[CheckResult]:
     guard = found.guard
     harm = [each for each in guard.found if each.harm in {Harm.LOCKED_OUT, Harm.CUT}]
     verdict = Verdict.FAIL if guard.failed else Verdict.INCONCLUSIVE if guard.unclear else Verdict.PASS
-    lines = [f"{each.harm}: {each.way}: {each.text}" + (f" from {each.first}" if each.first else "") for each in guard.found]
+    lines = [
+        f"{each.harm}: {each.way}: {each.text}" + (f" from {each.first}" if each.first else "") for each in guard.found
+    ]
     if not guard.ways:
         lines = ["no way by which the host is managed is known"]
     yield _result(

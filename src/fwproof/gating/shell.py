@@ -90,7 +90,9 @@ def _commands(reader: _Reader) -> Iterator[Simple]:
             reader.variables[assigned[1]] = assigned[2]
             words = words[1:]
             if words and not _ASSIGNED.fullmatch(words[0].text):
-                reader.fault("a variable for one command only is not read: assign it on a line of its own", command.line)
+                reader.fault(
+                    "a variable for one command only is not read: assign it on a line of its own", command.line
+                )
                 words = []
         if words and words[0].text in {"export", "readonly"} and all(_ASSIGNED.fullmatch(w.text) for w in words[1:]):
             reader.variables |= {m[1]: m[2] for w in words[1:] if (m := _ASSIGNED.fullmatch(w.text))}

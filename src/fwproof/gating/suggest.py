@@ -76,7 +76,9 @@ def _closed(change: Change) -> str:
     if not service:
         return f"{NOTHING}: protocol {flow.proto}"
     if change.hook is Hook.INPUT:
-        return f"inbound: allow: - {{id: NAME, service: {service}, from: {flow.src}}}, if it is to pass; else take it out"
+        return (
+            f"inbound: allow: - {{id: NAME, service: {service}, from: {flow.src}}}, if it is to pass; else take it out"
+        )
     return f"outbound: allow: - {{id: NAME, service: {service}, to: {flow.dst}}}, if it is to pass; else take it out"
 
 

@@ -164,7 +164,9 @@ def _new(edit: _Edit) -> list[Entry]:
 def _insert(edit: _Edit) -> Tables:
     entries, at = edit.chain().entries, (edit.command.position or 1) - 1
     if at > len(entries):
-        raise edit.wrong(f"chain {edit.command.chain} has {len(entries)} rules at this point: none can come in as {at + 1}")
+        raise edit.wrong(
+            f"chain {edit.command.chain} has {len(entries)} rules at this point: none can come in as {at + 1}"
+        )
     return edit.filled((*entries[:at], *_new(edit), *entries[at:]))
 
 
