@@ -1,4 +1,4 @@
-"""The kernel twin: the candidate loaded into a real kernel, and asked with real packets what the audit asks of a host."""
+"""The kernel twin: the candidate in a real kernel, asked with real packets what an audit asks of a host."""
 
 from __future__ import annotations
 
@@ -161,13 +161,9 @@ def serving(twin: Twin, policy: Policy, checks: Sequence[Check]) -> Iterator[Non
     """
     wanted = {twin.shape.name: {str(a.service) for a in policy.inbound if a.service.port is not None}}
     for check in checks:
-        if (
-            check.direction == "outbound"
-            and check.vantage in twin.shape.others
-            and check.service
-            and check.service.port
-        ):
-            wanted.setdefault(check.vantage, set()).add(str(check.service))
+        far, service = check.vantage or "", check.service
+        if check.direction == "outbound" and far in twin.shape.others and service is not None and service.port:
+            wanted.setdefault(far, set()).add(str(service))
     open_: list[ProcessChannel] = []
     try:
         for host, services in wanted.items():

@@ -24,7 +24,8 @@ _LINE = re.compile(r"(?:\bline:? |/tmp/fwproof-rules:|internal:)(\d+)")
 _ABSENT = 127
 _SECONDS = 60.0
 _LISTED = {
-    "iptables_save": ("iptables-save",), "ip6tables_save": ("ip6tables-save",), "nft_json": ("nft", "-j", "list", "ruleset"),
+    "iptables_save": ("iptables-save",), "ip6tables_save": ("ip6tables-save",),
+    "nft_json": ("nft", "-j", "list", "ruleset"),
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ class _Run:
     unknown: list[tuple[Mutant, str]] = field(default_factory=list)
 
 
-def score(
+def score(  # noqa: PLR0913, PLR0917 - the tables, and all that is asked of them
     model: HostModel, families: Sequence[Family], policy: Policy, checks: Sequence[Check], judge: Judge, seconds: float
 ) -> Score:  # fmt: skip
     """Try the mutants of tables for at most ``seconds``, in an order that makes any beginning of it a fair sample.

@@ -109,15 +109,9 @@ def _command(reader: _Reader) -> Simple:
     line, may_fail = 0, False
     while reader.at < len(reader.text):
         letter = reader.peek()
-        if letter in _BLANK:
-            reader.take()
-        elif reader.peek(2) == "\\\n":
-            reader.take()
-            reader.take()
-        elif letter == "#":
-            while reader.at < len(reader.text) and reader.peek() != "\n":
-                reader.take()
-        elif letter in "\n;" or reader.peek(2) == "&&":
+        if _between(reader):
+            continue
+        if letter in "\n;" or reader.peek(2) == "&&":
             reader.at += 2 if letter == "&" else 0
             if letter != "&":
                 reader.take()
@@ -133,6 +127,21 @@ def _command(reader: _Reader) -> Simple:
             if len(reader.faults) > begun:
                 break
     return Simple(line or reader.line, tuple(words), may_fail)
+
+
+def _between(reader: _Reader) -> bool:
+    """Pass over blanks, a line's end that is continued, or a comment; return whether there was any."""
+    if reader.peek() in _BLANK:
+        reader.take()
+    elif reader.peek(2) == "\\\n":
+        reader.take()
+        reader.take()
+    elif reader.peek() == "#":
+        while reader.at < len(reader.text) and reader.peek() != "\n":
+            reader.take()
+    else:
+        return False
+    return True
 
 
 def _word(reader: _Reader) -> list[Word]:

@@ -13,7 +13,9 @@ NOTHING = "no expectation of a policy asks this"
 _FRESH = frozenset({"NEW", "INVALID", "UNTRACKED"})
 
 
-def suggestion(change: Change | None, effects: Sequence[str], policy: Policy) -> str:
+def suggestion(  # noqa: PLR0911 - one answer for each kind of change
+    change: Change | None, effects: Sequence[str], policy: Policy
+) -> str:
     """Return what to add to a policy so that it notices a change, or that nothing can be added."""
     if change is None:
         return _of_effects(effects, policy)

@@ -76,7 +76,7 @@ class Twin:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(python=True),
         )  # fmt: skip
         try:
-            self._pid = int(self._word()["pid"])
+            self._pid = int(str(self._word()["pid"]))
             self._word()
             self._wire()
         except BaseException:
