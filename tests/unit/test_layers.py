@@ -29,6 +29,9 @@ ALLOWED = {
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends", "covered", "frontends"},
+    "gating": VALUES
+    | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
+    | {"farends"},
 }
 PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review", "frontends"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}

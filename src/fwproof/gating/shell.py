@@ -116,7 +116,7 @@ def _command(reader: _Reader) -> Simple:
             if letter != "&":
                 reader.take()
             break
-        elif quiet := _QUIET.match(reader.text, reader.at):
+        if quiet := _QUIET.match(reader.text, reader.at):
             reader.at = quiet.end()
         elif true := _TRUE.match(reader.text, reader.at):
             reader.at, may_fail = true.end(), True

@@ -167,7 +167,8 @@ def _insert(edit: _Edit) -> Tables:
         raise edit.wrong(
             f"chain {edit.command.chain} has {len(entries)} rules at this point: none can come in as {at + 1}"
         )
-    return edit.filled((*entries[:at], *_new(edit), *entries[at:]))
+    # each of several goes in at the same place, and so before those that went in before it
+    return edit.filled((*entries[:at], *reversed(_new(edit)), *entries[at:]))
 
 
 def _delete(edit: _Edit) -> Tables:
