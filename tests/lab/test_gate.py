@@ -107,7 +107,7 @@ def test_every_state_of_a_script_is_what_the_kernel_has_after_that_command(twin)
     commands += read_script(MORE, "more.sh")
     try:
         start = HostModel.build(iptables_save="", ip6tables_save="")
-        for state in states(start, commands, {family: "script" for family in Family}):
+        for state in states(start, commands, dict.fromkeys(Family, "script")):
             if state.command is None:
                 continue
             done = twin.run("srv", *state.command.words)
@@ -155,7 +155,7 @@ def test_a_log_in_that_stands_goes_on_or_not_as_the_guard_says():
                 addresses=twin.run("srv", "ip", "-j", "addr").out,
             )  # fmt: skip
             way = ManagementPath("ssh", request(SSH, ip_address("fd00:0:0:1::1"), ip_address("fd00:0:0:1::10")))
-            walked = tuple(states(start, script, {family: "s.sh" for family in Family}))
+            walked = tuple(states(start, script, dict.fromkeys(Family, "s.sh")))
             seen = []
             for state in walked:
                 assert state.command is None or twin.run("srv", *state.command.words).status == 0
@@ -255,12 +255,21 @@ def test_what_the_kernel_refuses_is_told_with_its_line(tmp_path):
         through_kernel("n.nft", "table inet t {\n  chain c { tcp dprt 22 accept }\n}\n", script=False)
 
 
+NFT = """define ADMIN = 10.0.0.1
+table inet filter {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iif lo accept
+    ct state established,related accept
+    ip saddr $ADMIN tcp dport 22 accept
+  }
+}
+"""
+
+
 def test_an_nft_script_is_read_through_the_kernel(tmp_path):
     script = tmp_path / "rules.nft"
-    script.write_text(
-        "define ADMIN = 10.0.0.1\ntable inet filter {\n chain input {\n  type filter hook input priority 0; policy drop;\n"
-        "  iif lo accept\n  ct state established,related accept\n  ip saddr $ADMIN tcp dport 22 accept\n }\n}\n"
-    )
+    script.write_text(NFT)
     _, found = gate("--for", "ai-server", "--nft", script, "--family", "ipv4")
     assert found["kernel"]["asked"]
     assert found["kernel"]["refused"] == found["kernel"]["otherwise"] == []
@@ -318,7 +327,7 @@ def test_an_ordinary_user_without_subordinate_ids_has_a_twin(tmp_path):
     python = shutil.which("python3", path="/usr/bin")
     if python is None:
         pytest.skip("no Python that every user may run")
-    place = Path("/var/tmp") / f"fwproof-twin{os.getpid()}"
+    place = Path("/srv") / f"fwproof-twin{os.getpid()}"  # a folder that the twin does not hide
     shutil.copytree(ROOT / "src", place / "src")
     code = (
         "from ipaddress import ip_interface\nfrom fwproof.lab.twin import Port, Shape, Twin\n"
@@ -333,9 +342,11 @@ def test_an_ordinary_user_without_subordinate_ids_has_a_twin(tmp_path):
         place.chmod(0o755)
         done = subprocess.run(
             [python, "-c", code], user=nobody, group=nobody, extra_groups=[], cwd="/", capture_output=True, text=True,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(place / "src"), "HOME": str(place)}, check=False,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(place / "src"), "HOME": str(place)},
+            check=False,
         )  # fmt: skip
         assert "-P INPUT DROP" in done.stdout, done.stderr
+        assert "Read-only file system" in done.stdout
         assert not (place / "mine").exists()
     finally:
         shutil.rmtree(place)

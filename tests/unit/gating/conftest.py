@@ -34,4 +34,4 @@ def ssh():
 
 @pytest.fixture
 def names():
-    return {family: "rules" for family in Family}
+    return dict.fromkeys(Family, "rules")

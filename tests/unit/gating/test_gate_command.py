@@ -59,8 +59,9 @@ def test_what_was_not_tested_is_counted_and_never_passed():
 
 
 def test_a_family_without_tables_leaves_the_answer_open():
-    found = run("--for", "ai-server", "--iptables-save", RULES / "rules.v4")
+    found = run("--for", "ai-server", "--iptables-save", RULES / "rules.v4", "--management", "10.0.0.1:ssh")
     assert found.exit_code == 6
+    assert "ok   Lock-out" in found.stdout
     assert "ipv6: the policy is about it, and the candidate has no tables of it" in found.stdout
     assert run("--for", "ai-server", "--iptables-save", RULES / "rules.v4", "--family", "ipv4").exit_code == 0
 
@@ -113,13 +114,17 @@ def test_hostile_rule_text_makes_no_annotation_and_no_markdown_of_its_own(tmp_pa
 
 
 def test_a_review_comment_fits_whatever_there_is_to_say(tmp_path):
-    rules = "".join(f"-A INPUT -p tcp -m tcp --dport {port} -j ACCEPT\n" for port in range(1000, 3000, 2))
+    long = "x" * 200
+    rules = "".join(f'-A INPUT -p tcp -m tcp --dport {port} -m comment --comment "{long}" -j ACCEPT\n'
+                    for port in range(1000, 1400, 2))  # fmt: skip
     text = (RULES / "rules.v4").read_text().replace("-A INPUT -j DROP_IN\n", rules + "-A INPUT -j DROP_IN\n")
     (tmp_path / "rules.v4").write_text(text)
-    found = run("--for", "ai-server", "--iptables-save", tmp_path / "rules.v4", "--family", "ipv4", "--against",
-                RULES / "rules.v4", "--format", "markdown")  # fmt: skip
-    assert len(found.stdout.encode()) < LIMIT
-    assert "more" in found.stdout
+    words = ("--for", "ai-server", "--iptables-save", tmp_path / "rules.v4", "--family", "ipv4", "--against",
+             RULES / "rules.v4")  # fmt: skip
+    told = run(*words, "--format", "markdown").stdout
+    assert LIMIT * 0.9 < len(told.encode()) < LIMIT
+    left = int(re.search(r"^- and (\d+) more, which", told, re.MULTILINE)[1])
+    assert told.count("became reachable") + left == 200
 
 
 def test_reports_are_those_of_an_audit(tmp_path):

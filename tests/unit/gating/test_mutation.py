@@ -67,7 +67,8 @@ def test_every_rule_is_deleted_widened_and_exchanged(build):
     assert [m.rule.rule for m in found if m.slip is Slip.SWAPPED] == [1, 2, 3]
     wide = [(m.rule.rule, m.text) for m in found if m.slip is Slip.WIDENED]
     assert wide == [
-        (1, "without -i lo"), (2, "without --ctstate RELATED,ESTABLISHED"), (3, "-s 10.0.0.1/32 widened to 10.0.0.0/24"),
+        (1, "without -i lo"), (2, "without --ctstate RELATED,ESTABLISHED"),
+        (3, "-s 10.0.0.1/32 widened to 10.0.0.0/24"),
         (3, "without -p tcp"), (3, "without --dport 22"), (4, "without -p tcp"), (4, "without --dport 9"),
         (None, "policy ACCEPT"), (None, "policy ACCEPT"),
     ]  # fmt: skip

@@ -30,7 +30,7 @@ NOTHING = "iptables -P INPUT DROP"
 def after(text, base=BASE):
     """Return the IPv4 tables that a script leaves, as iptables-restore reads them."""
     start = HostModel.build(iptables_save=base, ip6tables_save="")
-    *_, last = states(start, read_script(text, "s.sh"), {family: "rules" for family in Family})
+    *_, last = states(start, read_script(text, "s.sh"), dict.fromkeys(Family, "rules"))
     return text_of(last.model.rulesets[Family.IPV4][0])
 
 
@@ -95,7 +95,7 @@ def test_a_script_that_writes_a_text_out_makes_the_same_tables():
 def test_the_families_are_apart_and_every_state_is_told():
     start = HostModel.build(iptables_save="", ip6tables_save="")
     script = read_script("iptables -P INPUT DROP\nip6tables -A INPUT -j DROP\niptables -L\n", "s.sh")
-    found = list(states(start, script, {family: "rules" for family in Family}))
+    found = list(states(start, script, dict.fromkeys(Family, "rules")))
     assert [state.number for state in found] == [0, 1, 2]
     assert [len(state.model.rules(Family.IPV6)) for state in found] == [0, 0, 1]
     assert str(found[2].command) == "s.sh:2: ip6tables -A INPUT -j DROP"
