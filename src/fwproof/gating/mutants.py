@@ -6,16 +6,17 @@ place too early.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import groupby
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family, Network
 from fwproof.ruleset.asks import Constant, Within
-from fwproof.ruleset.model import Chain, Match, Rule, Ruleset
+from fwproof.ruleset.model import Chain, Match, Rule
 from fwproof.semantics.model import HostModel
 
 _STEPS = {Family.IPV4: (24, 16, 8), Family.IPV6: (64, 48, 32)}
@@ -34,13 +35,21 @@ class Slip(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """Tables with one slip in them: what it is, at which rule, and in words."""
+    """Tables with one slip in them: what it is, at which rule, and in words; ``make`` makes them.
+
+    They are made when they are asked for: of many rules there are many mutants, each of as many rules.
+    """
 
     slip: Slip
     family: Family
     rule: RuleRef
     text: str
-    model: HostModel
+    make: Callable[[], HostModel]
+
+    @property
+    def model(self) -> HostModel:
+        """The tables, made anew each time."""
+        return self.make()
 
 
 _Part = tuple[Rule, ...]
@@ -53,41 +62,43 @@ def mutants(model: HostModel, family: Family) -> Iterator[Mutant]:
         for key, table in ruleset.tables.items():
             for chain in table.chains.values():
                 for slip, ref, text, made in _of_chain(chain, family, table.family or family.table_family, table.name):
-                    changed = _put(ruleset, key, made)
-                    sets = (*model.rulesets[family][:number], changed, *model.rulesets[family][number + 1 :])
-                    yield Mutant(
-                        slip=slip, family=family, rule=ref, text=text,
-                        model=replace(model, rulesets={**model.rulesets, family: sets}),
-                    )  # fmt: skip
+                    make = partial(_changed, model, family, number, key, made)
+                    yield Mutant(slip=slip, family=family, rule=ref, text=text, make=make)
 
 
-def _put(ruleset: Ruleset, table: str, chain: Chain) -> Ruleset:
-    old = ruleset.tables[table]
-    return replace(ruleset, tables={**ruleset.tables, table: replace(old, chains={**old.chains, chain.name: chain})})
+def _changed(model: HostModel, family: Family, number: int, key: str, made: Callable[[], Chain]) -> HostModel:
+    """Return a model with another chain in a table of one of its rulesets."""
+    sets, chain = list(model.rulesets[family]), made()
+    old = sets[number].tables[key]
+    table = replace(old, chains={**old.chains, chain.name: chain})
+    sets[number] = replace(sets[number], tables={**sets[number].tables, key: table})
+    return replace(model, rulesets={**model.rulesets, family: tuple(sets)})
 
 
 def _of_chain(
     chain: Chain, family: Family, table_family: str, table: str
-) -> Iterator[tuple[Slip, RuleRef, str, Chain]]:  # fmt: skip
+) -> Iterator[tuple[Slip, RuleRef, str, Callable[[], Chain]]]:
     parts = [tuple(group) for _, group in groupby(chain.rules, key=lambda rule: rule.ref)]
     for at, part in enumerate(parts):
         ref = part[0].ref
         if ref.rule is None:  # it stands for a chain's default
             continue
-        before, after = parts[:at], parts[at + 1 :]
-        yield Slip.DELETED, ref, "deleted", _made(chain, [*before, *after])
+        yield Slip.DELETED, ref, "deleted", partial(_made, chain, parts, at, 1)
         for text, wider in _wider(part, family):
-            yield Slip.WIDENED, ref, text, _made(chain, [*before, wider, *after])
-        if after and after[0][0].ref.rule is not None:
-            text = f"exchanged with rule {after[0][0].ref.rule}"
-            yield Slip.SWAPPED, ref, text, _made(chain, [*before, after[0], part, *after[1:]])
+            yield Slip.WIDENED, ref, text, partial(_made, chain, parts, at, 1, wider)
+        after = parts[at + 1][0].ref if at + 1 < len(parts) else ref
+        if after.rule is not None and after is not ref:
+            text = f"exchanged with rule {after.rule}"
+            yield Slip.SWAPPED, ref, text, partial(_made, chain, parts, at, 2, parts[at + 1], part)
     if chain.default == "DROP":
         ref = RuleRef(family=table_family, table=table, chain=chain.name, rule=None, text="DROP")
-        yield Slip.WIDENED, ref, "policy ACCEPT", replace(chain, default="ACCEPT")
+        yield Slip.WIDENED, ref, "policy ACCEPT", partial(replace, chain, default="ACCEPT")
 
 
-def _made(chain: Chain, parts: Sequence[_Part]) -> Chain:
-    return replace(chain, rules=tuple(rule for part in parts for rule in part))
+def _made(chain: Chain, parts: Sequence[_Part], at: int, count: int, *instead: _Part) -> Chain:
+    """Return a chain with others instead of ``count`` of its rules."""
+    kept = (*parts[:at], *instead, *parts[at + count :])
+    return replace(chain, rules=tuple(rule for part in kept for rule in part))
 
 
 def _wider(part: _Part, family: Family) -> Iterator[tuple[str, _Part]]:

@@ -119,8 +119,9 @@ def _try(  # noqa: PLR0913, PLR0917 - a mutant, and all that it is measured by
     run: _Run, number: int, mutant: Mutant, model: HostModel, policy: Policy, able: Sequence[Check],
     base: Mapping[str, Verdict], judge: Judge,
 ) -> None:  # fmt: skip
+    tables = mutant.model
     try:
-        found = compare(model, mutant.model, mutant.family, most=2)
+        found = compare(model, tables, mutant.family, most=2)
     except (SpaceTooLarge, Disagreement) as reason:
         run.unknown.append((mutant, str(reason)))
         return
@@ -128,7 +129,7 @@ def _try(  # noqa: PLR0913, PLR0917 - a mutant, and all that it is measured by
         run.unknown.append((mutant, "; ".join(found.blind)))
     elif found.same:
         run.equivalent += 1
-    elif (by := _noticed(mutant, found, able, base, judge)) is not None:
+    elif (by := _noticed(mutant.family, tables, found, able, base, judge)) is not None:
         run.killed[by] = run.killed.get(by, 0) + 1
     else:
         change = next(iter(found.changes), None)
@@ -138,14 +139,15 @@ def _try(  # noqa: PLR0913, PLR0917 - a mutant, and all that it is measured by
         )))  # fmt: skip
 
 
-def _noticed(
-    mutant: Mutant, found: Comparison, able: Sequence[Check], base: Mapping[str, Verdict], judge: Judge
-) -> str | None:
+def _noticed(  # noqa: PLR0913, PLR0917 - tables, and all that they are measured by
+    family: Family, tables: HostModel, found: Comparison, able: Sequence[Check], base: Mapping[str, Verdict],
+    judge: Judge,
+) -> str | None:  # fmt: skip
     """Return the check that first says something else of a mutant, those that are the likeliest first."""
-    mine = [check for check in able if check.family in {None, mutant.family}]
+    mine = [check for check in able if check.family in {None, family}]
     for check in sorted(mine, key=lambda check: (not _likely(check, found), _cost(check))):
         try:
-            verdict = judge(check, mutant.model).verdict
+            verdict = judge(check, tables).verdict
         except HostError:
             continue
         if verdict is Verdict.FAIL or (base[check.id] is Verdict.PASS and verdict is not Verdict.PASS):

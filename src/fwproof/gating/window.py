@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fwproof.flow import Family, Hook
 from fwproof.gating.guard import Found, Harm
 from fwproof.gating.states import State
+from fwproof.ruleset.model import Ruleset
 from fwproof.semantics.bdd import Set, guarded
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_walk import PATHS, Engine
-from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach_text import rooms
 from fwproof.semantics.witness import dressed, pick
 
@@ -38,9 +38,22 @@ def opened(states: Sequence[State], family: Family) -> Window:
     distinct = [s for s in distinct if s.command is None or s.command.family is family]
     if len(distinct) < 3:
         return Window()
-    if len(distinct) > MOST:
+    if len(distinct) > MOST and not guarded(lambda: _all_open((distinct[0], distinct[-1]), family)):
         return Window(gap=f"{family}: what is open in between was not looked at: more than {MOST} states")
+    if len(distinct) > MOST:
+        return Window()
     return guarded(lambda: _opened(distinct, family))
+
+
+def _all_open(states: Sequence[State], family: Family) -> bool:
+    """Whether before or after everything is let through that a host without rules lets through: then no state adds."""
+    models = [state.model for state in states]
+    bare = replace(models[0], rulesets={family: (Ruleset(family=family, source="", tables={}),)})
+    engine, config = Engine([*models, bare], family), Config()
+    return all(
+        _accepted(engine, 0, hook, config) | _accepted(engine, 1, hook, config) == _accepted(engine, 2, hook, config)
+        for hook in PATHS
+    )
 
 
 def _opened(states: Sequence[State], family: Family) -> Window:
@@ -88,9 +101,3 @@ def _window(engine: Engine, family: Family, hook: Hook, some: Set, ends: tuple[S
 
 def _first(listed: Sequence[object]) -> Iterator[object]:
     yield from listed[:2]
-
-
-def of_all(states: Sequence[State], models: Sequence[HostModel]) -> tuple[Family, ...]:
-    """Return the families of which every state has tables."""
-    every = [state.model for state in states] + list(models)
-    return tuple(family for family in Family if all(family in model.rulesets for model in every))

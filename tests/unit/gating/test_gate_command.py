@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from fwproof.cli.gate import gate
 from fwproof.cli.gate_text import LIMIT
-from fwproof.errors import InputError, UsageError
+from fwproof.errors import InputError, LabError, UsageError
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables"
@@ -169,3 +169,21 @@ def test_interfaces_that_nobody_explains_are_asked_for(tmp_path):
     (tmp_path / "rules.v4").write_text(text.replace("-A FORWARD", "-A FORWARD -i wan0"))
     found = run(*words)
     assert "lan0, wan0" in str(found.exception)
+
+
+def test_where_no_kernel_can_be_had_the_answer_says_so_and_is_open(monkeypatch):
+    def nowhere(*_args):
+        raise LabError("this machine allows no user namespace")
+
+    monkeypatch.setattr("fwproof.gating.gate.twinned", nowhere)
+    common = tuple(word for word in COMMON if word != "--no-twin")
+    found = run(*REPAIRED, common=common)
+    assert found.exit_code == 6
+    assert "?    Kernel twin: this machine allows no user namespace" in found.stdout
+    assert json.loads(run(*REPAIRED, "--format", "json", common=common).stdout)["kernel"]["asked"] is False
+
+
+def test_a_score_that_is_too_low_is_a_failure():
+    words = (*REPAIRED, "--family", "ipv4", "--mutation-seconds", "1")
+    assert run(*words, "--min-score", "100").exit_code == 1
+    assert run(*words, "--min-score", "1").exit_code == 0

@@ -102,3 +102,13 @@ def test_a_window_in_which_more_is_open_than_before_and_after(build, names):
     assert 8000 <= window.witness.dport <= 8999
     assert not opened(walked[:3], Family.IPV4).found
     assert not opened(walked, Family.IPV6).found
+
+
+def test_long_scripts_are_looked_at_where_they_can_be_and_else_a_gap_is_told(build, names, monkeypatch):
+    monkeypatch.setattr("fwproof.gating.window.MOST", 3)
+    text = "iptables -A INPUT -p tcp --dport 1:9 -j ACCEPT\n" * 4
+    walked = tuple(states(build(), read_script(text, "s.sh"), names))
+    assert opened(walked, Family.IPV4).gap == ""  # all was open before, so nothing can be more open
+    base = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"
+    walked = tuple(states(build(base), read_script(text, "s.sh"), names))
+    assert "more than 3 states" in opened(walked, Family.IPV4).gap
