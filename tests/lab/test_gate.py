@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
 
 from fwproof.decision import Decision
-from fwproof.errors import InputError, LabError
+from fwproof.errors import InputError, LabError, UsageError
 from fwproof.flow import TCP, Family, Hook
 from fwproof.flows import request
+from fwproof.gating.folders import tables_of_folder
 from fwproof.gating.guard import Harm, guarded
 from fwproof.gating.loading import listed, through_kernel
 from fwproof.gating.mutants import Slip, mutants
@@ -350,3 +352,28 @@ def test_an_ordinary_user_without_subordinate_ids_has_a_twin(tmp_path):
         assert not (place / "mine").exists()
     finally:
         shutil.rmtree(place)
+
+
+def test_ufw_itself_loads_its_folder(tmp_path):
+    """Its default policies, its own chains, and what the candidate adds to them."""
+    folder = tmp_path / "etc" / "ufw"
+    folder.mkdir(parents=True)
+    (folder / "ufw.conf").write_text("ENABLED=yes\nLOGLEVEL=off\n")
+    rule = "-A ufw-user-input -p tcp --dport 22 -s 10.0.0.1 -j ACCEPT\n"
+    rule = f"### tuple ### allow tcp 22 0.0.0.0/0 any 10.0.0.1 in\n{rule}"
+    (folder / "user.rules").write_text(
+        "*filter\n:ufw-user-input - [0:0]\n:ufw-user-output - [0:0]\n:ufw-user-forward - [0:0]\n### RULES ###\n\n"
+        f"{rule}\n### END RULES ###\nCOMMIT\n"
+    )
+    said = []
+    texts = tables_of_folder("ufw", folder, said.append)
+    assert said
+    own = {"family": "inet", "local": "10.0.0.10", "prefixlen": 24}
+    model = HostModel.build(**texts, addresses=json.dumps([{"ifname": "eth0", "addr_info": [own]}]))
+    flow = request(SSH, ip_address("10.0.0.1"), ip_address("10.0.0.10"))
+    assert model.decide(flow, Hook.INPUT).accepted
+    assert model.decide(replace(flow, src=ip_address("10.0.0.2")), Hook.INPUT).refused
+    assert ":INPUT DROP" in texts["ip6tables_save"]
+    (folder / "ufw.conf").write_text("ENABLED=no\n")
+    with pytest.raises(UsageError, match="ENABLED=no"):
+        tables_of_folder("ufw", folder, said.append)

@@ -84,7 +84,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     known = load_inventory(inventory)
     expected = load_policy(policy, known)
     name = _host_of(expected, host)
-    before = _before(against, family)
+    before = _before(against, family, inventory)
     sources = {"script": scripts, "nft": nft, "ufw": ufw, "firewalld": firewalld}
     candidate = _candidate(sources, files, family, before, twin_script=twin_script)
     sides = {key: read_text(path) for key in _SIDE if (path := files.get(key)) is not None}
@@ -129,12 +129,12 @@ def _ways(
 # ---- what is read
 
 
-def _before(places: Sequence[str], family: str | None) -> HostModel | None:
+def _before(places: Sequence[str], family: str | None, inventory: Path) -> HostModel | None:
     """Return the tables that run, None where no place says which."""
     if not places:
         return None
     names = [place.removeprefix(LIVE) for place in places if place.startswith(LIVE)]
-    hosts = live(names, None) if names else {}
+    hosts = live(names, inventory) if names else {}
     sides = [read_side(place, family, hosts) for place in places]
     model = sides[0].model
     for other in sides[1:]:

@@ -32,6 +32,7 @@ def document(found: Gated) -> dict[str, Any]:
         "kernel": {
             "asked": twin is not None, "trouble": found.trouble,
             "refused": [{"file": f.file, "line": f.line, "message": f.message} for f in found.refused],
+            "coverage": [_coverage(each) for each in found.judged if each.outcome.coverage is not None],
             "otherwise": list(twin.otherwise) if twin else [], "absent": list(twin.absent) if twin else [],
         },
         "mutation": None if found.mutation is None else _score(found.mutation),
@@ -48,6 +49,13 @@ def _check(each: Judged) -> dict[str, Any]:
         "reason": outcome.reason, "cause": outcome.cause, "proved": outcome.proved, "observed": outcome.observed,
         "rules": [rule_json(ref) for ref in outcome.by], "fix": outcome.fix,
     }  # fmt: skip
+
+
+def _coverage(each: Judged) -> dict[str, Any]:
+    rules = each.outcome.coverage
+    assert rules is not None
+    names = ("total", "reachable", "reached", "confirmed")
+    return {"family": each.check.family} | {name: getattr(rules, name) for name in names}
 
 
 def _command(command: Command | None) -> dict[str, Any] | None:

@@ -198,6 +198,8 @@ def _kernel(found: Gated) -> Section:
     items = [(str(fault), ()) for fault in found.twin.refused]
     items += [(f"the kernel has it otherwise than it was read: {each}", ()) for each in found.twin.otherwise]
     items += [(f"no place in it for {each}", ()) for each in found.twin.absent]
+    covered = (each for each in found.judged if each.outcome.coverage is not None)
+    items += [(f"{each.check.family}: {each.outcome.reason}", ()) for each in covered]
     bad = found.twin.refused or found.twin.otherwise
     said = "the kernel does not take the tables as they are" if bad else "loaded, listed as read, and probed"
     return Section("Kernel twin", not bad, said, tuple(items))

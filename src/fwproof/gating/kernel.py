@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,15 +94,15 @@ def twinned(
         if refused:
             return Twinned(refused=refused, absent=absent)
         texts = listed(twin)
-        otherwise = tuple(_otherwise(candidate, texts))
+        differs = tuple(otherwise(candidate, texts))
         facts = _asked(twin, policy, inventory, checks, progress)
         evidence = {
             f"evidence/{name}/kernel-{key}.txt": text.encode("utf-8", "surrogateescape") for key, text in texts.items()
         }
-        return Twinned(otherwise=otherwise, facts=facts, absent=absent, evidence=evidence)
+        return Twinned(otherwise=differs, facts=facts, absent=absent, evidence=evidence)
 
 
-def _otherwise(candidate: Candidate, texts: dict[str, str]) -> Iterator[str]:
+def otherwise(candidate: Candidate, texts: Mapping[str, str]) -> Iterator[str]:
     """Yield where the tables that the kernel lists mean something else than the candidate as it was read."""
     model = candidate.model
     legacy = any(each.backend == "legacy" for sets in model.rulesets.values() for each in sets)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from fwproof.lab.alone import NETWORKS
 SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SWITCH = "switch"
 _START = 20.0
+_INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,14}")
+"""Names that ip(8) takes for nothing else; the kernel's own limit is 15 characters (IFNAMSIZ)."""
 _QUIET = (
     "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.default.mldv1_unsolicited_report_interval=1",
@@ -68,6 +71,9 @@ class Twin:
     """The networks, while they stand; use it as a context manager. Nothing stays of it, however this process ends."""
 
     def __init__(self, shape: Shape) -> None:
+        odd = [port.name for port in shape.ports if not _INTERFACE.fullmatch(port.name)]
+        if odd:
+            raise LabError(f"the kernel twin: {odd[0]!r} is no name that an interface can have")
         self.shape = shape
         self._names = {name: f"h{n}" for n, name in enumerate((shape.name, *shape.others))}
         self._names[_SWITCH] = _SWITCH

@@ -10,6 +10,11 @@ from click.testing import CliRunner
 from fwproof.cli.gate import gate
 from fwproof.cli.gate_text import LIMIT
 from fwproof.errors import InputError, LabError, UsageError
+from fwproof.flow import Family
+from fwproof.gating.candidate import Candidate
+from fwproof.gating.kernel import otherwise
+from fwproof.gating.states import State
+from fwproof.semantics.model import HostModel
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables"
@@ -187,3 +192,26 @@ def test_a_score_that_is_too_low_is_a_failure():
     words = (*REPAIRED, "--family", "ipv4", "--mutation-seconds", "1")
     assert run(*words, "--min-score", "100").exit_code == 1
     assert run(*words, "--min-score", "1").exit_code == 0
+
+
+def test_the_how_to_shows_what_is_printed():
+    told = run(*PUBLISHED).stdout
+    block = (ROOT / "docs" / "gate.md").read_text().split("```text\n")[1].split("```")[0]
+    lines = [
+        re.escape(line.strip()).replace("…", ".*").replace("chapter", ".*chapter", 1) for line in block.splitlines()
+    ]
+    assert len(lines) == 5
+    for line in lines:
+        assert re.search(line, told), line
+
+
+def test_what_the_kernel_lists_otherwise_than_it_was_read_is_told():
+    texts = {key: (RULES / name).read_text() for key, name in
+             (("iptables_save", "rules.v4"), ("ip6tables_save", "rules.v6"))}  # fmt: skip
+    model = HostModel.build(**texts)
+    candidate = Candidate(states=(State(0, None, model),), given=tuple(Family), texts=texts)
+    assert not list(otherwise(candidate, texts))
+    other = texts | {"iptables_save": texts["iptables_save"].replace("-s 10.0.0.100/32", "-s 10.0.0.0/16")}
+    (line,) = otherwise(candidate, other)
+    assert line.startswith("ipv4 input: tcp 10.0.")
+    assert "as read drop, as the kernel lists it accept" in line
