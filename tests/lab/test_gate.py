@@ -377,3 +377,49 @@ def test_ufw_itself_loads_its_folder(tmp_path):
     (folder / "ufw.conf").write_text("ENABLED=no\n")
     with pytest.raises(UsageError, match="ENABLED=no"):
         tables_of_folder("ufw", folder, said.append)
+
+
+INVENTORY = """
+zones: {office: [10.1.0.0/16], admins: [10.9.0.0/28]}
+hosts: {web: {addresses: [10.0.0.10]}}
+"""
+POLICY = """
+policy: web
+hosts: [web]
+services: {ssh: tcp/22, app: tcp/80}
+inbound:
+  default: deny
+  allow:
+    - {id: app, service: app, from: office, rate: {limit: 10, per: 60s, by: source}}
+    - {id: ssh-admin, service: ssh, from: admins}
+outbound:
+  default: deny
+  allow: [{id: database, service: tcp/5432, to: 10.3.0.5}]
+"""
+WEB = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT DROP [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -s 10.1.0.0/16 -p tcp -m tcp --dport 80 -m recent --rcheck --seconds 60 --hitcount 10 --name APP -j DROP
+-A INPUT -s 10.1.0.0/16 -p tcp -m tcp --dport 80 -m recent --set --name APP -j ACCEPT
+-A INPUT -s 10.9.0.0/28 -p tcp -m tcp --dport 22 -j ACCEPT
+-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A OUTPUT -d 10.3.0.5/32 -p tcp -m tcp --dport 5432 -j ACCEPT
+COMMIT
+"""
+
+
+def test_an_inventory_of_zones_and_one_host_will_do(tmp_path):
+    for name, text in (("inventory.yaml", INVENTORY), ("web.policy.yaml", POLICY), ("rules.v4", WEB)):
+        (tmp_path / name).write_text(text)
+    words = [*GATE[:4], "--policy", tmp_path / "web.policy.yaml", "--inventory", tmp_path / "inventory.yaml",
+             "--iptables-save", tmp_path / "rules.v4", "--mutation-seconds", "0", "--format", "json"]  # fmt: skip
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    told = {check["id"]: (check["verdict"], check["reason"]) for check in found["checks"]}
+    assert done.returncode == 0, [each for each in told.items() if each[1][0] != "pass"]
+    assert told["app[web-in-office-ipv4]"][1].endswith("while their limit is not used up, and on the wire")
+    assert told["app[web-in-admins-ipv4]"] == ("pass", "refused by the tables, and on the wire")
+    assert told["database[web-in-database-ipv4]"] == ("pass", "let through by the tables, and on the wire")
+    assert told["app:rate[web-in-office-ipv4]"] == ("pass", "exactly 10 of 15 were let in")

@@ -109,7 +109,7 @@ class Gated:
 def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) -> Gated:
     """Ask everything; raises what a broken installation raises, and nothing about the candidate."""
     begun = time.monotonic()
-    inventory, policy = as_twins(asked.inventory, asked.host), replace(asked.policy, hosts=(asked.host,))
+    inventory, policy = as_twins(asked.inventory, asked.host, asked.policy), replace(asked.policy, hosts=(asked.host,))
     families = tuple(family for family in asked.families if family in candidate.given)
     checks = checks_of(policy, inventory, asked.host, families)
     missing = _missing(policy, inventory, asked, candidate)

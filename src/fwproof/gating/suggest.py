@@ -27,12 +27,17 @@ def suggestion(  # noqa: PLR0911 - one answer for each kind of change
     if change.hook is Hook.FORWARD:
         return _forward(change, policy)
     if "lo" in {flow.iif, flow.oif}:
-        return "essential: [loopback]" if change.kind is Kind.UNREACHABLE else f"{NOTHING}: what passes over loopback"
+        return _essential(policy, "loopback", "what passes over loopback", change)
     if not _FRESH & set(change.states):
-        if change.kind is Kind.UNREACHABLE:
-            return "essential: [established]"
-        return f"{NOTHING}: packets of connections that stand, of which the first was judged"
-    return _opened(change, policy) if change.kind is Kind.REACHABLE else _closed(change)
+        return _essential(policy, "established", "later packets of connections that the policy does not name", change)
+    return _opened(change, policy) if change.kind is Kind.REACHABLE else _closed(change, policy)
+
+
+def _essential(policy: Policy, what: str, else_: str, change: Change) -> str:
+    """Return the essential that a policy lacks, or that it has it and asks no more."""
+    if change.kind is Kind.UNREACHABLE and all(each.what != what for each in policy.essential):
+        return f"essential: [{what}]"
+    return f"{NOTHING}: {else_}"
 
 
 def _of_effects(effects: Sequence[str], policy: Policy) -> str:
@@ -70,10 +75,10 @@ def _opened(change: Change, policy: Policy) -> str:
     return f"{NOTHING}: what more passes is between ends, and of a service, that the policy itself lets pass"
 
 
-def _closed(change: Change) -> str:
+def _closed(change: Change, policy: Policy) -> str:
     flow = change.witness
     if flow.proto == ICMPV6 and flow.icmp_type in _NEIGHBOURS:
-        return "essential: [icmpv6-nd]"
+        return _essential(policy, "icmpv6-nd", "neighbour discovery beyond what one host needs of another", change)
     service = _service(flow)
     if not service:
         return f"{NOTHING}: protocol {flow.proto}"

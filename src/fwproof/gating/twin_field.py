@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 from fwproof.audit.field import Field
 from fwproof.audit.memory import Memory
 from fwproof.errors import CommandTimeout, HostError
+from fwproof.gating.stand_ins import stand_ins
 from fwproof.hosts import session
 from fwproof.hosts.access import Command
 from fwproof.hosts.transport import ByteChannel
 from fwproof.inventory import Access, Host, Inventory
 from fwproof.lab.twin import Twin
+from fwproof.policy.model import Policy
 from fwproof.probing.local import ProcessChannel
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Capture
@@ -24,18 +27,19 @@ from fwproof.snapshot import Capture
 _PPS = 50_000
 """Packets a second that a host of the twin gets: nobody else uses it."""
 
+_AT_ONCE = 8
 
-def as_twins(inventory: Inventory, host: str) -> Inventory:
-    """Return the inventory with every host as it is in a twin: all of it may be done there, and it harms nobody."""
+
+def as_twins(inventory: Inventory, host: str, policy: Policy) -> Inventory:
+    """Return the inventory as it is in a twin: all may be done on every host, and every zone has a vantage."""
 
     def made(each: Host) -> Host:
         ssh = replace(each.ssh, user="root")
         return replace(each, access=Access.ROOT, agent=None, ssh=ssh, max_pps=_PPS, drop_log=None)
 
-    kept = {name: each for name, each in inventory.hosts.items() if name == host or each.addresses}
-    return replace(
-        inventory, hosts={name: made(each) for name, each in kept.items()}, lab=None, auditor=None, authorisation=None
-    )
+    every = [*inventory.hosts.values(), *stand_ins(inventory, host, policy)]
+    hosts = {each.name: made(each) for each in every if each.addresses}
+    return replace(inventory, hosts=hosts, lab=None, auditor=None, authorisation=None)
 
 
 class TwinTransport:
@@ -88,9 +92,12 @@ class TwinField(Field):
     def enter(self, names: Sequence[str]) -> None:
         """Start an agent on each of the twin's hosts that are named, where it has such."""
         for name in names:
-            transport = TwinTransport(self.inventory.hosts[name], self._twin)
-            self.transports[name] = transport  # type: ignore[assignment]
-            self._keep(self.agents, name, lambda way=transport: start_agent(way, self.gate))  # type: ignore[misc]
+            self.transports[name] = TwinTransport(self.inventory.hosts[name], self._twin)  # type: ignore[assignment]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._start, names))
+
+    def _start(self, name: str) -> None:
+        self._keep(self.agents, name, lambda: start_agent(self.transports[name], self.gate))
 
     @property
     def memory(self) -> Memory:

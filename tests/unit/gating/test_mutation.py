@@ -1,6 +1,5 @@
 """Slips in rules: which there are, which mean the same, and which no expectation notices."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,8 +50,9 @@ def asked(tmp_path):
 
     def run(model, policy=POLICY, seconds=60.0):
         (tmp_path / "web.policy.yaml").write_text(policy)
-        inventory = as_twins(load_inventory(tmp_path / "inventory.yaml"), "web")
-        expected = replace(load_policy(Path(tmp_path / "web.policy.yaml"), inventory), hosts=("web",))
+        known = load_inventory(tmp_path / "inventory.yaml")
+        expected = load_policy(Path(tmp_path / "web.policy.yaml"), known)
+        inventory = as_twins(known, "web", expected)
         checks = [c for c in checks_of(expected, inventory, "web", [Family.IPV4]) if c.kind in TABLES]
         empty = Snapshot(host="web", captures={}, faults={})
         judge = lambda check, tables: outcome_of(check, facts_of(inventory, "web", tables, empty, [check]))  # noqa: E731
@@ -133,3 +133,10 @@ def test_where_time_is_short_a_sample_is_tried_and_said(build, asked):
     found = asked(build(TEXT), seconds=1e-9)
     assert found.tried < found.total
     assert found.tried == found.equivalent + found.noticed + len(found.survivors)
+
+
+def test_what_a_policy_asks_already_is_not_suggested_again(build, asked):
+    model = build(TEXT)
+    told = {each.suggestion for each in asked(model, POLICY + "essential: [loopback, established]\n").survivors}
+    assert not [text for text in told if text.startswith("essential")]
+    assert {text for text in told if not text.startswith("no expectation")} == {"forward: {default: deny}"}
