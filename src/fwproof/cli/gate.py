@@ -13,7 +13,7 @@ import click
 from fwproof.cli.diff import LIVE, read_side
 from fwproof.cli.gate_json import document
 from fwproof.cli.gate_text import markdown, text, workflow_commands
-from fwproof.cli.tables import complain, families_option, file_options, live, of_files, read_text, say
+from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text, say
 from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.gating.candidate import Candidate, from_commands, placed
@@ -88,8 +88,8 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     sources = {"script": scripts, "nft": nft, "ufw": ufw, "firewalld": firewalld}
     candidate = _candidate(sources, files, family, before, twin_script=twin_script)
     sides = {key: read_text(path) for key in _SIDE if (path := files.get(key)) is not None}
-    candidate = placed(candidate, known.hosts[name], sides.get("addresses"), sides.get("routes"))
-    _complain(candidate, name)
+    candidate = placed(candidate, known.hosts[name], sides)
+    complain(Tables(candidate.model, list(candidate.given), f"{name}: "))
     wanted = tuple(Family) if family is None else (Family(family),)
     asked = Asked(
         policy=expected, inventory=known, host=name, families=wanted,
@@ -158,6 +158,8 @@ def _candidate(
     if len(given) != 1:
         kinds = "--iptables-save and --ip6tables-save, --nft-json, --nft, --script, --ufw or --firewalld"
         raise UsageError(f"give the candidate in one form ({kinds}), found {' and '.join(given) or 'none'}")
+    if twin_script and not sources["script"]:
+        raise UsageError("--twin-script says how --script is read: give --script FILE as well")
     if sources["script"]:
         return _of_scripts(sources["script"], running, executed=twin_script)
     if tables:
@@ -206,9 +208,3 @@ def _at_once(
     states = [State(0, None, running)] if running is not None and all(f in running.rulesets for f in families) else []
     states.append(State(len(states), None, model))
     return Candidate(states=tuple(states), given=tuple(families), texts=texts, sources=sources, before=running)
-
-
-def _complain(candidate: Candidate, name: str) -> None:
-    from fwproof.cli.tables import Tables
-
-    complain(Tables(candidate.model, list(candidate.given), f"{name}: "))

@@ -20,6 +20,7 @@ from fwproof.lab.twin import Port, Shape
 from fwproof.ruleset.asks import Interface
 from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.routing import parse_sysctls
 
 _EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
 _LINK = {4: 24, 6: 64}
@@ -75,15 +76,16 @@ def from_commands(commands: Sequence[Command], before: HostModel | None) -> Cand
     )
 
 
-def placed(candidate: Candidate, host: Host, addresses: str | None, routes: str | None) -> Candidate:
-    """Return the candidate with the host's addresses and routes: those given, those of what runs, or assumed ones.
+def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candidate:
+    """Return the candidate with the host's addresses, routes and sysctls: given, those of what runs, or assumed ones.
 
-    Raises InputError for what is not the output of ``ip -j``, UsageError where rules name several interfaces and
-    nothing says which addresses they have.
+    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``). Raises InputError for what is not the
+    output of the commands, UsageError where rules name several interfaces and nothing says which addresses they have.
     """
     known = candidate.model
     before = candidate.before
     assumed: tuple[str, ...] = ()
+    addresses, routes, sysctls = (given.get(key) for key in ("addresses", "routes", "sysctls"))
     if addresses is not None:
         own = parse_addresses(addresses, "addresses")
     elif before is not None and before.addresses is not None:
@@ -103,8 +105,10 @@ def placed(candidate: Candidate, host: Host, addresses: str | None, routes: str 
         roads, word = _default_routes(own, host)
         assumed = (*assumed, word)
 
+    running = before.settings if before is not None else {}
+    settings = known.settings or running if sysctls is None else parse_sysctls(sysctls)
+
     def at(model: HostModel) -> HostModel:
-        settings = model.settings or known.settings
         return replace(model, addresses=own, routes=roads, settings=settings)
 
     made: dict[int, HostModel] = {}

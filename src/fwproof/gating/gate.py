@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.audit.run import outcome_of
-from fwproof.errors import Fault, LabError
+from fwproof.errors import Fault, HostError, LabError
 from fwproof.flow import Family
 from fwproof.gating.candidate import Candidate, named_texts
 from fwproof.gating.guard import Found, Guarded, guarded
@@ -122,7 +122,7 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     sent = {c.id: on_the_wire(c) and (c.vantage is None or c.vantage in here) for c in checks}
     found = judged(checks, tables, wire, sent)
     progress("looking for moments in which nobody gets in")
-    guard = guarded(asked.ways, candidate.states, tracked=None if candidate.before else True)
+    guard = guarded(asked.ways, candidate.states, tracked=None if _running(candidate) else True)
     windows, gaps = _windows(candidate, families)
     changes = _changes(candidate, families)
     mutation = _mutation(asked, candidate, policy, inventory, checks, families, progress)
@@ -131,6 +131,11 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
         twin=twin, trouble=trouble, mutation=mutation, missing=missing, gaps=(*gaps, *changes[1]),
         seconds=time.monotonic() - begun, snapshot=snapshot,
     )  # fmt: skip
+
+
+def _running(candidate: Candidate) -> bool:
+    """Whether the first state is what runs now."""
+    return candidate.before is not None and len(candidate.states) > 1
 
 
 def _missing(policy: Policy, inventory: Inventory, asked: Asked, candidate: Candidate) -> tuple[Family, ...]:
@@ -160,7 +165,7 @@ def _twin(  # noqa: PLR0913, PLR0917 - what a twin is made of
         return None, ""
     try:
         return twinned(candidate, policy, inventory, checks, progress), ""
-    except LabError as trouble:
+    except (LabError, HostError) as trouble:
         return None, str(trouble)
 
 

@@ -12,7 +12,6 @@ from fwproof.audit.asking import Asking
 from fwproof.audit.modelling import model_of
 from fwproof.errors import Fault, HostError
 from fwproof.facts import Facts
-from fwproof.flow import Family
 from fwproof.gating.candidate import Candidate, shape_of
 from fwproof.gating.loading import listed, load
 from fwproof.gating.twin_field import TwinField
@@ -25,7 +24,6 @@ from fwproof.probing.local import ProcessChannel
 from fwproof.semantics.diff import compare
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import SpaceTooLarge
-from fwproof.snapshot import Snapshot
 
 WIRE = frozenset({
     Kind.INBOUND, Kind.OUTBOUND, Kind.EVASION, Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.LOOPBACK,
@@ -137,7 +135,7 @@ def _asked(
             field_.enter([name, *sorted(far - {name})])
             snapshot = recapture(field_.transports[name], _CAPTURES)
             field_.snapshots[name] = snapshot
-            model = _model(snapshot, {c.family for c in wanted if c.family})
+            model = model_of(snapshot, {c.family for c in wanted if c.family})
             agents = {key: agent if isinstance(agent, HostError) else None for key, agent in field_.agents.items()}
             facts = Facts(inventory=field_.inventory, snapshots={name: snapshot}, models={name: model}, agents=agents)
             if isinstance(model, HostError):
@@ -147,10 +145,6 @@ def _asked(
             return replace(facts, flows=flows, exercised=exercised)
         finally:
             field_.close()
-
-
-def _model(snapshot: Snapshot, families: set[Family]) -> HostModel | HostError:
-    return model_of(snapshot, families)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from ipaddress import ip_interface
 from fwproof.errors import Fault, InputError, LabError
 from fwproof.gating.candidate import Candidate
 from fwproof.gating.script import Command
+from fwproof.gating.states import plain
 from fwproof.lab.twin import Done, Port, Shape, Twin
 
 _FILE = "/tmp/fwproof-rules"  # noqa: S108 - the twin's own: nft opens what it reads, and a pipe of ours is not its to open
@@ -34,6 +35,9 @@ def load(twin: Twin, candidate: Candidate) -> tuple[Fault, ...]:
 
     Raises LabError where this machine has not the program that it takes.
     """
+    beside = [each for sets in (candidate.before.rulesets.values() if candidate.before else ()) for each in sets]
+    if candidate.commands and not all(map(plain, beside)):
+        raise LabError("the kernel twin: what runs has tables beside those of iptables, and it would be without them")
     found = list(_texts(twin, candidate.under, {}))
     found += _texts(twin, candidate.texts if candidate.nft is None else {}, candidate.sources)
     if candidate.nft is not None:
@@ -104,7 +108,7 @@ def listed(twin: Twin) -> dict[str, str]:
     return found
 
 
-def through_kernel(name: str, text: str, *, script: bool, under: Mapping[str, str] | None = None) -> dict[str, str]:
+def through_kernel(name: str, text: str, *, script: bool) -> dict[str, str]:
     """Return the tables that an nft script, or a ``script`` of any commands, leaves in a kernel of its own.
 
     A script is run by sh, in a network that leads nowhere and with every file of this machine read-only. Raises
@@ -113,9 +117,6 @@ def through_kernel(name: str, text: str, *, script: bool, under: Mapping[str, st
     with Twin(
         Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
     ) as twin:
-        faults = list(_texts(twin, under or {}, {}))
-        if faults:
-            raise InputError(faults)
         words = ("sh", "-s") if script else _NFT
         done = _fed(twin, words, text)
         found = list(_faults(done, name, text, words[0]))

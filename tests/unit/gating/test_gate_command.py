@@ -149,6 +149,7 @@ REFUSED = {
     (*REPAIRED, "--management", "nobody:ssh"): "no zone, host or network",
     (*REPAIRED, "--management", "admin:gopher"): "no service",
     (*REPAIRED, "--against", RULES / "rules.v4", "--against", RULES): "two places have tables of ipv4",
+    (*REPAIRED, "--twin-script"): "give --script FILE",
     ("--for", "ai-server", "--ufw", RULES): "expected a copy of /etc/ufw",
 }
 
@@ -215,3 +216,24 @@ def test_what_the_kernel_lists_otherwise_than_it_was_read_is_told():
     (line,) = otherwise(candidate, other)
     assert line.startswith("ipv4 input: tcp 10.0.")
     assert "as read drop, as the kernel lists it accept" in line
+
+
+def test_sysctls_have_their_part(tmp_path):
+    """A host that passes nothing on needs no rule against it."""
+    text = (RULES / "rules.v4").read_text().replace(":FORWARD DROP", ":FORWARD ACCEPT").replace(
+        "-A FORWARD -j DROP_FWD\n", "")  # fmt: skip
+    (tmp_path / "rules.v4").write_text(text)
+    (tmp_path / "sysctls").write_text("net.ipv4.ip_forward = 0\nnet.netfilter.nf_conntrack_tcp_loose = 1\n")
+    words = ("--for", "ai-server", "--iptables-save", tmp_path / "rules.v4", "--family", "ipv4")
+    plain, told = (model_of_words(words), model_of_words((*words, "--sysctls", tmp_path / "sysctls")))
+    assert plain.forwards(Family.IPV4) is None
+    assert told.forwards(Family.IPV4) is False
+
+
+def model_of_words(words):
+    """Return the model that the command makes of what it is given."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fwproof.cli.gate.ask", lambda _asked, candidate, _say: found.append(candidate.model))
+        run(*words)
+    return found[0]
