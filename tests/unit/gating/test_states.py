@@ -1,5 +1,8 @@
 """Scripts of iptables commands as states of tables."""
 
+import contextlib
+import random
+
 import pytest
 
 from fwproof.errors import InputError
@@ -143,3 +146,18 @@ def test_what_is_no_such_command_is_refused(command, message):
 
 def test_a_script_ends_where_it_exits():
     assert len(read_script("iptables -F\nexit 0\nufw enable\n", "s.sh")) == 1
+
+
+def test_whatever_a_script_holds_is_read_or_refused_and_never_a_crash():
+    pieces = [
+        "iptables", "-A", "INPUT", "-I", "-D", "-t", "nat", "-N", "X", "-X", "-P", "DROP", "'", '"', "\\", ";", "&&",
+        "$A", "${", "A=1", "#", "0", "99999999999", "-s", "1.1.1.1,2.2.2.2", "!", "\n", "|| true", "\udcff", "\0", ",",
+    ]  # fmt: skip
+    chance = random.Random(7)
+    read = 0
+    for _ in range(3000):
+        text = " ".join(chance.choice(pieces) for _ in range(chance.randrange(1, 14)))
+        with contextlib.suppress(InputError):
+            after(f"iptables -F\n{text}\n")
+            read += 1
+    assert 50 < read < 2900
