@@ -3,8 +3,8 @@
 One rule a type, and none for a single class: a dataclass is an object of its fields, but for those that have their
 default, with its class under ``is``; of several classes that a field may have, that name says which. Enumerations,
 addresses and days are their text, bytes base64, sets sorted lists, mappings without text keys lists of pairs (the order
-of a mapping is kept), infinity ``"inf"``; a HostError has its class under ``fault``. Text that came from a host may hold
-undecodable bytes as lone surrogates, which JSON escapes.
+of a mapping is kept), infinity ``"inf"``; a HostError has its class under ``fault``. Text that came from a host may
+hold undecodable bytes as lone surrogates, which JSON escapes.
 
 What a HostModel is made of is no value; whoever stores one says how (:class:`Special`).
 """

@@ -30,6 +30,9 @@ ALLOWED = {
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends", "covered", "frontends"},
+    "gating": VALUES
+    | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
+    | {"farends"},
     "verify": VALUES | {"policy", "plan", "facts", "audit", "report"},
     "codec": {"errors"},
     "redact": set(),

@@ -26,6 +26,7 @@ _VERBS = {
     "lint": ("fwproof.cli.lint:lint", "Find rules that do nothing, contradict others or allow too much."),
     "understood": ("fwproof.cli.understood:understood", "Show how far rule tables are understood, and what is not."),
     "diff": ("fwproof.cli.diff:diff", "Compare what two sets of tables let through."),
+    "gate": ("fwproof.cli.gate:gate", "Judge tables before they are deployed, without any host."),
     "parity": ("fwproof.cli.parity:parity", "Show what IPv4 and IPv6 let through differently."),
     "cover": ("fwproof.cli.cover:cover", "Choose few packets that reach every rule."),
     "logs": ("fwproof.cli.logs:logs", "Review a period of drop logs on one page."),
