@@ -119,10 +119,7 @@ def _policy(found: Gated) -> Section:
 
 def _causes(found: Gated, checks: Sequence[Judged]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield a finding for each root cause, with the check that shows it."""
-    groups: dict[str, list[Judged]] = {}
-    for each in checks:
-        groups.setdefault(each.outcome.cause or each.outcome.reason, []).append(each)
-    for cause, same in groups.items():
+    for cause, same in _by_cause(checks):
         lead = next((each for each in same if each.outcome.by), same[0])
         place = next((p for p in (place_of(found, ref) for ref in lead.outcome.by) if p), "")
         more = [
