@@ -40,12 +40,16 @@ class RuleRef:
     text: str
 
     def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+    @property
+    def place(self) -> str:
+        """Where it stands, without its text: ``ip filter INPUT rule 3``, ``ip filter INPUT policy``."""
         if self.table == "routing":
-            return f"{self.family} routing: {self.text}"
+            return f"{self.family} routing"
         if self.table == "conntrack":
-            return f"{self.family} conntrack at {self.chain}: {self.text}"
-        place = f"{self.family} {self.table} {self.chain}"
-        return f"{place} policy: {self.text}" if self.rule is None else f"{place} rule {self.rule}: {self.text}"
+            return f"{self.family} conntrack at {self.chain}"
+        return f"{self.family} {self.table} {self.chain} {'policy' if self.rule is None else f'rule {self.rule}'}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the ``by`` object of the explain contract."""

@@ -85,6 +85,31 @@ class RuleCoverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedRule:
+    """A rule that decides about an allowed service: its place, its text, and how often it had counted.
+
+    ``packets`` is its counter when the tables were read, before anything was sent; null where nothing is counted.
+    """
+
+    place: str
+    text: str
+    packets: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What one expectation allows in one address family: ``service`` as ``tcp/443``, and who, by name and network.
+
+    ``rules`` are those that decide about it, in the words of :attr:`Outcome.by`.
+    """
+
+    service: str
+    peers: str
+    networks: list[str]
+    rules: list[AllowedRule]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a judge says of one check: three independent answers in words, and the verdict they lead to.
 
@@ -115,7 +140,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """One check of a run with its outcome; the field names are those of results.json."""
+    """One check of a run with its outcome; the field names are those of results.json.
+
+    ``owner`` and ``justification`` are the policy's words, empty where it has none; ``allowance`` is of claims only.
+    """
 
     id: str
     title: str
@@ -145,6 +173,9 @@ class CheckResult:
     seconds: float
     coverage: RuleCoverage | None = None
     waiver: str = ""
+    owner: str = ""
+    justification: str = ""
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.audit.allowance import allowance_of
 from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.waivers import RunWaivers
@@ -239,5 +240,7 @@ class AuditRun:
             rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
             controls={name: list(ids) for name, ids in check.expectation.controls.items()},
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage, waiver=outcome.waiver,
+            coverage=outcome.coverage, waiver=outcome.waiver, owner=check.expectation.owner,
+            justification=check.expectation.justification,
+            allowance=allowance_of(check, outcome, self.gathered.facts),
         )  # fmt: skip

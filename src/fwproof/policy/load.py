@@ -155,6 +155,8 @@ class _Builder:
             "line": place.line,
             "controls": {framework: tuple(ids) for framework, ids in shape.controls.items()},
             "severity": shape.severity,
+            "owner": shape.owner,
+            "justification": shape.justification,
         }
 
     def peers(self, terms: Sequence[Peers]) -> Peers:

@@ -80,7 +80,10 @@ class Peers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What all expectations have in common. ``families`` are the address families that it is checked in."""
+    """What all expectations have in common. ``families`` are the address families that it is checked in.
+
+    ``owner`` answers for it and ``justification`` is its business need, for the list of what is allowed.
+    """
 
     id: str
     title: str
@@ -89,6 +92,8 @@ class Expectation:
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     severity: str = "high"
+    owner: str = ""
+    justification: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

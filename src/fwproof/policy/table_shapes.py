@@ -37,6 +37,8 @@ class Common(Shape):
     severity: Annotated[str, Choice(("critical", "high", "medium", "low"))] = Field(
         "high", description="How much a violation matters"
     )
+    owner: Title = Field("", description="Who answers for it: a person or a team")
+    justification: Title = Field("", description="The business need, or where it was approved")
 
 
 class Ipv6Shape(Common):
