@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from fwproof.frontends.front_end import FrontEnd
 from fwproof.inventory import Inventory
 from fwproof.measured import Held, Measured
 from fwproof.observation import Observation
+from fwproof.policy.accepted import AcceptedChange
 from fwproof.semantics.model import HostModel, LogAct
 from fwproof.semantics.traced import Traced
 from fwproof.snapshot import Snapshot
@@ -218,11 +220,16 @@ class NeighbourFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineFacts:
-    """What a host's tables were: the folder that they were read from, the snapshot in it, and its model."""
+    """What a host's tables were: the folder that they were read from, the snapshot in it, and its model.
+
+    ``accepted`` are the changes since that stay, and ``day`` is the one on which that is asked.
+    """
 
     folder: str
     snapshot: Snapshot
     model: HostModel
+    accepted: tuple[AcceptedChange, ...] = ()
+    day: date = date.min
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class Kind(StrEnum):
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
     PERSISTENCE = "persistence"
+    BOOT = "boot-order"
     PARITY = "parity"
     RULES = "rules"
     COVERAGE = "coverage"
@@ -150,6 +151,9 @@ class _HostPlan:
         """Yield what is asked of the tables as a whole, and of the sockets behind them."""
         policy, parity = self.policy, self.policy.parity
         yield from self.each(Kind.PERSISTENCE, policy.persistence, "what boots is what runs")
+        if policy.persistence is not None:
+            name = f"{policy.persistence.id}:boot"
+            yield self.check(Kind.BOOT, policy.persistence, "rules are loaded before the network is up", name=name)
         if parity is not None and len(self.families(parity)) > 1:
             yield self.check(Kind.PARITY, parity, "the same in IPv4 and IPv6", name=f"{parity.id}:parity")
         yield from self.each(Kind.RULES, policy.rules, "every rule has its effect")

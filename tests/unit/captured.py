@@ -16,7 +16,11 @@ def read(host="", **changes):
     """Return a host's snapshot; texts given by name replace or add captures, None takes one away."""
     files = (CAPTURES / host).glob("*.txt") if host else ()
     texts = {file.stem: file.read_text(encoding="utf-8") for file in files}
-    texts = dict.fromkeys(PRINTS_NOTHING if "firewalld-zones" in texts else (), "") | {"boot-links": ""} | texts
+    texts = (
+        dict.fromkeys(PRINTS_NOTHING if "firewalld-zones" in texts else (), "")
+        | {"boot-links": "", "boot-units": ""}
+        | texts
+    )
     texts |= {name.replace("_", "-"): text for name, text in changes.items()}
     there = {
         name: Capture(name=name, argv=(), status=0, stdout=text, stderr="", at="", seconds=0.0)

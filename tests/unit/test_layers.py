@@ -20,7 +20,7 @@ ALLOWED = {
     "hosts": VALUES | {"evidence"},
     "probing": VALUES | {"hosts", "policy"},
     "covered": VALUES | {"semantics"},
-    "facts": VALUES | {"covered", "evidence", "semantics", "frontends"},
+    "facts": VALUES | {"policy", "covered", "evidence", "semantics", "frontends"},
     "judging": VALUES
     | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
     | {"frontends"},

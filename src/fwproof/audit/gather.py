@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
+from datetime import datetime
 from pathlib import Path
 
 from fwproof.audit.allowed import check_allowed, ended_by_signal
@@ -22,6 +23,7 @@ from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
+from fwproof.policy.accepted import NAME, load_accepted
 from fwproof.policy.model import Bans, Baseline
 from fwproof.results import HostRecord, Sent
 from fwproof.semantics.model import HostModel
@@ -172,4 +174,11 @@ def read_baseline(host: str, folder: Path, families: set[Family]) -> BaselineFac
         model = error
     if isinstance(model, HostError):
         return HostError(host, f"the baseline in {shown} cannot be used: {model.message}", advice)
-    return BaselineFacts(folder=shown, snapshot=snapshot, model=model)
+    changes = Path(shown) / NAME
+    try:
+        accepted = load_accepted(changes) if changes.exists() else ()
+    except InputError as error:
+        return HostError(host, f"the accepted changes cannot be used: {error}", f"mend {changes}")
+    return BaselineFacts(
+        folder=shown, snapshot=snapshot, model=model, accepted=accepted, day=datetime.now().astimezone().date()
+    )

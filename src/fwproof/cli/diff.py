@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fwproof.cli.draft import draft
 from fwproof.cli.tables import (
     Tables,
     complain,
@@ -104,9 +106,11 @@ def _sides(places: Sequence[str], inventory: Path | None, family: str | None) ->
 @inventory_option
 @families_option
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="List at most so many changes.")
+@click.option("--accept-draft", is_flag=True, help="Answer with a draft of accepted.yaml, to be filled in.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
 def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
-    old: str, new: str, inventory: Path | None, family: str | None, most: int, form: str
+    old: str, new: str, inventory: Path | None, family: str | None, most: int, form: str,
+    accept_draft: bool,  # noqa: FBT001 - a flag
 ) -> None:  # fmt: skip
     """Compare the meaning of two sets of tables.
 
@@ -123,7 +127,8 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
       fwproof diff host:web1 host:web2 --family ipv4
       fwproof diff rules.v4 rules.v4.new
 
-    Every packet, in every state and on every path, is decided in both.
+    Every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as entries
+    of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
     Exit status: 0 same meaning, 1 different, 6 not known.
     """
     before, after = _sides([old, new], inventory, family)
@@ -135,7 +140,9 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
         except SpaceTooLarge as limit:
             too_large.append(f"{each}: {limit}")
     unanswered = too_large + [f"{c.family}: {'; '.join(c.blind)}" for c in found if c.blind]
-    if form == "json":
+    if accept_draft:
+        say(draft(found, datetime.now().astimezone().date()))
+    elif form == "json":
         sides = {word: understood_json(side.model, side.families) for word, side in (("old", before), ("new", after))}
         click.echo(json.dumps(_document(found, unanswered) | {"understood": sides}))
     else:

@@ -8,9 +8,9 @@ import click
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["policy", "inventory", "waivers", "controls"]), default="policy")
+@click.argument("kind", type=click.Choice(["policy", "inventory", "waivers", "controls", "accepted"]), default="policy")
 def schema(kind: str) -> None:
-    """Print the JSON Schema (draft-07) of policy, inventory, waivers or controls files.
+    """Print the JSON Schema (draft-07) of policy, inventory, waivers, controls or accepted changes.
 
     Save it beside the files that name it in their first line:
     fwproof schema policy > checks/policy.schema.json

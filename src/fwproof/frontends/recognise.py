@@ -182,7 +182,7 @@ def _of_chain(ruleset: Ruleset, table: Table, chain: Chain, direct: int) -> Iter
         table.name in BUILT_IN and not set(table.chains).isdisjoint(BUILT_IN[table.name])
     )
     if not of_iptables:
-        by_table = next((manager for name, manager in _TABLES if name.fullmatch(table.name)), Manager.NFTABLES)
+        by_table = owner_of_table(table.name) or Manager.NFTABLES
         if chain.rules or chain.default == "DROP":
             yield by_table, chain.kind == "filter" and chain.hook in {"input", "forward"}
     elif (owner := owner_of(chain.name)) is not None:
@@ -193,7 +193,7 @@ def _of_chain(ruleset: Ruleset, table: Table, chain: Chain, direct: int) -> Iter
 
 def _of_base_chain(chain: Chain, direct: int, *, filters: bool) -> Iterator[tuple[Manager, bool]]:
     written = [rule for rule in chain.rules if rule.ref.rule is not None]
-    owners = [_owner_of_rule(rule) for rule in written]
+    owners = [owner_of_rule(rule) for rule in written]
     known = dict.fromkeys(each for each in owners if each is not None)
     for each in known:
         yield each, filters and each in RULERS
@@ -204,12 +204,17 @@ def _of_base_chain(chain: Chain, direct: int, *, filters: bool) -> Iterator[tupl
         yield Manager.IPTABLES, True
 
 
+def owner_of_table(name: str) -> Manager | None:
+    """Return who makes tables of nftables of this name; None for a name that anybody may use."""
+    return next((manager for pattern, manager in _TABLES if pattern.fullmatch(name)), None)
+
+
 def owner_of(chain: str) -> Manager | None:
     """Return who makes chains of this name in tables of iptables; None for a name that anybody may use."""
     return next((manager for name, manager in _CHAINS if name.fullmatch(chain)), None)
 
 
-def _owner_of_rule(rule: Rule) -> Manager | None:
+def owner_of_rule(rule: Rule) -> Manager | None:
     """Return who made a rule of a built-in chain: whoever owns the chain it jumps to, or Docker by its bridges."""
     owner = owner_of(rule.target.chain) if rule.target.chain else None
     if owner is None and (_BRIDGE.search(rule.ref.text) or _HAIRPIN.match(rule.ref.text)):

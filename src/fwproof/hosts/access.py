@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fwproof.errors import UsageError
+from fwproof.evidence.boot import LOADERS, NFT_FILES, RULE_FILES
+from fwproof.hosts.boot_commands import BOOT_UNITS, SHOW, nft_boot
 from fwproof.inventory import Access, Host
 
 SUDO = ("/usr/bin/sudo", "-n")
@@ -25,7 +27,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")  # useradd(8), "CAVEATS"
 _JAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _AGENT = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 
-_LOADERS = "netfilter-persistent|nftables|ufw|firewalld|iptables|ip6tables"
+_LOADERS = "|".join(LOADERS)
 _BOOT_LINKS = f"""\
 for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
   [ -e "$link" ] || continue
@@ -103,6 +105,8 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     Command(name="nftables.conf", words=("/usr/bin/cat", "/etc/nftables.conf"), root=True),
     Command(name="ufw-rules", words=("/usr/bin/cat", "/etc/ufw/user.rules"), root=True),
     Command(name="ufw-rules6", words=("/usr/bin/cat", "/etc/ufw/user6.rules"), root=True),
+    *(Command(name=name, words=("/usr/bin/cat", path), root=True) for name, path in RULE_FILES.items()),
+    *(Command(name=name, words=nft_boot(path), root=True, shape="nft-json") for name, path in NFT_FILES.items()),
     *_FIREWALLD,
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
@@ -126,6 +130,8 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="sockets", words=("/usr/bin/ss", "-Hltun")),
     Command(name="python", words=("/usr/bin/python3", "--version")),
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
+    Command(name="boot-units", words=("/bin/sh", "-c", BOOT_UNITS)),
+    Command(name="systemctl-show", words=SHOW),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from fwproof.facts import Facts
 from fwproof.judging.ban_exercise import judge_ban_exercise
 from fwproof.judging.bans import judge_bans
+from fwproof.judging.boot_order import judge_boot_order
 from fwproof.judging.coverage import judge_coverage
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.droplog import judge_drop_log
@@ -49,6 +50,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.BAN_EXERCISE: judge_ban_exercise,
     Kind.DROP_LOG: judge_drop_log,
     Kind.PERSISTENCE: judge_persistence,
+    Kind.BOOT: judge_boot_order,
     Kind.PARITY: judge_parity,
     Kind.RULES: judge_rules,
     Kind.COVERAGE: judge_coverage,

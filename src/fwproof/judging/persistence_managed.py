@@ -10,30 +10,35 @@ from fwproof.frontends.firewalld import Firewalld
 from fwproof.frontends.firewalld_zones import Difference, differences
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.frontends.recognise import Manager
-from fwproof.frontends.ufw import Ufw
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
+from fwproof.snapshot import Snapshot
 
 _CAUSE = "what a front end keeps differs from what runs"
 
 
-def judge_managed(check: Check, facts: Facts) -> Outcome | None:
-    """Judge one family of a host that a front end manages; None where none does, and saved tables are what counts."""
+def judge_firewalld(check: Check, facts: Facts) -> Outcome | None:
+    """Judge one family of a host that firewalld manages; None where it does not."""
     assert check.family is not None
     front = facts.front_ends.get(check.host)
-    if front is None:
+    if front is None or front.firewalld is None or Manager.FIREWALLD not in {each.manager for each in front.rulers}:
         return None
-    rulers = {each.manager for each in front.rulers}
-    if front.firewalld is not None and Manager.FIREWALLD in rulers:
-        return _firewalld(front, front.firewalld, check.family)
-    if front.ufw is not None and Manager.UFW in rulers:
-        return _ufw(front, front.ufw, facts, check)
-    if rulers == {Manager.NFTABLES} and _boots(front, Manager.NFTABLES):
-        return Outcome(
-            verdict=Verdict.INCONCLUSIVE, cause="not compared", attributed=_boots(front, Manager.NFTABLES),
-            reason="nftables loads /etc/nftables.conf at boot; whether it means what runs was not compared",
-        )  # fmt: skip
-    return None
+    return _firewalld(front, front.firewalld, check.family)
+
+
+def ufw_differences(front: FrontEnd, family: Family, snapshot: Snapshot) -> list[str]:
+    """Return the rules of ufw that do not run and those that run beside them, by ufw's names; raises HostError."""
+    ufw, v6 = front.ufw, family is Family.IPV6
+    if ufw is None or (v6 and not ufw.ipv6):
+        return []
+    name = "user6.rules" if v6 else "user.rules"
+    snapshot.text("ufw-rules6" if v6 else "ufw-rules")
+    running = set(ufw.known.values())
+    mine = [rule for rule in ufw.rules if rule.v6 is v6]
+    found = [f"{rule} is in /etc/ufw/{name} and does not run" for rule in mine if rule not in running]
+    return found + [
+        f"{ref} runs and is not in /etc/ufw/{name}" for ref in ufw.strangers if ref.family == family.table_family
+    ]
 
 
 def _boots(front: FrontEnd, manager: Manager) -> str:
@@ -69,21 +74,3 @@ def _firewalld(front: FrontEnd, firewalld: Firewalld, family: Family) -> Outcome
     compared = f"{len(found)} differences between the running and the permanent zones and direct rules"
     boots = _boots(front, Manager.FIREWALLD)
     return _outcome("firewalld", boots, list(map(str, found)), fix, compared)
-
-
-def _ufw(front: FrontEnd, ufw: Ufw, facts: Facts, check: Check) -> Outcome:
-    family = check.family
-    assert family is not None
-    boots = _boots(front, Manager.UFW)
-    if family is Family.IPV6 and not ufw.ipv6:
-        return _outcome("ufw", boots, (), "", "IPV6=no: ufw closes IPv6 at boot, as it is closed now")
-    name = "user6.rules" if family is Family.IPV6 else "user.rules"
-    facts.snapshot(check.host).text("ufw-rules6" if family is Family.IPV6 else "ufw-rules")
-    mine = [rule for rule in ufw.rules if rule.v6 is (family is Family.IPV6)]
-    running = set(ufw.known.values())
-    problems = [f"{rule} is in /etc/ufw/{name} and does not run" for rule in mine if rule not in running]
-    problems += [
-        f"{ref} runs and is not in /etc/ufw/{name}" for ref in ufw.strangers if ref.family == family.table_family
-    ]
-    compared = f"{len(mine)} rules of /etc/ufw/{name} compared with what runs; before.rules and after.rules were not"
-    return _outcome("ufw", boots, problems, "`ufw reload` loads what ufw keeps, and drops the rest", compared)

@@ -31,6 +31,8 @@ _SYSCTLS = {
     "net.ipv4.icmp_echo_ignore_all": "0",
     "net.ipv4.icmp_echo_ignore_broadcasts": "1",
     "net.ipv4.tcp_syncookies": "1",
+    # a connection whose peer's answers are dropped would keep the network of a host that was switched off for minutes
+    "net.ipv4.tcp_orphan_retries": "1",
     "net.ipv6.conf.all.disable_ipv6": "0",
     "net.ipv6.conf.default.disable_ipv6": "0",
     "net.ipv6.conf.all.forwarding": "0",

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from fwproof.policy.accepted import AcceptedFileShape
 from fwproof.policy.catalogue import CatalogueShape
 from fwproof.policy.fields import Shape
 from fwproof.policy.inventory_shapes import InventoryShape
@@ -18,9 +19,10 @@ from fwproof.policy.shapes import PolicyShape
 from fwproof.policy.waiver_file import WaiversShape
 
 SHAPES: dict[str, type[Shape]] = {
-    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "controls": CatalogueShape
+    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "controls": CatalogueShape,
+    "accepted": AcceptedFileShape,
 }  # fmt: skip
-_TITLES = {kind: f"fwproof {kind}" for kind in SHAPES}
+_TITLES = {kind: f"fwproof {kind}" for kind in SHAPES} | {"accepted": "changes accepted since a baseline"}
 
 
 class _Draft7(GenerateJsonSchema):

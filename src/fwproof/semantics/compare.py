@@ -6,10 +6,11 @@ line numbers do not count, and every rule is compared by what it asks and does r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 
+from fwproof.flow import Family
 from fwproof.ruleset.asks import Constant
 from fwproof.ruleset.model import Act, Chain, Rule, Ruleset
 
@@ -22,18 +23,21 @@ _BY_TEXT = frozenset({Act.CHANGE, Act.ELSEWHERE, Act.UNKNOWN})
 Meaning = tuple[object, ...]
 
 
-def same_meaning(saved: Ruleset, running: Ruleset, ignore_chains: Sequence[str] = FAIL2BAN) -> list[str]:
-    """Return the differences in words, empty where both mean the same.
+def same_meaning(
+    saved: Ruleset, running: Ruleset, ignore_chains: Sequence[str] = FAIL2BAN,
+    sides: tuple[str, str] = ("saved", "running"),
+) -> list[str]:  # fmt: skip
+    """Return the differences in words, empty where both mean the same; ``sides`` are the words for the two.
 
     Chains that fit a pattern of ``ignore_chains``, and jumps to them, do not count; :func:`ignored` lists them.
     """
     differences = [f"{side}, line {u.line}: {u.reason}" for side, ruleset in
-                   (("saved", saved), ("running", running)) for u in ruleset.unparsed]  # fmt: skip
+                   zip(sides, (saved, running), strict=True) for u in ruleset.unparsed]  # fmt: skip
     for name in dict.fromkeys([*saved.tables, *running.tables]):
         chains: list[dict[str, Chain]] = [_chains(ruleset, name, ignore_chains) for ruleset in (saved, running)]
         for chain in dict.fromkeys([*chains[0], *chains[1]]):
             differences += _chain_differences(
-                f"{name} {chain}", chains[0].get(chain), chains[1].get(chain), ignore_chains
+                f"{name} {chain}", chains[0].get(chain), chains[1].get(chain), ignore_chains, sides
             )
     return differences
 
@@ -80,13 +84,15 @@ def meaning(rule: Rule) -> Meaning:
     )  # fmt: skip
 
 
-def _chain_differences(place: str, saved: Chain | None, running: Chain | None, ignore: Sequence[str]) -> list[str]:
+def _chain_differences(
+    place: str, saved: Chain | None, running: Chain | None, ignore: Sequence[str], sides: tuple[str, str]
+) -> list[str]:  # fmt: skip
     differences = []
     old, new = ((chain.default if chain else "ACCEPT") for chain in (saved, running))
     if saved is not None and running is not None and old != new:
-        differences.append(f"{place}: the saved default is {old}, the running one is {new}")
+        differences.append(f"{place}: the {sides[0]} default is {old}, the {sides[1]} one is {new}")
     elif saved is None or running is None:
-        only, chain = ("running", running) if saved is None else ("saved", saved)
+        only, chain = (sides[1], running) if saved is None else (sides[0], saved)
         if chain is not None and (chain.default is None or chain.default == "DROP"):
             differences.append(f"{place}: only what is {only} has this chain (default {chain.default or 'return'})")
     rules = [_kept(chain, ignore) for chain in (saved, running)]
@@ -94,6 +100,22 @@ def _chain_differences(place: str, saved: Chain | None, running: Chain | None, i
     matcher = SequenceMatcher(None, meanings[0], meanings[1], autojunk=False)
     for tag, low, high, first, last in matcher.get_opcodes():
         if tag != "equal":
-            differences += [f"{place}: only saved: {rule.ref.text}" for rule in rules[0][low:high]]
-            differences += [f"{place}: only running: {rule.ref.text}" for rule in rules[1][first:last]]
+            differences += [f"{place}: only {sides[0]}: {rule.ref.text}" for rule in rules[0][low:high]]
+            differences += [f"{place}: only {sides[1]}: {rule.ref.text}" for rule in rules[1][first:last]]
     return differences
+
+
+def by_rule(
+    saved: Iterable[Ruleset], running: Iterable[Ruleset], family: Family, sides: tuple[str, str] = ("saved", "running")
+) -> list[str]:  # fmt: skip
+    """Return the differences in what rules ask and do, view by view; empty means the same meaning for certain."""
+    views = [{_view(each): each for each in found} for found in (saved, running)]
+    found: list[str] = []
+    for view in dict.fromkeys([*views[0], *views[1]]):
+        none = Ruleset(family=family, source="", tables={}, native=view == "native")
+        found += same_meaning(views[0].get(view, none), views[1].get(view, none), sides=sides)
+    return found
+
+
+def _view(ruleset: Ruleset) -> str:
+    return "native" if ruleset.native else "legacy" if ruleset.backend == "legacy" else "iptables"

@@ -13,7 +13,7 @@ from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exit, Exits, Way
 from fwproof.semantics.bdd_config import NAT, Nat, Touches
 from fwproof.semantics.bdd_taking import Met, Taking
-from fwproof.semantics.bdd_walk import Incoming, Route, default_ref
+from fwproof.semantics.bdd_walk import Ends, Incoming, Route, default_ref
 from fwproof.semantics.stages import Stage
 
 
@@ -32,35 +32,33 @@ Accepted = dict[Decider, Set]
 Unknown = dict[tuple[RuleRef | None, str], Set]
 
 
-def accepted(route: Route, arrivals: dict[int, Incoming]) -> tuple[Accepted, Unknown]:
+def accepted(route: Route, arrivals: dict[int, Incoming], ends: Ends) -> tuple[Accepted, Unknown]:
     """Return what is accepted in the end by the rule that decides it, and what meets rules that are unknown.
 
-    Of several base chains that accept, the main one's decides, then a rule rather than a default, then the last, as
+    What no base chain sees on its way is accepted by nobody. Of several base chains that accept, the main one's decides, then a rule rather than a default, then the last, as
     for single packets.
     """
     sets = route.sets
     found: Accepted = {}
     unknown: Unknown = {}
-    looked_at = False
     for at, stage in route.stages():
-        looked_at = True
         if stage.blind:
             came = sets.union(list(arrivals.get(at, {}).values()))
             unknown[None, stage.blind] = unknown.get((None, stage.blind), sets.none) | came
             continue
         found = _decisive(route, found, _accepted(route, at, stage, arrivals.get(at, {}), unknown))
-    if not looked_at:
-        found = {Decider(None): sets.all}
+    nobody = ends.accepted & ~sets.union([some for came in arrivals.values() for some in came.values()])
+    found[Decider(None)] = found.get(Decider(None), sets.none) | nobody
     return (
         {key: some for key, some in found.items() if some != sets.none},
         {key: some for key, some in unknown.items() if some != sets.none},
     )
 
 
-def rules_of(route: Route, arrivals: dict[int, Incoming]) -> dict[RuleRef | None, Set]:
+def rules_of(route: Route, arrivals: dict[int, Incoming], ends: Ends) -> dict[RuleRef | None, Set]:
     """Return what is accepted in the end by the rule that decides it, wherever nat sends it."""
     found: dict[RuleRef | None, Set] = {}
-    for decider, some in accepted(route, arrivals)[0].items():
+    for decider, some in accepted(route, arrivals, ends)[0].items():
         found[decider.by] = found[decider.by] | some if decider.by in found else some
     return found
 

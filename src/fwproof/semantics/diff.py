@@ -7,7 +7,7 @@ mark, and for every answer of what no header decides. A rate with other paramete
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fwproof.decision import Decision, RuleRef
@@ -19,8 +19,9 @@ from fwproof.semantics.deciders import rules_of
 from fwproof.semantics.diff_effects import effects
 from fwproof.semantics.lint_space import CONFIGS
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.reach import confirm
+from fwproof.semantics.reach import asked_for, confirm
 from fwproof.semantics.reach_text import Room, rooms
+from fwproof.semantics.space import Claim
 from fwproof.semantics.walk import TooLarge
 from fwproof.semantics.witness import dressed, follow, pick
 
@@ -40,7 +41,7 @@ class Change:
 
     ``states`` are the conntrack states for which it is so (a direction is named where it is not the original).
     ``before`` and ``after`` say what happens to the witness and by which rule; ``depends_on`` names what else has
-    a part in it.
+    a part in it. ``chosen`` is the place of the selection that it belongs to.
     """
 
     kind: Kind
@@ -53,6 +54,31 @@ class Change:
     before: tuple[str, RuleRef | None]
     after: tuple[str, RuleRef | None]
     depends_on: tuple[str, ...] = ()
+    chosen: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Some changes: of a kind, by the text of the rule that lets packets in (or let them), within any of ``claims``.
+
+    What it leaves open is any: an empty ``rule``, no ``hook``, no ``claims``. A change that goes beyond the claims is
+    divided. What is not known is in no selection.
+    """
+
+    kind: Kind
+    hook: Hook | None = None
+    rule: str = ""
+    claims: tuple[Claim, ...] = ()
+
+    def fits(self, kind: Kind, hook: Hook, ref: RuleRef | None) -> bool:
+        """Whether changes of a kind by a rule are meant, as far as the packets are."""
+        by_rule = not self.rule or (ref is not None and ref.rule is not None and words(ref.text) == words(self.rule))
+        return kind is self.kind and self.hook in {None, hook} and by_rule
+
+
+def words(text: str) -> str:
+    """Return a rule's text as it is compared: spaces do not count."""
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +101,12 @@ class Comparison:
         return not (self.changes or self.unlisted or self.effects or self.blind)
 
 
-def compare(old: HostModel, new: HostModel, family: Family, *, most: int = 50) -> Comparison:
+def compare(
+    old: HostModel, new: HostModel, family: Family, *, most: int = 50, selections: Sequence[Selection] = ()
+) -> Comparison:  # fmt: skip
     """Return how two sets of tables differ in a family, at most ``most`` changes of them in full.
+
+    What is in one of ``selections``, the first that fits, is a change of its own; those in none come first.
 
     Raises SpaceTooLarge, and Disagreement when a witness does not stand up to the single-packet walk.
     """
@@ -85,9 +115,11 @@ def compare(old: HostModel, new: HostModel, family: Family, *, most: int = 50) -
         return Comparison(family=family, changes=(), blind=tuple(dict.fromkeys(blind)))
 
     def work() -> Comparison:
-        engine = Engine([old, new], family)
-        found = [each for hook in PATHS for each in _at(engine, hook)]
-        changes = tuple(_change(engine, *each) for each in found[:most])
+        cuts = [item for one in selections for claim in one.claims for item in claim.ranges(family).items()]
+        engine = Engine([old, new], family, cuts)
+        found = [part for hook in PATHS for each in _at(engine, hook) for part in _divided(engine, each, selections)]
+        found.sort(key=lambda each: each.chosen is not None)
+        changes = tuple(_change(engine, each) for each in found[:most])
         parts = tuple(dict.fromkeys(reason for model in (old, new) for reason in unread(model, family)))
         unlisted = max(0, len(found) - most)
         return Comparison(family=family, changes=changes, unlisted=unlisted, blind=parts,
@@ -96,7 +128,14 @@ def compare(old: HostModel, new: HostModel, family: Family, *, most: int = 50) -
     return guarded(work)
 
 
-_Found = tuple[Kind, Hook, tuple[Config, ...], Set]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    kind: Kind
+    hook: Hook
+    ref: RuleRef | None
+    configs: tuple[Config, ...]
+    some: Set
+    chosen: int | None = None
 
 
 def _at(engine: Engine, hook: Hook) -> Iterator[_Found]:
@@ -108,8 +147,23 @@ def _at(engine: Engine, hook: Hook) -> Iterator[_Found]:
             side = engine.hosts[kind is not Kind.UNREACHABLE]
             for ref, part in _by_rule(side, hook, config, some, kind):
                 alike.setdefault((kind, ref, part), []).append(config)
-    for (kind, _, part), configs in alike.items():
-        yield kind, hook, tuple(configs), part
+    for (kind, ref, part), configs in alike.items():
+        yield _Found(kind=kind, hook=hook, ref=ref, configs=tuple(configs), some=part)
+
+
+def _divided(engine: Engine, found: _Found, selections: Sequence[Selection]) -> Iterator[_Found]:
+    """Yield the parts of a change that selections take, and what is left of it."""
+    sets, left = engine.sets, found.some
+    for at, one in enumerate(selections):
+        if one.fits(found.kind, found.hook, found.ref):
+            claims = [asked_for(engine, claim.ranges(engine.family).items(), found.hook, loopback=True)
+                      for claim in one.claims]  # fmt: skip
+            taken = left & sets.union(claims) if claims else left
+            if taken != sets.none:
+                yield replace(found, some=taken, chosen=at)
+                left &= ~taken
+    if left != sets.none:
+        yield replace(found, some=left)
 
 
 def _kinds(engine: Engine, old: Ends, new: Ends) -> Iterator[tuple[Kind, Set]]:
@@ -136,12 +190,18 @@ def _by_rule(
         yield None, some
         return
     way = host.asked(hook)
-    arrivals, _ = way.flow({config: some})
-    yield from rules_of(way, arrivals).items()
+    yield from rules_of(way, *way.flow({config: some})).items()
 
 
-def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], some: Set) -> Change:
-    sets, family = engine.sets, engine.family
+def _change(engine: Engine, found: _Found) -> Change:
+    sets, family, kind, hook, configs, some = (
+        engine.sets,
+        engine.family,
+        found.kind,
+        found.hook,
+        found.configs,
+        found.some,
+    )
     old, new = (host.model for host in engine.hosts)
     plain = sets.plain(some)
     shown = some if plain == sets.none else plain
@@ -154,7 +214,7 @@ def _change(engine: Engine, kind: Kind, hook: Hook, configs: Sequence[Config], s
     return Change(
         kind=kind, family=family, hook=hook, states=tuple(map(_state, configs)), rooms=listed, more=more, witness=flow,
         before=_fate(old, flow, hook, kind, Kind.UNREACHABLE), after=_fate(new, flow, hook, kind, Kind.REACHABLE),
-        depends_on=asked,
+        depends_on=asked, chosen=found.chosen,
     )  # fmt: skip
 
 

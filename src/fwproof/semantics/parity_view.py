@@ -138,9 +138,9 @@ class View:
         if hook is Hook.FORWARD:
             start &= sets.words("oif", lambda name: name != "lo")
         self.start = start & self._own_end()
-        self.arrivals, ends = self.route.flow({Config(): self.start})
-        self.accepted = self._plain(ends.accepted)
-        self.unclear = {reason: some for reason, some in ends.unknown.items() if some != sets.none}
+        self.arrivals, self.ends = self.route.flow({Config(): self.start})
+        self.accepted = self._plain(self.ends.accepted)
+        self.unclear = {reason: some for reason, some in self.ends.unknown.items() if some != sets.none}
         kept = {*FACES[hook], *ENDS[hook], "proto", "dport"}
         self._gone = self._cube(name for name in sets.fields if name not in kept)
         self._addresses = self._cube(ENDS[hook])
@@ -217,7 +217,7 @@ class View:
     @cached_property
     def deciders(self) -> dict[RuleRef | None, Set]:
         """What is accepted, by the rule that decides it."""
-        return rules_of(self.route, self.arrivals)
+        return rules_of(self.route, self.arrivals, self.ends)
 
     def service(self, number: int, spans: Spans) -> Set:
         """Return the packets of a row's protocol and ports."""

@@ -193,8 +193,8 @@ def openings(  # noqa: PLR0913 - a question has these parts, all but three by na
         for config in map(Config, states):
             walks = asked.walked(config)
             certain = sets.must(sets.union([ends.accepted for _, _, ends, _ in walks]))
-            for route, arrivals, _, _ in walks:
-                accepted, unknown = deciders.accepted(route, arrivals)
+            for route, arrivals, ends, _ in walks:
+                accepted, unknown = deciders.accepted(route, arrivals, ends)
                 for decider, some in accepted.items():
                     asked.add(config, decider, "accept", some & certain)
                     rest = some & ~certain
@@ -225,13 +225,13 @@ def refusals(  # noqa: PLR0913 - a question has these parts, all but four by nam
         ])  # fmt: skip
         always = sets.whatever_rates(kept_out)
         certain = sets.must(always)
-        for route, arrivals, _, start in walks:
+        for route, arrivals, ends, start in walks:
             for ref, some in deciders.refused(route, arrivals, always & start).items():
                 told = sets.plain(some) if claim.ordinary else some
                 asked.add(config, Decider(ref), "refused", told & certain)
                 rest = some & ~certain
                 asked.add(config, Decider(ref), "depends", told & rest, sets.asked(sets.without_rates(rest)))
-            for (ref, reason), some in deciders.accepted(route, arrivals)[1].items():
+            for (ref, reason), some in deciders.accepted(route, arrivals, ends)[1].items():
                 asked.add(config, Decider(ref), "unknown", some, (reason,))
         return asked.answer(most)
 

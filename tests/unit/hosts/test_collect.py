@@ -11,7 +11,8 @@ from fwproof.hosts.replay import ReplayTransport
 from fwproof.snapshot import Capture, Snapshot
 
 FIXED = {"ip-addr": "[]", "ip-route": "[]", "ip6-route": "[]", "ip-rule": "[]", "ip6-rule": "[]", "ip-neigh": "[]",
-         "nft": '{"nftables": []}', "uname": "Linux h\n", "os-release": "caf\udce9 \u2019\n\0"}  # fmt: skip
+         **dict.fromkeys(("nft", "nft-boot", "nft-boot-sysconfig"), '{"nftables": []}'),
+         "uname": "Linux h\n", "os-release": "caf\udce9 \u2019\n\0"}  # fmt: skip
 
 
 def capture(name, stdout=None, status=0, stderr=""):

@@ -194,9 +194,36 @@ def kept(found, family=Family.IPV4):
 
 def test_ufw_keeps_what_runs(host):
     out = kept(host("ufw-published"))
-    assert out.verdict is Verdict.PASS
-    assert "before.rules and after.rules were not" in out.proved
+    assert (out.verdict, out.proved.partition(" in meaning")[0]) == (Verdict.PASS, "0 differences")
+    assert out.reason.startswith("ufw loads before.rules, user.rules and after.rules of /etc/ufw")
     assert kept(host("ufw-no-ipv6"), Family.IPV6).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("part", ["before", "after"])
+def test_a_rule_that_ufw_would_load_besides_its_own(host, read, part):
+    text = read("ufw-published").captures[f"ufw-{part}"].stdout
+    line = f"\n-A ufw-{part}-input -p udp --dport 4000 -j ACCEPT\nCOMMIT"
+    out = kept(host("ufw-published", **{f"ufw_{part}": text.replace("\nCOMMIT", line)}))
+    assert out.verdict is Verdict.FAIL
+    assert "would be reachable after a boot at input (NEW/UNTRACKED): udp 4000 from anywhere" in out.reason
+
+
+def test_what_is_not_understood_of_ufw_s_files_is_not_passed_over(host, read):
+    text = read("ufw-published").captures["ufw-before"].stdout
+    out = kept(host("ufw-published", ufw_before=text.replace("\nCOMMIT", "\n-D ufw-before-input 1\nCOMMIT")))
+    assert out.verdict is Verdict.INCONCLUSIVE
+    assert "what ufw loads is not understood: /etc/ufw/before.rules:" in out.reason
+
+
+def test_docker_makes_its_rules_anew_and_not_those_of_the_administrator(host, read):
+    out = kept(host("docker-published"))
+    assert out.verdict is Verdict.PASS
+    assert "the rules of Docker were left out, which it makes anew when it starts" in out.reason
+    text = read("docker-published").captures["iptables-save"].stdout
+    mine = "-A DOCKER-USER -s 203.0.113.0/24 -j DROP"
+    out = kept(host("docker-published", iptables_save=text.replace("-A DOCKER-USER", f"{mine}\n-A DOCKER-USER", 1)))
+    assert out.verdict is Verdict.FAIL
+    assert f"only running: ip filter DOCKER-USER rule 1: {mine}" in out.reason
 
 
 def test_ufw_differs_both_ways(host, read):
@@ -233,7 +260,9 @@ def test_firewalld_s_running_and_permanent_rules(host, read):
     assert "runtime-to-permanent" not in out.fix
 
 
-def test_nftables_conf_is_not_compared_and_that_is_said(host):
-    out = kept(host("nftables"))
-    assert out.verdict is Verdict.INCONCLUSIVE
-    assert "was not compared" in out.reason
+def test_nftables_conf_is_compared_by_what_nft_makes_of_it(host, read):
+    assert kept(host("nftables")).verdict is Verdict.PASS
+    text = read("nftables").captures["nft-boot"].stdout
+    out = kept(host("nftables", nft_boot=text.replace("11434", "11435")))
+    assert out.verdict is Verdict.FAIL
+    assert "would be reachable after a boot at input (most states): tcp 11435 from 10.0.0.0/16" in out.reason

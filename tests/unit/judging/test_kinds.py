@@ -238,30 +238,86 @@ SAME = "# by hand\n*filter\n:INPUT DROP [0:0]\n[9:9] -A INPUT -s 10.0.0.1 -p tcp
 LINK = "/etc/systemd/system/multi-user.target.wants/netfilter-persistent.service\n"
 OTHER = "/etc/systemd/system/sysinit.target.wants/nftables.service\n"
 GONE = {"rules.v4": NotThere("h", "/etc/iptables/rules.v4: No such file or directory")}
+CUSTOM = "by fw.service /opt/fw:3:iptables-restore </etc/iptables.rules\n"
 BOOTS = [
-    (LINK, SAME, {}, PASS, "netfilter-persistent loads /etc/iptables/rules.v4 at boot"),
+    (LINK, SAME, {}, PASS, "netfilter-persistent loads /etc/iptables/rules.v4 (/etc/systemd"),
     (LINK, TABLE.replace("22", "23"), {}, FAIL, "saved and running rules differ"),
-    (LINK, TABLE.replace("INPUT DROP", "INPUT ACCEPT"), {}, FAIL, "what is saved differs from what runs"),
+    (LINK, TABLE.replace("INPUT DROP", "INPUT ACCEPT"), {}, FAIL,
+     "would be reachable after a boot at input (most states): every service"),
+    (LINK, TABLE.replace("-A", "-A INPUT -s 10.0.0.1 -p tcp --dport 22 -j ACCEPT\n-A"), {}, PASS,
+     "1 differences in how rules are written decide no packet otherwise"),
     ("", SAME, {}, FAIL, "no service that loads rules is enabled"),
     (LINK, None, GONE, FAIL, "/etc/iptables/rules.v4 does not exist"),
     ("", None, GONE, FAIL, "nothing survives a reboot"),
     (LINK, "\n", {}, FAIL, "/etc/iptables/rules.v4 does not exist"),
     (OTHER, SAME, {}, FAIL, "nftables is what is loaded at boot"),
-]
+]  # fmt: skip
+
+
+def boots(links, saved, faults=None, running=TABLE, **more):
+    texts = {"iptables-save": running, "boot-links": links, "boot-units": "", "nft-boot": '{"nftables": []}', **more}
+    texts |= {} if saved is None else {"rules.v4": saved}
+    known = facts(texts=texts, faults=faults, model=HostModel.build(iptables_save=running))
+    return judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), known)
 
 
 @pytest.mark.parametrize(("links", "saved", "faults", "verdict", "words"), BOOTS)
 def test_persistence(links, saved, faults, verdict, words):
-    texts = {"iptables-save": TABLE, "boot-links": links} | ({} if saved is None else {"rules.v4": saved})
-    told(judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), facts(texts=texts, faults=faults)), verdict, words)
+    told(boots(links, saved, faults), verdict, words)
 
 
-@pytest.mark.parametrize("name", ["rules.v4", "iptables-save", "boot-links"])
+@pytest.mark.parametrize("name", ["rules.v4", "boot-units", "boot-links"])
 def test_persistence_that_cannot_be_looked_at(name):
-    texts = {"iptables-save": TABLE, "boot-links": LINK, "rules.v4": SAME}
-    fault = {name: CommandRefused("h", "sudo does not allow: cat")}
     with pytest.raises(CommandRefused):
-        judge(check_of(Kind.PERSISTENCE, Persistence(**ANY)), facts(texts=texts, faults=fault))
+        boots(LINK, SAME, {name: CommandRefused("h", "sudo does not allow: cat")})
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict", "words"),
+    [
+        (CUSTOM, PASS, "fw loads /etc/iptables.rules"),
+        (CUSTOM.replace("/etc/iptables.rules", "/srv/rules"), UNSURE, "loads rules from what is not read"),
+        ("line /etc/rc.local:4:iptables -A INPUT -j DROP\n", UNSURE, "/etc/rc.local changes rules at boot by command"),
+        ("line /etc/rc.local:4:ip6tables -A INPUT -j DROP\n", FAIL, "nothing survives a reboot"),
+        ("unread /root/fw\n", UNSURE, "/root/fw is run at boot and cannot be read"),
+        ("line /etc/rc.local:4:nft -f /srv/nft\n", UNSURE, "/etc/rc.local loads /srv/nft, which is not read"),
+    ],
+)
+def test_persistence_by_hand(line, verdict, words):
+    told(boots("", None, GONE, **{"boot-units": line, "iptables.rules": SAME}), verdict, words)
+
+
+DOCKER = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+:DOCKER-USER - [0:0]
+-A INPUT -s 10.0.0.1/32 -p tcp -m tcp --dport 22 -j ACCEPT
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -j DOCKER
+-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+
+
+def test_what_docker_makes_anew_is_no_difference_and_the_default_of_forward_neither():
+    told(boots(LINK, SAME, running=DOCKER), PASS, "the rules of Docker were left out")
+    shut = TABLE.replace(":INPUT DROP [1:2]", ":INPUT DROP [1:2]\n:FORWARD DROP [0:0]")
+    told(boots(LINK, SAME, running=shut), FAIL, "would be reachable after a boot at forward")
+
+
+def test_the_administrator_s_rules_for_docker_are_told_beside_other_differences():
+    mine = "-A DOCKER-USER -s 192.0.2.0/24 -j DROP"
+    running = DOCKER.replace("-A DOCKER-USER", f"{mine}\n-A DOCKER-USER").replace("dport 22", "dport 23")
+    out = boots(LINK, SAME, running=running)
+    told(out, FAIL, f"only running: ip filter DOCKER-USER rule 1: {mine}")
+    told(out, FAIL, "would be reachable after a boot at input (most states): tcp 22 from 10.0.0.1")
+
+
+def test_two_that_fill_the_same_tables():
+    out = boots(LINK, SAME, **{"boot-units": CUSTOM, "iptables.rules": SAME})
+    told(out, FAIL, "netfilter-persistent and fw fill the same tables at boot")
 
 
 # ---- essentials

@@ -214,7 +214,8 @@ def drift(before, now, *, name="web"):
 def test_the_same_meaning_passes_however_it_is_written():
     outcome = drift([SSH4], [SSH4.replace("0.0/16", "0.0/17"), SSH4.replace("10.0.0.0/16", "10.0.128.0/17")])
     assert (outcome.verdict, outcome.reason) == (PASS, "the same meaning as in b/web")
-    assert "of 2026-01-01T00:00:00Z, SHA-256 2d711642b726b044" in outcome.evidence[0]
+    assert "of 2026-01-01T00:00:00Z, SHA-256 2d711642b726b044" in outcome.evidence[-1]
+    assert any(line.startswith("filter INPUT: only now: -A INPUT") for line in outcome.evidence)
 
 
 def test_what_became_reachable_fails_with_both_rules_and_a_packet():

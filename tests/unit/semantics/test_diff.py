@@ -112,3 +112,12 @@ def test_a_program_that_is_asked_otherwise_is_told():
     found = change(tables("-A INPUT -j NFQUEUE --queue-num 1"), tables("-A INPUT -j NFQUEUE --queue-num 2"))
     assert not found.same
     assert [effect.split(":")[0] for effect in found.effects] == ["only before", "only after"]
+
+
+def test_what_nobody_looks_at_any_more_became_reachable():
+    shut = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n"
+    gone = shut.replace(":FORWARD DROP [0:0]\n", "")
+    (only,) = change(shut, gone).changes
+    assert (only.kind, only.hook, only.after) == (Kind.REACHABLE, "forward", ("accept", None))
+    (only,) = change(gone, shut).changes
+    assert (only.kind, only.hook, only.before) == (Kind.UNREACHABLE, "forward", ("accept", None))

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from fwproof.flow import Family, Hook
+from fwproof.flow import CtState, Family, Hook
 from fwproof.semantics.bdd import Sets
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Disagreement, openings, refusals
@@ -134,3 +134,14 @@ def test_answers_that_are_refused():
         (1, ["tcp from anywhere to 10.0.5.0/24"], ("sport",))
     ]
     assert (found[0].witness.sport, found[0].witness.ctdir) == (22, "reply")
+
+
+@pytest.mark.parametrize(
+    "rules", ["", "*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n", "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"]
+)
+@pytest.mark.parametrize("claim", [OLLAMA, None])
+@pytest.mark.parametrize("state", list(CtState))
+def test_what_no_chain_on_the_way_looks_at_gets_through(rules, claim, state):
+    """A host with a chain for input alone forwards everything; so does one with chains of nat for old connections."""
+    who = [(by, certainty) for by, certainty, _ in told(rules, Hook.FORWARD, claim=claim, states=(state,))]
+    assert who == [(None, "accept")]

@@ -4,20 +4,37 @@
 exec </dev/null >>/var/log/lab-boot.log 2>&1
 echo "boot $(date +%s.%N)"
 
-# systemd is not in here; the links by which a package is enabled are.
-enabled() { [ -L "/etc/systemd/system/multi-user.target.wants/$1.service" ]; }
+# systemd is not in here; the links by which a package is enabled are, and the order that its unit file asks for.
+wants=/etc/systemd/system/multi-user.target.wants
+enabled() { [ -L "$wants/$1.service" ]; }
+file_of() { for folder in /etc /lib; do ls "$folder/systemd/system/$1.service" 2>/dev/null && return; done; }
+early() {
+    cat "$(file_of "$1")" "/etc/systemd/system/$1.service.d/"*.conf 2>/dev/null |
+        grep -q '^Before=.*network-pre\.target'
+}
+start() {
+    echo "start $1 $(date +%s.%N)"
+    case $1 in
+    netfilter-persistent) netfilter-persistent start ;;
+    ufw) /lib/ufw/ufw-init start quiet ;;
+    firewalld)
+        install -d /run/dbus
+        dbus-daemon --system
+        firewalld --nopid
+        tries=100
+        until firewall-cmd --state || [ "$tries" = 0 ]; do tries=$((tries - 1)); sleep 0.1; done
+        ;;
+    *) sed -n 's/^ExecStart\(Pre\)\?=[-@:+!]*//p' "$(file_of "$1")" | sh ;;
+    esac
+}
+loaders="netfilter-persistent nftables ufw firewalld"
+for link in "$wants"/*.service; do
+    unit=${link##*/} unit=${unit%.service}
+    case " $loaders ulogd2 fail2ban * " in *" $unit "*) ;; *) loaders="$loaders $unit" ;; esac
+done
 
 ip link set lo up
-if enabled netfilter-persistent; then netfilter-persistent start; fi
-if enabled nftables; then nft -f /etc/nftables.conf; fi
-if enabled ufw; then /lib/ufw/ufw-init start quiet; fi
-if enabled firewalld; then
-    install -d /run/dbus
-    dbus-daemon --system
-    firewalld --nopid
-    tries=100
-    until firewall-cmd --state || [ "$tries" = 0 ]; do tries=$((tries - 1)); sleep 0.1; done
-fi
+for unit in $loaders; do if enabled "$unit" && early "$unit"; then start "$unit"; fi; done
 ip -batch /etc/lab/network
 
 # OpenSSH 9.8 and later shut out a client that failed a few times; an audit that tries a wrong key is such a client.
@@ -32,6 +49,9 @@ if enabled ulogd2; then
     ulogd -d
 fi
 if [ -s /etc/lab/services ]; then python3 /usr/local/sbin/lab-service $(cat /etc/lab/services) 2>>/var/log/lab-service.log; fi
+# What does not ask to come before the network may come as late as this: nothing else holds services back for it.
+for unit in $loaders; do if enabled "$unit" && ! early "$unit"; then start "$unit"; fi; done
+if [ -x /etc/rc.local ]; then /etc/rc.local; fi
 if enabled fail2ban; then
     # Debian's own jail for sshd needs its log file, or the whole server refuses to start.
     [ -e /var/log/auth.log ] || install -m 0640 -o root -g adm /dev/null /var/log/auth.log
