@@ -22,7 +22,7 @@ from fwproof.flow import Flow
 from fwproof.forms import Form
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.inventory import Inventory
-from fwproof.measured import Held, Measured
+from fwproof.measured import Attempt, Held, Measured
 from fwproof.observation import Observation
 from fwproof.policy.accepted import AcceptedChange
 from fwproof.semantics.model import HostModel, LogAct
@@ -88,7 +88,8 @@ class BurstFacts:
     """A burst of new connections from one source: how many of them the target's tables let in.
 
     ``untried`` says why none was sent; ``predicted`` is then all that is known. ``watched`` is False where nobody
-    looks at the target's end: what was answered is then all that is known of what was let in.
+    looks at the target's end: what was answered is then all that is known of what was let in. ``attempts`` are its
+    connections one by one.
     """
 
     sent: int
@@ -102,6 +103,7 @@ class BurstFacts:
     note: str = ""
     untried: Untried | None = None
     watched: bool = True
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class MeasureFacts:
 
     ``limiter`` are the rules that limit, ``limits`` the model's names of their rates. ``others`` is how many packets
     of other traffic they counted meanwhile, None where that is not known. ``untried`` says why nothing was sent.
+    ``attempts`` are the schedule's connections, without those that were kept open.
     """
 
     predicted: Measured | None
@@ -123,6 +126,7 @@ class MeasureFacts:
     counters: tuple[str, ...] = ()
     note: str = ""
     untried: Untried | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

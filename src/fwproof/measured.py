@@ -90,6 +90,15 @@ class Crowd:
     evicted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One new connection: the address it came from, when (s since the epoch), and whether it was let in, if known."""
+
+    source: str
+    at: float
+    let_in: bool | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What was measured of one limit; None is what was not measured, and ``gaps`` say why.

@@ -110,13 +110,51 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """New connections of one source: ``at`` seconds after the first of any source, by the clock of who watched.
+
+    ``fates`` has a letter for each: ``y`` was let in, ``n`` was not, ``?`` is not known.
+    """
+
+    source: str
+    at: list[float]
+    fates: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admissions:
+    """How a limit answered: expected are ``limit`` new connections in ``per`` seconds, ``by`` source or in total."""
+
+    limit: int
+    per: float
+    by: str
+    series: list[Attempts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What changed since a baseline, one change a line.
+
+    ``open``: packets that are decided otherwise; ``accepted``: the same, with who accepted it; ``unclear``: what could
+    not be told. ``rules`` are those that differ in what they ask or do, with or without a change for any packet.
+    """
+
+    baseline: str
+    open: list[str]
+    accepted: list[str]
+    unclear: list[str]
+    rules: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a judge says of one check: three independent answers in words, and the verdict they lead to.
 
     ``cause`` is a short stable phrase that findings with one root cause share; ``rule`` is the text of the
     deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
     lines in words; ``artefacts`` are paths inside the run's folder. ``coverage`` is what a check of rules one by one
-    found.
+    found, ``admissions`` what a limit let in over time, ``drift`` what changed since a baseline.
 
     ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
     through what should not pass (``open``), or refuse what should (``shut``). ``waiver`` names the one that covers it.
@@ -136,6 +174,8 @@ class Outcome:
     by: tuple[RuleRef, ...] = ()
     wrong: str = ""
     waiver: str = ""
+    admissions: Admissions | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +216,8 @@ class CheckResult:
     owner: str = ""
     justification: str = ""
     allowance: Allowance | None = None
+    admissions: Admissions | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +262,8 @@ class HostRecord:
     """What is known of one host of the run: how it was looked at, and what could not be established.
 
     ``rules`` are the sums of ``understood``, with ``bounded`` called ``oracle`` and ``unknown`` called ``opaque``.
+    ``machine_id`` is the SHA-256 of its machine-id(5), which tells it from others and says nothing else; ``backends``
+    are the versions of the programs that hold its rules. Both are empty where they could not be read.
     """
 
     name: str
@@ -231,17 +275,24 @@ class HostRecord:
     limits: list[str]
     error: str
     understood: list[Understood] = field(default_factory=list)
+    machine_id: str = ""
+    backends: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorised:
-    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound."""
+    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound.
+
+    ``tester`` is who tested, ``independence`` why they are independent; both empty where nobody said it.
+    """
 
     by: str
     reference: str
     hosts: list[str]
     opens: str
     closes: str
+    tester: str = ""
+    independence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,11 +335,46 @@ class WaiverRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previous:
+    """The run that was written before into the same folder: its id, and the SHA-256 of its SHA256SUMS."""
+
+    run: str
+    sha256sums: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VantageRecord:
+    """A host that sent probes: its access, its addresses in the inventory, and the source addresses really used."""
+
+    name: str
+    access: str
+    addresses: list[str]
+    sources: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """The machine that ran the audit: name, operating system, and whether its clock is set by NTP, in words.
+
+    ``tool_sha256`` is over all files of the package in the order of their names; ``commit`` is its version control
+    commit, empty where it was not run from a checkout.
+    """
+
+    host: str
+    system: str
+    clock: str
+    tool_sha256: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Who ran what, when, on what, with which tools.
 
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
     ``frameworks`` are those whose controls the policies name, as the catalogue had them.
+    ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
+    first run of a folder. ``outside`` are hosts of the inventory that were not audited, each with the reason.
     """
 
     id: str
@@ -311,6 +397,12 @@ class Run:
     stopped: list[str] = field(default_factory=list)
     frameworks: list[Framework] = field(default_factory=list)
     waivers: list[WaiverRecord] = field(default_factory=list)
+    trigger: str = ""
+    job: str = ""
+    controller: Controller | None = None
+    vantages: list[VantageRecord] = field(default_factory=list)
+    previous: Previous | None = None
+    outside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

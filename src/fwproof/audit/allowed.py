@@ -51,7 +51,21 @@ def recorded(given: Authorisation | None) -> Authorised | None:
     if given is None:
         return None
     opens, closes = (shown(moment) if moment else "" for moment in (given.opens, given.closes))
-    return Authorised(by=given.by, reference=given.reference, hosts=list(given.hosts), opens=opens, closes=closes)
+    return Authorised(
+        by=given.by, reference=given.reference, hosts=list(given.hosts), opens=opens, closes=closes,
+        tester=given.tester, independence=given.independence,
+    )  # fmt: skip
+
+
+def outside(inventory: Inventory, audited: Collection[str]) -> dict[str, str]:
+    """Return why each other host of the inventory was not audited."""
+    given = inventory.authorisation
+    return {
+        host.name: "a vantage: probes come from it, no policy is about it" if host.vantage
+        else "the authorisation does not cover it" if given and host.name not in given.hosts
+        else "no check of this run is about it"
+        for host in inventory.hosts.values() if host.name not in audited
+    }  # fmt: skip
 
 
 @contextmanager

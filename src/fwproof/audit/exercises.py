@@ -11,6 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, TypeVar
 
+from fwproof.audit.attempts import attempts_of
 from fwproof.audit.counting import moved, read_counters
 from fwproof.decision import Decision
 from fwproof.errors import HostError, NotGranted
@@ -121,7 +122,7 @@ def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: Burs
     return replace(
         expected, arrived=sum(met), admitted=sum(map(bool, let_in)),
         answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=next(refused, None),
-        note=note or next((o.note for o in seen if not o.arrived), ""),
+        note=note or next((o.note for o in seen if not o.arrived), ""), attempts=attempts_of(seen, check.host),
         counters=tuple(f"{rule} counted {moved(before, after, rule)}" for rule in rules),
     )  # fmt: skip
 

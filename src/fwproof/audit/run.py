@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fwproof.audit.allowance import allowance_of
-from fwproof.audit.allowed import recorded
+from fwproof.audit.allowed import outside, recorded
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
@@ -205,17 +205,18 @@ class AuditRun:
 
     def _record(self) -> Run:
         assert self.gathered is not None
-        started = self._begun_at
+        started, hosts = self._begun_at, self._hosts()
         return Run(
             id=f"{started.replace('-', '').replace(':', '')}-{uuid.uuid4().hex[:8]}",
             started=started, ended=_utc(), seconds=round(time.monotonic() - self._begun, 3),
             tool=f"fwproof {version('fwproof')}", versions=tool_versions(), operator=getpass.getuser(),
             command=self.command, inventory=self._shown(self.inventory_path), inventory_sha256=self.inventory.sha256,
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
-            hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
+            hosts=hosts, planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
             stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
             waivers=list(self.waivers.records(self.today)),
+            outside=outside(self.inventory, {host.name for host in hosts}),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
@@ -242,5 +243,6 @@ class AuditRun:
             evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
             coverage=outcome.coverage, waiver=outcome.waiver, owner=check.expectation.owner,
             justification=check.expectation.justification,
-            allowance=allowance_of(check, outcome, self.gathered.facts),
+            allowance=allowance_of(check, outcome, self.gathered.facts), admissions=outcome.admissions,
+            drift=outcome.drift,
         )  # fmt: skip

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fwproof.audit.measuring import Aim, Seats, claim_of, let_in, seated, sources_of
+from fwproof.audit.attempts import let_in
+from fwproof.audit.measuring import Aim, Seats, claim_of, seated, sources_of
 from fwproof.decision import RuleRef
 from fwproof.flow import Family, Flow
 from fwproof.inventory import Host, SshAddress
