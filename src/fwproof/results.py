@@ -374,7 +374,8 @@ class Run:
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
     ``frameworks`` are those whose controls the policies name, as the catalogue had them.
     ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
-    first run of a folder. ``outside`` are hosts of the inventory that were not audited, each with the reason.
+    first run of a folder. ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones``
+    are those of the inventory with the hosts that stand in them.
     """
 
     id: str
@@ -403,6 +404,7 @@ class Run:
     vantages: list[VantageRecord] = field(default_factory=list)
     previous: Previous | None = None
     outside: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

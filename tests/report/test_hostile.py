@@ -26,8 +26,8 @@ def test_no_character_acts(hostile, form):
     assert not acting(FORMATS[form](hostile).decode("utf-8"))
 
 
-def test_html_has_no_element_or_attribute_of_theirs(hostile, run, page):
-    tame, wild = page(render_html(run)), page(render_html(hostile))
+def test_html_has_no_element_or_attribute_of_theirs(hostile, whole, page):
+    tame, wild = page(render_html(whole)), page(render_html(hostile))
     assert {tag for tag, _ in wild.elements} <= {tag for tag, _ in tame.elements}
     names = {name for _, attrs in tame.elements for name in attrs}
     assert {name for _, attrs in wild.elements for name in attrs} <= names
@@ -37,7 +37,7 @@ def test_html_has_no_element_or_attribute_of_theirs(hostile, run, page):
 def test_html_style_is_ours_alone(hostile):
     html = render_html(hostile)
     assert html.count("<style>") == html.count("</style>") == 1
-    assert re.search(r'@bottom-left \{ content: "fwproof, run [A-Za-z0-9._-]*"; font', html)
+    assert re.search(r'@top-left \{ content: "fwproof, run [A-Za-z0-9._-]*"; font', html)
 
 
 def test_junit_parses_and_keeps_its_shape(hostile):

@@ -57,17 +57,6 @@ def recorded(given: Authorisation | None) -> Authorised | None:
     )  # fmt: skip
 
 
-def outside(inventory: Inventory, audited: Collection[str]) -> dict[str, str]:
-    """Return why each other host of the inventory was not audited."""
-    given = inventory.authorisation
-    return {
-        host.name: "a vantage: probes come from it, no policy is about it" if host.vantage
-        else "the authorisation does not cover it" if given and host.name not in given.hosts
-        else "no check of this run is about it"
-        for host in inventory.hosts.values() if host.name not in audited
-    }  # fmt: skip
-
-
 @contextmanager
 def ended_by_signal(stop: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM stop all sending at once, and then end what runs as Ctrl-C does.

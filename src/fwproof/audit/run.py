@@ -14,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fwproof.audit.allowance import allowance_of
-from fwproof.audit.allowed import outside, recorded
+from fwproof.audit.allowed import recorded
 from fwproof.audit.gather import Gathered, gather
+from fwproof.audit.scope import outside, standing_in
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
 from fwproof.inventory import Inventory
@@ -216,7 +217,7 @@ class AuditRun:
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
             stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
             waivers=list(self.waivers.records(self.today)),
-            outside=outside(self.inventory, {host.name for host in hosts}),
+            outside=outside(self.inventory, {host.name for host in hosts}), zones=standing_in(self.inventory),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
