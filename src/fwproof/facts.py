@@ -16,6 +16,7 @@ from typing import TypeVar
 from fwproof.covered import CoverageFacts
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
+from fwproof.evidence.ban_lines import Trials
 from fwproof.evidence.droplog import DropLine
 from fwproof.evidence.sockets import Sockets
 from fwproof.flow import Flow
@@ -50,7 +51,7 @@ class FlowFacts:
 
     ``fresh`` is the model's answer while every rate limit is unused, where ``ruling`` depends on one. ``traced`` is
     None where rules were not traced. ``stopped`` says where on the way a probe was stopped that never arrived, empty
-    where no router told.
+    where no router told. ``after`` is the packet as it leaves a host that passes it on, by the tables.
     """
 
     flow: Flow
@@ -63,6 +64,7 @@ class FlowFacts:
     connected: Connected | HostError | None = None
     traced: Traced | None = None
     stopped: str = ""
+    after: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +90,8 @@ class BurstFacts:
     """A burst of new connections from one source: how many of them the target's tables let in.
 
     ``untried`` says why none was sent; ``predicted`` is then all that is known. ``watched`` is False where nobody
-    looks at the target's end: what was answered is then all that is known of what was let in. ``attempts`` are its
-    connections one by one.
+    looks at the target's end: what was answered is then all that is known of what was let in. ``seen`` is what became
+    of each packet.
     """
 
     sent: int
@@ -103,7 +105,7 @@ class BurstFacts:
     note: str = ""
     untried: Untried | None = None
     watched: bool = True
-    attempts: tuple[Attempt, ...] = ()
+    seen: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,17 @@ class BanFacts:
     left: tuple[str, ...] = ()
     also: tuple[tuple[str, bool | None], ...] = ()
     banned_too: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JailFacts:
+    """What the filters of a host's jails do with real lines (or why nobody could try), and a second look at its bans.
+
+    ``again`` is None where the first look left nothing to settle: bans come and go between two commands.
+    """
+
+    trials: Trials | HostError
+    again: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +267,7 @@ Exercised = (
     | MeasureFacts
     | StandingFacts
     | BanFacts
+    | JailFacts
     | LogFacts
     | NeighbourFacts
     | EvasionFacts

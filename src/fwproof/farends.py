@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from fwproof.flow import Address, Family
 from fwproof.inventory import Host, Inventory
-from fwproof.policy.model import Allow, Bans, Peers, Policy, Service
+from fwproof.policy.model import Allow, Bans, Expectation, Passing, Peers, Policy, Service
 
 _LINK = {Family.IPV4: 24, Family.IPV6: 64}
 """Prefix lengths within which two addresses are taken to stand in one subnet; inventories name no subnets."""
@@ -18,6 +18,19 @@ _DOCUMENTATION = {Family.IPV4: ip_address("192.0.2.1"), Family.IPV6: ip_address(
 def permits(allow: Allow, service: Service, address: Address | None) -> bool:
     """Whether an allow is about a service (by protocol and port, not by name) and has an address among its peers."""
     return str(allow.service) == str(service) and address in allow.peers
+
+
+def passes(passing: Passing, service: Service, source: Address | None, to: Address | None) -> bool:
+    """Whether a service may be reached from an address at another, through the host and without being published."""
+    same = passing.published is None and str(passing.service) == str(service)
+    return same and source in passing.peers and to in passing.to
+
+
+def spoken_of(policy: Policy, family: Family) -> tuple[Expectation, ...]:
+    """Return the expectations that name addresses of a family, or are about it alone."""
+    allows: tuple[Allow | Passing, ...] = (*policy.inbound, *policy.outbound, *policy.forward)
+    named = [one for one in allows if any(network.prefixlen > 0 for network in one.peers.of(family))]
+    return (*named, *(one for one in policy.essential if one.families == (family,)))
 
 
 def one_of(peers: Peers, family: Family) -> Address:
@@ -37,13 +50,40 @@ class FarEnds:
     host: Host
 
     def vantages(self, family: Family) -> list[Host]:
-        """Return the vantages, other than the host itself, that have an address of a family."""
-        return self._others(self.inventory.vantages, family)
+        """Return the vantages, other than the host itself, that have an address of a family.
+
+        Of a host that is a gateway, not those behind another one: on which of its sides they come in is not known, nor
+        with which address.
+        """
+        found = self._others(self.inventory.vantages, family)
+        if self.host.name not in self._gateways():
+            return found
+        return [vantage for vantage in found if vantage.gateway in {None, self.host.name}]
+
+    def _gateways(self) -> set[str]:
+        return {host.gateway for host in self.inventory.hosts.values() if host.gateway is not None}
 
     def ends(self, peers: Peers | None, family: Family) -> list[Host]:
         """Return the hosts that stand in ``peers``, vantages or not: what an outbound packet is sent to."""
         hosts = self._others(self.inventory.hosts.values(), family)
         return [host for host in hosts if peers is not None and host.address(family) in peers]
+
+    def crossings(self, to: Peers, family: Family) -> list[tuple[Host, Host]]:
+        """Return vantages with hosts in ``to`` that they reach through the host, two for each vantage at most.
+
+        Where an end's ``gateway`` is not given, every host on another link is taken to be reached through this one.
+        """
+        found = []
+        # gateways stand on more than one side
+        ends = [end for end in self.ends(to, family) if end.name not in self._gateways()]
+        for vantage in self.vantages(family):
+            beyond = [e for e in ends if e.name != vantage.name and self._between(vantage, e, family)]
+            found += [(vantage, end) for end in beyond[:2]]
+        return found
+
+    def _between(self, vantage: Host, end: Host, family: Family) -> bool:
+        gateways = {each.gateway for each in (vantage, end) if each.gateway is not None}
+        return (not gateways or self.host.name in gateways) and not _same_link(vantage, end, family)
 
     def rated(self, allow: Allow, family: Family) -> list[Host]:
         """Return up to two vantages among an allow's peers, in different subnets where there are such."""

@@ -54,8 +54,9 @@ class Host:
     """One machine: ``addresses`` are what is audited and probed, ``ssh`` is how the auditor gets in.
 
     ``vantage``: probes of other hosts may be sent from here. ``drop_log`` is the file in which the host's
-    packet log ends up, readable by the auditor. ``max_pps`` bounds what all vantages together send to it, in packets
-    a second. ``file`` and ``line`` say where the inventory declares it.
+    packet log ends up, readable by the auditor. ``gateway`` names the host of the inventory that passes its packets
+    on to other networks, None where that is not known. ``max_pps`` bounds what all vantages together send to it, in
+    packets a second. ``file`` and ``line`` say where the inventory declares it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Host:
     groups: tuple[str, ...] = ()
     vantage: bool = False
     drop_log: str | None = None
+    gateway: str | None = None
     max_pps: int = SAFE_PPS
     file: str = ""
     line: int = 0
@@ -122,7 +124,7 @@ class Inventory:
 
     ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
     whose network the auditor's process joins; both are None for hosts of the real world. ``authorisation`` is None
-    where the file gives none.
+    where the file gives none. ``signing_key`` is what runs are signed with, None where they are not.
     """
 
     path: Path
@@ -133,6 +135,7 @@ class Inventory:
     auditor: str | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorisation: Authorisation | None = None
+    signing_key: Path | None = None
 
     def select(self, name: str) -> tuple[Host, ...]:
         """Return the hosts that a name or group stands for, in inventory order; empty when unknown."""

@@ -50,7 +50,7 @@ class Seen:
 class Probe:
     """One packet to send: ``sender`` and ``receiver`` are inventory names, ``flow`` has its source port.
 
-    ``form`` is how it is dressed.
+    ``form`` is how it is dressed. ``through`` names a host on the way that is watched as well, None for none.
     """
 
     ref: str
@@ -58,6 +58,7 @@ class Probe:
     receiver: str
     flow: Flow
     form: Form = PLAIN
+    through: str | None = None
 
 
 Handles = Mapping[tuple[str, str, str], tuple[int, ...]]
@@ -86,12 +87,29 @@ class RuleEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """What a host on the way did with a probe, as seen there.
+
+    ``came``: the probe was seen coming in. ``went``: it was seen leaving, or conntrack confirmed its connection, which
+    it does last. ``after`` is the packet as it left, None where it was not seen so,
+    ``refusal`` the answer that the host gave itself instead, in words.
+    """
+
+    host: str
+    came: bool
+    went: bool
+    after: Flow | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What became of one probe.
 
     ``arrived`` and ``confirmed`` (conntrack NEW at the target: the input path let it in) are None where that
     end was not watched. ``sent`` counts the packets it took. ``note`` is the reason for a silence, in words.
     ``events`` are what traced hosts told of it; those in ``untold`` lost some.
+    ``passage`` is what became of it at the host that it goes through, None where nobody watched that.
     """
 
     probe: Probe
@@ -104,6 +122,13 @@ class Observation:
     packets: tuple[Seen, ...] = ()
     events: tuple[RuleEvent, ...] = ()
     untold: tuple[str, ...] = ()
+    passage: Passage | None = None
+
+    def met_at(self, host: str) -> bool | None:
+        """Whether the probe came in at one of the hosts that it was sent to or through; None where nobody looked."""
+        if host == self.probe.through:
+            return None if self.passage is None else self.passage.came
+        return self.arrived
 
     @property
     def let_in(self) -> bool | None:

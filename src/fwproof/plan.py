@@ -13,7 +13,7 @@ from enum import StrEnum
 from math import ceil
 
 from fwproof.errors import UsageError
-from fwproof.farends import FarEnds, permits
+from fwproof.farends import FarEnds, passes, permits, spoken_of
 from fwproof.flow import Address, Family
 from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory
@@ -26,6 +26,7 @@ from fwproof.policy.model import (
     Essential,
     Evasion,
     Expectation,
+    Passing,
     Policy,
     Rate,
     Sample,
@@ -38,6 +39,7 @@ class Kind(StrEnum):
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+    FORWARD = "forward"
     CLAIM = "claim"
     INBOUND_DEFAULT = "inbound-default"
     OUTBOUND_DEFAULT = "outbound-default"
@@ -50,8 +52,12 @@ class Kind(StrEnum):
     ESTABLISHED = "established"
     NEIGHBOUR = "icmpv6-nd"
     BANS = "bans"
+    BAN_FILTER = "ban-filter"
+    BAN_ACTION = "ban-action"
+    BAN_SERVER = "ban-server"
     BAN_EXERCISE = "ban-exercise"
     DROP_LOG = "drop-log"
+    DROP_PATHS = "drop-paths"
     PERSISTENCE = "persistence"
     BOOT = "boot-order"
     PARITY = "parity"
@@ -60,7 +66,9 @@ class Kind(StrEnum):
     LISTENERS = "listeners"
     DRIFT = "drift"
     MANAGERS = "managers"
+    KERNEL = "kernel"
     WAIVER = "waiver"
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +78,11 @@ class Check:
     ``id`` is unique in a run and stable between runs: ``ollama-internal[ai-server-workstation-ipv4]``.
     ``vantage`` is the host that packets come from (or, outbound, the host that watches them arrive) and
     ``peer`` its address; both are None where a check needs no second host. ``expected`` is ``allow`` or
-    ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound`` or ``outbound``.
+    ``deny`` for a single flow and a short phrase otherwise. ``direction`` is ``inbound``, ``outbound`` or
+    ``forward``; forward, packets go on to ``far``, an address of the host ``to``: both are None where the audited host
+    publishes a port at its own address, and its nat says where to.
 
+    An ABSENT is about a ``family`` that the inventory gives the host no address of.
     An EVASION is about all forms of one ``group``. A CLAIM is an allow over the whole packet space, for which no
     packet is sent. A RATE, MEASURE, CONNECTIONS, BAN_EXERCISE or EVASION without a vantage is one that the inventory
     has no vantage for, and stays unsettled.
@@ -89,8 +100,11 @@ class Check:
     service: Service | None = None
     direction: str | None = None
     group: Group | None = None
+    to: str | None = None
+    far: Address | None = None
 
 
+_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _DISCARD = Service("tcp", 9, "tcp/9")
 """RFC 863's port, which nobody serves: the probe of a drop log where the policy has no sample."""
 
@@ -143,9 +157,21 @@ class _HostPlan:
             yield from self.essential(essential)
         for bans in self.policy.bans:
             yield from self.bans(bans)
+        for bans in self.policy.bans[:1]:
+            yield self.check(Kind.BAN_SERVER, bans, "every jail works, and bans outlive a reboot", name="fail2ban")
         for drop_log in filter(None, (self.policy.drop_log,)):
             yield from self.drop_log(drop_log)
         yield from self.tables()
+        yield from self.absent()
+
+    def absent(self) -> Iterator[Check]:
+        """Yield a check for a family that the policy speaks of and the host has no address of: it does not apply."""
+        for family in Family:
+            spoken = spoken_of(self.policy, family) if self.host.address(family) is None else ()
+            if spoken:
+                words = f"nothing in {_NAMES[family]}, of which the host has no address"
+                check = self.check(Kind.ABSENT, spoken[0], words, name=f"no-{family}")
+                yield replace(check, family=family)
 
     def tables(self) -> Iterator[Check]:
         """Yield what is asked of the tables as a whole, and of the sockets behind them."""
@@ -162,6 +188,7 @@ class _HostPlan:
             yield self.check(Kind.MANAGERS, policy.managers, f"managed by {policy.managers.who}")
         for check in self.each(Kind.LISTENERS, policy.listeners, "every socket is declared"):
             yield replace(check, direction="inbound")
+        yield from self.each(Kind.KERNEL, policy.kernel, "the kernel's settings are hardened, now and after a reboot")
         yield from self.each(Kind.DRIFT, policy.baseline, "the same as in the baseline")
 
     def each(self, kind: Kind, expectation: Expectation | None, expected: str) -> Iterator[Check]:
@@ -180,6 +207,9 @@ class _HostPlan:
         for allow in self.policy.outbound:
             for family in self.families(allow):
                 yield from self.outbound(allow, family)
+        for passing in self.policy.forward:
+            for family in self.families(passing):
+                yield from self.passing(passing, family)
 
     def families(self, expectation: Expectation) -> tuple[Family, ...]:
         return tuple(family for family in expectation.families if self.host.address(family) is not None)
@@ -209,7 +239,7 @@ class _HostPlan:
         for kind, default, direction in (
             (Kind.INBOUND_DEFAULT, policy.inbound_default, "inbound"),
             (Kind.OUTBOUND_DEFAULT, policy.outbound_default, "outbound"),
-            (Kind.FORWARD_DEFAULT, policy.forward_default, None),
+            (Kind.FORWARD_DEFAULT, policy.forward_default, "forward"),
         ):
             if default is None:
                 continue
@@ -221,6 +251,9 @@ class _HostPlan:
 
     def sample(self, kind: Kind, default: Default, sample: Sample, family: Family) -> Iterator[Check]:
         """Yield a sample from every vantage; what an allow lets through for a vantage is that allow's check."""
+        if kind is Kind.FORWARD_DEFAULT:
+            yield from self.crossing(kind, default, sample, family)
+            return
         inbound = kind is Kind.INBOUND_DEFAULT
         allows = self.policy.inbound if inbound else self.policy.outbound
         service = sample.service
@@ -231,6 +264,48 @@ class _HostPlan:
                 yield self.check(
                     kind, default, "deny", family, *parts, vantage=vantage, service=service, direction=direction
                 )
+
+    def crossing(self, kind: Kind, default: Default, sample: Sample, family: Family) -> Iterator[Check]:
+        """Yield a sample of what must not pass through the host, from every vantage to the hosts at its far end."""
+        service = sample.service
+        for vantage, end in self.field.crossings(sample.to, family) if sample.to else ():
+            ends = (vantage.address(family), end.address(family))
+            if not any(passes(passing, service, *ends) for passing in self.policy.forward):
+                parts = (service.proto, str(service.port or service.icmp))
+                yield self.through(kind, default, "deny", family, *parts, service=service, ends=(vantage, end))
+
+    def passing(self, passing: Passing, family: Family) -> Iterator[Check]:
+        """Yield the claim, and a packet from every vantage: to the far ends, or to the port that is published."""
+        if not passing.peers.of(family) or not passing.to.of(family):
+            return
+        where = f"{passing.to.name} open to {passing.peers.name} only"
+        yield self.check(Kind.CLAIM, passing, where, family, service=passing.asked, direction="forward")
+        if passing.published is not None:
+            for vantage in self.field.vantages(family):
+                expected = "allow" if vantage.address(family) in passing.peers else "deny"
+                yield self.check(
+                    Kind.FORWARD, passing, expected, family, vantage=vantage, service=passing.asked, direction="forward"
+                )
+            return
+        for vantage, end in self.field.crossings(passing.to, family):
+            ends = (vantage.address(family), end.address(family))
+            mine = passes(passing, passing.service, *ends)
+            if mine or not any(passes(other, passing.service, *ends) for other in self.policy.forward):
+                expected = "allow" if mine else "deny"
+                service, both = passing.service, (vantage, end)
+                yield self.through(Kind.FORWARD, passing, expected, family, service=service, ends=both)
+
+    def through(  # noqa: PLR0913 - the columns of a Check
+        self, kind: Kind, expectation: Expectation, expected: str, family: Family, *parts: str, service: Service,
+        ends: tuple[Host, Host],
+    ) -> Check:  # fmt: skip
+        """Return the check of one packet from a vantage that goes through the host to a host beyond."""
+        vantage, end = ends
+        check = self.check(
+            kind, expectation, expected, family, end.name, *parts, vantage=vantage, service=service,
+            direction="forward",
+        )  # fmt: skip
+        return replace(check, to=end.name, far=end.address(family))
 
     def evasion(self, evasion: Evasion) -> Iterator[Check]:
         for form in map(Group, evasion.forms):
@@ -331,7 +406,12 @@ class _HostPlan:
 
     def bans(self, bans: Bans) -> Iterator[Check]:
         expected = f"{bans.maxretry} failures in {bans.findtime} s ban for {bans.bantime} s"
-        yield self.check(Kind.BANS, bans, expected, service=bans.service, direction="inbound")
+        for kind, name, words in (
+            (Kind.BANS, "", expected),
+            (Kind.BAN_FILTER, f"{bans.id}:filter", "failures are seen, and nothing else is"),
+            (Kind.BAN_ACTION, f"{bans.id}:action", f"a ban keeps out of {bans.blocks}, and the kernel has every ban"),
+        ):
+            yield self.check(kind, bans, words, name=name, service=bans.service, direction="inbound")
         for family in self.families(bans) if bans.exercise else ():
             yield self.check(
                 Kind.BAN_EXERCISE, bans, "banned, then let in again", family,
@@ -347,6 +427,14 @@ class _HostPlan:
                 id_ = f"{drop_log.id}[{self.host.name}-{direction}-{family.value}]"
                 peer = vantage.address(family) if vantage else None
                 yield replace(check, id=id_, family=family, vantage=vantage.name if vantage else None, peer=peer)
+        if drop_log.paths is not None:
+            for direction in (*drop_log.directions, *(("forward",) if drop_log.paths.forward else ())):
+                for family in self.families(drop_log):
+                    check = self.check(
+                        Kind.DROP_PATHS, drop_log, "every drop is logged, and the log is limited", family
+                    )
+                    id_ = f"{drop_log.id}:paths[{self.host.name}-{direction}-{family.value}]"
+                    yield replace(check, id=id_, direction=None if direction == "forward" else direction)
 
     def dropped(self, direction: str, family: Family) -> tuple[Host | None, Service | None]:
         """Return a far end and a service whose packet the policy wants dropped: a sample of the default."""

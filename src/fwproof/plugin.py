@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwproof import plugin_reports
 from fwproof.errors import Fault, FwproofError, InputError
 from fwproof.plan import Check, Kind
+from fwproof.report.clean import no_command, visible
 from fwproof.results import Outcome, Verdict
 
 if TYPE_CHECKING:
     from fwproof.audit.run import AuditRun
 
 SUFFIX = ".policy.yaml"
-UNDETERMINED = 6
-"""Exit status when nothing failed, but something could not be looked at or told (design, "Verdicts")."""
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 _TROUBLE = pytest.StashKey[str]()
@@ -45,9 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--strict-waivers", action="store_true", help="exit with 1 when a deviation is waived, as if it were not"
     )
+    group.addoption("--sign-key", metavar="FILE", help="SSH key that the run is signed with (or FWPROOF_SIGN_KEY)")
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
+    plugin_reports.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,6 +80,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
             trace=config.getoption("--trace-rules"), waivers=_path_or_none(config.getoption("--waivers")),
+            sign=_path_or_none(config.getoption("--sign-key")), reports_as=plugin_reports.reports_as(config),
         )  # fmt: skip
     return config.stash[_RUN]
 
@@ -144,9 +147,8 @@ class CheckItem(pytest.Item):
 
 def _in_words(outcome: Outcome) -> str:
     labels = ("proved", "observed", "attributed", "rule", "fix")
-    return "\n".join(
-        [outcome.reason, *(f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))]
-    )
+    lines = (f"{label:>10}: {getattr(outcome, label)}" for label in labels if getattr(outcome, label))
+    return no_command(visible("\n".join([outcome.reason, *lines])))
 
 
 @pytest.hookimpl(trylast=True)
@@ -195,7 +197,7 @@ class Progress:
 
     def __call__(self, message: str) -> None:
         """Show what is being done, with the seconds since the start."""
-        line = f"[{time.monotonic() - self.begun:5.1f} s] {message}"
+        line = no_command(f"[{time.monotonic() - self.begun:5.1f} s] {visible(message)}")
         if self.reporter is None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - without pytest's terminal there is no other
         elif self.reporter.verbosity >= 0:
@@ -222,12 +224,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
 
 def _settle(session: pytest.Session, run: AuditRun) -> None:
-    if session.exitstatus == pytest.ExitCode.TESTS_FAILED and session.testsfailed == run.undetermined:
-        session.exitstatus = UNDETERMINED
-    if session.exitstatus == pytest.ExitCode.OK and session.testscollected == len(run.selected) and not run.tested:
-        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-    if run.waived and session.config.getoption("--strict-waivers") and session.exitstatus in {0, UNDETERMINED}:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    config, found = session.config, run.verdicts
+    ours = sum(verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE} for _, verdict in found)
+    session.exitstatus = plugin_reports.gate(config).status(
+        found, int(session.exitstatus), others_failed=session.testsfailed - ours,
+        alone=session.testscollected == len(run.selected),
+    )  # fmt: skip
 
 
 def _tell_trouble(session: pytest.Session, message: str, status: pytest.ExitCode) -> None:
@@ -249,6 +251,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     width = shutil.get_terminal_size((100, 24)).columns
     color, verbose = bool(terminalreporter.hasmarkup), config.get_verbosity() > 0
     for line in render_summary(run.results, run.folder, width=width, color=color, verbose=verbose):
+        terminalreporter.write_line(line)
+    for line in plugin_reports.lines_for_the_service(config, run.results, run.folder):
         terminalreporter.write_line(line)
     if _TROUBLE in config.stash:
         terminalreporter.write_line(config.stash[_TROUBLE], red=True)

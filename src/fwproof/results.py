@@ -374,8 +374,9 @@ class Run:
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
     ``frameworks`` are those whose controls the policies name, as the catalogue had them.
     ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
-    first run of a folder. ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones``
-    are those of the inventory with the hosts that stand in them.
+    first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
+    ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones`` are those of the
+    inventory with the hosts that stand in them.
     """
 
     id: str
@@ -398,6 +399,7 @@ class Run:
     stopped: list[str] = field(default_factory=list)
     frameworks: list[Framework] = field(default_factory=list)
     waivers: list[WaiverRecord] = field(default_factory=list)
+    waiver_files: dict[str, str] = field(default_factory=dict)
     trigger: str = ""
     job: str = ""
     controller: Controller | None = None

@@ -143,8 +143,8 @@ def test_no_sudo(lab, audit, usual):
     assert run.seconds < 40
 
 
-WITHOUT_IT = {f"bans-ollama-api[{GOOD}]", f"persistence[{GOOD}-ipv6]", f"persistence:boot[{GOOD}]"}
-"""Checks that need no iptables-save: fail2ban is asked, units are read, and ip6tables-save is another program."""
+WITHOUT_IT = {f"bans-ollama-api[{GOOD}]", f"bans-ollama-api:filter[{GOOD}]", f"persistence:boot[{GOOD}]"}
+"""Checks that need no iptables-save: fail2ban is asked, and units are read."""
 
 
 def test_tables_that_hang(lab, audit, usual):
@@ -216,7 +216,8 @@ def test_a_drop_log_that_the_auditor_may_not_read(lab, audit):
 def test_fail2ban_that_is_not_installed(lab, audit, usual):
     with replaced(lab, GOOD, "/usr/bin/fail2ban-client"):
         run = audit("-k", "bans")
-    config, *exercises = run.of(GOOD)
+    config, filters, actions, *exercises = run.of(GOOD)
+    assert {filters["cause"], actions["cause"]} == {config["cause"]}
     assert (config["verdict"], config["cause"]) == ("fail", "fail2ban is not installed")
     assert [check["verdict"] for check in exercises] == ["fail", "fail"]
     assert all("fail2ban is not installed" in check["observed"] for check in exercises)
@@ -228,7 +229,8 @@ def test_fail2ban_that_does_not_run(lab, audit):
         run = audit("-k", "bans")
     finally:
         on(lab, GOOD, "fail2ban-client start >/dev/null 2>&1; fail2ban-client status ollama-api")
-    config, *exercises = run.of(GOOD)
+    config, filters, actions, *exercises = run.of(GOOD)
+    assert {filters["cause"], actions["cause"]} == {config["cause"]}
     assert (config["verdict"], config["cause"]) == ("fail", "fail2ban is not running")
     assert [check["verdict"] for check in exercises] == ["fail", "fail"]
 

@@ -51,7 +51,8 @@ def first(audit):
 
 
 def failing(run, host):
-    return {id_.partition("[")[0] for id_, verdict in run.verdicts(host).items() if verdict != "pass"}
+    fine = {"pass", "not-applicable"}
+    return {id_.partition("[")[0] for id_, verdict in run.verdicts(host).items() if verdict not in fine}
 
 
 def connects(lab, source, address, port):
@@ -65,16 +66,19 @@ def mend(lab, run, host, *kinds):
     fixes = [check["fix"] for kind in kinds for check in run.of(host, kind) if check["verdict"] == "fail"]
     lines = [line for fix in fixes for line in re.findall(r"`([^`]*)`", fix.partition(". In the kernel:")[0])]
     for line in dict.fromkeys(lines):
-        if not line.startswith("-p "):  # an option of docker run, which the lab has not
+        if not line.startswith("-"):  # an option of docker run or of kube-proxy, which the lab has not
             on(lab, host, line)
 
 
 # ---- as it should be, and as it is found
 
 
-@pytest.mark.parametrize("host", ["ufw", "firewalld", "docker", "nftables", "ipv4-only", "ipv6-only"])
+AS_THEY_SHOULD_BE = ["ufw", "firewalld", "docker", "docker-nft", "kube", "nftables", "ipv4-only", "ipv6-only"]
+
+
+@pytest.mark.parametrize("host", AS_THEY_SHOULD_BE)
 def test_hosts_that_are_as_their_policy_says_pass_everything(first, host):
-    assert len(first.of(host)) > 12, first.out
+    assert len(first.of(host)) > 11, first.out
     assert failing(first, host) == set(), first.out
 
 
@@ -128,20 +132,50 @@ def test_a_published_port_is_open_though_ufw_denies_it(first, lab):
     assert "past INPUT and past ufw" in check["fix"]
 
 
-def test_a_host_of_one_family_is_asked_about_no_other(first):
-    for family, other in (("ipv4", "ipv6"), ("ipv6", "ipv4")):
-        asked = {check["family"] for check in first.of(f"{family}-only")}
-        assert family in asked
-        assert other not in asked
+def test_docker_s_own_nftables_backend_is_told_in_its_words_and_the_packet_seen_on_its_way(first, lab):
+    """The host's own chain drops everything but two ports, and Docker's chains let the published one past it."""
+    check = first.checks["web-admin[docker-nft-published-outside-ipv4]"]
+    assert check["verdict"] == "fail"
+    assert connects(lab, "outside", "10.0.0.34", 8080)
+    assert "8080" not in on(lab, "docker-nft-published", "nft list table inet filter")
+    assert check["rule"].startswith(
+        "a port that Docker publishes (nftables backend) [ip docker-bridges filter-forward-in__docker0 rule 3"
+    )
+    assert "The host sent it on (NAT): 203.0.113.66:" in check["observed"]
+    assert "> 172.17.0.2:80 TCP SYN" in check["observed"]
+    assert "confirms it: +" in check["attributed"], "nftables' own counters attribute as well"
+    assert "DOCKER-USER" not in check["fix"]
+    closed = first.checks["web-admin[docker-nft-outside-ipv4]"]
+    assert "the counter of ip docker-user forward rule 1" in closed["attributed"]
+    managers = first.checks["managers[docker-nft]"]
+    assert managers["reason"].endswith("beside it Docker, with chains of their own")
+
+
+@pytest.mark.parametrize(("family", "other"), [("ipv4", "ipv6"), ("ipv6", "ipv4")])
+def test_a_host_of_one_family_is_asked_about_no_other_and_that_is_said(first, family, other):
+    for host in (f"{family}-only", f"{family}-only-published"):
+        asked = [check for check in first.of(host) if check["family"] == other]
+        assert [(check["id"], check["verdict"]) for check in asked] == [(f"no-{other}[{host}]", "not-applicable")]
+        assert "ssh-admin, web-internal, ollama-internal" in asked[0]["reason"]
+    assert failing(first, f"{family}-only-published") == {"ollama-internal", "inbound-default"}
+    check = first.checks[f"ollama-internal[{family}-only-published-outside-{family}]"]
+    assert "a service answered" in check["observed"]
+    assert "the counter of inet filter input rule 1" in check["attributed"]
+
+
+def test_a_family_that_the_inventory_forgets_is_not_passed_over(first):
+    check = first.checks["no-ipv6[ipv6-forgotten]"]
+    assert check["verdict"] == "inconclusive"
+    assert "the host has fd00:0:0:1::39: nothing was asked there" in check["reason"]
 
 
 def test_a_node_port_is_open_though_input_refuses_everything(first, lab):
-    check = first.checks["node-port-admin[kube-outside-ipv4]"]
+    check = first.checks["node-port-admin[kube-published-outside-ipv4]"]
     assert check["verdict"] == "fail"
     assert connects(lab, "outside", "10.0.0.31", 30080)
     assert check["rule"].startswith("a rule of kube-proxy's [ip filter KUBE-FORWARD rule 2")
     assert check["fix"].startswith("Kubernetes publishes the port past INPUT")
-    assert failing(first, "kube") == {"node-port-admin", "inbound-default"}
+    assert failing(first, "kube-published") == {"node-port-admin", "inbound-default"}
 
 
 @pytest.mark.parametrize(
@@ -179,17 +213,24 @@ def test_the_commands_that_are_named_mend_what_was_found(lab, audit, first):
     mend(lab, first, "firewalld-published", "inbound", "claim", "inbound-default")
     on(lab, "firewalld-published", "firewall-cmd --reload")  # as the finding about persistence says
     mend(lab, first, "docker-published", "inbound")
-    run = audit("-k", "published")
+    mend(lab, first, "docker-nft-published", "inbound")
+    mend(lab, first, "kube-published", "inbound")
+    on(lab, "legacy-and-nft", "iptables-legacy -F")  # as the finding about its two variants says
+    run = audit("-k", "published and not only or managers and legacy")
     # what no ufw command changes is left: ICMP and the like in ufw's own files, and the routed rule of another kind
     assert failing(run, "ufw-published") == {"inbound-default", "forward-default"}, run.out
     assert failing(run, "firewalld-published") == set(), run.out
-    assert failing(run, "docker-published") == set(), run.out
+    for host in ("docker-published", "docker-nft-published", "kube-published"):
+        assert failing(run, host) == set(), run.out
+    # the one variant that is left accepts a port and refuses nothing: one manager, and no default deny
+    assert run.checks["managers[legacy-and-nft]"]["verdict"] == "pass", run.out
     assert "8080/tcp                   LIMIT" in on(lab, "ufw-published", "ufw status")
     assert (connects(lab, "outside", "10.0.0.21", 11434), connects(lab, "workstation", "10.0.0.21", 11434)) == (
         False,
         True,
     )
-    assert (connects(lab, "outside", "10.0.0.25", 8080), connects(lab, "admin", "10.0.0.25", 8080)) == (False, True)
+    for address, port in (("10.0.0.25", 8080), ("10.0.0.34", 8080), ("10.0.0.31", 30080)):
+        assert (connects(lab, "outside", address, port), connects(lab, "admin", address, port)) == (False, True)
 
 
 def test_ipv6_that_ufw_does_not_manage_and_that_is_wide_open(lab, audit):

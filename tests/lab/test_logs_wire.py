@@ -77,3 +77,37 @@ def test_a_day_s_drops_are_reviewed_as_they_happened(lab):
     assert found["unknown_prefixes"] == []
     counted = on(lab, "ai-server", "wc -l < /var/log/ulogd/drops.log")
     assert found["read"]["packet"] == int(counted)
+
+
+OLDER = r"""
+import gzip, os, shutil, time
+line = "%s ai-server fw drop in: IN=eth0 OUT= MAC= SRC=203.0.113.66 DST=10.0.0.10 LEN=40 TOS=00 PREC=0x00 TTL=63 ID=%d"
+line += " PROTO=TCP SPT=%d DPT=23 SEQ=1 ACK=0 WINDOW=1024 SYN URGP=0 MARK=0 \n"
+for name, days, count in (("1", 2, 3000), ("2.gz", 5, 3000), ("3.gz", 40, 3000)):
+    when = time.time() - days * 86400
+    stamp = time.strftime("%b %e %H:%M:%S", time.gmtime(when - 60))
+    text = "".join(line % (stamp, n, 1024 + n) for n in range(count))
+    path = "/var/log/ulogd/drops.log." + name
+    with (gzip.open if name.endswith("gz") else open)(path, "wt") as log:
+        log.write(text)
+    shutil.chown(path, "root", "adm")
+    os.chmod(path, 0o640)
+    os.utime(path, (when, when))
+"""
+
+
+def test_files_that_were_rotated_are_read_as_far_as_the_review_looks_back(lab):
+    lab.run("ai-server", ["/bin/sh", "-c", "cat > /tmp/older.py"], input=OLDER)
+    on(lab, "ai-server", "python3 /tmp/older.py")
+    counted = int(on(lab, "ai-server", "wc -l < /var/log/ulogd/drops.log"))
+    try:
+        found = review(1)
+        assert found["read"]["packet"] == counted + 6000
+        assert "drops.log, drops.log.1, drops.log.2.gz, " in found["read"]["from"][0]
+        assert found["not_known"] == []
+        on(lab, "ai-server", "chmod 0600 /var/log/ulogd/drops.log.1")
+        gap = review(1)
+        assert gap["read"]["packet"] == counted + 3000
+        assert "drops.log.1 cannot be read" in gap["not_known"][0]
+    finally:
+        on(lab, "ai-server", "rm /var/log/ulogd/drops.log.?*")

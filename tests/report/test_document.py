@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 
+from fwproof.cli.schema import schema as schema_command
 from fwproof.errors import InputError
 from fwproof.report.document import SCHEMA_FILE, read_results, render_json, schema
 from fwproof.results import SCHEMA_ID, Verdict
@@ -128,3 +131,24 @@ def test_not_there(tmp_path):
 
 def test_the_name_of_the_format():
     assert schema()["$id"] == SCHEMA_ID
+
+
+def test_the_real_audit_is_valid(recorded):
+    validator = jsonschema.Draft202012Validator(schema())
+    kept = json.loads((Path(__file__).parents[2] / "reports/sample/results.json").read_text())
+    for document in (kept, json.loads(render_json(recorded))):
+        validator.validate(document)
+
+
+def test_the_schema_can_be_printed():
+    printed = CliRunner().invoke(schema_command, ["results"])
+    assert printed.exit_code == 0
+    assert printed.stdout_bytes == SCHEMA_FILE.read_bytes()
+    assert json.loads(printed.stdout)["title"] == "fwproof results, version 1"
+
+
+def test_a_run_from_before_allowances_reads_and_validates(run, document, written):
+    for check in document["checks"]:
+        del check["owner"], check["justification"], check["allowance"]
+    jsonschema.validate(document, schema())
+    assert read_results(written(document)) == run

@@ -144,6 +144,35 @@ def test_rich_points_at_the_policy(run):
     assert cases[0].find("system-out").text.startswith("[[ATTACHMENT|evidence/ai-server/")
 
 
+def test_attachments_are_found_from_the_project_on(run):
+    def texts(evidence: str) -> list[str]:
+        root = etree.fromstring(render_junit(run, Dialect.RICH, evidence))
+        return [out.text for out in root.iter("system-out") if out.text]
+
+    paths = [path for check in run.checks for path in check.artefacts]
+    for evidence, before in (("", ""), ("reports/latest", "reports/latest/"), ("reports/latest/", "reports/latest/")):
+        lines = [line for text in texts(evidence) for line in text.splitlines()]
+        assert sorted(lines) == sorted(f"[[ATTACHMENT|{before}{path}]]" for path in paths)  # suites are by host
+
+
+def test_the_owner_is_who_the_policy_says(run):
+    owned = replace(run, checks=(replace(run.checks[0], owner="web team"), replace(run.checks[0], id="x")))
+    cases = etree.fromstring(render_junit(owned, Dialect.RICH)).findall("testsuite/testcase")
+    assert [case.get("owner") for case in cases] == ["web team", None]
+    assert "owner" not in etree.fromstring(render_junit(owned)).find("testsuite/testcase").attrib
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_controls_are_in_the_footer_of_every_case_that_shows_text(run, verdict):
+    check = replace(run.checks[0], verdict=verdict, controls={"nist-800-53r5": ["SC-7(5)"], "pci-dss-4.0.1": ["1.3.1"]})
+    case = etree.fromstring(render_junit(replace(run, checks=(check,)))).find("testsuite/testcase")
+    shown = [part for part in case if part.tag in {"failure", "error", "skipped"}]
+    assert len(shown) == (verdict is not Verdict.PASS)
+    for part in shown:
+        assert "controls: nist-800-53r5 SC-7(5); pci-dss-4.0.1 1.3.1" in part.text.splitlines()[-3:]
+        assert part.get("message").startswith(f"{verdict.value}: ")
+
+
 @pytest.mark.parametrize(("dialect", "stamp"), [("strict", "2026-11-22T10:00:00"), ("rich", "2026-11-22T10:00:00Z")])
 def test_times(run, dialect, stamp):
     suite = etree.fromstring(render_junit(run, Dialect(dialect))).find("testsuite")

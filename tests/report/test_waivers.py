@@ -1,12 +1,15 @@
 """Waivers in the reports: all of them, with whom and for how long, and nothing in them that a page would run."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from fwproof.report.hdf import render_hdf
 from fwproof.report.html import render_html
 from fwproof.report.junit import render_junit
 from fwproof.report.markdown import render_markdown
+from fwproof.report.oscal import render_oscal
 from fwproof.results import Verdict, WaiverRecord
 
 from .sample_run import results as sample_results
@@ -72,3 +75,12 @@ def test_hostile_words_stay_words(field):
 def test_junit_skips_what_is_waived_with_its_reason():
     text = render_junit(with_waivers(waiver())).decode()
     assert "Waived by W-1" in text
+
+
+def test_the_formats_for_other_tools_have_the_last_day():
+    results = with_waivers(waiver())
+    (profile,) = json.loads(render_hdf(results))["profiles"]
+    data = [control["waiver_data"] for control in profile["controls"] if "waiver_data" in control]
+    assert [each["expiration_date"] for each in data] == ["2026-12-31"]
+    (found,) = json.loads(render_oscal(results))["assessment-results"]["results"]
+    assert [risk["deadline"] for risk in found["risks"]] == ["2026-12-31T23:59:59Z"]

@@ -13,6 +13,8 @@ import pytest
 from fwproof.errors import FwproofError, UsageError
 from fwproof.report import write
 from fwproof.report.document import read_results
+from fwproof.report.formats import EXTRAS, FORMATS, REPORTS, reports
+from fwproof.report.junit import Dialect
 from fwproof.report.write import write_run
 
 
@@ -23,12 +25,23 @@ def names(folder: Path) -> set[str]:
 def test_layout(run, evidence, tmp_path):
     folder = write_run(run, evidence, tmp_path)
     assert folder == tmp_path / run.run.id
-    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "SHA256SUMS"}
-    assert names(folder) == reports | set(evidence)
+    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "manifest.json"}
+    reports |= {"findings.csv", "allowed.csv"}
+    assert names(folder) == reports | {"SHA256SUMS"} | set(evidence)
     assert (tmp_path / "latest").resolve() == folder
     assert (folder / "evidence/probes/admin-ai-server.pcap").read_bytes() == evidence[
         "evidence/probes/admin-ai-server.pcap"
     ]
+
+
+def test_further_formats_are_summed_like_the_others(run, tmp_path):
+    run = replace(run, run=replace(run.run, artefacts=[]))
+    folder = write_run(run, {}, tmp_path, reports(EXTRAS, Dialect.RICH))
+    assert names(folder) >= {*REPORTS, *EXTRAS.values()}
+    assert (folder / "junit.xml").read_bytes() == (folder / "junit-rich.xml").read_bytes()
+    for name, form in reports(EXTRAS, Dialect.RICH).items():
+        assert (folder / name).read_bytes() == FORMATS[form](run)
+        assert f"  {name}\n" in (folder / "SHA256SUMS").read_text()
 
 
 def test_sums_hold_without_fwproof(run, evidence, tmp_path):

@@ -123,7 +123,11 @@ def test_a_family_that_a_host_lacks_is_not_planned():
         "hosts: [web, old]\ninbound: {default: deny, samples: [tcp/9]}\nforward: {default: deny}\n"
         "essential: [loopback, established, icmpv6-nd]\ndrop_log: {inbound: true}\npersistence: true\n"
     )
-    assert {check.family for check in checks if check.host == "old"} == {Family.IPV4, None}
+    absent = [check for check in checks if check.kind is Kind.ABSENT]
+    assert [(check.id, check.expectation.id, check.family) for check in absent] == [
+        ("no-ipv6[old]", "icmpv6-nd", Family.IPV6)
+    ], "that it does not apply is said once"
+    assert {check.family for check in checks if check.host == "old" and check not in absent} == {Family.IPV4, None}
     assert {check.family for check in checks if check.host == "web"} == {Family.IPV4, Family.IPV6, None}
 
 
@@ -161,6 +165,18 @@ def test_listening_sockets_are_asked_about_by_host_and_family():
     checks = planned("hosts: [web, old]\ninbound: {default: unchecked}\nlisteners: declared\n")
     ids = [f"listeners[{place}]" for place in ("web-ipv4", "web-ipv6", "old-ipv4")]
     assert rows(checks, Kind.LISTENERS) == [(id_, "every socket is declared") for id_ in ids]
+
+
+def test_ways_to_be_dropped_and_settings_are_asked_about_by_host_and_family():
+    checks = planned("hosts: [web, old]\ndrop_log: {inbound: true, paths: {forward: true}}\nkernel: hardened\n")
+    ids = [id_ for id_, _ in rows(checks, Kind.DROP_PATHS)]
+    assert ids == [
+        "drop-log:paths[web-inbound-ipv4]", "drop-log:paths[web-inbound-ipv6]",
+        "drop-log:paths[web-forward-ipv4]", "drop-log:paths[web-forward-ipv6]",
+        "drop-log:paths[old-inbound-ipv4]", "drop-log:paths[old-forward-ipv4]",
+    ]  # fmt: skip
+    assert {check.direction for check in checks if check.kind is Kind.DROP_PATHS} == {"inbound", None}
+    assert [id_ for id_, _ in rows(checks, Kind.KERNEL)] == ["kernel[web-ipv4]", "kernel[web-ipv6]", "kernel[old-ipv4]"]
 
 
 def test_the_whole_space_is_asked_before_the_samples_of_a_default():
@@ -334,7 +350,14 @@ def test_who_is_banned_is_whom_it_harms_least(peers, rate, offender):
 
 def test_a_ban_is_exercised_only_where_the_policy_says_so():
     checks = planned("hosts: web\nbans: {jail: j, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600}\n")
-    assert [check.kind for check in checks] == [Kind.BANS]
+    assert [check.kind for check in checks] == [Kind.BANS, Kind.BAN_FILTER, Kind.BAN_ACTION, Kind.BAN_SERVER]
+    assert [check.id for check in checks][1:] == ["bans-j:filter[web]", "bans-j:action[web]", "fail2ban[web]"]
+
+
+def test_a_host_has_one_fail2ban_however_many_jails():
+    jails = [f"{{jail: {name}, service: tcp/80, maxretry: 5, findtime: 600, bantime: 3600}}" for name in "jk"]
+    checks = planned(f"hosts: web\nbans: [{', '.join(jails)}]\n")
+    assert [check.id for check in checks if check.kind is Kind.BAN_SERVER] == ["fail2ban[web]"]
 
 
 def test_a_drop_log_is_exercised_with_a_sample_of_the_default():
@@ -364,3 +387,54 @@ def test_names_that_read_the_same_are_refused():
     field = hosts(a=("10.0.0.1", False), a_b=("10.0.0.2", True), b_c=("10.0.0.3", True), c=("10.0.0.4", True))
     with pytest.raises(UsageError, match=r"two checks would both be called x\[a-b-c-ipv4\]"):
         planned("hosts: [a, a-b]\ninbound:\n  default: deny\n  allow: [{id: x, service: tcp/1, from: any}]\n", field)
+
+
+GATE = hosts(
+    apart=("10.9.0.7", True), gate=("203.0.113.1 10.0.0.254", False), inner=("10.0.0.5", True),
+    other=("10.0.0.6", True), far=("203.0.113.66", True), near=("203.0.113.9", False),
+)  # fmt: skip
+BEHIND = {"inner": "gate", "apart": "gate-b"}
+GATE = replace(
+    GATE,
+    hosts={name: replace(host, gateway=BEHIND.get(name)) for name, host in GATE.hosts.items()}
+    | {"gate-b": replace(GATE.hosts["gate"], name="gate-b", addresses=(ip_address("203.0.113.2"),))},
+)
+THROUGH = (
+    "hosts: gate\nforward:\n  default: deny\n  samples: [{to: 203.0.113.0/24, service: tcp/25}]\n  allow:\n"
+    "    - {id: out, service: tcp/443, from: 10.0.0.5, to: 203.0.113.0/24}\n"
+    "    - {id: page, service: tcp/80, from: 203.0.113.0/24, to: 10.0.0.0/24, published: tcp/8080}\n"
+)
+
+
+def test_packets_go_through_the_gateway_that_they_are_behind_and_no_other():
+    checks = planned(THROUGH, GATE)
+    assert rows(checks, Kind.FORWARD) == [
+        ("out[gate-inner-ipv4-far]", "allow"), ("out[gate-inner-ipv4-near]", "allow"),
+        ("out[gate-other-ipv4-far]", "deny"), ("out[gate-other-ipv4-near]", "deny"),
+        ("page[gate-inner-ipv4]", "deny"), ("page[gate-other-ipv4]", "deny"), ("page[gate-far-ipv4]", "allow"),
+    ], "who is behind another gateway is not asked, nor is the other gateway a far end"  # fmt: skip
+    samples = [id_ for id_, _ in rows(checks, Kind.FORWARD_DEFAULT) if "tcp" in id_]
+    assert samples[0] == "forward-default[gate-inner-ipv4-far-tcp-25]"
+    ends = {(check.to, str(check.far)) for check in checks if check.id == "out[gate-inner-ipv4-far]"}
+    assert ends == {("far", "203.0.113.66")}
+    assert rows(checks, Kind.CLAIM)[1] == ("page[gate-ipv4]", "10.0.0.0/24 open to 203.0.113.0/24 only")
+    assert {check.direction for check in checks if check.kind is Kind.FORWARD} == {"forward"}
+
+
+def test_hosts_behind_another_gateway_are_no_far_ends():
+    text = THROUGH.replace("{to: 203.0.113.0/24, service: tcp/25}", "{to: 10.0.0.0/8, service: tcp/22}")
+    ids = [id_ for id_, _ in rows(planned(text, GATE), Kind.FORWARD_DEFAULT) if "far" in id_]
+    assert ids == ["forward-default[gate-far-ipv4-inner-tcp-22]", "forward-default[gate-far-ipv4-other-tcp-22]"]
+
+
+def test_a_sample_of_what_is_allowed_for_a_pair_is_that_allows_check():
+    text = THROUGH.replace("tcp/25", "tcp/443")
+    ids = [id_ for id_, _ in rows(planned(text, GATE), Kind.FORWARD_DEFAULT)]
+    assert "forward-default[gate-inner-ipv4-far-tcp-443]" not in ids
+    assert "forward-default[gate-other-ipv4-far-tcp-443]" in ids
+
+
+def test_a_router_is_not_asked_from_behind_another_one():
+    checks = planned("hosts: gate\ninbound: {default: deny, samples: [tcp/9]}\n", GATE)
+    asked = {check.vantage for check in checks if check.vantage}
+    assert asked == {"inner", "other", "far"}

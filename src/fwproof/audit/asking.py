@@ -13,6 +13,7 @@ from fwproof.audit.ban import Exercise
 from fwproof.audit.dropping import drop_log, read_log
 from fwproof.audit.field import Field
 from fwproof.audit.forms import ask_forms, forms_of
+from fwproof.audit.jails import look_at_jails
 from fwproof.audit.listening import ask_sockets, look_again
 from fwproof.audit.locating import locate
 from fwproof.audit.probes import BRISK, ask, connect_all, send_all, send_wave
@@ -44,7 +45,8 @@ from fwproof.semantics.model import HostModel
 
 _Flows = dict[str, FlowFacts | HostError]
 _Do = Callable[[Check], Exercised | HostError | None]
-SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT}
+_DEFAULTS = {Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT, Kind.FORWARD_DEFAULT}
+SINGLE = {Kind.INBOUND, Kind.OUTBOUND, Kind.FORWARD, *_DEFAULTS}
 
 
 class Asking:
@@ -82,6 +84,8 @@ class Asking:
         self._run(lanes, "trying loopback, neighbours and drop logs")
         if self.exercise:
             self._run(self._lanes(Kind.BAN_EXERCISE, self._ban), "exercising bans")
+        # after these, for the lines that they leave in the logs
+        self.done |= look_at_jails(self.field, self.checks, self.progress)
         watches = self._watches()
         # bursts come last: they use up limits that the others meet as well
         self._run(self._lanes(Kind.RATE, self._burst), "exercising bursts" if self.exercise else "")
@@ -101,7 +105,9 @@ class Asking:
                 flows |= self._unsent(check, asked)
             except HostError as error:
                 flows[check.id] = error
-        known = send_all(self.field, self.prober, asked, self.progress, hopeless=self.hopeless)
+        known = send_all(
+            self.field, self.prober, asked, self.progress, hopeless=self.hopeless, models=self.facts.models
+        )
         connected = connect_all(self.prober, single, known)
         with self.field.gate.counted_as("path"):
             located = locate(self.prober, known, self.hopeless)
@@ -119,8 +125,8 @@ class Asking:
 
         Raises what stands in the way of an end, unless its tier does not provide for watching it.
         """
-        one = ask(check, self.facts.model(check.host), self._own(check))
-        for name in (one.probe.sender, one.probe.receiver):
+        one = ask(check, self.facts.model(check.host), self._own(check), self.field.inventory)
+        for name in filter(None, (one.probe.sender, one.probe.through, one.probe.receiver)):
             if self.field.inventory.hosts[name].access is not Access.READ:
                 self.field.agent(name)
             elif name == one.probe.sender:
@@ -147,7 +153,7 @@ class Asking:
         wave = [one for each in asked.values() for one in each]
         if wave:
             self.progress(f"trying {len(wave)} packets in forms that evade rules")
-        known = send_wave(self.field, self.prober, wave, self.hopeless, BRISK) if wave else {}
+        known = send_wave(self.field, self.prober, wave, self.hopeless, self.facts.models, BRISK) if wave else {}
         known |= {one.probe.ref: self.tracing.of(one.check.host, known[one.probe.ref]) for one in wave}
         for id_, each in asked.items():
             self.done[id_] = EvasionFacts(forms=forms_of(each, known, self.facts.models))
@@ -168,7 +174,7 @@ class Asking:
             self.progress(f"comparing listening sockets with rules and wire: {len(asked)} checks")
             mine = [check for check in checks if check.id in asked]
             with self.field.gate.counted_as("listeners"):
-                self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless)
+                self.done |= look_again(self.field, self.prober, asked, mine, self.hopeless, self.facts.models)
 
     def _own(self, check: Check) -> Address:
         assert check.family is not None

@@ -12,6 +12,7 @@ from fwproof.decision import RuleRef
 from fwproof.errors import Garbled, HostError
 from fwproof.flow import Family
 from fwproof.probing.channel import Agent
+from fwproof.redact import redacted
 from fwproof.ruleset.iptables import parse
 from fwproof.ruleset.model import Chain
 from fwproof.semantics.model import HostModel
@@ -32,6 +33,19 @@ def read_counters(field: Field, host: str, families: Iterable[Family]) -> dict[R
     return found
 
 
+def all_counters(field: Field, host: str, families: Iterable[Family], model: object) -> dict[RuleRef, int]:
+    """Return what :func:`read_counters` does and, of a host with tables of nftables' own, what their rules count."""
+    wanted = tuple(families)
+    if not isinstance(model, HostModel) or not any(
+        each.native and each.tables for family in wanted for each in model.rulesets.get(family, ())
+    ):
+        return read_counters(field, host, wanted)
+    found: dict[RuleRef, int] = {}
+    for family in wanted:
+        found |= Reader(field, host, model, family).read()
+    return found
+
+
 def counting_argvs(families: Iterable[Family]) -> tuple[tuple[str, ...], ...]:
     """Return what is run on a host to read its counters; the agent runs the same without sudo."""
     return tuple(save_argv(_COMMANDS[family]) for family in families)
@@ -49,11 +63,11 @@ def _save(field: Field, host: str, command: str) -> str:
         answer = agent.call("counters", name=command)
         if answer["status"] != 0:
             raise HostError(host, f"{command} failed: {answer['stderr']}")
-        return str(answer["stdout"])
+        return redacted(str(answer["stdout"]))
     capture = field.transports[host].run(save_argv(command), name=command)
     if capture.status != 0:
         raise Garbled(host, f"{command} failed: {capture.stderr.strip()}")
-    return capture.stdout
+    return redacted(capture.stdout)
 
 
 def moved(before: dict[RuleRef, int], after: dict[RuleRef, int], rule: RuleRef) -> int | None:

@@ -43,13 +43,19 @@ def ask_forms(field: Field, check: Check, model: HostModel) -> list[Asked]:
     field.agent(check.vantage)
     if field.inventory.hosts[check.host].access is not Access.READ:
         field.agent(check.host)
+    real = check.peer
     return [
         Asked(
-            check=check, probe=probe, ruling=rule_form(model, probe.form, probe.flow), reply=None,
+            check=check, probe=probe, ruling=rule_form(model, probe.form, arriving(model, probe, real)), reply=None,
             counts=probe.form.reaches,
         )
         for probe in form_probes(field.inventory, check)
     ]  # fmt: skip
+
+
+def arriving(model: HostModel, probe: Probe, real: Address) -> Flow:
+    """Return a probe's flow as it comes in: with a spoofed source, by the interface that its sender's own leads to."""
+    return replace(probe.flow, iif=model.router(probe.flow.family).out(real)) if probe.form.spoofed else probe.flow
 
 
 def form_probes(inventory: Inventory, check: Check) -> list[Probe]:
@@ -73,12 +79,15 @@ def forms_of(
     """Return what is known of each form, from what became of its probe."""
     found = []
     for one in asked:
-        model, flow = models[one.check.host], one.probe.flow
-        tracked = (
-            isinstance(model, HostModel) and model.tracking(flow.family).connections and flow.ctstate is CtState.NEW
-        )
+        model = models[one.check.host]
+        tracked = isinstance(model, HostModel) and tracks(model, one.probe.flow)
         found.append(FormFacts(form=one.probe.form, known=known[one.probe.ref], tracked=tracked))
     return tuple(found)
+
+
+def tracks(model: HostModel, flow: Flow) -> bool:
+    """Whether conntrack would tell of a packet, had it been let in."""
+    return model.tracking(flow.family).connections and flow.ctstate is CtState.NEW
 
 
 # ---- whom to send to

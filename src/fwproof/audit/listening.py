@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from fwproof.audit.probes import send_wave
+from fwproof.audit.probes import Models, send_wave
 from fwproof.audit.waves import Asked
 from fwproof.errors import HostError
 from fwproof.evidence.sockets import Socket, Sockets, parse_sockets
@@ -74,13 +74,13 @@ def _probe(field: Field, check: Check, model: HostModel, one: Socket) -> list[As
     return []
 
 
-def look_again(
+def look_again(  # noqa: PLR0913, PLR0917 - what is sent, how, and to whom
     field: Field, prober: Prober, asked: dict[str, list[Asked]], checks: Collection[Check],
-    hopeless: Callable[[str, Family], bool],
+    hopeless: Callable[[str, Family], bool], models: Models,
 ) -> dict[str, SocketFacts | HostError]:  # fmt: skip
     """Send the probes, list the sockets once more, and return what is known, by check id."""
     wave = [one for each in asked.values() for one in each]
-    known = send_wave(field, prober, wave, hopeless) if wave else {}
+    known = send_wave(field, prober, wave, hopeless, models) if wave else {}
     again: dict[str, Snapshot | HostError] = {}
     found: dict[str, SocketFacts | HostError] = {}
     for check in checks:

@@ -24,7 +24,7 @@ class Lock:
     """
 
     def __init__(self, hosts: Iterable[Host], *, lab: bool) -> None:
-        self._handles: list[int] = []
+        self._handles: list[tuple[int, Path]] = []
         where = f"lab {lab_name()}" if lab else "world"
         try:
             for host in sorted(hosts, key=lambda host: host.name):
@@ -36,25 +36,33 @@ class Lock:
     def release(self) -> None:
         """Let others audit these hosts; safe to call again."""
         while self._handles:
-            os.close(self._handles.pop())
+            handle, path = self._handles.pop()
+            with suppress(OSError):  # in a folder for everybody, another account's file stays
+                path.unlink()
+            os.close(handle)
 
 
-def _locked(host: Host, where: str) -> int:
+def _locked(host: Host, where: str) -> tuple[int, Path]:
     words = " ".join([where, *sorted(map(str, host.addresses))])
     path = Path(tempfile.gettempdir()) / f"fwproof-{hashlib.sha256(words.encode()).hexdigest()[:16]}.lock"
-    try:
-        handle = _opened(path)
-    except OSError as error:
-        raise UsageError(
-            f"{path}, which keeps two audits off {host.name}, cannot be opened: {error.strerror}"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = _holder(os.fstat(handle).st_ino)
-        os.close(handle)
-        raise UsageError(f"another audit of {host.name} is running{who}; wait for it to end") from None
-    return handle
+    while True:
+        try:
+            handle = _opened(path)
+        except FileNotFoundError:  # taken away by whoever held it, after it was found
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"{path}, which keeps two audits off {host.name}, cannot be opened: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = _holder(os.fstat(handle).st_ino)
+            os.close(handle)
+            raise UsageError(f"another audit of {host.name} is running{who}; wait for it to end") from None
+        if os.fstat(handle).st_nlink:
+            return handle, path
+        os.close(handle)  # locked a file that its holder has taken away: others lock the one in its place
 
 
 def _holder(inode: int) -> str:

@@ -20,6 +20,7 @@ from fwproof.audit.exercises import GAP
 from fwproof.audit.forms import form_probes
 from fwproof.audit.gather import places
 from fwproof.audit.holding import kept_connections
+from fwproof.audit.jails import KINDS, trial_argv
 from fwproof.audit.measuring import Aim, claim_of, seated, sources_from
 from fwproof.audit.probes import connects, probe_of
 from fwproof.flow import Address, Family, Flow
@@ -272,6 +273,7 @@ def _visit(host: Host, jails: dict[str, tuple[str, ...]], checks: Sequence[Check
     if any(check.vantage for check in own):
         during += counting_argvs([family for family in Family if host.address(family)])
         during += [log_argv(host.drop_log)] if host.drop_log else []
+    during += [trial_argv(host)] if any(c.kind in KINDS for c in own) else []
     during += [status_argv(c.expectation.jail) for c in own if isinstance(c.expectation, Bans) and c.family]
     return Visit(
         host=host, audited=host.name in jails, agent=(*pin, start) if start else (),

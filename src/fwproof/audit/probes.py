@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fwproof.audit.counting import moved, read_counters
+from fwproof.audit.counting import all_counters, moved
 from fwproof.audit.waves import Asked, expected_counts, waves
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError
 from fwproof.facts import Connected, Counted, FlowFacts
 from fwproof.flow import TCP, Address, Family, Flow
 from fwproof.flows import request
+from fwproof.inventory import Inventory
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.semantics.conversation import converse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fwproof.probing.observe import Prober
 
 _Counts = dict[str, dict[RuleRef, int] | HostError]
+Models = Mapping[str, HostModel | HostError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +48,42 @@ def probe_of(check: Check, own: Address) -> Probe:
     assert check.service is not None
     assert check.vantage is not None
     assert check.peer is not None
+    if check.far is not None and check.to is not None:
+        flow = request(check.service, check.peer, check.far)
+        return Probe(ref=check.id, sender=check.vantage, receiver=check.to, flow=flow, through=check.host)
     outbound = check.direction == "outbound"
     flow = request(check.service, own, check.peer) if outbound else request(check.service, check.peer, own)
     ends = (check.host, check.vantage) if outbound else (check.vantage, check.host)
     return Probe(ref=check.id, sender=ends[0], receiver=ends[1], flow=flow)
 
 
-def ask(check: Check, model: HostModel, own: Address) -> Asked:
-    """Return a check's probe with what the model says of it; ``own`` is the audited host's address."""
+def ask(check: Check, model: HostModel, own: Address, inventory: Inventory) -> Asked:
+    """Return a check's probe with what the model says of it; ``own`` is the audited host's address.
+
+    What a host publishes is watched where its nat sends it on to, where that is a host of the inventory.
+    """
     probe = probe_of(check, own)
     known = converse(model, probe.flow)
-    ruling = known.request.ruling
+    ruling, after = known.request.ruling, known.request.after
+    if check.direction == "forward" and check.far is None and after is not None:
+        end = next((host for host in inventory.hosts.values() if after.dst in host.addresses), None)
+        if end is not None and end.name not in {check.host, probe.sender}:
+            probe = replace(probe, receiver=end.name, through=check.host)
     return Asked(
         check=check, probe=probe, ruling=ruling, reply=known.reply.ruling if known.reply else None,
         fresh=model.evaluate_fresh(probe.flow) if ruling.depends_on else None,
+        after=after if check.direction == "forward" else None,
     )  # fmt: skip
 
 
-def send_all(
+def send_all(  # noqa: PLR0913 - what is sent, how, and to whom
     field: Field,
     prober: Prober,
     asked: Sequence[Asked],
     progress: Callable[[str], None],
     *,
     hopeless: Callable[[str, Family], bool],
+    models: Models,
 ) -> dict[str, FlowFacts]:
     """Send every probe and return all that is known of each, by check id.
 
@@ -79,13 +93,14 @@ def send_all(
     planned = waves(asked)
     for number, wave in enumerate(planned, 1):
         progress(f"wave {number} of {len(planned)}: {len(wave)} probes")
-        known |= send_wave(field, prober, wave, hopeless)
+        known |= send_wave(field, prober, wave, hopeless, models)
     return known
 
 
-def send_wave(
-    field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool], pace: Pace = STEADY
-) -> dict[str, FlowFacts]:
+def send_wave(  # noqa: PLR0913, PLR0917 - what is sent, how, and to whom
+    field: Field, prober: Prober, wave: Sequence[Asked], hopeless: Callable[[str, Family], bool], models: Models,
+    pace: Pace = STEADY,
+) -> dict[str, FlowFacts]:  # fmt: skip
     """Send probes together, with counters read before and after; return what is known of each, by its ref."""
     hosts = {one.check.host for one in wave}
     families = {host: {o.probe.flow.family for o in wave if o.check.host == host} for host in hosts}
@@ -93,7 +108,7 @@ def send_wave(
     def counters() -> _Counts:
         def read(host: str) -> dict[RuleRef, int] | HostError:
             try:
-                return read_counters(field, host, families[host])
+                return all_counters(field, host, families[host], models.get(host))
             except HostError as error:
                 return error
 
@@ -140,13 +155,23 @@ def _facts(
     by = one.decider
     if by in wanted and by is not None and isinstance(first, dict) and isinstance(second, dict):
         distance = moved(first, second, by)
-        watched = all(seen_.arrived is not None for seen_ in arrived.values() if seen_.probe.receiver == host)
+        watched = all(
+            each.met_at(host) is not None
+            for each in arrived.values()
+            if host in {each.probe.receiver, each.probe.through}
+        )
         if distance is not None and (watched or distance >= wanted[by]):
             counted = Counted(rule=by, probes=wanted[by], moved=distance)
     observation = seen[one.probe.ref]
     flow = observation.probe.flow if isinstance(observation, Observation) else one.probe.flow
     return FlowFacts(
-        flow=flow, ruling=one.ruling, reply=one.reply, fresh=one.fresh, observation=observation, counted=counted
+        flow=flow,
+        ruling=one.ruling,
+        reply=one.reply,
+        fresh=one.fresh,
+        observation=observation,
+        counted=counted,
+        after=one.after,
     )
 
 

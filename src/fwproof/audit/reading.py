@@ -5,7 +5,8 @@ Nothing is sent but SSH, and nothing on a host is changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -36,11 +37,20 @@ def live_snapshots(
     An inventory that names a lab brings it up if need be, for the time of this call, and moves this process into the
     network of the lab's auditor for good. Raises LabError where that cannot be done.
     """
+    with opened(inventory, names, progress, jails=jails) as field:
+        return {name: field.snapshots[name] for name in names}
+
+
+@contextmanager
+def opened(
+    inventory: Inventory, names: Sequence[str], progress: Callable[[str], None] = _quiet, *, jails: Iterable[str] = ()
+) -> Iterator[Field]:
+    """Read hosts as :func:`live_snapshots` does, and keep the connections to them for as long as the context lasts."""
     field = Field(inventory)
     try:
         field.enter_lab(progress)
         field.open(names, dict.fromkeys(names, tuple(jails)), agents=False)
-        return {name: field.snapshots[name] for name in names}
+        yield field
     finally:
         field.close()
 

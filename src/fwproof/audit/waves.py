@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fwproof.decision import RuleRef, Ruling
-from fwproof.flow import Family
+from fwproof.flow import Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 
@@ -20,7 +20,8 @@ class Asked:
     """A single-flow check with its probe, and what the model says of the packet and of its reply.
 
     ``fresh`` is the ruling while every rate limit is unused, where ``ruling`` depends on one. ``counts`` is False for
-    a packet that the kernel may discard before it meets a rule.
+    a packet that the kernel may discard before it meets a rule. ``after`` is the packet as it leaves a host that passes
+    it on, None where the tables leave that open.
     """
 
     check: Check
@@ -29,6 +30,7 @@ class Asked:
     reply: Ruling | None
     fresh: Ruling | None = None
     counts: bool = True
+    after: Flow | None = None
 
     @property
     def decider(self) -> RuleRef | None:
@@ -70,9 +72,11 @@ def expected_counts(wave: Sequence[Asked], seen: Mapping[str, Observation]) -> d
 def _met(one: Asked, outcome: Observation) -> int:
     """Return how many packets of a probe met the host's tables."""
     inbound = one.check.direction != "outbound"
+    if outcome.passage is not None:
+        return int(outcome.passage.came)
     if outcome.state is PortState.UNREACHABLE:
         return 0
-    if inbound and outcome.arrived is None:
+    if inbound and outcome.met_at(one.check.host) is None:
         return outcome.sent
     if outcome.state is PortState.NO_ANSWER:
         return 0

@@ -7,13 +7,27 @@ import sys
 
 import click
 
+from fwproof.exit_status import SEVERITIES
+from fwproof.plugin_reports import SERVICES
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--inventory", type=click.Path(), help="The hosts and zones  [default: fixtures/inventory.yaml].")
 @click.option("--reports", type=click.Path(), help="Where runs are written  [default: reports].")
 @click.option("--trace", is_flag=True, help="Have audited hosts tell which rules the probes meet (nft trace).")
+@click.option("--sign-key", type=click.Path(), help="SSH key to sign the run with  [FWPROOF_SIGN_KEY, inventory].")
+@click.option(
+    "--fail-on", type=click.Choice(SEVERITIES), help="Findings of lower severity leave the exit status alone."
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 also after violations (1) and open questions (6).")
+@click.option("--fw-formats", metavar="NAMES", help="Further formats for the run's folder: hdf,sarif,oscal-ar,gitlab,…")
+@click.option("--junit-dialect", type=click.Choice(["strict", "rich"]), help="Of junit.xml  [default: strict].")
+@click.option(
+    "--fw-ci", type=click.Choice(["auto", *SERVICES]),
+    help="Whose annotations and summaries to write  [default: auto, from the environment].",
+)  # fmt: skip
 @click.argument("paths", nargs=-1, type=click.UNPROCESSED)
-def audit(inventory: str | None, reports: str | None, trace: bool, paths: tuple[str, ...]) -> None:  # noqa: FBT001
+def audit(*, trace: bool, exit_zero: bool, paths: tuple[str, ...], **given: str | None) -> None:
     """Audit the hosts of the policies in PATHS (default: checks).
 
     Everything that pytest understands may follow: -k, -m, -x, --lf, -v …
@@ -25,13 +39,12 @@ def audit(inventory: str | None, reports: str | None, trace: bool, paths: tuple[
     \b
     Exit status: 0 as expected · 1 violation · 2 interrupted · 3 internal error · 4 bad input
                  5 nothing was tested · 6 nothing failed, but something is undetermined
+    --fail-on and --exit-zero change the status alone: everything is tested, reported and shown all the same. A check
+    that could not be told counts as severe as it might be; --exit-zero leaves 2 to 5 as they are.
     """
     words = [sys.executable, "-m", "pytest"]
-    if inventory is not None:
-        words += ["--inventory", inventory]
-    if reports is not None:
-        words += ["--reports", reports]
-    if trace:
-        words.append("--trace-rules")
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", value] if value is not None else []
+    words += ["--trace-rules"] * trace + ["--exit-zero"] * exit_zero
     names_a_path = any(os.path.exists(word.partition("::")[0]) for word in paths if not word.startswith("-"))  # noqa: PTH110
     os.execv(sys.executable, [*words, *paths, *([] if names_a_path else ["checks"])])  # noqa: S606

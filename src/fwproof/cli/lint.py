@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fwproof.cli.lint_sarif import lint_sarif, need_files
 from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
 from fwproof.flow import Family
 from fwproof.semantics.bdd_walk import unread
@@ -26,7 +27,7 @@ _KINDS = tuple(kind.value for kind in Kind)
 @families_option
 @click.option("--only", multiple=True, type=click.Choice(_KINDS), help="Only findings of this kind.")
 @click.option("--ignore", multiple=True, type=click.Choice(_KINDS), help="No findings of this kind.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="How to answer.")
 def lint(
     family: str | None, only: tuple[str, ...], ignore: tuple[str, ...], form: str, **tables: Path | str | None
 ) -> None:  # fmt: skip
@@ -37,12 +38,15 @@ def lint(
       fwproof lint --iptables-save rules.v4 --ip6tables-save rules.v6
       iptables-save -c > now; fwproof lint --iptables-save now --ignore redundant
       fwproof lint --host web1
+      fwproof lint --iptables-save rules.v4 --format sarif > lint.sarif     for code scanning
 
     Each finding names the rules that cause it and holds for every packet. What a redundant rule does, others do
     as well, one rule at a time: leave out one, and ask again. With counters (iptables-save -c), rules that could
     take packets and have not are listed as unused. Exit status: 0 nothing found, 1 findings (unused does not
     count), 6 a family could not be looked at.
     """
+    if form == "sarif":
+        need_files(tables.get("host"))
     model, families = read_tables(tables, family)
     wanted = [kind for kind in _KINDS if (not only or kind in only) and kind not in ignore]
     by_family: dict[Family, list[Finding]] = {}
@@ -62,6 +66,9 @@ def lint(
             "understood": understood_json(model, families),
         }  # fmt: skip
         click.echo(json.dumps(document))
+    elif form == "sarif":
+        folder = tables.get("snapshot")
+        click.echo(lint_sarif(found, model, Path(folder) if folder else None, unanswered), nl=False)
     else:
         say(_text(found, unanswered))
     if unanswered:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from fwproof.cli.logs_host import MOST_MIB, Wanted, read_host
 from fwproof.cli.logs_read import read_file, read_text
 from fwproof.cli.logs_text import markdown, text
-from fwproof.cli.tables import Tables, complain, live, of_files, of_host, table_options
+from fwproof.cli.tables import Tables, complain, live_host, of_files, of_host, table_options
 from fwproof.errors import HostError, UsageError
 from fwproof.evidence.log_stamps import SLACK, Clock
 from fwproof.hosts.access import LOG_LINES
@@ -32,6 +34,9 @@ from fwproof.review.review import review
 from fwproof.review.tally import Tally
 from fwproof.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from fwproof.hosts.transport import Transport
+
 _Files = dict[str, Path | str | None]
 
 
@@ -47,13 +52,15 @@ _Files = dict[str, Path | str | None]
 @click.option("--boot", metavar="TIME", help="When the host started, for dmesg's stamps, which count from there.")
 @click.option("--outside", multiple=True, metavar="ZONE",
               help="A zone that is not ours  [default: those named outside, internet, …].")  # fmt: skip
+@click.option("--most", type=click.IntRange(1, 4096), default=MOST_MIB, show_default=True, metavar="MIB",
+              help="MiB of a host's own log to read at most, the newest.")  # fmt: skip
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Rows of a table at most.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", help="How to answer."
 )
 def logs(  # noqa: PLR0913 - one parameter for each option
     *, files: tuple[str, ...], policies: tuple[Path, ...], since: str | None, until: str | None, zone: str,
-    boot: str | None, outside: tuple[str, ...], top: int, form: str, **tables: Path | str | None,
+    boot: str | None, outside: tuple[str, ...], most: int, top: int, form: str, **tables: Path | str | None,
 ) -> None:  # fmt: skip
     """Review a period of drop logs: who was blocked, who keeps knocking, what should have passed, what fell silent.
 
@@ -64,9 +71,11 @@ def logs(  # noqa: PLR0913 - one parameter for each option
       journalctl -k -o json --since -14d | fwproof logs - --format markdown
 
     A FILE may be a syslog file, output of dmesg, of journalctl (-o short, short-iso, json or export), or what ulogd
-    writes (LOGEMU or JSON), also compressed with gzip; - is standard input. With a host or a snapshot and no FILE it
-    is the host's own drop log, its newest lines. The period ends with the log and is cut at full hours; what is
-    earlier is what it is compared with. Zones of --inventory say who is ours; without one, private addresses are.
+    writes (LOGEMU or JSON), also compressed with gzip; - is standard input. With a host and no FILE it is the host's
+    own drop log with the files that logrotate made of it, as far back as the period and as long again, read as a
+    stream for two minutes at most; with a snapshot the lines that were collected. The period ends with the log and is
+    cut at full hours; what is earlier is what it is compared with. Zones of --inventory say who is ours; without one,
+    private addresses are.
     Findings are drops of what a policy allows, hosts of ours (and the host itself) that keep trying, and rules whose
     hits stopped. Exit status: 0 nothing to act on, 1 findings, 6 no finding, but lines were not understood or there
     were none.
@@ -75,15 +84,18 @@ def logs(  # noqa: PLR0913 - one parameter for each option
     begin = None if since is None else moment(since, local, "--since")
     end = None if until is None else moment(until, local, "--until")
     inventory = _inventory(tables, policies, outside)
-    snapshot, found = _tables(tables)
-    host = snapshot.host if snapshot is not None else None
-    expected = _expected(policies, inventory, host)
-    loggers = None if found is None else Loggers(found.model)
-    known = Known(places=Places(inventory, outside or None), expected=expected, loggers=loggers)
-    tally = Tally(known.places.inside, known.allow_of, loggers.buckets() if loggers else {})
     now = time.time()
-    started = None if boot is None else _started(boot, local, now + SLACK)
-    read = _read(files, snapshot, tally, Clock(local, now, boot=started))
+    clock = Clock(local, now, boot=None if boot is None else _started(boot, local, now + SLACK))
+    with ExitStack() as stack:
+        snapshot, found, transport = _tables(tables, stack)
+        expected = _expected(policies, inventory, None if snapshot is None else snapshot.host)
+        loggers = None if found is None else Loggers(found.model)
+        known = Known(places=Places(inventory, outside or None), expected=expected, loggers=loggers)
+        tally = Tally(known.places.inside, known.allow_of, loggers.buckets() if loggers else {})
+        if files or transport is None:
+            read = _read(files, snapshot, tally, clock)
+        else:
+            read = read_host(transport, tally, clock, Wanted(begin, end, most << 20))
     answer = review(tally, period_of(begin, end, tally.dated(), now), known)
     if form == "json":
         click.echo(json.dumps(_visible(document(answer, tally, read))))
@@ -146,20 +158,19 @@ def _inventory(tables: _Files, policies: Sequence[Path], outside: Sequence[str])
     return found
 
 
-def _tables(options: _Files) -> tuple[Snapshot | None, Tables | None]:
-    """Return the snapshot that was read or given, and the tables."""
+def _tables(options: _Files, stack: ExitStack) -> tuple[Snapshot | None, Tables | None, Transport | None]:
+    """Return the snapshot that was read or given, the tables, and the way to a live host for as long as the stack."""
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     inventory = given.pop("inventory", None)
     if not given:
-        return None, None
+        return None, None, None
     if len(given) > 1 and given.keys() & {"host", "snapshot"}:
         raise UsageError("give one of --host, --snapshot and files: tables of different places make no host")
     snapshot: Snapshot | None = None
+    transport: Transport | None = None
     if "host" in given:
-        read = live([given["host"]], inventory)[given["host"]]
-        if isinstance(read, HostError):
-            raise read
-        snapshot, found = read, of_host(read, None, str(given["host"]))
+        snapshot, transport = stack.enter_context(live_host(str(given["host"]), inventory))
+        found = of_host(snapshot, None, snapshot.host)
     elif "snapshot" in given:
         from fwproof.hosts import replay
 
@@ -168,7 +179,7 @@ def _tables(options: _Files) -> tuple[Snapshot | None, Tables | None]:
     else:
         found = of_files(given, None)
     complain(found)
-    return snapshot, found
+    return snapshot, found, transport
 
 
 def _expected(policies: Sequence[Path], inventory: Inventory | None, host: str | None) -> Expected | None:

@@ -31,6 +31,8 @@ _VERBS = {
     "logs": ("fwproof.cli.logs:logs", "Review a period of drop logs on one page."),
     "waivers": ("fwproof.cli.waivers:waivers", "Show accepted deviations and how long they last."),
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
+    "bundle": ("fwproof.cli.bundle:bundle", "Copy a stored run with other addresses, for third parties."),
+    "verify": ("fwproof.cli.verify:verify", "Check a stored run and work out every verdict again, offline."),
     "controls": ("fwproof.cli.controls:controls", "Show which controls checks support, and policies to start from."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a file that users write."),

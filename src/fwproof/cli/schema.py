@@ -1,4 +1,4 @@
-"""``fwproof schema``: the JSON Schema of a file that users write."""
+"""``fwproof schema``: the JSON Schema of a file that users write, or of results.json."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import click
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["policy", "inventory", "waivers", "controls", "accepted"]), default="policy")
+@click.argument(
+    "kind", type=click.Choice(["policy", "inventory", "waivers", "accepted", "controls", "results"]), default="policy"
+)
 def schema(kind: str) -> None:
-    """Print the JSON Schema (draft-07) of policy, inventory, waivers, controls or accepted changes.
+    """Print the JSON Schema of files that users write (draft-07), or of results.json (2020-12).
 
     Save it beside the files that name it in their first line:
     fwproof schema policy > checks/policy.schema.json
+
+    The schema of results has its version in $id: within results-1 keys may be added, and none is removed.
     """
+    if kind == "results":
+        from fwproof.report.document import render_schema
+
+        click.echo(render_schema().decode(), nl=False)
+        return
     from fwproof.policy.schema import json_schema
 
     click.echo(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))

@@ -5,19 +5,24 @@ What was not understood is said on stderr, whatever the verb; the answers count 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, HostError, InputError, UsageError
 from fwproof.flow import Family, Flow
+from fwproof.report.clean import no_command
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Inexact, Reading, total, understood
 from fwproof.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from fwproof.hosts.transport import Transport
 
 _FILES = {
     "iptables_save": "Output of iptables-save.",
@@ -109,6 +114,21 @@ def live(names: Iterable[str], inventory: Path | str | None) -> dict[str, Snapsh
     known = load_inventory(Path(inventory or reading.INVENTORY))
     wanted = [reading.one_host(known, name) for name in dict.fromkeys(names)]
     return reading.live_snapshots(known, wanted, lambda line: click.echo(line, err=True))
+
+
+@contextmanager
+def live_host(name: str, inventory: Path | str | None) -> Iterator[tuple[Snapshot, Transport]]:
+    """Read one host live and keep the connection; raises UsageError for a name that is none, and HostError."""
+    from fwproof.audit import reading
+    from fwproof.policy.inventory_file import load_inventory
+
+    known = load_inventory(Path(inventory or reading.INVENTORY))
+    host = reading.one_host(known, name)
+    with reading.opened(known, [host], lambda line: click.echo(line, err=True)) as field:
+        read = field.snapshots[host]
+        if isinstance(read, HostError):
+            raise read
+        yield read, field.transports[host]
 
 
 def of_folder(folder: Path, family: str | None, needed: Collection[Family] = tuple(Family)) -> Tables:
@@ -205,7 +225,7 @@ def safe(text: str) -> str:
 def say(lines: Iterable[str]) -> None:
     """Print lines that hold text of the audited host."""
     for line in lines:
-        click.echo(safe(line))
+        click.echo(no_command(safe(line)))
 
 
 def rule_json(ref: RuleRef | None) -> dict[str, Any] | None:

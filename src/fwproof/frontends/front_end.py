@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fwproof.decision import RuleRef
 from fwproof.flow import Family
-from fwproof.frontends import docker
+from fwproof.frontends import docker, kubernetes
 from fwproof.frontends.firewalld import Firewalld, read_firewalld
 from fwproof.frontends.recognise import Manager, Presence, managers, owner_of
 from fwproof.frontends.ufw import Ufw, read_ufw
@@ -18,10 +18,6 @@ from fwproof.snapshot import Snapshot
 
 _NAMED = {Manager.UFW, Manager.FIREWALLD, Manager.DOCKER, Manager.KUBERNETES}
 """Whose rules have names."""
-_NODE_PORT = (
-    "Kubernetes publishes the port past INPUT: no rule there stops it. Keep it off this address (kube-proxy"
-    " `--nodeport-addresses`), make the service a ClusterIP, or refuse the port before nat, in mangle PREROUTING"
-)
 _PLACE = re.compile(r"\b(?:ip6?|inet) (?:\S+ ){2}(?:rule \d+|policy): ")
 
 
@@ -70,7 +66,7 @@ class FrontEnd:
     def mend(self, wish: Wish) -> str:
         """Return the front end's commands that would make it as wished; empty where it has none."""
         if wish.wrong == "open" and any(owner_of(ref.chain) is Manager.KUBERNETES for ref in wish.by[:1]):
-            return _NODE_PORT
+            return kubernetes.mend(wish)
         published = tuple(ref for ref in wish.by if docker.publishes(ref))
         if wish.wrong != "open" or not published:
             return self._mend(wish)

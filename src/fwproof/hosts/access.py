@@ -28,6 +28,8 @@ _JAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _AGENT = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 
 _LOADERS = "|".join(LOADERS)
+_BANNERS = "fail2ban|sshguard|crowdsec|crowdsec-firewall-bouncer"
+"""Services that ban addresses by what logs say."""
 _BOOT_LINKS = f"""\
 for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
   [ -e "$link" ] || continue
@@ -50,12 +52,45 @@ done
 where there is a native unit, systemd passes over the start links of System V init (systemd-sysv-generator(8)),
 which count all the same on a host that boots with System V init and so has an inittab(5)."""
 
+_IDENTITY = """\
+[ -r /etc/machine-id ] && printf 'machine-id %s\\n' "$(sha256sum < /etc/machine-id | cut -d' ' -f1)"
+for program in /usr/sbin/iptables /usr/sbin/iptables-legacy /usr/sbin/nft /usr/sbin/ufw /usr/bin/fail2ban-client; do
+  [ -x "$program" ] && printf '%s %s\\n' "${program##*/}" "$("$program" --version 2>/dev/null | head -n 1)"
+done
+:
+"""
+"""Tells which machine this is, by a hash of machine-id(5), which is itself a secret, and which programs it has."""
+
 _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
     "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
     "icmp_echo_ignore_all", "nf_conntrack_max", "nf_conntrack_count", "nf_conntrack_tcp_loose", "nf_log_all_netns",
-    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables",
+    "accept_local", "bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "secure_redirects", "shared_media",
+    "icmp_echo_ignore_broadcasts", "icmp_ignore_bogus_error_responses", "nf_conntrack_buckets", "nf_conntrack_helper",
+    "force_forwarding", "seg6_enabled", "rpl_seg_enabled",
 )  # fmt: skip
+
+
+SYSCTL_FILES = """\
+loader=nobody
+unit=/etc/systemd/system/systemd-sysctl.service
+if [ -e /etc/inittab ]; then
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+elif [ -e /usr/lib/systemd/systemd-sysctl ] || [ -e /lib/systemd/systemd-sysctl ]; then
+  [ "$(readlink "$unit")" = /dev/null ] || loader=systemd
+else
+  for link in /etc/rcS.d/S[0-9][0-9]procps; do [ -e "$link" ] && loader=procps; done
+fi
+printf 'loader %s\\n' "$loader"
+for file in /etc/sysctl.conf /etc/ufw/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \\
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
+  [ -e "$file" ] || continue
+  if [ -r "$file" ]; then printf 'file %s\\n' "$file"; sed 's/^/| /' "$file"; echo
+  else printf 'unreadable %s\\n' "$file"; fi
+done
+"""
+"""Says who writes sysctls at boot, and prints the files that he reads, each line of them behind ``| ``: systemd where
+it is, else the start link of procps, which is all there is on a host that boots with System V init (inittab(5))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +144,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     *(Command(name=name, words=nft_boot(path), root=True, shape="nft-json") for name, path in NFT_FILES.items()),
     *_FIREWALLD,
     Command(name="fail2ban-status", words=("/usr/bin/fail2ban-client", "status"), root=True),
+    Command(name="fail2ban-banned", words=("/usr/bin/fail2ban-client", "banned"), root=True),
     Command(name="fail2ban-dump", words=("/usr/bin/fail2ban-client", "-d"), root=True),
     Command(name="fail2ban-log", words=("/usr/bin/tail", "-n", LOG_LINES, "/var/log/fail2ban.log"), root=True),
     Command(name="socket-owners", words=("/usr/bin/ss", "-Hltunp"), root=True),
@@ -117,6 +153,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
 
 PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="uname", words=("/usr/bin/uname", "-a"), shape="uname"),
+    Command(name="identity", words=("/bin/sh", "-c", _IDENTITY)),
     Command(name="os-release", words=("/usr/bin/cat", "/etc/os-release")),
     Command(name="ip-addr", words=("/usr/sbin/ip", "-j", "addr"), shape="json-list"),
     Command(name="ip-route", words=("/usr/sbin/ip", "-j", "-4", "route"), shape="json-list"),
@@ -132,6 +169,9 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),
     Command(name="boot-units", words=("/bin/sh", "-c", BOOT_UNITS)),
     Command(name="systemctl-show", words=SHOW),
+    Command(name="ban-links", words=("/bin/sh", "-c", _BOOT_LINKS.replace(_LOADERS, _BANNERS))),
+    Command(name="processes", words=("/usr/bin/ps", "-e", "-o", "comm=")),
+    Command(name="sysctl-files", words=("/bin/sh", "-c", SYSCTL_FILES)),
     Command(name="ufw.conf", words=("/usr/bin/cat", "/etc/ufw/ufw.conf")),
     Command(name="ufw-defaults", words=("/usr/bin/cat", "/etc/default/ufw")),
 )  # fmt: skip
@@ -164,6 +204,30 @@ def commands(host: Host, jails: Iterable[str] = ()) -> tuple[Command, ...]:
     if host.drop_log is not None:
         log = (Command(name="drop-log", words=("/usr/bin/tail", "-n", LOG_LINES, "--", host.drop_log)),)
     return (*PLAIN_COMMANDS, *log, *ROOT_COMMANDS, *jail_commands(jails))
+
+
+_LOG_LISTING = """\
+stat -L -c '%s %Y %n' -- "$1"
+for file in "$1".* "$1"-*; do [ -f "$file" ] && stat -L -c '%s %Y %n' -- "$file"; done
+"""
+_LOG_PART = """\
+[ -r "$1" ] || { echo "$1: there is no such file, or no leave to read it" >&2; exit 1; }
+case $1 in
+  *.gz) gzip -dc -- "$1" | wc -c; gzip -dc -- "$1" | tail -c "$2" ;;
+  *) stat -L -c %s -- "$1"; tail -c "$2" -- "$1" ;;
+esac
+"""
+"""Prints how long a file is when unpacked, and then its end."""
+
+
+def log_listing(path: str) -> tuple[str, ...]:
+    """Return what lists a log and the files that logrotate made of it: size, time of the last write, name."""
+    return ("/bin/sh", "-c", _LOG_LISTING, "sh", path)
+
+
+def log_part(path: str, most: int) -> tuple[str, ...]:
+    """Return what prints the size of a file of a log and its newest ``most`` bytes."""
+    return ("/bin/sh", "-c", _LOG_PART, "sh", path, str(most))
 
 
 def sudoers(

@@ -9,7 +9,7 @@ from fwproof.policy.model import DropLog
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.model import LogAct
 
-_SCAN, _SCAN_TIME, _FEW = 1000, 10, 20
+SCAN, SCAN_TIME, FEW = 1000, 10, 20
 """A scan as many make it, packets in seconds; a rule that logs fewer lines of it tells little of what happened."""
 _CAUSES = {
     Verdict.FAIL: "dropped packets are not logged",
@@ -94,15 +94,15 @@ def _proved(known: LogFacts) -> str:
 def _pace(act: LogAct) -> str:
     if not act.buckets:
         return str(act.rule)
-    return f"{act.rule} (of {_SCAN:,} packets dropped in {_SCAN_TIME} s it logs {act.lines(_SCAN, _SCAN_TIME)})"
+    return f"{act.rule} (of {SCAN:,} packets dropped in {SCAN_TIME} s it logs {act.lines(SCAN, SCAN_TIME)})"
 
 
 def _little(known: LogFacts) -> str:
     """Return that the log tells little of what is dropped, in numbers, where it does."""
-    lines = max((act.lines(_SCAN, _SCAN_TIME) for act in known.rules), default=_SCAN)
-    if lines >= _FEW:
+    lines = max((act.lines(SCAN, SCAN_TIME) for act in known.rules), default=SCAN)
+    if lines >= FEW:
         return ""
-    return f"; little of a scan is logged: {lines} of {_SCAN:,} packets in {_SCAN_TIME} s ({known.rules[0].limit})"
+    return f"; little of a scan is logged: {lines} of {SCAN:,} packets in {SCAN_TIME} s ({known.rules[0].limit})"
 
 
 def _no_line(known: LogFacts) -> str:

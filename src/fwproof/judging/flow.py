@@ -5,6 +5,7 @@ from __future__ import annotations
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Facts, FlowFacts
+from fwproof.judging.passing import sent_elsewhere, turned
 from fwproof.judging.space import leak_cause, refusal_cause
 from fwproof.judging.wire import (
     attributed_words,
@@ -16,6 +17,7 @@ from fwproof.judging.wire import (
 )
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
+from fwproof.policy.model import Passing
 from fwproof.results import Outcome, Verdict
 
 
@@ -28,6 +30,8 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
     if isinstance(seen, HostError) and not isinstance(seen, NotGranted):
         raise seen
     assert seen is not None
+    if isinstance(seen, Observation) and seen.arrived and seen.met_at(check.host) is False:
+        return _elsewhere(check, known)
     if isinstance(seen, NotGranted):
         verdict, reason, cause, fix = _by_tables(check, known, seen)
     elif check.expected == "allow":
@@ -43,6 +47,15 @@ def judge_flow(check: Check, facts: Facts) -> Outcome:
         proved=proved_words(known), observed=observed_words(known),
         attributed=attributed_words(known), rule=str(by or ""), evidence=evidence_lines(known),
         by=(by,) if by else (), wrong=_wrong(check, known) if verdict is Verdict.FAIL else "",
+    )  # fmt: skip
+
+
+def _elsewhere(check: Check, known: FlowFacts) -> Outcome:
+    """Return the outcome of a packet that was to go through a host, and came to its far end by another way."""
+    return Outcome(
+        verdict=Verdict.NOT_APPLICABLE, proved=proved_words(known), observed=observed_words(known),
+        reason=f"packets from {check.vantage} to {check.to or check.expectation.id} do not go through {check.host}",
+        fix="Say in the inventory which gateway each of the two is behind.", evidence=evidence_lines(known),
     )  # fmt: skip
 
 
@@ -80,13 +93,12 @@ _Answer = tuple[Verdict, str, str, str]
 
 
 def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
-    outbound = check.direction == "outbound"
-    through = let_through(seen, outbound=outbound)
-    refused = _refused_by_rules(check, known)
+    through = let_through(seen, check.direction)
+    refused = _refused_by_rules(check, known) or _misdirected(check, known)
     if refused is not None:
         return refused
     if through is True:
-        return _allowed_on_the_wire(known, seen)
+        return _astray(known, seen) or _allowed_on_the_wire(known, seen)
     if through is False and known.ruling.decision is Decision.DEPENDS:
         depends = ", ".join(known.ruling.depends_on)
         reason = f"refused on the wire; the tables leave it to {depends}, which other traffic may have used up"
@@ -135,6 +147,28 @@ def _refused_by_rules(check: Check, known: FlowFacts) -> _Answer | None:
     )
 
 
+def _misdirected(check: Check, known: FlowFacts) -> _Answer | None:
+    """Return the failure of a packet to a published port that the tables send elsewhere, None where there is none."""
+    where = sent_elsewhere(check.expectation, known.after) if isinstance(check.expectation, Passing) else ""
+    if not where:
+        return None
+    cause = f"{check.service} is sent on to another place than the policy names"
+    return Verdict.FAIL, where, cause, f"Correct the rule of nat that sends {check.service} on."
+
+
+def _astray(known: FlowFacts, seen: Observation) -> _Answer | None:
+    """Return the answer on what a host passed on and that did not get where it should, None where it did."""
+    if seen.passage is None:
+        return None
+    elsewhere = turned(known.after, seen.passage.after)
+    if elsewhere:
+        return _disagree(known, elsewhere)
+    if seen.state is not PortState.NEVER_ARRIVED:
+        return None
+    reason = f"passed on by {seen.passage.host}, but it never came to {seen.probe.receiver}"
+    return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "See what stops it behind the host."
+
+
 def _by_tables(check: Check, known: FlowFacts, gap: NotGranted) -> _Answer:
     """Judge a flow that the host's tier lets nobody send: the tables can condemn it, and refuse what should be."""
     if check.expected == "allow":
@@ -149,7 +183,7 @@ def _by_tables(check: Check, known: FlowFacts, gap: NotGranted) -> _Answer:
 
 def _leak(check: Check, known: FlowFacts, more: str) -> _Answer:
     by = known.ruling.by
-    way = "out" if check.direction == "outbound" else "in"
+    way = {"outbound": "out", "forward": "through"}.get(check.direction or "", "in")
     return (
         Verdict.FAIL,
         f"should be refused, but is let {way}{by_whom(by)}{more}",
@@ -170,7 +204,7 @@ def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
         raise connected
     if connected is not None and not connected.ok and seen.state is PortState.OPEN:
         return _disagree(known, f"the probe was answered, but a full connection failed: {connected.detail}")
-    if seen.state is PortState.ACCEPTED_SILENT and known.flow.flags:
+    if seen.state is PortState.ACCEPTED_SILENT and known.flow.flags and seen.passage is None:
         return _disagree(known, "let in, and the model lets its reply out, but no answer left the host")
     if known.ruling.accepted:
         return Verdict.PASS, "let through by the tables, and on the wire", "", ""
@@ -185,13 +219,12 @@ def _allowed_on_the_wire(known: FlowFacts, seen: Observation) -> _Answer:
 
 
 def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
-    outbound = check.direction == "outbound"
-    through = let_through(seen, outbound=outbound)
+    through = let_through(seen, check.direction)
     ruling = known.ruling
     if ruling.decision is Decision.UNKNOWN:
         return _denied_on_the_wire(ruling, traced_through(known) if through is None else through)
     if Decision.ACCEPT in ruling.may:
-        shown = seen.state in {PortState.OPEN, PortState.CLOSED}
+        shown = seen.state in {PortState.OPEN, PortState.CLOSED} or (seen.passage is not None and through)
         return _leak(check, known, "" if shown else f"; on the wire it {_hidden(seen)}")
     if through is True:
         return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")

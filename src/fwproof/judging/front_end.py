@@ -12,7 +12,7 @@ from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow
 from fwproof.results import Outcome, Verdict
 
-_WAYS = {"inbound": Way.IN, "outbound": Way.OUT}
+_WAYS = {"inbound": Way.IN, "outbound": Way.OUT, "forward": Way.THROUGH}
 
 
 def in_its_words(outcome: Outcome, check: Check, facts: Facts) -> Outcome:
@@ -59,7 +59,7 @@ def _mend(outcome: Outcome, check: Check, front: FrontEnd) -> str:
 
 
 def _way(check: Check) -> Way:
-    return Way.THROUGH if check.kind is Kind.FORWARD_DEFAULT else _WAYS.get(check.direction or "", Way.IN)
+    return _WAYS.get(check.direction or "", Way.IN)
 
 
 def _opening(allow: Allow) -> Opening:
@@ -71,7 +71,7 @@ def _opening(allow: Allow) -> Opening:
 
 
 def _allowed(check: Check) -> tuple[Opening, ...]:
-    if check.kind is Kind.FORWARD_DEFAULT:
+    if check.direction == "forward":
         return ()
     return tuple(map(_opening, check.policy.outbound if check.direction == "outbound" else check.policy.inbound))
 

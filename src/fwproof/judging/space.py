@@ -12,10 +12,10 @@ from fwproof.facts import Facts
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, CtState, Family, Hook, Network
 from fwproof.flows import icmp_type
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Allow, Policy, Service
+from fwproof.policy.model import Allow, Passing, Policy, Service
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.reach import Opening, openings, refusals
+from fwproof.semantics.reach import Opening, openings, own_of, refusals
 from fwproof.semantics.space import Claim, SpaceTooLarge
 
 STATES = (CtState.NEW, CtState.INVALID, CtState.UNTRACKED)
@@ -43,14 +43,30 @@ def claim_of(service: Service, family: Family, **peers: object) -> Claim:
     return Claim(proto=PROTOCOLS[service.proto], ports=ports, **peers)  # type: ignore[arg-type]
 
 
-def claims_of(policy: Policy, hook: Hook, family: Family) -> list[Claim]:
-    """Return everything that the expectations of a policy let through at a hook."""
+def claim_through(passing: Passing, family: Family, own: Sequence[Network], **peers: object) -> Claim:
+    """Return the packets of what passes through a host as they come to it, for peers as ``sources``.
+
+    ``own`` are the host's addresses, which they are sent to where it publishes a port.
+    """
+    to = tuple(own) if passing.published else passing.to.of(family)
+    return claim_of(passing.asked, family, destinations=to, **peers)
+
+
+def own_networks(model: HostModel, family: Family) -> tuple[Network, ...]:
+    """Return a host's own addresses as networks."""
+    return tuple(ip_network(address) for address in own_of(model, family))
+
+
+def claims_of(policy: Policy, hook: Hook, family: Family, own: Sequence[Network] = ()) -> list[Claim]:
+    """Return everything that the expectations of a policy let through at a hook; ``own`` are the host's addresses."""
+    through = [p for p in policy.forward if hook is Hook.FORWARD or (hook is Hook.INPUT and p.published)]
+    passing = [claim_through(each, family, own, sources=each.peers.of(family)) for each in through]
     if hook is Hook.FORWARD:
-        return []
+        return passing
     inbound = hook is Hook.INPUT
     side = "sources" if inbound else "destinations"
     allows = policy.inbound if inbound else policy.outbound
-    found = [claim_of(allow.service, family, **{side: allow.peers.of(family)}) for allow in allows]
+    found = [*passing, *(claim_of(allow.service, family, **{side: allow.peers.of(family)}) for allow in allows)]
     if family is Family.IPV6 and any(essential.what == "icmpv6-nd" for essential in policy.essential):
         found.append(Claim(proto=ICMPV6, icmp_types=ND_IN if inbound else _ND_OUT))
     return found
@@ -61,10 +77,10 @@ def judge_default(check: Check, facts: Facts) -> Outcome:
     assert check.family is not None
     hook, model = _HOOKS[check.kind], facts.model(check.host)
     try:
-        claimed = claims_of(check.policy, hook, check.family)
+        claimed = claims_of(check.policy, hook, check.family, own_networks(model, check.family))
         leaks = openings(model, hook, check.family, outside=claimed, states=STATES).openings
     except SpaceTooLarge as limit:
-        return _too_large(limit)
+        return too_large(limit)
     if not leaks:
         return Outcome(
             verdict=Verdict.PASS, reason="nothing passes but what the policy lists",
@@ -122,28 +138,29 @@ def judge_claim(check: Check, facts: Facts) -> Outcome:
     peers = check.expectation.peers.of(family)
     mine = _usual(check, facts, model, claim_of(service, family, **{side: peers}))
     try:
-        found = _Found(
-            own=_own_rules(openings(model, hook, family, claim=mine).openings),
+        found = Found(
+            own=own_rules(openings(model, hook, family, claim=mine).openings),
             leaks=openings(model, hook, family, claim=claim_of(service, family), outside=claimed).openings,
-            refused=_refused(model, hook, family, mine, {side: _others(peers, model)}),
+            refused=_refused(model, hook, family, mine, {side: others_than_own(peers, model)}),
             mute=refusals(model, _BACK[hook], family, mine.answers(), answers=True).openings,
         )
     except SpaceTooLarge as limit:
-        return _too_large(limit)
-    return _claimed(check, found)
+        return too_large(limit)
+    return claimed_outcome(check, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class Found:
     """What is known of a claim: the rules that let its packets pass, and everything that speaks against it.
 
-    ``mute`` are answers that are refused.
+    ``mute`` are answers that are refused, ``astray`` says where else packets are sent than to where they should.
     """
 
     own: tuple[RuleRef, ...]
     leaks: Sequence[Opening]
     refused: Sequence[Opening]
     mute: Sequence[Opening]
+    astray: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[Opening, ...]:
@@ -175,18 +192,22 @@ def _refused(
     return [each for each in found if each.by in {one.by for one in real}]
 
 
-def _others(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
+def others_than_own(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
     """Return networks without the host's own addresses, and those that no host has: nobody else comes from there.
 
-    What says that it does is dropped by any look at the way back (RFC 3704), rightly; so is an IPv6 subnet's first
-    address, which is every router's and no packet's source (RFC 4291, 2.6.1).
+    What says that it does is dropped by any look at the way back (RFC 3704), rightly; so is a subnet's first address,
+    which is every router's in IPv6 and nobody's in IPv4 (RFC 4291, 2.6.1; RFC 1812, 4.2.2.11), and in IPv4 the last
+    one, which is the subnet's broadcast.
     """
     if model.addresses is None:
         return tuple(peers)
     mine = [each.prefix for each in model.addresses.own]
     gone = [ip_network(each.ip) for each in mine]
     gone += [
-        ip_network(each.network.network_address) for each in mine if each.version == 6 and each.network.prefixlen < 127
+        ip_network(each.network.network_address) for each in mine if each.network.prefixlen < each.max_prefixlen - 1
+    ]
+    gone += [
+        ip_network(each.network.broadcast_address) for each in mine if each.version == 4 and each.network.prefixlen < 31
     ]
     found = list(peers)
     for one in gone:
@@ -202,19 +223,21 @@ def _others(peers: Sequence[Network], model: HostModel) -> tuple[Network, ...]:
     return tuple(found)
 
 
-def _own_rules(passing: Iterable[Opening]) -> tuple[RuleRef, ...]:
+def own_rules(passing: Iterable[Opening]) -> tuple[RuleRef, ...]:
     """Return the rules, not policies, that accept the service for the peers that may use it."""
     rules = (each.by for each in passing if each.certainty != "unknown" and each.by is not None)
     return tuple(dict.fromkeys(by for by in rules if by.rule is not None))
 
 
-def _claimed(check: Check, found: _Found) -> Outcome:
-    assert isinstance(check.expectation, Allow)
-    peers, service = check.expectation.peers.name, check.expectation.service
+def claimed_outcome(check: Check, found: Found) -> Outcome:
+    """Return the outcome of a claim from what speaks against it."""
+    assert isinstance(check.expectation, Allow | Passing)
+    peers, service = check.expectation.peers.name, check.service or check.expectation.service
     problems = [f"others than {peers} pass: {line}" for line in _lines(found.leaks)]
     problems += [f"refused, though the policy lets it pass: {line}" for line in _lines(found.refused)]
     problems += [f"let in, but its answers are refused: {line}" for line in _lines(found.mute)]
-    unclear = problems and all(each.certainty == "unknown" for each in found.all)
+    problems += found.astray
+    unclear = found.all and not found.astray and all(each.certainty == "unknown" for each in found.all)
     if not problems and not found.own:
         problems.append(f"{service} passes only because the chain's policy accepts: no rule of its own accepts it")
     proved = f"over the whole packet space, {service} passes for these peers and for nobody else, and is answered"
@@ -229,33 +252,39 @@ def _claimed(check: Check, found: _Found) -> Outcome:
     )  # fmt: skip
 
 
-def _against(found: _Found) -> str:
+def _against(found: Found) -> str:
     parts = (("passes for others", found.leaks), ("refused", found.refused), ("not answered", found.mute))
     return "; ".join(f"{words}: {line}" for words, some in parts for line in _lines(some)[:2])
 
 
-def _claim_cause(check: Check, found: _Found) -> str:
+def _claim_cause(check: Check, found: Found) -> str:
     by, own = found.leaks[0].by if found.leaks else None, found.own
     if by is not None and by.rule is None and own:
         return f"the rule for {check.service} restricts nobody: the policy of {by.chain} accepts everybody else"
     if by is not None and by.rule is not None:
         return f"{check.service} is let through for too many by {by}"
+    if found.astray:
+        return f"{check.service} is sent on to another place than the policy names"
     if not own and not found.refused:
         return f"{check.service} has no ACCEPT of its own: only the chain's policy lets it pass"
     return refusal_cause(found.refused[0].by) if found.refused else f"replies are dropped by {found.mute[0].by}"
 
 
-def _claim_fix(check: Check, found: _Found) -> str:
-    assert isinstance(check.expectation, Allow)
+def _claim_fix(check: Check, found: Found) -> str:
+    assert isinstance(check.expectation, Allow | Passing)
     peers = check.expectation.peers.name
     if found.leaks:
         return f"Accept {check.service} for {peers} by a rule of its own, and drop everything else by default."
+    if found.astray:
+        return f"Correct the rule of nat that sends {check.service} on."
     if found.refused or not found.own:
         return f"Accept {check.service} for all of {peers}."
-    return "Accept RELATED,ESTABLISHED first, in INPUT and in OUTPUT."
+    where = "in FORWARD" if check.direction == "forward" else "in INPUT and in OUTPUT"
+    return f"Accept RELATED,ESTABLISHED first, {where}."
 
 
-def _too_large(limit: SpaceTooLarge) -> Outcome:
+def too_large(limit: SpaceTooLarge) -> Outcome:
+    """Return the outcome of a proof that the tables are too entangled for."""
     return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(limit), cause="the tables are too large for this proof")
 
 

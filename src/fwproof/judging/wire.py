@@ -26,6 +26,31 @@ _SELF_EVIDENT = {PortState.SILENT, PortState.ACCEPTED_SILENT, PortState.REFUSED_
 """States whose words say what the prober's note says."""
 
 
+_BEYOND = {
+    PortState.OPEN: "a service answered", PortState.CLOSED: "nobody listens there",
+    PortState.REJECTED: "the far end refused it", PortState.ACCEPTED_SILENT: "no answer left the far end",
+    PortState.SILENT: "the far end dropped it", PortState.REPLY_LOST: "the answer was lost on the way back",
+    PortState.NEVER_ARRIVED: "it never came to the far end",
+    PortState.NO_ANSWER: "what became of it there is not known",
+}  # fmt: skip
+"""What became of a probe that the host on the way has passed on."""
+
+
+def _words(seen: Observation) -> str:
+    passage = seen.passage
+    if passage is None or not passage.came:
+        return _IN_WORDS[seen.state]
+    if not passage.went:
+        verb = "refused" if passage.refusal else "dropped"
+        return f"came to {passage.host} and was {verb} there"
+    after = passage.after
+    turned = after is not None and (after.src, after.dst, after.dport) != (
+        seen.probe.flow.src, seen.probe.flow.dst, seen.probe.flow.dport
+    )  # fmt: skip
+    rewritten = f" as {after}" if turned else ""
+    return f"{passage.host} passed it on{rewritten}; {_BEYOND.get(seen.state, _IN_WORDS[seen.state])}"
+
+
 def observed_words(facts: FlowFacts) -> str:
     """Return what became of the probe in one or two sentences."""
     seen = facts.observation
@@ -33,7 +58,7 @@ def observed_words(facts: FlowFacts) -> str:
         return "no probe was sent"
     if isinstance(seen, HostError):
         return f"could not be observed: {seen}"
-    words = f"{seen.probe.flow}: {_IN_WORDS[seen.state]}"
+    words = f"{seen.probe.flow}: {_words(seen)}"
     if seen.answer:
         words += f" ({seen.answer})"
     if seen.sent > 1:
@@ -51,13 +76,18 @@ def _connected_words(facts: FlowFacts) -> str:
     return f". A full connection {'stood' if facts.connected.ok else 'failed'}: {facts.connected.detail}"
 
 
-def let_through(seen: Observation, *, outbound: bool) -> bool | None:
+def let_through(seen: Observation, direction: str | None) -> bool | None:
     """Whether the audited host's tables let the probe through; None when the wire cannot tell.
 
-    Inbound, the audited host is the receiver. Outbound it is the sender: a packet that arrived anywhere, or
-    that was answered, got out; one that its own output rules stopped did not.
+    Forward, what the host itself showed decides, and where nobody watched there, that it came to the far end. Inbound,
+    the audited host is the receiver. Outbound it is the sender: a packet that arrived anywhere, or that was answered,
+    got out; one that its own output rules stopped did not.
     """
-    if not outbound:
+    if seen.probe.through is not None:
+        if seen.passage is not None:
+            return seen.passage.went if seen.passage.came else None
+        return True if seen.arrived else None
+    if direction != "outbound":
         return seen.let_in
     if seen.state is PortState.REFUSED_LOCALLY:
         return False

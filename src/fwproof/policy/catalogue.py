@@ -36,6 +36,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "established": (_EXAMINE, _TEST), "icmpv6-nd": (_EXAMINE, _TEST), "bans": (_EXAMINE, _TEST),
     "drop_log": (_EXAMINE, _TEST), "persistence": (_EXAMINE,), "rules": (_EXAMINE,), "managers": (_EXAMINE,),
     "coverage": (_EXAMINE, _TEST), "listeners": (_EXAMINE, _TEST), "baseline": (_EXAMINE,),
+    "kernel": (_EXAMINE,),
 }  # fmt: skip
 """What of a policy can support a control, and by which methods of NIST SP 800-53A each does.
 

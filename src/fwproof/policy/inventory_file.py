@@ -27,12 +27,15 @@ def load_inventory(path: Path) -> Inventory:
     return inventory_of(read_document(path))
 
 
-def inventory_of(document: Document) -> Inventory:
-    """Return the inventory in a document that has been read; raise InputError as :func:`load_inventory` does."""
+def inventory_of(document: Document, *, here: bool = True) -> Inventory:
+    """Return the inventory in a document that has been read; raise InputError as :func:`load_inventory` does.
+
+    ``here`` False: it is of another machine, and files that it names need not exist.
+    """
     shape, rest, faults = read_shape(InventoryShape, document)
     faults = without_echoes(document, faults)
     if shape is not None:
-        faults += _relation_faults(document, rest, shape)
+        faults += _relation_faults(document, rest, shape, here=here)
     if shape is None or faults:
         raise InputError(faults)
     hosts = {name: _host(document, shape, name, host) for name, host in shape.hosts.items()}
@@ -46,6 +49,7 @@ def inventory_of(document: Document) -> Inventory:
         auditor=shape.auditor or None,
         groups=groups,
         authorisation=_authorisation(shape, groups),
+        signing_key=_path(document, shape.signing_key) if shape.signing_key else None,
     )
 
 
@@ -79,6 +83,7 @@ def _host(document: Document, shape: InventoryShape, name: str, host: HostShape)
         groups=tuple(dict.fromkeys(host.groups)),
         vantage=_is_vantage(shape, host),
         drop_log=host.drop_log or None,
+        gateway=host.gateway or None,
         max_pps=host.max_pps or shape.defaults.max_pps,
         file=document.file,
         line=document.key_place(("hosts", name)).line,
@@ -114,10 +119,10 @@ def _path(document: Document, text: str) -> Path:
     return home if home.is_absolute() else document.path.parent / home
 
 
-def _relation_faults(document: Document, rest: Document, shape: InventoryShape) -> list[Fault]:
+def _relation_faults(document: Document, rest: Document, shape: InventoryShape, *, here: bool) -> list[Fault]:
     """Return what is wrong between the parts; ``rest`` is what ``shape`` was made of."""
     return [
-        *_lab_faults(document, shape),
+        *_lab_faults(document, shape, here=here),
         *_authorisation_faults(document, rest, shape),
         *_host_faults(document, rest, shape),
         *_name_faults(rest, shape),
@@ -129,11 +134,11 @@ def _at(document: Document, keys: Keys, message: str) -> Fault:
     return document.fault(document.key_place(keys), message)
 
 
-def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+def _lab_faults(document: Document, shape: InventoryShape, *, here: bool) -> Iterator[Fault]:
     hosts = document.plain().get("hosts")
     if not hosts and not document.faults:
         yield _at(document, ("hosts",), "the inventory has no hosts; name at least one")
-    if shape.lab and not _path(document, shape.lab).is_file():
+    if here and shape.lab and not _path(document, shape.lab).is_file():
         yield _at(document, ("lab",), f"there is no topology file {quoted(str(_path(document, shape.lab)))}")
     if shape.lab and not shape.auditor:
         yield _at(document, ("lab",), "a lab needs 'auditor', the host whose network the audit runs in")
@@ -175,6 +180,10 @@ def _host_faults(document: Document, rest: Document, shape: InventoryShape) -> I
 
 def _name_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
     for name, host in shape.hosts.items():
+        if host.gateway and (host.gateway not in shape.hosts or host.gateway == name):
+            others = [other for other in shape.hosts if other != name]
+            message = f"there is no other host {quoted(host.gateway)}{suggest(host.gateway, others)}"
+            yield document.fault(document.place(("hosts", name, "gateway")), message)
         for index, group in enumerate(host.groups):
             if group in shape.hosts:
                 message = f"group {quoted(group)} has the name of a host; choose another"

@@ -93,6 +93,7 @@ class HostShape(Shape):
     agent: AgentShape | None = Field(None, description="The agent that is installed there, for access observe")
     groups: list[Name] = Field(default_factory=list, description="Groups that policies can name")
     vantage: bool | None = Field(None, description="Whether probes of other hosts may be sent from here")
+    gateway: Name = Field("", description="Host of this inventory that passes its packets on to other networks")
     drop_log: AbsolutePath = Field("", description="File in which the host's packet log ends up")
     max_pps: int = Field(
         0, ge=10, le=50000, description="Packets a second to this host, from all vantages together; as in defaults"
@@ -121,6 +122,7 @@ class InventoryShape(Shape):
     )
     auditor: Name = Field("", description="The lab host whose network the audit runs in")
     authorisation: AuthorisationShape | None = Field(None, description="Who agreed to what, and when")
+    signing_key: PathText = Field("", description="SSH key that runs are signed with; a public key's, by the agent")
     defaults: DefaultsShape = Field(default_factory=DefaultsShape, description="What holds where a host is silent")
     zones: dict[Name, Annotated[list[NetworkField], Field(min_length=1), OneOrMany()]] = Field(
         default_factory=dict, description="Names for sets of networks"

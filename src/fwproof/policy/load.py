@@ -18,6 +18,7 @@ from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     ANY_ONE,
     Accepted,
+    AcceptedSetting,
     AcceptedSocket,
     Allow,
     Bans,
@@ -27,9 +28,11 @@ from fwproof.policy.model import (
     DropLog,
     Essential,
     Evasion,
+    Kernel,
     Listeners,
     Managers,
     Parity,
+    Passing,
     Peers,
     Persistence,
     Policy,
@@ -44,11 +47,14 @@ from fwproof.policy.shapes import (
     BansShape,
     Context,
     DefaultShape,
+    FarSample,
+    ForwardAllow,
     InboundAllow,
     OutboundAllow,
     PolicyShape,
     read_service,
 )
+from fwproof.policy.surround_shapes import drop_paths, wanted_settings
 from fwproof.policy.table_shapes import Common
 
 _STAND_INS: Spare = {("policy",): "unnamed", ("inbound", "default"): "deny", ("outbound", "default"): "deny"}
@@ -126,8 +132,9 @@ class _Builder:
             inbound=tuple(self.inbound(i, one) for i, one in enumerate(inbound.allow)) if inbound else (),
             outbound=tuple(self.outbound(i, one) for i, one in enumerate(outbound.allow)) if outbound else (),
             inbound_default=self.default("inbound", inbound.default, self.inbound_samples()) if inbound else None,
-            outbound_default=self.default("outbound", outbound.default, self.outbound_samples()) if outbound else None,
-            forward_default=self.default("forward", forward.default, ()) if forward else None,
+            outbound_default=self.default("outbound", outbound.default, _far(outbound.samples)) if outbound else None,
+            forward=tuple(self.passing(i, one) for i, one in enumerate(forward.allow)) if forward else (),
+            forward_default=self.default("forward", forward.default, _far(forward.samples)) if forward else None,
             evasion=self.evasion(),
             essential=tuple(self.essential()),
             bans=tuple(self.bans(i, one) for i, one in enumerate(shape.bans)),
@@ -138,6 +145,7 @@ class _Builder:
             managers=self.managers(),
             coverage=self.coverage(),
             listeners=self.listeners(),
+            kernel=self.kernel(),
             baseline=self.baseline(),
         )
 
@@ -181,10 +189,14 @@ class _Builder:
     def inbound_samples(self) -> tuple[Sample, ...]:
         return tuple(Sample(service=s) for s in self.shape.inbound.samples) if self.shape.inbound else ()
 
-    def outbound_samples(self) -> tuple[Sample, ...]:
-        samples = self.shape.outbound.samples if self.shape.outbound else []
-        # not cut to IPv4 under "ipv6: deny": there they are denied all the more
-        return tuple(Sample(service=s.service, to=_joined(s.to)) for s in samples)
+    def passing(self, index: int, shape: ForwardAllow) -> Passing:
+        peers, to = self.peers(shape.from_), self.peers(shape.to)
+        at = f", published as {_name(shape.published)}" if shape.published else ""
+        title = f"{_name(shape.service)} at {to.name}{at} can be reached through the host from {peers.name} only"
+        common = self.common(("forward", "allow", index), shape, shape.id, title)
+        return Passing(
+            **common, service=shape.service, peers=peers, to=to, published=shape.published, families=self.families
+        )
 
     def default(self, section: str, shape: DefaultShape, samples: tuple[Sample, ...]) -> Default | None:
         if shape.decision == "unchecked":
@@ -192,7 +204,9 @@ class _Builder:
         titles = {
             "inbound": "Nothing gets in that no expectation allows",
             "outbound": "Nothing gets out that no expectation allows",
-            "forward": "The host forwards nothing",
+            "forward": "Nothing is passed on that no expectation allows"
+            if self.shape.forward and self.shape.forward.allow
+            else "The host forwards nothing",
         }
         common = self.common((section, "default"), shape, f"{section}-default", titles[section])
         return Default(**common, decision=shape.decision, samples=samples)
@@ -236,6 +250,12 @@ class _Builder:
             blocks=shape.blocks,
             families=self.families,
             provoke={} if provoke is None else {"method": provoke.method, "path": provoke.path} | provoke.headers,
+            ignore=None if shape.ignore is None else _joined(shape.ignore),
+            usedns=shape.usedns,
+            increment=shape.increment,
+            ignore_self=shape.ignoreself,
+            banned=tuple(shape.samples.banned) if shape.samples else (),
+            passed=tuple(shape.samples.passed) if shape.samples else (),
         )
 
     def drop_log(self) -> DropLog | None:
@@ -244,7 +264,8 @@ class _Builder:
             return None
         directions = tuple(d for d, wanted in (("inbound", shape.inbound), ("outbound", shape.outbound)) if wanted)
         common = self.common(("drop_log",), shape, "drop-log", "Every dropped packet leaves a line in the log")
-        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise)
+        return DropLog(**common, directions=directions, prefix=shape.prefix or None, exercise=shape.exercise,
+                       paths=drop_paths(shape.paths))  # fmt: skip
 
     def persistence(self) -> Persistence | None:
         if self.shape.persistence is None:
@@ -294,6 +315,14 @@ class _Builder:
         common = self.common(("listeners",), shape, "listeners", title)
         return Listeners(**common, fail=tuple(shape.fail), accepted=accepted)
 
+    def kernel(self) -> Kernel | None:
+        shape = self.shape.kernel
+        if shape is None:
+            return None
+        accepted = tuple(AcceptedSetting(one.setting, one.interface, one.reason) for one in shape.accept)
+        common = self.common(("kernel",), shape, "kernel", "The kernel's own settings do not undo what the rules say")
+        return Kernel(**common, wanted=wanted_settings(shape), boot=shape.boot, accepted=accepted)
+
     def baseline(self) -> Baseline | None:
         shape = self.shape.baseline
         if shape is None:
@@ -302,6 +331,11 @@ class _Builder:
         folder = shape.folder if Path(shape.folder).is_absolute() else f"{self.document.path.parent}/{shape.folder}"
         common = self.common(("baseline",), shape, "drift", "The tables mean what they meant in the baseline")
         return Baseline(**common, pattern=folder)
+
+
+def _far(samples: Sequence[FarSample]) -> tuple[Sample, ...]:
+    # not cut to IPv4 under "ipv6: deny": there they are denied all the more
+    return tuple(Sample(service=s.service, to=_joined(s.to)) for s in samples)
 
 
 def _joined(terms: Sequence[Peers]) -> Peers:

@@ -107,8 +107,26 @@ class Allow(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passing(Expectation):
+    """A service at ``to`` that exactly ``peers`` may reach through the host, which passes their packets on.
+
+    ``published``: they send to the host's own address and this port, and it sends them on to the service (DNAT).
+    """
+
+    service: Service
+    peers: Peers
+    to: Peers
+    published: Service | None = None
+
+    @property
+    def asked(self) -> Service:
+        """The protocol and port that its packets have when they come to the host."""
+        return self.published or self.service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A packet sent to observe a default on the wire; ``to`` names the far end of an outbound one."""
+    """A packet sent to observe a default on the wire; ``to`` names the far end of one that leaves the host."""
 
     service: Service
     to: Peers | None = None
@@ -146,6 +164,10 @@ class Bans(Expectation):
 
     ``provoke`` is the request that counts as a failed attempt: method, path and headers of an HTTP request.
     ``blocks`` is what a banned source must not reach any more: ``service``, or ``everything``.
+
+    ``ignore`` are the addresses that the jail may let off, None where the policy does not say. ``usedns``,
+    ``increment`` and ``ignore_self`` are as in jail.conf(5), None where any will do. ``banned`` and ``passed`` are log
+    lines: those that count as failed attempts, and those that must not.
     """
 
     jail: str
@@ -156,15 +178,56 @@ class Bans(Expectation):
     exercise: bool = False
     blocks: str = "service"
     provoke: Mapping[str, str] = field(default_factory=dict)
+    ignore: Peers | None = None
+    usedns: str | None = None
+    increment: bool | None = None
+    ignore_self: bool | None = None
+    banned: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
+
+    rule: str
+    finding: str
+    reason: str
+
+
+DROP_FINDINGS = ("silent", "unlimited", "prefix", "unreachable")
+"""What can be wrong with the log of drops: a drop without a line, a rule that logs without a limit, a line with another
+prefix, a rule that logs and that no packet comes to."""
+DROP_EXCEPTIONS = ("invalid", "broadcast", "multicast", "over-limit")
+"""Drops that need no line: of what conntrack takes for invalid, of what is sent to all or to a group, and of what is
+refused only because a limit is used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPaths:
+    """Whatever is dropped is logged first, over the whole packet space, and no log can be flooded.
+
+    ``forward``: also on the way through the host. ``leave_out`` are words of :data:`DROP_EXCEPTIONS`, ``fail`` the
+    findings that fail but for rules that are ``accepted``.
+    """
+
+    forward: bool = False
+    leave_out: tuple[str, ...] = ()
+    fail: tuple[str, ...] = DROP_FINDINGS
+    accepted: tuple[Accepted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropLog(Expectation):
-    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``)."""
+    """Dropped packets leave a line in the log, in each of ``directions`` (``inbound``, ``outbound``).
+
+    ``paths``: what is proved of every way to be dropped, beyond the one packet that ``exercise`` sends.
+    """
 
     directions: tuple[str, ...]
     prefix: str | None = None
     exercise: bool = False
+    paths: DropPaths | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,15 +238,6 @@ class Persistence(Expectation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity(Expectation):
     """IPv4 and IPv6 let the same through, zone by zone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A finding about a rule that stays, and why; ``rule`` is its text, an empty ``finding`` stands for any."""
-
-    rule: str
-    finding: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +293,24 @@ class Listeners(Expectation):
     accepted: tuple[AcceptedSocket, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedSetting:
+    """A setting that stays as it is, and why; ``interface`` is a pattern, empty for every one."""
+
+    setting: str
+    interface: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel(Expectation):
+    """The kernel's settings are as ``wanted`` (``off``, ``on`` …, by name) and, with ``boot``, so after a reboot."""
+
+    wanted: Mapping[str, str]
+    boot: bool = True
+    accepted: tuple[AcceptedSetting, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Expectation):
     """The tables mean what they meant in a snapshot; ``pattern`` is its folder, ``{host}`` in it the host's name."""
@@ -264,6 +336,7 @@ class Policy:
     services: Mapping[str, Service]
     inbound: tuple[Allow, ...] = ()
     outbound: tuple[Allow, ...] = ()
+    forward: tuple[Passing, ...] = ()
     inbound_default: Default | None = None
     outbound_default: Default | None = None
     forward_default: Default | None = None
@@ -277,5 +350,6 @@ class Policy:
     managers: Managers | None = None
     coverage: Coverage | None = None
     listeners: Listeners | None = None
+    kernel: Kernel | None = None
     baseline: Baseline | None = None
     frameworks: tuple[Framework, ...] = ()

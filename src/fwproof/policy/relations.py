@@ -10,7 +10,7 @@ from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place
-from fwproof.policy.model import HOST, Allow, Expectation, Peers, Policy, Sample
+from fwproof.policy.model import HOST, Allow, Expectation, Passing, Peers, Policy, Sample
 from fwproof.policy.scalars import quoted
 
 
@@ -18,8 +18,9 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     """Return every expectation of a policy, in the order of its file's keys."""
     single = (policy.inbound_default, policy.outbound_default, policy.forward_default)
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
-    last = (policy.drop_log, *tables, policy.listeners, policy.baseline)
-    everything = (*single, policy.evasion, *policy.inbound, *policy.outbound, *policy.essential, *policy.bans, *last)
+    last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
+    allows = (*policy.inbound, *policy.outbound, *policy.forward)
+    everything = (*single, policy.evasion, *allows, *policy.essential, *policy.bans, *last)
     return tuple(one for one in everything if one is not None)
 
 
@@ -36,6 +37,8 @@ def relation_faults(
         *relations.duplicates(),
         *relations.overlaps("inbound", policy.inbound),
         *relations.overlaps("outbound", policy.outbound),
+        *relations.crossing(),
+        *relations.published(),
         *relations.families(),
         *relations.samples(),
         *relations.evasion(),
@@ -43,6 +46,7 @@ def relation_faults(
         *relations.standing(),
         *relations.rules(),
         *relations.coverage(),
+        *relations.kernel(),
         *relations.baseline(),
         *relations.parity(),
     ]
@@ -91,10 +95,43 @@ class _Relations:
                     f" {quoted(first.id)} on line {first.line} for {_text(both[0])}; keep one",
                 )
 
+    def crossing(self) -> Iterator[Fault]:
+        """Yield what is allowed twice of what passes through the hosts."""
+        for first, second in combinations(self.policy.forward, 2):
+            same = str(first.asked) == str(second.asked) and bool(first.published) == bool(second.published)
+            both = _overlap(first.peers, second.peers)
+            if same and both is not None and (first.published or _overlap(first.to, second.to)):
+                yield self.on(
+                    second,
+                    f"forward {quoted(second.id)} allows {second.asked} for {_text(both[1])}, as does"
+                    f" {quoted(first.id)} on line {first.line} for {_text(both[0])}; keep one",
+                )
+
+    def published(self) -> Iterator[Fault]:
+        for passing in self.policy.forward:
+            if passing.published is None:
+                continue
+            if passing.published.proto != passing.service.proto or passing.published.port is None:
+                words = f"{passing.published} cannot be sent on to {passing.service}: name a port of the same protocol"
+                yield self.on(passing, words)
+            for allow in self.policy.inbound:
+                if str(allow.service) == str(passing.published):
+                    words = (
+                        f"{quoted(passing.id)} publishes {passing.published}, which {quoted(allow.id)} on line"
+                        f" {allow.line} takes for a service of the host itself; keep one"
+                    )
+                    yield self.on(passing, words)
+
     def families(self) -> Iterator[Fault]:
         missing = {Family.IPV4, Family.IPV6} - self.have
-        for allow in (*self.policy.inbound, *self.policy.outbound):
-            families = {Family.of(network) for network in allow.peers.networks}
+        for passing in self.policy.forward:
+            if not _families(passing.peers) & _families(passing.to):
+                yield self.on(passing, f"{quoted(passing.id)} leads from one address family to the other; nothing does")
+        everything: tuple[Allow | Passing, ...] = (
+            *self.policy.inbound, *self.policy.outbound, *self.policy.forward,
+        )  # fmt: skip
+        for allow in everything:
+            families = _families(allow.peers)
             if families and families <= missing:
                 words = " and ".join(sorted(_family(f) for f in families))
                 yield self.on(
@@ -112,7 +149,10 @@ class _Relations:
 
     def samples(self) -> Iterator[Fault]:
         policy = self.policy
-        sections = (("inbound", policy.inbound_default), ("outbound", policy.outbound_default))
+        sections = (
+            ("inbound", policy.inbound_default), ("outbound", policy.outbound_default),
+            ("forward", policy.forward_default),
+        )  # fmt: skip
         for section, default in sections:
             written = self.document.existing((section, "samples", 0))
             if default is None:
@@ -120,10 +160,11 @@ class _Relations:
                     yield self.at((section, "samples"), "samples show a 'default: deny', and there is none here")
                 continue
             yield from self.repeated(section, default.samples)
-        if policy.outbound_default is not None:
-            for index, sample in enumerate(policy.outbound_default.samples):
-                yield from self.allowed(index, sample)
-                yield from self.unseen(index, sample)
+        for index, sample in enumerate(policy.outbound_default.samples if policy.outbound_default else ()):
+            yield from self.allowed(index, sample)
+            yield from self.unseen("outbound", index, sample)
+        for index, sample in enumerate(policy.forward_default.samples if policy.forward_default else ()):
+            yield from self.unseen("forward", index, sample)
 
     def evasion(self) -> Iterator[Fault]:
         evasion = self.policy.evasion
@@ -145,13 +186,13 @@ class _Relations:
             if counts[key] == 2:
                 yield self.at((section, "samples", index), f"the sample {sample.service} is given twice")
 
-    def unseen(self, index: int, sample: Sample) -> Iterator[Fault]:
+    def unseen(self, section: str, index: int, sample: Sample) -> Iterator[Fault]:
         for host in self.hosts:
             others = (other for other in self.inventory.hosts.values() if other.name != host.name)
             if sample.to is None or any(address in sample.to for other in others for address in other.addresses):
                 continue
             words = f"the inventory has no host at {sample.to.name} that could watch for this sample; add one"
-            yield self.at(("outbound", "samples", index), words)
+            yield self.at((section, "samples", index), words)
 
     def allowed(self, index: int, sample: Sample) -> Iterator[Fault]:
         for allow in self.policy.outbound:
@@ -167,6 +208,15 @@ class _Relations:
         if self.policy.drop_log is None and self.document.existing(("drop_log",)):
             words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
             yield self.at(("drop_log",), words)
+        paths = self.policy.drop_log.paths if self.policy.drop_log else None
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(paths.accepted if paths else ()):
+            keys: Keys = ("drop_log", "paths", "accept", index)
+            if (one.rule, one.finding) in seen:
+                yield self.at(keys, "the same finding about the same rule is accepted twice")
+            elif paths is not None and one.finding and one.finding not in paths.fail:
+                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
+            seen.add((one.rule, one.finding))
 
     def provoked(self) -> Iterator[Fault]:
         for bans in self.policy.bans:
@@ -178,6 +228,9 @@ class _Relations:
         for bans in self.policy.bans:
             if bans.exercise and bans.service.proto != "tcp":
                 yield self.on(bans, f"a ban is provoked by HTTP requests, which {bans.service} does not carry")
+            both = [line for line in bans.banned if line in bans.passed]
+            if both:
+                yield self.on(bans, f"the sample {quoted(both[0])} is under 'banned' and under 'passed'; keep one")
 
     def standing(self) -> Iterator[Fault]:
         for allow in self.policy.inbound:
@@ -216,6 +269,17 @@ class _Relations:
             words = "'listeners' compares sockets with what 'inbound' allows, and there is no 'inbound' here"
             yield self.on(listeners, words)
 
+    def kernel(self) -> Iterator[Fault]:
+        kernel = self.policy.kernel
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(kernel.accepted if kernel else ()):
+            keys: Keys = ("kernel", "accept", index)
+            if (one.setting, one.interface) in seen:
+                yield self.at(keys, "the same setting of the same interface is accepted twice")
+            elif kernel is not None and one.setting not in kernel.wanted:
+                yield self.at(keys, f"{quoted(one.setting)} is unchecked, so it need not be accepted")
+            seen.add((one.setting, one.interface))
+
     def baseline(self) -> Iterator[Fault]:
         baseline = self.policy.baseline
         if baseline is not None and HOST not in baseline.pattern and len(self.hosts) > 1:
@@ -243,6 +307,10 @@ def _overlap(first: Peers, second: Peers) -> tuple[Network, Network] | None:
             if one.version == other.version and one.overlaps(other):
                 return one, other
     return None
+
+
+def _families(peers: Peers) -> set[Family]:
+    return {Family.of(network) for network in peers.networks}
 
 
 def _within(inner: Iterable[Network], outer: tuple[Network, ...]) -> bool:

@@ -19,8 +19,8 @@ from fwproof.policy.shapes import PolicyShape
 from fwproof.policy.waiver_file import WaiversShape
 
 SHAPES: dict[str, type[Shape]] = {
-    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "controls": CatalogueShape,
-    "accepted": AcceptedFileShape,
+    "policy": PolicyShape, "inventory": InventoryShape, "waivers": WaiversShape, "accepted": AcceptedFileShape,
+    "controls": CatalogueShape,
 }  # fmt: skip
 _TITLES = {kind: f"fwproof {kind}" for kind in SHAPES} | {"accepted": "changes accepted since a baseline"}
 

@@ -33,6 +33,7 @@ from fwproof.policy.fields import (
 )
 from fwproof.policy.model import Peers, Service
 from fwproof.policy.scalars import describe, quoted
+from fwproof.policy.surround_shapes import DropPathsField, KernelField
 from fwproof.policy.table_shapes import (
     IPV6,
     IPV6_TEXT,
@@ -220,8 +221,20 @@ class OutboundAllow(Common):
     to: PeerList = Field(description="Where it may be reached: zones, hosts, addresses or networks")
 
 
-class OutboundSample(Shape):
-    """A packet that the host must not be able to send."""
+class ForwardAllow(Common):
+    """A service that exactly these peers may reach through the hosts."""
+
+    id: Id = Field(description="Stable name of the expectation, used in check ids and reports")
+    service: ServiceRef = Field(description="The service at the far end: a name of 'services', or such as tcp/443")
+    from_: PeerList = Field(alias="from", description="Who may reach it: zones, hosts, addresses or networks")
+    to: PeerList = Field(description="Where it is: zones, hosts, addresses or networks beyond the host")
+    published: ServiceRef | None = Field(
+        None, description="A port forward: the port of the host's own first address at which it is reached"
+    )
+
+
+class FarSample(Shape):
+    """A packet that must not come as far."""
 
     to: PeerList = Field(description="The far end: zones, hosts, addresses or networks")
     service: ServiceRef = Field(description="A name of 'services', or a protocol and port such as tcp/443")
@@ -269,7 +282,7 @@ class OutboundShape(Shape):
     """Traffic from the hosts."""
 
     default: DefaultField = Field(description="What happens to everything that no expectation allows")
-    samples: list[OutboundSample] = Field(default_factory=list, description="Probes that show the default on the wire")
+    samples: list[FarSample] = Field(default_factory=list, description="Probes that show the default on the wire")
     allow: list[OutboundAllow] = Field(default_factory=list, description="Services that the hosts may reach")
 
 
@@ -277,6 +290,8 @@ class ForwardShape(Shape):
     """Traffic through the hosts."""
 
     default: DefaultField = Field(description="What happens to packets that the host would pass on")
+    samples: list[FarSample] = Field(default_factory=list, description="Probes that show the default on the wire")
+    allow: list[ForwardAllow] = Field(default_factory=list, description="Services that are reached through the hosts")
 
 
 class EssentialShape(Common):
@@ -293,6 +308,16 @@ class ProvokeShape(Shape):
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers, the bad key among them")
 
 
+LogLine = Annotated[str, Text("one line of a log, without line ends", r"[^\x00-\x08\x0a-\x1f\x7f]+", 500)]
+
+
+class SamplesShape(Shape):
+    """Lines of the log that a jail watches."""
+
+    banned: list[LogLine] = Field(default_factory=list, description="Lines that count as failed attempts")
+    passed: list[LogLine] = Field(default_factory=list, description="Lines that must not count as failed attempts")
+
+
 class BansShape(Common):
     """A fail2ban jail."""
 
@@ -306,6 +331,17 @@ class BansShape(Common):
         "service", description="What a banned source must not reach any more; the rest is told"
     )
     provoke: ProvokeShape | None = Field(None, description="The request that counts as a failed attempt")
+    ignore: PeerList | None = Field(
+        None, description="Whom the jail may let off (ignoreip), beside loopback; left out: single addresses"
+    )
+    usedns: Annotated[str, Choice(("yes", "warn", "no", "raw"))] | None = Field(
+        None, description="How host names in log lines are treated; left out: in any way"
+    )
+    increment: bool | None = Field(
+        None, description="Whether each further ban of a source is longer (bantime.increment); left out: either"
+    )
+    ignoreself: bool | None = Field(None, description="Whether the host's own addresses are let off; left out: either")
+    samples: SamplesShape | None = Field(None, description="Log lines that the jail's filter is tried on")
 
 
 class DropLogShape(Common):
@@ -317,6 +353,9 @@ class DropLogShape(Common):
         "", description="What the log prefix starts with"
     )
     exercise: bool = Field(False, description="Whether the audit looks for the line of a packet of its own")
+    paths: DropPathsField = Field(
+        None, description="Proved over all packets: whatever is dropped is logged first, and the log is rate-limited"
+    )
 
 
 class PolicyShape(Shape):
@@ -350,5 +389,8 @@ class PolicyShape(Shape):
     )
     listeners: ListenersField = Field(
         None, description="Every socket that others can reach is named by an expectation; sockets, rules and wire agree"
+    )
+    kernel: KernelField = Field(
+        None, description="The kernel's settings beside the rules, now and after a reboot: forwarding, rp_filter …"
     )
     baseline: BaselineField = Field(None, description="The tables mean what they meant when a snapshot was taken")

@@ -140,19 +140,20 @@ class BaselineShape(Common):
     )
 
 
-def _persistence(value: Any) -> Any:
+def yes_or_no(value: Any) -> Any:
+    """Read ``true`` as a mapping without keys, and ``false`` as nothing expected."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
-_TRUTH = (("type", "boolean"),)
-PersistenceField = Annotated[PersistenceShape | None, Shorthand(_persistence, _TRUTH)]
-RulesField = Annotated[RulesShape | None, Shorthand(_persistence, _TRUTH)]
+TRUTH = (("type", "boolean"),)
+PersistenceField = Annotated[PersistenceShape | None, Shorthand(yes_or_no, TRUTH)]
+RulesField = Annotated[RulesShape | None, Shorthand(yes_or_no, TRUTH)]
 ManagersField = Annotated[ManagersShape | None, word_for("who", MANAGERS)]
 CoverageField = Annotated[
     CoverageShape | None,
     Shorthand(
         lambda value: {"at_least": value} if isinstance(value, str | int | float) and not isinstance(value, bool)
-        else _persistence(value),
+        else yes_or_no(value),
         (("type", ["boolean", "string"]), ("pattern", _SHARE)),
     ),
 ]  # fmt: skip

@@ -50,14 +50,16 @@ class Case:
             return ends.error in _TRANSIENT
         if ends.returned or ends.stuck:
             return False
+        if ends.passage is not None and ends.passage.came and (not ends.passage.went or not ends.watched):
+            return False
         if ends.arrival is None:
             return True
         return ends.emitted is not None and len(self.shots) < 2
 
 
 def way_of(probe: Probe) -> Way:
-    """Return what probes share that take the same way: sender, receiver and family."""
-    return (probe.sender, probe.receiver, probe.flow.family)
+    """Return what probes share that take the same way: sender, family, and the host that is to be reached."""
+    return (probe.sender, probe.through or probe.receiver, probe.flow.family)
 
 
 def is_missing(seen: Observation | HostError) -> TypeGuard[Observation]:

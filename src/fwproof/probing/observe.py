@@ -257,21 +257,24 @@ class Prober:
         share: Share | None = None,
     ) -> None:  # fmt: skip
         shots = []
-        self._prepare(host for case in cases for host in (case.probe.sender, case.probe.receiver))
+        self._prepare(
+            host for case in cases for host in (case.probe.sender, case.probe.receiver, case.probe.through or "")
+        )
         for case in cases:
             ident = self._ports.take()
             flow = on_the_wire(case.probe.form, replace(case.probe.flow, tos=tos or case.probe.flow.tos), ident)
             try:
                 sender, receiver = self._watched(case.probe.sender), self._optional(case.probe.receiver)
+                through = self._optional(case.probe.through) if case.probe.through else None
             except HostError as error:
                 case.fault = error
                 continue
-            for agent in filter(None, (sender, receiver)):
-                agent.release([ident])
             shot = Shot(
                 probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver, share=share,
-                again=bool(case.shots) or case.extra,
+                again=bool(case.shots) or case.extra, through=through,
             )  # fmt: skip
+            for agent in shot.watchers:
+                agent.release([ident])
             case.shots.append(shot)
             shots.append(shot)
         if shots:
@@ -282,11 +285,13 @@ class Prober:
         """Remember which ways are open, and where conntrack is silent about what was let in."""
         for shot in shots:
             ends, probe, receiver = shot.ends(), shot.probe, shot.receiver
-            if shot.fault or receiver is None:
+            if shot.fault:
                 continue
             family = shot.flow.family
-            if ends.arrival:
+            if ends.passage.came if ends.passage else ends.arrival:
                 self._reached.add(way_of(probe))
+            if receiver is None:
+                continue
             served = ends.returned or ends.emitted
             if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
                 self._untracked.add((probe.receiver, family, shot.flow.proto))
@@ -324,6 +329,7 @@ class Prober:
             packets=tuple(seen for each in case.shots for seen in each.packets())[-32:],
             events=shot.events(),
             untold=shot.untold,
+            passage=ends.passage,
         )
 
     def _controlled(

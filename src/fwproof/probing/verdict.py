@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
-from fwproof.observation import PortState
+from fwproof.observation import Passage, PortState
 from fwproof.probing.packets import Packet
 
 _NO_SUCH_PROTOCOL, _PARAMETER_PROBLEM = (ICMP, 3, 2), (ICMPV6, 4)
@@ -46,7 +46,8 @@ class Ends:
     ``arrival`` is the packet as it came in, ``watched`` whether anyone could have seen it. ``confirmed`` is None
     where conntrack says nothing. ``emitted`` left the target, ``returned`` reached the sender; ``neighbour`` is
     the state of the sender's neighbour entry for the next hop, asked only when the packet did not leave.
-    ``target`` holds the receiver's addresses, to tell its answers from a router's.
+    ``target`` holds the receiver's addresses, to tell its answers from a router's. ``passage`` is what a watched host
+    on the way did with it, ``sent_on`` the packet as the receiver passed it on to another.
     """
 
     flow: Flow
@@ -60,6 +61,8 @@ class Ends:
     neighbour: str = ""
     next_hop: str = ""
     target: frozenset[IPv4Address | IPv6Address] = frozenset()
+    passage: Passage | None = None
+    sent_on: Packet | None = None
 
     @property
     def arrived(self) -> bool | None:
@@ -91,11 +94,14 @@ def judge(ends: Ends) -> Finding:
     early = _not_sent(ends)
     if early is not None:
         return early
+    if ends.passage is not None and ends.arrival is None and ends.passage.came:
+        return _passed(ends, ends.passage)
     if not ends.watched:
         return _one_ended(ends)
     if ends.arrival is None:
         return _not_arrived(ends)
-    return _with_note(_arrived(ends), _rewritten(ends))
+    onward = "" if ends.sent_on is None else f"The host sent it on (NAT): {ends.sent_on}."
+    return _with_note(_with_note(_arrived(ends), _rewritten(ends)), onward)
 
 
 def _not_sent(ends: Ends) -> Finding | None:
@@ -104,6 +110,17 @@ def _not_sent(ends: Ends) -> Finding | None:
     if ends.error:
         return Finding(PortState.UNREACHABLE, None, f"The sender's kernel says: {os.strerror(ends.error)}.")
     return None
+
+
+def _passed(ends: Ends, passage: Passage) -> Finding:
+    """Return what became of a probe that came to the host on the way, and was not seen at its receiver."""
+    if not passage.went:
+        if passage.refusal:
+            return Finding(PortState.REJECTED, passage.refusal, f"{passage.host} did not pass it on, and said so.")
+        return Finding(PortState.SILENT, None, f"It came to {passage.host}, and did not leave it.")
+    if ends.returned is not None or not ends.watched:
+        return _one_ended(ends)
+    return Finding(PortState.NEVER_ARRIVED, None, f"{passage.host} passed it on, and it did not arrive.")
 
 
 def _answers(packet: Packet) -> bool:
@@ -198,7 +215,7 @@ def _one_ended(ends: Ends) -> Finding:
 def _rewritten(ends: Ends) -> str:
     seen, flow = ends.arrival, ends.flow
     here = seen and (seen.src, seen.dst, flow.dport if seen.dport is None else seen.dport)
-    if seen is None or here == (flow.src, flow.dst, flow.dport):
+    if seen is None or ends.passage is not None or here == (flow.src, flow.dst, flow.dport):
         return ""
     return f"It arrived rewritten (NAT): {seen}."
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from fwproof.errors import HostError, Stopped
 from fwproof.flow import TCP, UDP, Flow
-from fwproof.observation import Probe, RuleEvent, Seen
+from fwproof.observation import Passage, Probe, RuleEvent, Seen
 from fwproof.probing.channel import Agent, Caught
 from fwproof.probing.gate import Share
 from fwproof.probing.packets import Packet, probe_frames, reset_frame
@@ -41,7 +41,8 @@ class Shot:
     """One packet of a probe under way.
 
     ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
-    packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits.
+    packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits. ``through``
+    watches on the way.
     """
 
     probe: Probe
@@ -60,6 +61,7 @@ class Shot:
     frames: int = 1
     again: bool = False
     share: Share | None = None
+    through: Agent | None = None
     noticed: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -67,10 +69,33 @@ class Shot:
         """The number of the probes' block that this packet is known by."""
         return self.ident
 
+    @property
+    def watchers(self) -> tuple[Agent, ...]:
+        """The agents that see something of it, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.sender, self.through, self.receiver))))
+
     def events(self) -> tuple[RuleEvent, ...]:
         """Return what traced ends told of the rules that it met."""
-        ends = dict.fromkeys(filter(None, (self.sender, self.receiver)))
-        return tuple(event for agent in ends for event in agent.events(self.port))
+        return tuple(event for agent in self.watchers for event in agent.events(self.port))
+
+    def passage(self) -> Passage | None:
+        """Return what the host on the way did with it so far."""
+        on_the_way = self.through
+        if on_the_way is None:
+            return None
+        came = self._first(on_the_way, "in", "probe") is not None
+        left = self._first(on_the_way, "out", "probe")
+        went = left is not None or on_the_way.confirmed(self.port)
+        said = self._first(on_the_way, "out", "answer", "error")
+        own = said is not None and self._first(on_the_way, "in", "answer", "error") is None
+        return Passage(
+            host=on_the_way.host, came=came, went=went,
+            after=None if left is None else Flow(
+                src=left.src, dst=left.dst, proto=self.flow.proto, sport=left.sport, dport=left.dport,
+                flags=left.flags, icmp_type=left.icmp_type,
+            ),
+            refusal=said.kind if said is not None and own and not went else "",
+        )  # fmt: skip
 
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
@@ -109,6 +134,8 @@ class Shot:
             returned=self._returned(),
             neighbour=self.neighbour,
             next_hop=self.next_hop,
+            passage=self.passage(),
+            sent_on=self._first(receiver, "out", "probe") if self.sender is not receiver and not self.through else None,
             target=(receiver.hello().addresses if receiver else frozenset()) | {self.flow.dst},
         )
 
@@ -121,13 +148,22 @@ class Shot:
             return now - self.noticed.setdefault("emitted", now) > timing.window
         if ends.arrival:
             confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
-            patience = timing.window if confirmed and self.flow.proto == UDP else timing.settle
+            # a service may take its time, where nothing says that the packet was not let in
+            doubtful = (
+                self.through is not None and self.receiver is not None and not self.receiver.tracks(self.flow.family)
+            )
+            slow = self.flow.proto == UDP and (confirmed or doubtful)
+            patience = timing.window if slow else timing.settle
             return now - self.noticed.setdefault("arrived", now) > patience
+        if ends.passage is not None and ends.passage.came and not ends.passage.went:
+            # without conntrack, a packet that waits for its next neighbour looks like one that was dropped
+            tracked = self.through is not None and self.through.tracks(self.flow.family)
+            return now - self.noticed.setdefault("came", now) > (timing.settle if tracked else timing.window)
         return now - self.sent_at > timing.window
 
     def packets(self) -> tuple[Seen, ...]:
         """Return the captures of both ends, in order of time."""
-        agents = {agent.host: agent for agent in (self.sender, self.receiver) if agent}
+        agents = {agent.host: agent for agent in self.watchers}
         caught: list[Caught] = [c for agent in agents.values() for c in agent.caught(self.port)]
         return tuple(sorted((c.seen for c in caught), key=lambda seen: seen.time)[:_KEPT])
 
@@ -159,18 +195,18 @@ def fire(
 
     What ``prepare`` returns sends in its own time; without it, shots leave one after another.
     """
-    before = {agent: (agent.lost, agent.untold) for shot in shots for agent in (shot.sender, shot.receiver) if agent}
+    before = {agent: (agent.lost, agent.untold) for shot in shots for agent in shot.watchers}
     groups: dict[Agent, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.sender, []).append(shot)
     send = prepare(shots, cookie) if prepare else partial(_send, cookie=cookie, gap=timing.gap)
     _each(pool, groups, lambda agent: send(agent, groups[agent]), shots)
-    agents = {agent for shot in shots for agent in (shot.sender, shot.receiver) if agent}
+    agents = {agent for shot in shots for agent in shot.watchers}
     while agents and not any(agent.gate.closed for agent in agents):
         _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
         now = time.monotonic()
         waiting = [shot for shot in shots if not shot.settled(now, timing)]
-        agents = {agent for shot in waiting for agent in (shot.sender, shot.receiver) if agent}
+        agents = {agent for shot in waiting for agent in shot.watchers}
     # an answer may be here before what was told of its question
     _each(pool, [agent for agent in before if agent.tracing], lambda agent: agent.collect(), shots)
     _each(pool, groups, lambda agent: _ask_neighbours(groups[agent]), shots)
@@ -181,7 +217,7 @@ def fire(
     untold = {agent for agent, (_, lost) in before.items() if agent.untold > lost}
     for shot in shots:
         shot.lossy, shot.untold = (
-            tuple(agent.host for agent in (shot.sender, shot.receiver) if agent in some) for some in (lossy, untold)
+            tuple(agent.host for agent in shot.watchers if agent in some) for some in (lossy, untold)
         )
 
 
@@ -195,7 +231,7 @@ def _each(
             job.result()
         except HostError as error:
             for shot in shots:
-                if agent in (shot.sender, shot.receiver) and shot.fault is None:
+                if agent in shot.watchers and shot.fault is None:
                     shot.fault = error
 
 
@@ -277,7 +313,7 @@ def reset_half_open(
 ) -> None:
     """Reset what no kernel has reset by itself: a second look first, since a needless RST may be logged."""
     suspects = [shot for shot in shots if shot.half_open()]
-    agents = {agent for shot in suspects for agent in (shot.sender, shot.receiver) if agent}
+    agents = {agent for shot in suspects for agent in shot.watchers}
     _each(pool, agents, lambda agent: agent.collect(_POLL), suspects)
 
     def take_back(agent: Agent) -> None:

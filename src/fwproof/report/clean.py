@@ -74,6 +74,17 @@ def one_line(text: str, limit: int = 500) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+# GitHub's runner obeys "::name::" at the start of a line, after blanks, and "##[name]" anywhere in it; Azure's agent
+# "##vso[" and "##[". Text from hosts lands in such logs, wrapped as the terminal wraps it.
+_LEADING = re.compile(r"^((?:\s|\x1b\[[\d;]*m)*)::", re.MULTILINE)
+_ANYWHERE = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
+
+
+def no_command(text: str) -> str:
+    r"""Return text for a log of continuous integration, with what its agent would obey broken up: ``:\x3avar::``."""
+    return _ANYWHERE.sub(r"#\\x23", _LEADING.sub(r"\1:\\x3a", text))
+
+
 def markdown_text(text: str) -> str:
     """Return the text as plain words of Markdown, made visible, on one line, whatever it holds."""
     return _SPECIAL.sub(r"\\\1", one_line(text, _MARKDOWN_LIMIT))

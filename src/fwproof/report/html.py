@@ -121,6 +121,7 @@ def _context(results: Results) -> dict[str, Any]:
     marks = frozenset().union(*(table.marks for table in matrices))
     plots, more_plots = rates.plots(results)
     parts = {
+        "matrices": {way: [table for table in matrices if table.direction == way] for way in _DIRECTIONS},
         "severities": scope.by_severity(results), "zones": scope.by_zone(results), "outside": _outside(results),
         "left_open": scope.left_open(results), "pairs": scope.pairs_not_tested(every),
         "left_number": sum(one.number for one in scope.left_open(results)), "plots": plots, "more_plots": more_plots,
@@ -141,7 +142,6 @@ def _context(results: Results) -> dict[str, Any]:
         "listing": listing,
         "anchor": listing.anchor,
         "hosts": view.hosts(results),
-        "matrices": {way: [table for table in matrices if table.direction == way] for way in ("inbound", "outbound")},
         "no_matrix": no_matrix,
         "legend": [mark for mark in matrix.Mark if mark in marks],
         "others": _by_title(matrix.other_checks(results), folded=listing.abridged),
@@ -159,7 +159,8 @@ def _contents(results: Results, parts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the sections that this page has, by name."""
     every = (
         ("summary", "Summary", True), ("hosts", "Hosts", True), ("inbound", "Inbound", True),
-        ("outbound", "Outbound", True), ("findings", "Findings", True), ("other", "Other checks", True),
+        ("outbound", "Outbound", True), ("forward", "Through", parts["matrices"]["forward"]),
+        ("findings", "Findings", True), ("other", "Other checks", True),
         ("coverage", "Rule coverage", parts["coverage_checks"]), ("rates", "Rate limits", parts["plots"]),
         ("drift", "Drift", parts["drifts"]), ("controls", "Controls", True),
         ("waivers", "Waivers", results.run.waivers), ("allowed", "Allowed", True), ("appendix", "Host appendix", True),
@@ -181,7 +182,7 @@ def _alike(checks: Iterable[CheckResult]) -> list[list[CheckResult]]:
 def _outside(results: Results) -> list[tuple[str, list[str]]]:
     """Return the hosts that were not audited by reason."""
     groups: dict[str, list[str]] = {}
-    for name, why in results.run.outside.items():
+    for name, why in sorted(results.run.outside.items()):
         groups.setdefault(why, []).append(name)
     return list(groups.items())
 
@@ -213,6 +214,9 @@ def _tally(results: Results) -> list[tuple[Verdict, int, float, float]]:
         parts.append((verdict, number, round(position, 1), wide))
         position += wide
     return parts
+
+
+_DIRECTIONS = ("inbound", "outbound", "forward")
 
 
 def _where(check: CheckResult) -> str:

@@ -30,9 +30,11 @@ class Dialect(StrEnum):
     RICH = "rich"
 
 
-def render_junit(results: Results, dialect: Dialect = Dialect.STRICT) -> bytes:
+def render_junit(results: Results, dialect: Dialect = Dialect.STRICT, evidence: str = "") -> bytes:
     """Return the run as JUnit XML in UTF-8: one suite for each policy and host, one case for each check.
 
+    ``evidence`` is the run's folder as a job sees it, put before each attachment's path: GitLab and Azure look for
+    them from the project's folder on.
     fail becomes ``failure``; error and inconclusive ``error``; waived and not-applicable ``skipped``. A case has
     at most one of them, with the summary in ``message`` and the whole reasoning in its text.
     """
@@ -46,7 +48,7 @@ def render_junit(results: Results, dialect: Dialect = Dialect.STRICT) -> bytes:
             timestamp=_timestamp(results.run.started, dialect),
             properties=_properties(results.run, policy, host),
         )
-        root.append(_corrected(suite.build_xml_doc(), number, checks, dialect))
+        root.append(_corrected(suite.build_xml_doc(), number, checks, dialect, evidence))
     if dialect is Dialect.RICH:
         _total(root, results.run)
     ET.indent(root)
@@ -118,28 +120,32 @@ def _timestamp(started: str, dialect: Dialect) -> str:
     return naive if dialect is Dialect.STRICT else naive + "Z"
 
 
-def _corrected(suite: ET.Element, number: int, checks: list[CheckResult], dialect: Dialect) -> ET.Element:
+def _corrected(
+    suite: ET.Element, number: int, checks: list[CheckResult], dialect: Dialect, evidence: str
+) -> ET.Element:
     suite.attrib.pop("disabled", None)
     suite.set("id", str(number))
     suite.set("time", f"{sum(check.seconds for check in checks):.3f}")
     for case, check in zip(suite.iter("testcase"), checks, strict=True):
         case.set("time", f"{check.seconds:.3f}")
         if dialect is Dialect.RICH:
-            _enrich(case, check)
+            _enrich(case, check, evidence)
     # both are required by Windy Road, after the cases
     ET.SubElement(suite, "system-out")
     ET.SubElement(suite, "system-err")
     return suite
 
 
-def _enrich(case: ET.Element, check: CheckResult) -> None:
+def _enrich(case: ET.Element, check: CheckResult, evidence: str) -> None:
     case.set("file", visible(check.file))
     case.set("line", str(check.line))
+    if check.owner:
+        case.set("owner", one_line(check.owner))  # shown by Azure
     properties = ET.Element("properties")
     pairs = {
         "verdict": check.verdict.value, "expectation": check.expectation, "kind": check.kind,
         "severity": check.severity, "vantage": check.vantage, "family": check.family, "service": check.service,
-        "cause": check.cause, "rule": check.rule, "controls": control_names(check),
+        "cause": check.cause, "rule": check.rule, "controls": control_names(check), "owner": check.owner,
     }  # fmt: skip
     for name, value in pairs.items():
         if value:
@@ -148,7 +154,8 @@ def _enrich(case: ET.Element, check: CheckResult) -> None:
     if check.artefacts:
         # GitLab and Azure read this form of attachment
         out = ET.SubElement(case, "system-out")
-        out.text = "\n".join(f"[[ATTACHMENT|{visible(path)}]]" for path in check.artefacts)
+        before = f"{visible(evidence).rstrip('/')}/" if evidence else ""
+        out.text = "\n".join(f"[[ATTACHMENT|{before}{visible(path)}]]" for path in check.artefacts)
 
 
 def _total(root: ET.Element, run: Run) -> None:

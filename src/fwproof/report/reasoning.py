@@ -12,6 +12,15 @@ UNASKED = "not part of this check"
 """Shown where a witness has nothing to say, so that an empty place is never read as a silent one."""
 
 
+_SENT = {"coverage", "established", "icmpv6-nd", "listeners", "loopback"}
+"""Kinds of checks that send packets without a vantage of their own."""
+
+
+def on_the_wire(check: CheckResult) -> bool:
+    """Whether an answer rests on packets that were sent: TEST in the words of NIST SP 800-53A, else EXAMINE."""
+    return bool(check.observed) and (check.vantage is not None or check.kind in _SENT)
+
+
 def node_id(check: CheckResult) -> str:
     """Return the pytest node id of a check: the policy file and the check's own id."""
     return f"{check.file}::{check.id}"

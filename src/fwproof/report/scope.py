@@ -51,7 +51,7 @@ def by_severity(results: Results) -> tuple[Sum, ...]:
 def by_zone(results: Results) -> tuple[Sum, ...]:
     """Return the sums of each zone that the far ends stand in; one that stands in several counts in each."""
     zones: dict[str, list[str]] = {}
-    for zone, hosts in results.run.zones.items():
+    for zone, hosts in sorted(results.run.zones.items()):
         for host in hosts:
             zones.setdefault(host, []).append(zone)
 
@@ -60,7 +60,7 @@ def by_zone(results: Results) -> tuple[Sum, ...]:
             names = [NO_VANTAGE] if check.vantage is None else zones.get(check.vantage, [NO_ZONE])
             yield from ((name, check) for name in names)
 
-    order = [*results.run.zones, NO_ZONE, NO_VANTAGE]
+    order = [*sorted(results.run.zones), NO_ZONE, NO_VANTAGE]
     return tuple(sorted(_sums(pairs()), key=lambda each: order.index(each.name)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from fwproof.report.clean import one_line
+from fwproof.report.clean import no_command, one_line
 from fwproof.report.reasoning import UNASKED, repro, witnesses
 from fwproof.report.view import Finding, counts_line, findings, not_tested, number_of, outcome, verdict_sentences
 from fwproof.results import CheckResult, Results, Verdict
@@ -38,7 +38,7 @@ def render_summary(
     ``width`` is the terminal's in columns; ``color`` allows ANSI colours (the caller decides, from ``NO_COLOR`` and
     the like); ``folder`` is where the run's reports are, to make evidence paths complete; ``verbose`` shows
     everything that is known of each cause. Every string of the run is made inert and put on lines of its own, so
-    that none can forge the last one.
+    that none can forge the last one, or be obeyed by what reads the log of a job.
     """
     width = max(width, 40)
     place = one_line(str(folder)) if folder else ""
@@ -55,7 +55,7 @@ def render_summary(
     if place:
         lines.append(f"report: {place}/report.html")
     # never coloured, never indented: scripts look for it at the start of a line
-    return [*lines, counts_line(results)]
+    return [*map(no_command, lines), counts_line(results)]
 
 
 class _Painter:

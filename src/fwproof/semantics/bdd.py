@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -134,7 +134,7 @@ class Sets:
         self.all, self.none = self.manager.true(), self.manager.false()
         self.oracles: dict[str, int] = {}
         self.labels: list[str] = []
-        self._rates: list[int] = []
+        self.rates: dict[int, bool] = {}
         self.vague: set[str] = set()
         self.extensions: dict[str, Set] = {}
         self._vars = [self.manager.var(at) for at in range(self.header)]
@@ -209,17 +209,18 @@ class Sets:
         below = self._spans(field, codes, at + 1, low, first, split)
         return self._vars[field.first + at].ite(above, below)
 
-    def oracle(self, key: str, label: str, *, rate: bool = False, vague: bool = False) -> Set:
+    def oracle(self, key: str, label: str, *, rate: bool | None = None, vague: bool = False) -> Set:
         """Return the packets for which the answer to a question is yes; equal keys are one question.
 
-        ``rate``: it is about how many packets came before. ``vague``: sets do not know, but a single packet shows.
+        ``rate``: it is about how many packets came before, and this is the answer while none did. ``vague``: sets do
+        not know, but a single packet shows.
         """
         if key not in self.oracles:
             self.oracles[key] = self.header + len(self.labels)
             self.labels.append(label)
             self.manager.add_vars(1)
-            if rate:
-                self._rates.append(self.oracles[key])
+            if rate is not None:
+                self.rates[self.oracles[key]] = rate
             if vague:
                 self.vague.add(label)
         return self.manager.var(self.oracles[key])
@@ -258,11 +259,21 @@ class Sets:
 
     def whatever_rates(self, some: Set) -> Set:
         """Return what is in a set whatever the rates say."""
-        return some.forall(self.cube(self._rates)) if self._rates else some
+        return some.forall(self.cube(self.rates)) if self.rates else some
 
     def without_rates(self, some: Set) -> Set:
         """Return what is in a set for some answer of the rates."""
-        return some.exists(self.cube(self._rates)) if self._rates else some
+        return some.exists(self.cube(self.rates)) if self.rates else some
+
+    def answered(self, some: Set, answers: Mapping[int, bool]) -> Set:
+        """Return what is in a set where questions, by their variables, have these answers."""
+        if not answers:
+            return some
+        held = self.all
+        for variable in sorted(answers, reverse=True):
+            asked = self.manager.var(variable)
+            held = (asked if answers[variable] else ~asked) & held
+        return (some & held).exists(self.cube(answers))
 
     def only(self, some: Set, names: Iterable[str]) -> Set:
         """Forget every field but some, and the oracles: the values that occur."""
@@ -270,6 +281,10 @@ class Sets:
 
     def asked(self, some: Set) -> tuple[str, ...]:
         """Return the labels of the questions that a set depends on, in the order in which they were first asked."""
+        return tuple(dict.fromkeys(self.labels[at - self.header] for at in sorted(self.questions(some))))
+
+    def questions(self, some: Set) -> set[int]:
+        """Return the variables of the questions that a set depends on."""
         seen: set[Set] = set()
         found: set[int] = set()
         pending = [some]
@@ -281,11 +296,11 @@ class Sets:
             seen.add(node)
             seen.add(~node)
             if variable >= self.header:
-                found.add(variable - self.header)
+                found.add(variable)
             children = node.cofactors()
             assert children is not None
             pending += children
-        return tuple(dict.fromkeys(self.labels[at] for at in sorted(found)))
+        return found
 
     def union(self, parts: Sequence[Set]) -> Set:
         """Return the union, taken in pairs so that the intermediate sets stay small."""

@@ -34,6 +34,7 @@ from fwproof.semantics import kinds, nat
 from fwproof.semantics.bdd import Set, Sets
 from fwproof.semantics.bdd_config import MARK, MARKS, Config
 from fwproof.semantics.context import Context, settle
+from fwproof.semantics.limits import unused
 from fwproof.semantics.packet import LATE, PORTED, SECURED
 from fwproof.semantics.reverse import followed, sources, unborn
 from fwproof.semantics.rewriting import asked_before, written
@@ -124,7 +125,7 @@ class Asker:
             test.action in {"rcheck", "update"} and test.hitcount <= 1):  # fmt: skip
             return self.sets.all
         if isinstance(test, Rate) or (isinstance(test, Oracle) and test.each):
-            return self.sets.oracle(where.key, test.name, rate=isinstance(test, Rate))
+            return self.sets.oracle(where.key, test.name, rate=unused(test) if isinstance(test, Rate) else None)
         if isinstance(test, Oracle) and test.changeable and where.version:
             return self.sets.oracle(f"{test.name} after {where.version}", test.name)
         return None

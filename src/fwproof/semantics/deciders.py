@@ -35,8 +35,8 @@ Unknown = dict[tuple[RuleRef | None, str], Set]
 def accepted(route: Route, arrivals: dict[int, Incoming], ends: Ends) -> tuple[Accepted, Unknown]:
     """Return what is accepted in the end by the rule that decides it, and what meets rules that are unknown.
 
-    What no base chain sees on its way is accepted by nobody. Of several base chains that accept, the main one's decides, then a rule rather than a default, then the last, as
-    for single packets.
+    What no base chain sees on its way is accepted by nobody. Of several base chains that accept, the main one's
+    decides, then a rule rather than a default, then the last, as for single packets.
     """
     sets = route.sets
     found: Accepted = {}

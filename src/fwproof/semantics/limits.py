@@ -64,6 +64,13 @@ def only_limited(rule: Rule) -> bool:
     return all(sort_of(m.test) is Sort.EXACT or isinstance(m.test, Limit | HashLimit) for m in rule.matches)
 
 
+def unused(test: Rate) -> bool:
+    """Return whether a rate's test holds for a first packet, while nothing was counted."""
+    if isinstance(test, HashLimit | ConnLimit):
+        return not test.above
+    return isinstance(test, Limit)
+
+
 def log_act(rule: Rule, *, certain: bool) -> LogAct:
     """Return a logging rule as a value."""
     limits = [match.test.name for match in rule.matches if isinstance(match.test, Rate)]

@@ -99,7 +99,7 @@ class _Found:
     configs: dict[Config, Set] = field(default_factory=dict)
 
 
-class _Asked:
+class Asked:
     """One question: its packets in an engine, and what was found so far, by rule."""
 
     def __init__(  # noqa: PLR0913 - what a question is made of
@@ -112,6 +112,8 @@ class _Asked:
         start = self.host.packets() & asked_for(self.engine, inner.items(), hook, loopback=loopback)
         if claim.interfaces is not None:
             start &= self.sets.words("oif" if hook is Hook.OUTPUT else "iif", claim.interfaces.__contains__)
+        if claim.leaving is not None:
+            start &= self.sets.words("oif", claim.leaving.__contains__)
         for ranges in others:
             start &= ~asked_for(self.engine, ranges.items(), hook, loopback=True)
         self.start = start
@@ -188,7 +190,7 @@ def openings(  # noqa: PLR0913 - a question has these parts, all but three by na
     """
 
     def work() -> Answer:
-        asked = _Asked(model, hook, family, claim or Claim(), outside, loopback=loopback)
+        asked = Asked(model, hook, family, claim or Claim(), outside, loopback=loopback)
         sets = asked.sets
         for config in map(Config, states):
             walks = asked.walked(config)
@@ -217,7 +219,7 @@ def refusals(  # noqa: PLR0913 - a question has these parts, all but four by nam
     config = Config(CtState.ESTABLISHED, "reply", connmark="given") if answers else Config()
 
     def work() -> Answer:
-        asked = _Asked(model, hook, family, claim, (), loopback=False)
+        asked = Asked(model, hook, family, claim, (), loopback=False)
         asked.expected, sets = REFUSED, asked.sets
         walks = asked.walked(config)
         kept_out = sets.union([

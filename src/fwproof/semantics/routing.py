@@ -57,13 +57,21 @@ class Router:
 
     def forwards(self, iif: str | None = None) -> bool | None:
         """Whether packets that come in by an interface (None: by any) are passed on; None when it was not read."""
-        if self.family is Family.IPV6:
-            return self._truth("ipv6/conf/all/forwarding")
+        if self.family is Family.IPV6:  # since 6.17 single interfaces may be told to, all.forwarding or not
+            every = self._truth("ipv6/conf/all/forwarding")
+            return True if every or self._forced(iif) else every
         if iif is not None and f"ipv4/conf/{iif}/forwarding" in self.settings:
             return self._truth(f"ipv4/conf/{iif}/forwarding")
         pattern = re.compile(r"ipv4/(ip_forward|conf/(?!default/|lo/)[^/]+/forwarding)")
         known = [self._truth(path) for path in self.settings if pattern.fullmatch(path)]
         return any(known) if known else None
+
+    def _forced(self, iif: str | None) -> bool:
+        """Whether an interface (None: any) passes IPv6 packets on by itself (``force_forwarding``, ip6_forward())."""
+        if iif is not None:
+            return bool(self._truth(f"ipv6/conf/{iif}/force_forwarding"))
+        pattern = re.compile(r"ipv6/conf/(?!all/|default/)[^/]+/force_forwarding")
+        return any(self._truth(path) for path in self.settings if pattern.fullmatch(path))
 
     def is_own(self, address: Address) -> bool | None:
         """Whether packets to an address are for the host; None where its addresses are not known.

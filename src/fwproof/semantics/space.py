@@ -22,8 +22,8 @@ class Claim:
 
     ``ports`` are destination ports, ``source_ports`` the others, ``icmp_types`` types with every code. ``opening``: of
     TCP only the packet that opens a connection, SYN and nothing else. ``interfaces`` are those that packets come in by,
-    or leave by where the host sends them. ``ordinary``: what is refused of them counts only where it has no IPv6
-    extension header, as the packets of ordinary connections have none.
+    or leave by where the host sends them; ``leaving`` those by which the host passes them on. ``ordinary``: what is
+    refused of them counts only where it has no IPv6 extension header, as the packets of ordinary connections have none.
     """
 
     proto: int | None = None
@@ -35,6 +35,7 @@ class Claim:
     source_ports: Ranges | None = None
     interfaces: tuple[str, ...] | None = None
     ordinary: bool = False
+    leaving: tuple[str, ...] | None = None
 
     def answers(self) -> Claim:
         """Return the answers to these packets, as far as a claim can say."""

@@ -129,3 +129,26 @@ def test_a_log_that_cannot_be_read_is_an_error(monkeypatch):
     world.run = lambda argv, *, name: SimpleNamespace(status=1, stdout="", stderr="tail: no")
     with pytest.raises(HostError, match="/log cannot be read: tail: no"):
         world.facts(monkeypatch)
+
+
+def test_a_drop_that_nobody_tries_is_asked_about_for_a_packet_that_the_routing_lets_come():
+    """Strict rp_filter drops what comes from nowhere, before any rule; that is not the drop in question."""
+    address = SshAddress(address="x")
+    hosts = {"h": Host(name="h", addresses=(OWN,), ssh=address, drop_log="/log", access=Access.READ),
+             "far": Host(name="far", addresses=(ip_address("10.0.5.7"),), ssh=address)}  # fmt: skip
+    check = Check(
+        id="c", kind=Kind.DROP_LOG, policy=Policy(name="p", path=None, sha256="", hosts=("h",), services={}),
+        expectation=DropLog(directions=("inbound",), id="d", title="d", file="f", line=1), host="h",
+        expected="logged", family=Family.IPV4, vantage=None, peer=None, service=None, direction="inbound",
+    )  # fmt: skip
+    model = HostModel.build(
+        iptables_save=TABLE.format("", LIMIT, ""), sysctls="net.ipv4.conf.all.rp_filter = 1\n",
+        addresses='[{"ifname": "eth0", "addr_info": [{"family": "inet", "local": "10.0.0.10", "prefixlen": 24}]}]',
+        routes='[{"dst": "10.0.0.0/16", "dev": "eth0"}, {"dst": "10.0.0.0/24", "dev": "eth0"}]',
+    )  # fmt: skip
+    found = drop_log(SimpleNamespace(inventory=SimpleNamespace(hosts=hosts)), None, check, model)
+    assert (found.refused, len(found.rules)) == (True, 1)
+    assert found.decided.startswith("ip filter INPUT rule 2")
+    alone = {"h": hosts["h"]}
+    barred = drop_log(SimpleNamespace(inventory=SimpleNamespace(hosts=alone)), None, check, model)
+    assert "rp_filter" in barred.decided

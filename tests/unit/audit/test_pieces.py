@@ -1,5 +1,6 @@
 """Small pieces of an audit: the bad request, what listens, what a model needs, who holds the lock."""
 
+import fcntl
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,6 +158,30 @@ def test_one_audit_of_a_host_at_a_time(folder):
     Lock([WEB], lab=False).release()
 
 
+def test_nothing_stays_of_a_lock(folder):
+    Lock([WEB, DATA], lab=False).release()
+    assert not list(folder.iterdir())
+
+
+def test_a_lock_that_is_let_go_meanwhile_is_no_lock(folder, monkeypatch):
+    """Between opening and locking, the holder takes its file away; whoever locked that would hold nothing."""
+    real, taken = fcntl.flock, []
+
+    def flock(handle, how):
+        if not taken:
+            (path,) = folder.iterdir()
+            taken.append(path)
+            path.unlink()
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = Lock([WEB], lab=False)
+    assert taken
+    with pytest.raises(UsageError, match="another audit of web"):
+        Lock([WEB], lab=False)
+    lock.release()
+
+
 def test_labs_of_different_names_do_not_lock_each_other(folder, monkeypatch):
     monkeypatch.setenv("FWPROOF_LAB_NAME", "one")
     first = Lock([WEB], lab=True)
@@ -168,9 +193,9 @@ def test_labs_of_different_names_do_not_lock_each_other(folder, monkeypatch):
 
 
 def test_a_link_in_everybodys_folder_is_not_followed(folder):
-    Lock([WEB], lab=False).release()
+    lock = Lock([WEB], lab=False)
     (path,) = folder.iterdir()
-    path.unlink()
+    lock.release()
     precious = folder / "precious"
     precious.write_text("keep")
     path.symlink_to(precious)

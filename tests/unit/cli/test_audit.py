@@ -11,6 +11,11 @@ from fwproof.cli.main import cli
     [
         ([], ["checks"]),
         (["--trace"], ["--trace-rules", "checks"]),
+        (["--exit-zero", "--fail-on", "high"], ["--fail-on", "high", "--exit-zero", "checks"]),
+        (
+            ["--fw-formats", "hdf,sarif", "--junit-dialect", "rich", "--fw-ci", "plain"],
+            ["--fw-formats", "hdf,sarif", "--junit-dialect", "rich", "--fw-ci", "plain", "checks"],
+        ),
         (
             ["--inventory", "i.yaml", "-k", "web", "--trace"],
             ["--inventory", "i.yaml", "--trace-rules", "-k", "web", "checks"],

@@ -45,7 +45,7 @@ def test_the_document_is_whole_and_its_sums_hold():
         "totals", "seconds", "beyond", "undone",
     }  # fmt: skip
     assert found["schema"] == "fwproof-plan-1"
-    assert found["checks"] == 370
+    assert found["checks"] == 392
     assert found["totals"]["packets"] == sum(each["packets"] for each in found["sends"])
     assert found["totals"]["packets"] == sum(each["packets"] for each in found["targets"])
     assert found["totals"]["connections"] == sum(each["connections"] for each in found["sends"])

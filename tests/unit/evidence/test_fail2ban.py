@@ -2,7 +2,8 @@
 
 import pytest
 
-from fwproof.evidence.fail2ban import complaints, parse_dump, parse_jails, parse_status
+from fwproof.evidence.fail2ban import complaints, parse_jails, parse_status
+from fwproof.evidence.fail2ban_config import parse_config
 
 DUMP = r"""
 ['set', 'syslogsocket', 'auto']
@@ -30,27 +31,27 @@ STATUS = """Status for the jail: ollama-api
 
 
 def test_the_configuration_of_a_jail_is_read():
-    jail = parse_dump(DUMP)["ollama-api"]
+    jail = parse_config(DUMP).jails["ollama-api"]
     assert (jail.maxretry, jail.findtime, jail.bantime) == (5, 600, 3600)
     assert jail.log_paths == ("/var/log/ollama.log",)
-    assert jail.actions == ("ollama-api",)
+    assert [action.name for action in jail.actions] == ["ollama-api"]
 
 
 def test_the_failregex_that_names_no_host_is_told_by_its_number():
-    assert parse_dump(DUMP)["ollama-api"].without_host == ((2, "^.*Authentication failed for.*$"),)
+    assert parse_config(DUMP).jails["ollama-api"].without_host == ((2, "^.*Authentication failed for.*$"),)
 
 
 @pytest.mark.parametrize("group", ["<HOST>", "<ADDR>", "<F-ID>x</F-ID>", "(?P<host>x)", "(?P<ip4>x)", "<SUBNET>"])
 def test_every_way_to_name_a_host_counts(group):
     text = f"['add', 'j', 'auto']\n['set', 'j', 'addfailregex', 'from {group}$']"
-    assert parse_dump(text)["j"].without_host == ()
+    assert parse_config(text).jails["j"].without_host == ()
 
 
 @pytest.mark.parametrize(
     "text", ["", "garbage", "['set', 'nobody', 'maxretry', 5]", "[" * 5000, "['add']", "{'add': 1}"]
 )
 def test_text_that_is_no_dump_yields_no_jail(text):
-    assert parse_dump(text) == {}
+    assert parse_config(text).jails == {}
 
 
 def test_a_jail_with_an_empty_file_list_watches_nothing():

@@ -36,11 +36,50 @@ def test_with_other_rules_at_fault_both_mends_are_told(front, rule):
     assert about.endswith("For the rest: `ufw delete allow from 10.0.0.0/16 to any port 11434 proto tcp`")
 
 
-def test_the_native_backend_has_no_docker_user(front):
-    ref = RuleRef(family="ip", table="docker-bridges", chain="filter-FORWARD", rule=1, text="accept")
-    about = front(HOST).mend(wish(ref))
+def native(chain, text, rule=1):
+    return RuleRef(family="ip", table="docker-bridges", chain=chain, rule=rule, text=text)
+
+
+PUBLISHED = native("filter-forward-in__docker0", "ip daddr 172.17.0.2 tcp dport 80 counter accept", 3)
+
+
+def test_the_native_backend_has_no_docker_user_and_its_own_table_closes_a_port(front):
+    about = front(HOST).mend(wish(PUBLISHED))
     assert "DOCKER-USER" not in about
-    assert "a forward chain of your own" in about
+    assert about.endswith(
+        "or `nft 'add table ip docker-user'; nft 'add chain ip docker-user forward { type filter hook forward priority"
+        " -1; policy accept; }'; nft 'add rule ip docker-user forward ip saddr != { 10.0.0.1 } meta l4proto tcp ct"
+        " status dnat ct direction original ct original proto-dst 8080 counter drop'`, and keep that in"
+        " /etc/nftables.conf"
+    )
+    nobody = front(HOST).mend(wish(PUBLISHED, allowed=()))
+    assert "forward meta l4proto tcp ct status dnat" in nobody
+    six = replace(WEB, peers=(ip_network("fd00::/48"), ip_network("fd01::1/128")))
+    about = front(HOST).mend(wish(PUBLISHED, family=Family.IPV6, allowed=(six,), wanted=six))
+    assert "add rule ip6 docker-user forward ip6 saddr != { fd00::/48, fd01::1 } meta" in about
+    assert "with nftables there is no DOCKER-USER" in front(HOST).mend(wish(PUBLISHED, wanted=None))
+
+
+NAMES = {
+    "a port that Docker publishes": [
+        PUBLISHED, native("nat-prerouting-and-output", 'iifname != "docker0" tcp dport 8080 counter dnat to x'),
+    ],
+    "Docker's refusal of ports that are not published": [native("filter-forward-in__docker0", "counter drop", 4)],
+    "Docker's guard against reaching containers past their published ports": [
+        native("raw-PREROUTING", 'ip daddr 172.17.0.2 iifname != "docker0" counter drop')
+    ],
+    "Docker's own forwarding": [
+        native("filter-forward-in__docker0", "ct state established,related counter accept"),
+        native("filter-FORWARD", "oifname vmap @filter-forward-in-jumps"),
+        native("filter-forward-out__docker0", 'counter accept comment "OUTGOING"', 2),
+    ],
+}  # fmt: skip
+
+
+def test_rules_of_the_native_backend_are_told_apart(front):
+    for name, refs in NAMES.items():
+        assert {front(HOST).name(ref) for ref in refs} == {f"{name} (nftables backend)"}
+    assert front(HOST).name(replace(PUBLISHED, table="docker-user")) == ""
 
 
 def test_rules_that_are_not_published_ports(front, rule):
@@ -68,5 +107,12 @@ def test_a_node_port_is_told_as_kube_proxy_s(front):
     found = front(iptables_save=table)
     ref = next(ref for ref in found.refs.values() if ref.chain == "KUBE-FORWARD")
     assert found.spoken(f"by {ref}") == f"by a rule of kube-proxy's [{ref}]"
-    assert found.mend(wish(ref)).startswith("Kubernetes publishes the port past INPUT")
+    asks = "-p tcp --dport 8080 -m addrtype --dst-type LOCAL"
+    about = found.mend(wish(ref))
+    assert about.startswith("Kubernetes publishes the port past INPUT")
+    assert about.endswith(
+        f"`iptables -t mangle -I PREROUTING {asks} -j DROP;"
+        f" iptables -t mangle -I PREROUTING -s 10.0.0.1 {asks} -j RETURN`"
+    )
+    assert found.mend(wish(ref, wanted=None)).endswith("before nat, in mangle PREROUTING")
     assert found.mend(wish(ref, wrong="shut")) == ""

@@ -45,7 +45,7 @@ def facts(exercised=None, *, texts=None, faults=None, model=None):
     own = SimpleNamespace(address=lambda family: ip_address("10.0.0.10" if family == "ipv4" else "fd00:0:0:1::10"))
     return SimpleNamespace(
         exercised={} if exercised is None else {"c": exercised}, flows={}, snapshot=lambda _: shot,
-        snapshots={"h": shot}, model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own}),
+        snapshots={"h": shot}, model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own}, zones={}),
         front_ends={},
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ JAILS = [
     (jail(files=""), {}, FAIL, "its file list is empty"),
     (jail(regex="bad key", files=""), {}, FAIL, "failregex 1 has no <HOST>"),
     (jail(retry=6), {}, FAIL, "maxretry is 6, expected 5"),
-    (jail(listed="sshd"), {}, FAIL, "without a jail named web"),
+    (jail(listed="sshd"), {}, FAIL, "no jail named web runs"),
     ({}, {"fail2ban-status": NotThere("h", "not installed")}, FAIL, "fail2ban is not installed"),
     ({}, refused("ended with status 255: Failed to access socket path. Is fail2ban running?"), FAIL, "not running"),
 ]

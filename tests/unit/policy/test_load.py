@@ -227,6 +227,19 @@ def test_bans_keep_the_request_that_provokes_them(load):
     assert policy.bans[0].provoke == {"method": "GET", "path": "/x", "Authorization": "Bearer bad"}
 
 
+def test_bans_keep_what_a_jail_is_to_let_off_and_the_samples(load):
+    policy = load(
+        HEAD + "bans:\n  jail: a\n  service: tcp/80\n  maxretry: 5\n  findtime: 600\n  bantime: 3600\n"
+        "  usedns: no\n  increment: true\n  ignoreself: false\n  ignore: [10.0.0.1, 10.1.0.0/16]\n"
+        "  samples: {banned: ['bad key from 10.0.0.7'], passed: ['key of 10.0.0.7']}\n"
+    )
+    (bans,) = policy.bans
+    assert (bans.usedns, bans.increment, bans.ignore_self) == ("no", True, False)
+    assert bans.ignore is not None
+    assert [str(network) for network in bans.ignore.networks] == ["10.0.0.1/32", "10.1.0.0/16"]
+    assert (bans.banned, bans.passed) == (("bad key from 10.0.0.7",), ("key of 10.0.0.7",))
+
+
 INNOCENT = {
     "disjoint peers of one service": (
         "inbound:\n  default: deny\n  allow:\n"
@@ -277,3 +290,30 @@ def test_who_manages_a_host_is_a_word_or_more(written, who, id_, load):
     managers = load(HEAD + f"managers: {written}\n").managers
     assert (managers.who, managers.id) == (who, id_)
     assert load(HEAD + "rules: true\n").managers is None
+
+
+def test_the_kernel_s_settings_are_hardened_but_for_what_is_written(load):
+    kernel = load(HEAD + "kernel: hardened\n").kernel
+    assert (kernel.wanted["rp_filter"], kernel.wanted["forwarding"], kernel.boot) == ("strict", "off", True)
+    assert not {"conntrack_loose", "secure_redirects", "bridged"} & set(kernel.wanted)
+    router = load(HEAD + "kernel: {router: true, boot: false, settings: {rp_filter: loose, log_martians: unchecked}}\n")
+    assert (router.kernel.wanted["rp_filter"], router.kernel.wanted["forwarding"]) == ("loose", "on")
+    assert "log_martians" not in router.kernel.wanted
+    assert not router.kernel.boot
+    off = load(
+        HEAD + "kernel: {router: true, settings: {forwarding: unchecked}, accept: [{setting: accept_ra, reason: x}]}\n"
+    )
+    assert "forwarding" not in off.kernel.wanted
+    assert [(one.setting, one.interface) for one in off.kernel.accepted] == [("accept_ra", "")]
+
+
+def test_the_ways_to_be_dropped_are_asked_about_where_it_is_written(load):
+    assert load(HEAD + "drop_log: {inbound: true}\n").drop_log.paths is None
+    plain = load(HEAD + "drop_log: {inbound: true, paths: true}\n").drop_log.paths
+    assert (plain.forward, plain.leave_out, plain.fail) == (False, (), ("silent", "unlimited", "prefix", "unreachable"))
+    text = (
+        "{forward: true, except: [invalid, over-limit], fail: [silent], accept: [{rule: -A INPUT -j DROP, reason: x}]}"
+    )
+    more = load(HEAD + f"drop_log: {{outbound: true, paths: {text}}}\n").drop_log.paths
+    assert (more.forward, more.leave_out, more.fail) == (True, ("invalid", "over-limit"), ("silent",))
+    assert [(one.rule, one.finding) for one in more.accepted] == [("-A INPUT -j DROP", "")]

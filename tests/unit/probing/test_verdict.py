@@ -4,7 +4,7 @@ from ipaddress import ip_address
 import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
-from fwproof.observation import PortState
+from fwproof.observation import Passage, PortState
 from fwproof.probing.packets import Packet
 from fwproof.probing.verdict import Ends, judge
 
@@ -119,3 +119,42 @@ def test_icmpv6_port_unreachable_has_its_own_code():
     ends = Ends(flow=ASK, left=True, arrival=came(ASK), returned=four, target=frozenset({DST}))
     assert judge(ends).state is PortState.NO_ANSWER
     assert judge(replace(ends, returned=replace(four, icmp_code=1))).state is PortState.REJECTED
+
+
+THROUGH = [
+    # came to the router, left it, its own answer, arrived at the far end, emitted there, returned, state
+    (True, True, "", True, SYN_ACK, SYN_ACK, S.OPEN),
+    (True, True, "", True, SYN_ACK, None, S.REPLY_LOST),
+    (True, True, "", True, None, None, S.SILENT),
+    (True, True, "", False, None, None, S.NEVER_ARRIVED),
+    (True, True, "", False, None, SYN_ACK, S.OPEN),
+    (True, False, "", False, None, None, S.SILENT),
+    (True, False, "ICMP administratively prohibited", False, None, icmp(13, ROUTER), S.REJECTED),
+    (True, True, "", None, None, SYN_ACK, S.OPEN),
+    (True, True, "", None, None, None, S.NO_ANSWER),
+    (True, False, "", None, None, None, S.SILENT),
+    (False, False, "", False, None, None, S.NEVER_ARRIVED),
+    (False, False, "", True, SYN_ACK, SYN_ACK, S.OPEN),
+]
+
+
+@pytest.mark.parametrize(("came_", "went", "refusal", "arrived", "emitted", "returned", "state"), THROUGH)
+def test_a_probe_that_goes_through_a_watched_host(came_, went, refusal, arrived, emitted, returned, state):
+    passage = Passage(host="router", came=came_, went=went, refusal=refusal)
+    found = judge(
+        Ends(
+            flow=SYN, left=True, watched=arrived is not None, arrival=came(SYN) if arrived else None,
+            confirmed=False if arrived else None, emitted=emitted, returned=returned, passage=passage,
+        )
+    )  # fmt: skip
+    assert found.state is state, found
+    if came_ and not went:
+        assert "router" in found.note
+
+
+def test_what_a_receiver_sends_on_is_told():
+    onward = replace(came(SYN), dst=ip_address("172.17.0.2"), dport=8080)
+    found = judge(
+        Ends(flow=SYN, left=True, arrival=came(SYN), confirmed=True, emitted=SYN_ACK, returned=SYN_ACK, sent_on=onward)
+    )
+    assert "The host sent it on (NAT): 10.0.0.1:61000 > 172.17.0.2:8080" in found.note

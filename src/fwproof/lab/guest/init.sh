@@ -33,6 +33,8 @@ for link in "$wants"/*.service; do
     case " $loaders ulogd2 fail2ban * " in *" $unit "*) ;; *) loaders="$loaders $unit" ;; esac
 done
 
+# What may not be written from within a namespace (fs.*) is refused, and said in the log.
+if [ -e /etc/rcS.d/S01procps ]; then sysctl -q --system; fi
 ip link set lo up
 for unit in $loaders; do if enabled "$unit" && early "$unit"; then start "$unit"; fi; done
 ip -batch /etc/lab/network
