@@ -231,7 +231,9 @@ def folded(tables: Iterable[Matrix]) -> tuple[Matrix, ...]:
 def fitting(tables: Iterable[Matrix], most: int = MOST_CELLS) -> tuple[tuple[Matrix, ...], tuple[str, ...]]:
     """Return the matrices that a page has room for, those with deviations first, and the hosts of all others."""
     fine = frozenset({Mark.OPEN, Mark.BLOCKED, Mark.NOT_APPLICABLE, Mark.NOT_TESTED})
-    shown, left, cells = [], [], 0
+    shown: list[Matrix] = []
+    left: list[str] = []
+    cells = 0
     for table in sorted(tables, key=lambda table: table.marks <= fine):
         cells += sum(len(row.cells) for row in table.rows)
         if cells <= most or not shown:

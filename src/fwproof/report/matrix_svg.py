@@ -34,7 +34,8 @@ _FAMILY = {"ipv4": "v4", "ipv6": "v6"}
 def render_matrix_svg(results: Results) -> bytes:
     """Return the matrices as a picture, those with deviations first, and how many rows had no room."""
     tables, _ = matrix.fitting(matrix.folded(matrix.matrices(results)))
-    body, width, y = [], _LEAST, _HEADER
+    body: list[str] = []
+    width, y = _LEAST, _HEADER
     room, left = _LINES, 0
     for table in tables:
         shown = table.rows[:room]
