@@ -169,6 +169,12 @@ def test_many_sources_and_many_limits_are_counted(whole):
     assert "and 12 more sources" in plots[0].words
 
 
+def test_each_finding_says_how_to_repeat_it(html):
+    findings = html.split('<article class="finding')[1:]
+    assert findings
+    assert all("<dt>Repeat</dt><dd><code>" in one.split("</article>", 1)[0] for one in findings)
+
+
 def test_drift_keeps_what_was_accepted_apart(html):
     drift = part(html, "drift")
     bad, good = drift.index("ai-server-published IPv4"), drift.index("ai-server IPv4")
