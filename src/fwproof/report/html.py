@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ from fwproof.report import controls, matrix, rates, scope, view
 from fwproof.report.clean import clip, safe_path, visible
 from fwproof.report.controls_text import SUPPORTS, aside, helps, how, said, summary, where
 from fwproof.report.listing import Listing
+from fwproof.report.matrix import Matrix
 from fwproof.report.openings import entries
 from fwproof.report.reasoning import FIELD_LIMIT, UNASKED, control_names, repro
 from fwproof.results import CheckResult, Results, Verdict
@@ -81,7 +82,6 @@ def _environment() -> Environment:
         "glyph": _GLYPHS.__getitem__,
         "past": _PAST.__getitem__,
         "shade": _SHADES.__getitem__,
-        "where_of": _where,
         "of": view.number_of,
         "controls": control_names,
         "summary": summary,
@@ -119,15 +119,7 @@ def _context(results: Results) -> dict[str, Any]:
     findings = view.findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
     listing = Listing.of(results, findings, matrices)
     marks = frozenset().union(*(table.marks for table in matrices))
-    plots, more_plots = rates.plots(results)
-    parts = {
-        "matrices": {way: [table for table in matrices if table.direction == way] for way in _DIRECTIONS},
-        "severities": scope.by_severity(results), "zones": scope.by_zone(results), "outside": _outside(results),
-        "left_open": scope.left_open(results), "pairs": scope.pairs_not_tested(every),
-        "left_number": sum(one.number for one in scope.left_open(results)), "plots": plots, "more_plots": more_plots,
-        "drifts": _alike(check for check in results.checks if check.kind == "drift"), "entries": entries(results),
-        "coverage_checks": view.worst_first(check for check in results.checks if check.coverage is not None),
-    }  # fmt: skip
+    parts = _sections(results, every, matrices)
     return parts | {
         "contents": _contents(results, parts),
         "run": results.run,
@@ -153,6 +145,20 @@ def _context(results: Results) -> dict[str, Any]:
         "where": _where,
         "unasked": UNASKED,
     }
+
+
+def _sections(results: Results, every: Sequence[Matrix], shown: Sequence[Matrix]) -> dict[str, Any]:
+    """Return what the sections beside the findings show; ``shown`` are the matrices that the page has room for."""
+    plots, more_plots = rates.plots(results)
+    left_open = scope.left_open(results)
+    return {
+        "matrices": {way: [table for table in shown if table.direction == way] for way in _DIRECTIONS},
+        "severities": scope.by_severity(results), "zones": scope.by_zone(results), "outside": _outside(results),
+        "left_open": left_open, "left_number": sum(one.number for one in left_open),
+        "pairs": scope.pairs_not_tested(every), "plots": plots, "more_plots": more_plots,
+        "drifts": _alike(check for check in results.checks if check.kind == "drift"), "entries": entries(results),
+        "coverage_checks": view.worst_first(check for check in results.checks if check.coverage is not None),
+    }  # fmt: skip
 
 
 def _contents(results: Results, parts: dict[str, Any]) -> list[tuple[str, str]]:
