@@ -29,7 +29,7 @@ WIRE = frozenset({
     Kind.INBOUND, Kind.OUTBOUND, Kind.EVASION, Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.LOOPBACK,
     Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.COVERAGE,
 })  # fmt: skip
-"""Checks that packets of the twin answer; samples of a default are such as well, but for those sent through the host."""
+"""Checks that packets of the twin answer; so do samples of a default, but for those sent through the host."""
 _CAPTURES = (
     "uname", "ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl", "sockets", "iptables-save",
     "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save",
