@@ -25,6 +25,7 @@ from fwproof.facts import (
     Exercised,
     Facts,
     FlowFacts,
+    JailFacts,
     LogFacts,
     MeasureFacts,
     NeighbourFacts,
@@ -65,7 +66,7 @@ def rederived(facts: Facts, checks: Sequence[Check]) -> Rederived:
         try:
             if isinstance(flow, FlowFacts):
                 flows[check.id] = _flow(check, flow, facts, _needed(model, check))
-            if tried is None or isinstance(tried, HostError | NeighbourFacts | Connected):
+            if tried is None or isinstance(tried, HostError | NeighbourFacts | Connected | JailFacts):
                 continue  # nothing in it is a prediction
             again = _AGAIN.get(type(tried))
             if again is None:

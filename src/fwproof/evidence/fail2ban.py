@@ -7,7 +7,6 @@ stream before the log files are added.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,10 +55,7 @@ def parse_status(name: str, text: str) -> JailStatus | None:
 
 def parse_banned(text: str) -> Mapping[str, tuple[str, ...]]:
     """Return whom each jail bans, as ``fail2ban-client banned`` tells it; empty for what is no such answer."""
-    try:
-        listed = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return {}
+    listed = literal(text)
     found: dict[str, tuple[str, ...]] = {}
     for each in listed if isinstance(listed, list) else ():
         for name, addresses in each.items() if isinstance(each, dict) else ():

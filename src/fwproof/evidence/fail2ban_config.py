@@ -7,7 +7,6 @@ the server.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,10 +99,7 @@ def parse_config(text: str) -> Configured:
     seen: dict[str, _Seen] = {}
     server: dict[str, str] = {}
     for line in text.splitlines():
-        try:
-            command = ast.literal_eval(line.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
+        command = literal(line)
         if isinstance(command, list):
             _take([*command], seen, server)
     return Configured(
