@@ -178,7 +178,8 @@ def test_tables_as_a_whole_are_as_the_chapter_left_them(audit):
 def test_nothing_survives_a_reboot(audit):
     check = one(audit, f"persistence[{BAD}-ipv4]")
     assert check["cause"] == "nothing survives a reboot"
-    assert "/etc/iptables/rules.v4 does not exist" in check["reason"]
+    assert "no service that loads rules is enabled" in check["reason"]
+    assert "/etc/iptables/rules.v4" in check["fix"]
     assert "no rule loader" in check["observed"]
 
 

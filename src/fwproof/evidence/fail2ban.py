@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fwproof.evidence.literal import literal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JailStatus:

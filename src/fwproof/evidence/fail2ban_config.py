@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fwproof.evidence.literal import literal
+
 _HOST_GROUP = re.compile(
     r"<(?:HOST|ADDR|SUBNET|CIDR|DNS|IP4|IP6|ip4|ip6|F-ID|F-MLFID)[/>]"
     r"|\(\?P<(?:host|ip4|ip6|dns|addr|subnet|cidr|fid|mlfid|ip_host|ip_dns)>"
