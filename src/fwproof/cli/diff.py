@@ -38,7 +38,8 @@ _WORDS = {
     "became-reachable": "became reachable", "stopped-being-reachable": "stopped being reachable",
     "refused-otherwise": "is refused otherwise", "not-known": "is not known",
 }  # fmt: skip
-_LIVE = "host:"
+LIVE = "host:"
+"""What stands before the name of a host that is to be read live."""
 _PARTS = {
     "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
     "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
@@ -49,10 +50,10 @@ _PARTS = {
 """Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
 
 
-def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
+def read_side(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
     """Read one side: a live host, a snapshot's folder, a folder of files, or one file."""
-    if place.startswith(_LIVE):
-        name = place.removeprefix(_LIVE)
+    if place.startswith(LIVE):
+        name = place.removeprefix(LIVE)
         return of_host(hosts[name], family, name)
     path = Path(place)
     if not path.is_dir():
@@ -87,11 +88,11 @@ def _family_of(path: Path, text: str) -> Family:
 
 def _sides(places: Sequence[str], inventory: Path | None, family: str | None) -> list[Tables]:
     """Read both sides, live hosts first and at once; raises UsageError where they are of different families."""
-    names = [place.removeprefix(_LIVE) for place in places if place.startswith(_LIVE)]
+    names = [place.removeprefix(LIVE) for place in places if place.startswith(LIVE)]
     if inventory is not None and not names:
         raise UsageError("--inventory is where hosts are looked up: give OLD or NEW as host:NAME")
     hosts = live(names, inventory) if names else {}
-    sides = [_read(place, family, hosts) for place in places]
+    sides = [read_side(place, family, hosts) for place in places]
     if sides[0].families != sides[1].families:
         has = [f"{place} has {' and '.join(side.families)}" for place, side in zip(places, sides, strict=True)]
         raise UsageError(f"{', '.join(has)}: give --family for what is to be compared")
@@ -144,7 +145,7 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
         say(draft(found, datetime.now().astimezone().date()))
     elif form == "json":
         sides = {word: understood_json(side.model, side.families) for word, side in (("old", before), ("new", after))}
-        click.echo(json.dumps(_document(found, unanswered) | {"understood": sides}))
+        click.echo(json.dumps(document(found, unanswered) | {"understood": sides}))
     else:
         say(_text(found, unanswered))
     raise SystemExit(_status(found, unanswered))
@@ -157,12 +158,13 @@ def _status(found: list[Comparison], unanswered: list[str]) -> int:
     return 1 if differs else 6 if unclear else 0
 
 
-def _document(found: list[Comparison], unanswered: list[str]) -> dict[str, Any]:
+def document(found: Sequence[Comparison], unanswered: Sequence[str]) -> dict[str, Any]:
+    """Return the answer as JSON."""
     return {
         "schema": SCHEMA, "same": not unanswered and all(each.same for each in found),
         "changes": [_json(change) for each in found for change in each.changes],
         "unlisted": sum(each.unlisted for each in found), "effects": [e for each in found for e in each.effects],
-        "not_answered": unanswered,
+        "not_answered": list(unanswered),
     }  # fmt: skip
 
 
@@ -182,7 +184,7 @@ def _fate(fate: tuple[str, RuleRef | None]) -> dict[str, Any]:
 def _text(found: list[Comparison], unanswered: list[str]) -> Iterator[str]:
     for each in found:
         for change in each.changes:
-            yield from _lines(change)
+            yield from change_lines(change)
         if each.unlisted:
             yield f"{each.family}: and {each.unlisted} more changes; --most lists more"
         yield from (f"{each.family}: {effect}" for effect in each.effects)
@@ -191,7 +193,8 @@ def _text(found: list[Comparison], unanswered: list[str]) -> Iterator[str]:
     yield from (f"not known: {each}" for each in unanswered)
 
 
-def _lines(change: Change) -> Iterator[str]:
+def change_lines(change: Change) -> Iterator[str]:
+    """Yield a change in words: what, how it was and is decided, and a packet."""
     place = f"{change.family} {change.hook} {'/'.join(change.states)}"
     for room in change.rooms:
         yield f"{place}: {_WORDS[change.kind.value]}: {room}"
