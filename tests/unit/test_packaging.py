@@ -1,10 +1,12 @@
 """What is installed elsewhere: the wheel's files, the demo's data in it, and the pins of this checkout."""
 
 import hashlib
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -95,6 +97,26 @@ def test_the_installed_package_needs_no_checkout(wheel, tmp_path):
     assert "json-schema.org" in python("-m", "fwproof", "schema")
     assert str(site / "fwproof/probing/agent.py") in python("-m", "fwproof", "agent", "install")
     assert python("-m", "fwproof", "--version").strip().endswith(PROJECT["project"]["version"])
+
+
+def test_a_release_is_the_same_bytes_wherever_it_is_built(tmp_path, monkeypatch):
+    """Folder, time zone, umask, hash seed and the times of files differ; commit and its time do not."""
+    spec = importlib.util.spec_from_file_location("dist", ROOT / "tools/dist.py")
+    spec.loader.exec_module(dist := importlib.util.module_from_spec(spec))
+    sums = []
+    for name, zone, umask, seed in (("one", "UTC", 0o022, "1"), ("another", "Asia/Tokyo", 0o077, "2")):
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        before = os.umask(umask)
+        try:
+            made = dist.build("HEAD", tmp_path / name)
+        finally:
+            os.umask(before)
+        sums.append({file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in made.items()})
+        time.sleep(1.1)  # the times of an archive are whole seconds
+    version = PROJECT["project"]["version"]
+    assert sorted(sums[0]) == [f"fwproof-{version}-py3-none-any.whl", f"fwproof-{version}.tar.gz"]
+    assert sums[0] == sums[1]
 
 
 def names(requirements):
