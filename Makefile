@@ -65,7 +65,7 @@ picture:
 
 # the documentation site, in docs/_build/html; a link that leads nowhere is an error
 docs: $(VENV)/dev.stamp
-	@$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	@$(BIN)/python -m sphinx -q -E -W --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # a bill of materials (CycloneDX) with the licence of each package that is needed

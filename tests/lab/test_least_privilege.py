@@ -31,15 +31,15 @@ def lab():
         yield up
 
 
-def documented():
+def documented(*words):
     """The rules as an administrator gets them."""
-    words = ["sudoers", "--user", "auditor", "--jail", "ollama-api"]
+    words = ["sudoers", "--user", "auditor", *(words or ("--jail", "ollama-api"))]
     return CliRunner().invoke(agent, words, catch_exceptions=False).stdout
 
 
-def allowed():
+def allowed(rules=None):
     """The commands of the documented rules, as sudo logs them: an empty argument list is none."""
-    listed = documented().partition("Cmnd_Alias FWPROOF = ")[2].partition("\nDefaults")[0]
+    listed = (rules or documented()).partition("Cmnd_Alias FWPROOF = ")[2].partition("\nDefaults")[0]
     return {re.sub(r' ""$', "", line.strip(" \\,")) for line in listed.splitlines() if line.strip(" \\,")}
 
 
@@ -49,16 +49,25 @@ def attempt(lab, words, **environment):
     return lab.run(HOST, [*AS_AUDITOR, *settings, *words])
 
 
-def test_the_host_grants_the_documented_rules_and_nothing_else(lab):
-    assert on(lab, HOST, "cat /etc/sudoers.d/fwproof") == documented()
-    told = on(lab, HOST, "sudo -l -U auditor").partition("may run the following commands")[2].split("\n", 1)[1].strip()
+@pytest.mark.parametrize(
+    ("host", "rules"),
+    [
+        (HOST, documented()),
+        ("proxy", documented("--access", "observe")),
+        ("store-elastic", documented("--access", "read")),
+    ],
+    ids=["observe and a jail", "observe", "read"],
+)
+def test_a_host_grants_the_documented_rules_and_nothing_else(lab, host, rules):
+    assert on(lab, host, "cat /etc/sudoers.d/fwproof") == rules
+    told = on(lab, host, "sudo -l -U auditor").partition("may run the following commands")[2].split("\n", 1)[1].strip()
     (line,) = told.splitlines()
     run_as, _, granted = line.partition(" NOPASSWD: ")
     assert run_as == "(root)"
-    assert {re.sub(r' ""$', "", each) for each in granted.split(", ")} == allowed()
+    assert {re.sub(r' ""$', "", each) for each in granted.split(", ")} == allowed(rules)
     # adm reads the packet log, and is what a Debian administrator would grant for it
-    assert on(lab, HOST, "id -nG auditor").split() == ["auditor", "adm"]
-    assert on(lab, HOST, "find / -xdev -user auditor -not -path '/home/auditor*'") == ""
+    assert on(lab, host, "id -nG auditor").split() == ["auditor", "adm"]
+    assert on(lab, host, "find / -xdev -user auditor -not -path '/home/auditor*'") == ""
 
 
 def test_an_audit_with_these_rules_alone_does_all_of_its_work(lab, tmp_path):
