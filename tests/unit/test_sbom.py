@@ -20,7 +20,11 @@ AGREED = {
 
 def made(**environment):
     done = subprocess.run(
-        [sys.executable, ROOT / "tools/sbom.py"], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-W", "error", ROOT / "tools/sbom.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
