@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from fwproof.cli.main import cli
+from fwproof.cli.schema import schema
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.waiver_file import load_waivers
@@ -114,6 +115,11 @@ def test_every_verb_is_in_the_reference(site):
     text = (site / "reference/command-line.html").read_text(encoding="utf-8")
     for name in cli.list_commands(click.Context(cli)):
         assert f"Usage: fwproof {name} [" in text, name
+
+
+def test_every_kind_of_schema_is_in_the_reference(site):
+    (kind,) = [each for each in schema.params if each.name == "kind"]
+    assert [name for name in kind.type.choices if not (site / "reference" / f"{name}.html").is_file()] == []
 
 
 def test_every_key_of_a_policy_is_in_the_reference(site):
