@@ -3,6 +3,8 @@
 # make differential TABLES=2000 SEED=7
 #              the model against this machine's kernel on so many random tables of each kind; without SEED another run
 #              each time, and the seed is printed, so that what was found can be found again
+# make docs    the documentation site
+# make dist    wheel and sdist, built twice and compared; make sbom: the bill of materials
 # make audit   the audit of the shipped policy, as `pytest` runs it
 #
 # Each target sets up what it needs first: a virtual environment with pinned packages, and the system packages
@@ -18,7 +20,7 @@ SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 TABLES ?= 1000
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
 
-.PHONY: demo audit test lint types pytest unit differential sample sample-from-latest picture pins bench clean
+.PHONY: demo audit test lint types pytest unit differential sample sample-from-latest picture pins docs sbom dist bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.stamp
@@ -61,6 +63,20 @@ sample-from-latest: $(VENV)/run.stamp
 picture:
 	@tools/screenshot
 
+# the documentation site, in docs/_build/html; a link that leads nowhere is an error
+docs: $(VENV)/dev.stamp
+	@$(BIN)/python -m sphinx -q -E -W --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+# a bill of materials (CycloneDX) with the licence of each package that is needed
+sbom: $(VENV)/dev.stamp
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python tools/sbom.py dist/fwproof.cdx.json
+	@echo "dist/fwproof.cdx.json"
+
+# wheel and sdist of the last commit, built twice and compared
+dist: $(VENV)/dev.stamp
+	@$(BIN)/python tools/dist.py dist
+
 # the newest releases that pyproject.toml allows; run it with the oldest Python that is supported
 pins: $(VENV)/run.stamp
 	@$(BIN)/python tools/pin.py
@@ -69,7 +85,7 @@ $(VENV)/run.stamp: $(SETUP)
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) run
 	@touch $@
 
-$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt
+$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt requirements/docs.txt
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) dev
 	@touch $(VENV)/run.stamp $@
 
@@ -85,4 +101,4 @@ bench: $(VENV)/dev.stamp $(VENV)/bench.stamp
 	@$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache docs/_build docs/reference

@@ -1,10 +1,12 @@
 """What is installed elsewhere: the wheel's files, the demo's data in it, and the pins of this checkout."""
 
 import hashlib
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -97,6 +99,26 @@ def test_the_installed_package_needs_no_checkout(wheel, tmp_path):
     assert python("-m", "fwproof", "--version").strip().endswith(PROJECT["project"]["version"])
 
 
+def test_a_release_is_the_same_bytes_wherever_it_is_built(tmp_path, monkeypatch):
+    """Folder, time zone, umask, hash seed and the times of files differ; commit and its time do not."""
+    spec = importlib.util.spec_from_file_location("dist", ROOT / "tools/dist.py")
+    spec.loader.exec_module(dist := importlib.util.module_from_spec(spec))
+    sums = []
+    for name, zone, umask, seed in (("one", "UTC", 0o022, "1"), ("another", "Asia/Tokyo", 0o077, "2")):
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        before = os.umask(umask)
+        try:
+            made = dist.build("HEAD", tmp_path / name)
+        finally:
+            os.umask(before)
+        sums.append({file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in made.items()})
+        time.sleep(1.1)  # the times of an archive are whole seconds
+    version = PROJECT["project"]["version"]
+    assert sorted(sums[0]) == [f"fwproof-{version}-py3-none-any.whl", f"fwproof-{version}.tar.gz"]
+    assert sums[0] == sums[1]
+
+
 def names(requirements):
     return {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("_", "-") for line in requirements}
 
@@ -106,8 +128,8 @@ def pinned(name):
 
 
 def test_pins_name_one_version_each_and_each_package_once():
-    assert sorted(PINS) == ["bench", "build", "dev", "run"]
-    for environment in (["run", "build", "dev"], ["bench"]):
+    assert sorted(PINS) == ["bench", "build", "dev", "docs", "run"]
+    for environment in (["run", "build", "dev", "docs"], ["bench"]):
         lines = [line for name in environment for line in pinned(name)]
         assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
         assert len(names(lines)) == len(lines)
@@ -119,9 +141,10 @@ def test_pins_name_one_version_each_and_each_package_once():
         ("run", PROJECT["project"]["dependencies"]),
         ("build", [*PROJECT["build-system"]["requires"], *PROJECT["dependency-groups"]["build"]]),
         ("dev", [*PROJECT["dependency-groups"]["tests"], *PROJECT["dependency-groups"]["lint"]]),
+        ("docs", PROJECT["dependency-groups"]["docs"]),
         ("bench", PROJECT["dependency-groups"]["bench"]),
     ],
-    ids=["run", "build", "dev", "bench"],
+    ids=["run", "build", "dev", "docs", "bench"],
 )
 def test_all_that_pyproject_asks_for_is_pinned(file, wanted):
     assert names(wanted) <= names(pinned(file))
