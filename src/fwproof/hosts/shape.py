@@ -20,6 +20,8 @@ _NOT_RUNNING = 252
 _NO_BUS = re.compile(r"^Error: DBUS_ERROR: Failed to connect to socket \S+: No such file or directory$", re.MULTILINE)
 """Without a message bus the daemon cannot run either."""
 _READERS = {"/usr/bin/cat", "/usr/bin/tail"}
+_NFT_FILE = re.compile(r"/nft -f (\S+) && ")
+"""The file that :func:`fwproof.hosts.boot_commands.nft_boot` has nft load; one that it includes may lack as well."""
 
 
 def fault_of(host: str, command: Command, capture: Capture) -> HostError | None:
@@ -44,6 +46,8 @@ def _failure(host: str, command: Command, capture: Capture) -> HostError:
     path = command.words[-1]
     if command.program in _READERS and says_no_file(path, capture.stderr):
         return NotThere(host, f"{path}: No such file or directory")
+    if (loaded := _NFT_FILE.search(path)) and f'"{loaded[1]}": No such file or directory' in capture.stderr:
+        return NotThere(host, f"{loaded[1]}: No such file or directory")
     if command.program == _FIREWALL_CMD and (capture.status == _NOT_RUNNING or _NO_BUS.search(capture.stderr)):
         return NotThere(host, "firewalld is installed and does not run")
     said = (capture.stderr.strip() or capture.stdout.strip() or "no message").splitlines()[0][:300]
