@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fwproof.cli import diff_runs
 from fwproof.cli.draft import draft
 from fwproof.cli.tables import (
     Tables,
@@ -32,6 +33,7 @@ from fwproof.flow import Family
 from fwproof.semantics.diff import Change, Comparison, compare
 from fwproof.semantics.space import SpaceTooLarge
 from fwproof.snapshot import Snapshot
+from fwproof.trends.tables import files_of
 
 SCHEMA = "fwproof-diff-1"
 _WORDS = {
@@ -39,14 +41,6 @@ _WORDS = {
     "refused-otherwise": "is refused otherwise", "not-known": "is not known",
 }  # fmt: skip
 _LIVE = "host:"
-_PARTS = {
-    "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
-    "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
-    "ip6tables-legacy-save": "ip6tables_legacy_save", "nft": "nft_json", "ipset-save": "ipset_save",
-    "ip-addr": "addresses", "ip-route": "routes", "ip6-route": "routes6", "ip-rule": "routing_rules",
-    "ip6-rule": "routing_rules6", "sysctl": "sysctls",
-}  # fmt: skip
-"""Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
 
 
 def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
@@ -57,15 +51,10 @@ def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostErr
     path = Path(place)
     if not path.is_dir():
         return of_files(*_file(path, read_text(path), family))
-    files = _files_of(path)
+    files = files_of(path)
     if (path / "snapshot.json").exists() or not files:
         return of_folder(path, family)
     return of_files(files, family)
-
-
-def _files_of(folder: Path) -> dict[str, Path]:
-    named = {path.name.removesuffix(".txt").removesuffix(".json"): path for path in sorted(folder.iterdir())}
-    return {key: named[name] for name, key in _PARTS.items() if name in named}
 
 
 def _file(path: Path, text: str, family: str | None) -> tuple[dict[str, Path], str | None]:
@@ -107,15 +96,19 @@ def _sides(places: Sequence[str], inventory: Path | None, family: str | None) ->
 @families_option
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="List at most so many changes.")
 @click.option("--accept-draft", is_flag=True, help="Answer with a draft of accepted.yaml, to be filled in.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown", "html"]), default="text",
+    help="How to answer; markdown and html are for runs.",
+)  # fmt: skip
 def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
     old: str, new: str, inventory: Path | None, family: str | None, most: int, form: str,
     accept_draft: bool,  # noqa: FBT001 - a flag
 ) -> None:  # fmt: skip
-    """Compare the meaning of two sets of tables.
+    """Compare two runs, or the meaning of two sets of tables.
 
     \b
-    OLD and NEW are each one of
+    Runs: OLD and NEW are each the folder of a run (reports/latest), or a results.json.
+    Tables: OLD and NEW are each one of
       host:NAME    a host of the inventory, read live over SSH
       a folder     that fwproof collect wrote for a host; of a run (reports/latest/evidence/NAME);
                    or with rules.v4, rules.v6, nft.json, ipset-save.txt …
@@ -126,11 +119,25 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
       fwproof diff baseline/web1 host:web1
       fwproof diff host:web1 host:web2 --family ipv4
       fwproof diff rules.v4 rules.v4.new
+      fwproof diff reports/20261122T100000Z-5a3c91d2 reports/latest
 
-    Every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as entries
+    Of runs it tells which findings are new, fixed and unchanged (a check is the same one where policy and id are),
+    who reaches what otherwise than before, what the tables in their evidence let through otherwise, and what became
+    of waivers and rule coverage; and for what the runs do not compare. --format markdown keeps to the 64 kB of a
+    comment, html is one page, json has the schema that fwproof schema run-diff prints.
+    Exit status: 0 nothing got worse, 1 a check got worse (it fails and did not, or from another cause, or without its
+    waiver), 4 bad input, 6 it cannot be told (a check is not known, or is asked by one run alone).
+
+    Of tables, every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as entries
     of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
-    Exit status: 0 same meaning, 1 different, 6 not known.
+    Exit status: 0 same meaning, 1 different, 4 bad input, 6 not known.
     """
+    if diff_runs.given([old, new]):
+        if inventory or family or accept_draft:
+            raise UsageError("--inventory, --family and --accept-draft are for tables; two runs were given")
+        raise SystemExit(diff_runs.show(Path(old), Path(new), form, most))
+    if form not in {"text", "json"}:
+        raise UsageError(f"--format {form} is for two runs; tables were given")
     before, after = _sides([old, new], inventory, family)
     found: list[Comparison] = []
     too_large: list[str] = []

@@ -76,6 +76,31 @@ def _connected_words(facts: FlowFacts) -> str:
     return f". A full connection {'stood' if facts.connected.ok else 'failed'}: {facts.connected.detail}"
 
 
+_REACHED = {
+    PortState.OPEN: True, PortState.CLOSED: True, PortState.ACCEPTED_SILENT: True, PortState.REPLY_LOST: True,
+    PortState.NEVER_ARRIVED: False, PortState.UNREACHABLE: False, PortState.NO_ANSWER: None,
+}  # fmt: skip
+
+
+def reached_in_words(said: str, direction: str | None) -> bool | None:
+    """Return what :func:`observed_words` says of a probe that a run kept: whether it got where it was sent to.
+
+    Inbound that is past the audited host's rules, outbound off the host, forward past it. Of a packet that never
+    arrived it tells no more than that something was in its way. None where the words do not tell.
+    """
+    words = said.partition(": ")[2]
+    if " passed it on" in words.partition(";")[0]:
+        return True
+    if words.startswith("came to ") and words.split(" (")[0].endswith((" refused there", " dropped there")):
+        return False
+    state = next((state for state, known in _IN_WORDS.items() if words.startswith(known)), None)
+    if state in {PortState.SILENT, PortState.REJECTED}:
+        return direction == "outbound"
+    if state is PortState.REFUSED_LOCALLY:
+        return False if direction == "outbound" else None
+    return None if state is None else _REACHED[state]
+
+
 def let_through(seen: Observation, direction: str | None) -> bool | None:
     """Whether the audited host's tables let the probe through; None when the wire cannot tell.
 

@@ -51,17 +51,18 @@ def render_schema() -> bytes:
 
 def render_json(results: Results) -> bytes:
     """Return results.json in UTF-8: sorted keys, one form for one run, undecodable bytes as ``\\xff`` escapes."""
-    document = _encodable(results.as_json())
+    document = all_encodable(results.as_json())
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def _encodable(value: Any) -> Any:
+def all_encodable(value: Any) -> Any:
+    """Return the values of a document with lone surrogates as escapes."""
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, dict):
-        return {encodable(str(key)): _encodable(item) for key, item in value.items()}
+        return {encodable(str(key)): all_encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encodable(item) for item in value]
+        return [all_encodable(item) for item in value]
     return value
 
 
