@@ -143,8 +143,9 @@ def rules_said(rules: HostRules) -> str:
 
 
 def by_cause(findings: Iterable[Finding]) -> list[tuple[Finding, int, tuple[str, ...]]]:
-    """Return findings that share cause, state and times as one: the first of them, how many, and on which hosts."""
+    """Return findings that share cause, state and times as one: the worst of them, how many, and on which hosts."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for one in findings:
-        groups.setdefault((one.cause, one.state, one.severity, one.first_seen, one.last_seen, one.ended), []).append(one)
-    return [(each[0], len(each), tuple(dict.fromkeys(one.host for one in each))) for each in groups.values()]
+        groups.setdefault((one.cause, one.state, one.first_seen, one.last_seen, one.ended), []).append(one)
+    return [(min(each, key=lambda one: _rank(one.severity)), len(each), tuple(dict.fromkeys(one.host for one in each)))
+            for each in groups.values()]  # fmt: skip

@@ -52,7 +52,7 @@ def render_index_html(found: Index) -> str:
     last = found.runs[-1] if found.runs else None
     standing = by_cause(found.standing)
     return page("index.html", "index", {
-        "found": found, "first": found.runs[0] if found.runs else None, "last": last, "headline": _headline(last),
+        "found": found, "ends": _ends(found.runs), "last": last, "headline": _headline(last),
         "basis": _basis(found), "panels": panels(found.runs), "shown": found.runs[::-1][:_RUNS],
         "oldest": found.standing[0] if found.standing else None, "states": _STATES, "days": days, "address": address,
         "total": total,
@@ -86,6 +86,13 @@ def _basis(found: Index) -> str:
     return f"{said} {number_of(wrong, 'run')} not as stored." if wrong else said
 
 
+def _ends(runs: list[IndexRun]) -> list[str]:
+    """Return when the first and the last run began: as days, or as times where they are of one day."""
+    ends = [run.started for run in (runs[:1] + runs[-1:])]
+    same = len({each[:10] for each in ends}) == 1
+    return [each[11:16] if same else each[:10] for each in ends]
+
+
 def panels(runs: list[IndexRun]) -> list[Panel]:
     """Return the lines of failed, undetermined, waived and passed checks over time; none for fewer than two runs."""
     if len(runs) < 2:
@@ -117,7 +124,9 @@ def days(number: float) -> str:
     if number >= 1:
         return f"{number:.1f} days"
     minutes = round(number * 1440)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else "less than a minute"
 
 
 def address(folder: str) -> str:

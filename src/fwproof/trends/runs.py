@@ -200,7 +200,7 @@ def _stored(place: Path, head: _Head, content: bytes) -> tuple[str, list[str]]:
         elif hashlib.sha256(there).hexdigest() != before.sha256sums:
             wrong.append(f"the run before, {name}, was altered")
         else:
-            said.append(f"after {name}")
+            said.append("chained")
     return ", ".join(said), wrong
 
 

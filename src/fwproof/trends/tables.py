@@ -155,7 +155,8 @@ def _text(name: str, was: Texts, now: Texts) -> TextChange | None:
     if max(len(old), len(new)) > _LINES:
         said = f"@@ too long to compare line by line: {len(old):,} lines became {len(new):,} @@"
         return TextChange(file=name, lines=[said], more=0)
-    lines = list(difflib.unified_diff(old, new, lineterm="", n=1))[2:]
+    found = list(difflib.unified_diff(old, new, lineterm="", n=1))[2:]
+    lines = [line if line.startswith("@@") else f"{line[0]} {line[1:]}" for line in found]
     return TextChange(file=name, lines=lines[:_SHOWN], more=max(len(lines) - _SHOWN, 0))
 
 
