@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fwproof.errors import FwproofError
+from fwproof.report.clean import safe_path
 from fwproof.report.document import read_results
+from fwproof.report.manifest import POLICY
 from fwproof.report.write import write_run
 from fwproof.results import Results
 
@@ -33,6 +35,12 @@ def evidence_of(results: Results, run: Path) -> dict[str, bytes]:
     return found
 
 
+def inputs_of(results: Results, run: Path) -> dict[str, bytes]:
+    """Return the policies and the inventory of the run, by the names that its results have for them."""
+    names = (results.run.inventory, *results.run.policies)
+    return {name: (run / safe_path(name, POLICY)).read_bytes() for name in names}
+
+
 def refuse_local(folder: Path) -> None:
     """Stop where a file names a folder of this machine."""
     for path in sorted(folder.rglob("*")):
@@ -46,9 +54,12 @@ def main() -> None:
     run = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "reports" / "latest")
     try:
         results = read_results(run)
-        results = replace(results, run=replace(results.run, operator=OPERATOR, command=COMMAND))
+        known = results.run.controller
+        neutral = replace(known, host=OPERATOR, commit="") if known else None
+        run_ = replace(results.run, operator=OPERATOR, command=COMMAND, controller=neutral)
+        results = replace(results, run=run_)
         with tempfile.TemporaryDirectory() as place:
-            folder = write_run(results, evidence_of(results, run), Path(place))
+            folder = write_run(results, evidence_of(results, run), Path(place), inputs=inputs_of(results, run))
             refuse_local(folder)
             shutil.rmtree(SAMPLE, ignore_errors=True)
             shutil.copytree(folder, SAMPLE)

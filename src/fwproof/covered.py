@@ -9,6 +9,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Flow, Hook
 from fwproof.observation import Observation
 from fwproof.semantics.cover_found import Missed
+from fwproof.semantics.model import HostModel
 
 Refs = frozenset[RuleRef]
 
@@ -97,6 +98,7 @@ class CoverageFacts:
     why. ``ends`` holds, for each base chain, the rules and the default one of which every packet in it ends at.
     ``instead`` names, for rules that only packets from or to elsewhere reach, the vantage that would do it. ``away``
     are sources of which nothing arrives, ``gaps`` what could not be looked at, ``seen`` what became of every packet.
+    ``model`` is of the tables at that time.
     """
 
     rules: tuple[RuleRef, ...]
@@ -110,3 +112,4 @@ class CoverageFacts:
     away: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     seen: tuple[Observation, ...] = ()
+    model: HostModel | None = None

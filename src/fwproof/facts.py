@@ -90,7 +90,8 @@ class BurstFacts:
     """A burst of new connections from one source: how many of them the target's tables let in.
 
     ``untried`` says why none was sent; ``predicted`` is then all that is known. ``watched`` is False where nobody
-    looks at the target's end: what was answered is then all that is known of what was let in.
+    looks at the target's end: what was answered is then all that is known of what was let in. ``seen`` is what became
+    of each packet.
     """
 
     sent: int
@@ -104,6 +105,7 @@ class BurstFacts:
     note: str = ""
     untried: Untried | None = None
     watched: bool = True
+    seen: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ class Inventory:
 
     ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
     whose network the auditor's process joins; both are None for hosts of the real world. ``authorisation`` is None
-    where the file gives none.
+    where the file gives none. ``signing_key`` is what runs are signed with, None where they are not.
     """
 
     path: Path
@@ -133,6 +133,7 @@ class Inventory:
     auditor: str | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorisation: Authorisation | None = None
+    signing_key: Path | None = None
 
     def select(self, name: str) -> tuple[Host, ...]:
         """Return the hosts that a name or group stands for, in inventory order; empty when unknown."""

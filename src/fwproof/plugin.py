@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--strict-waivers", action="store_true", help="exit with 1 when a deviation is waived, as if it were not"
     )
+    group.addoption("--sign-key", metavar="FILE", help="SSH key that the run is signed with (or FWPROOF_SIGN_KEY)")
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
@@ -79,7 +80,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
             inventory_path=Path(inventory), reports=Path(reports), exercise=not config.getoption("--no-exercise"),
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
             trace=config.getoption("--trace-rules"), waivers=_path_or_none(config.getoption("--waivers")),
-            reports_as=plugin_reports.reports_as(config),
+            sign=_path_or_none(config.getoption("--sign-key")), reports_as=plugin_reports.reports_as(config),
         )  # fmt: skip
     return config.stash[_RUN]
 

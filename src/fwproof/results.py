@@ -220,6 +220,8 @@ class HostRecord:
     """What is known of one host of the run: how it was looked at, and what could not be established.
 
     ``rules`` are the sums of ``understood``, with ``bounded`` called ``oracle`` and ``unknown`` called ``opaque``.
+    ``machine_id`` is the SHA-256 of its machine-id(5), which tells it from others and says nothing else; ``backends``
+    are the versions of the programs that hold its rules. Both are empty where they could not be read.
     """
 
     name: str
@@ -231,6 +233,8 @@ class HostRecord:
     limits: list[str]
     error: str
     understood: list[Understood] = field(default_factory=list)
+    machine_id: str = ""
+    backends: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,11 +288,46 @@ class WaiverRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previous:
+    """The run that was written before into the same folder: its id, and the SHA-256 of its SHA256SUMS."""
+
+    run: str
+    sha256sums: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VantageRecord:
+    """A host that sent probes: its access, its addresses in the inventory, and the source addresses really used."""
+
+    name: str
+    access: str
+    addresses: list[str]
+    sources: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """The machine that ran the audit: name, operating system, and whether its clock is set by NTP, in words.
+
+    ``tool_sha256`` is over all files of the package in the order of their names; ``commit`` is its version control
+    commit, empty where it was not run from a checkout.
+    """
+
+    host: str
+    system: str
+    clock: str
+    tool_sha256: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Who ran what, when, on what, with which tools.
 
     ``authorisation`` is None where the inventory gives none. ``stopped`` says why nothing more was sent to hosts.
     ``frameworks`` are those whose controls the policies name, as the catalogue had them.
+    ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
+    first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
     """
 
     id: str
@@ -311,6 +350,12 @@ class Run:
     stopped: list[str] = field(default_factory=list)
     frameworks: list[Framework] = field(default_factory=list)
     waivers: list[WaiverRecord] = field(default_factory=list)
+    waiver_files: dict[str, str] = field(default_factory=dict)
+    trigger: str = ""
+    job: str = ""
+    controller: Controller | None = None
+    vantages: list[VantageRecord] = field(default_factory=list)
+    previous: Previous | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

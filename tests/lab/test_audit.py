@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -61,10 +62,10 @@ def test_the_repaired_server_passes_everything_and_the_published_one_does_not(au
     assert audit.status == 1, audit.out
     assert set(audit.verdicts(GOOD).values()) == {"pass"}
     verdicts = list(audit.verdicts(BAD).values())
-    assert verdicts.count("fail") == 102
+    assert verdicts.count("fail") == 110
     assert set(verdicts) == {"pass", "fail"}
     counts = audit.results["counts"]
-    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (370, 370, 0, 0)
+    assert (counts["planned"], counts["run"], counts["error"], counts["inconclusive"]) == (392, 392, 0, 0)
 
 
 def test_it_takes_no_longer_than_it_must(audit):
@@ -303,7 +304,7 @@ def test_the_observed_packets_are_in_the_capture(audit):
 def test_junit_has_the_same_checks(audit):
     cases = [case for suite in JUnitXml.fromfile(str(audit.folder / "junit.xml")) for case in suite]
     assert len(cases) == len({(case.classname, case.name) for case in cases}) == 392
-    assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 102
+    assert sum(any(isinstance(r, Failure) for r in case.result) for case in cases) == 110
     assert not any(isinstance(r, Error) for case in cases for r in case.result)
 
 
@@ -418,3 +419,49 @@ def test_the_published_servers_rules_are_covered_too(audit):
     assert {rule["status"] for rule in six["rules"] if "ESTABLISHED" in rule["text"]} == {"unsent"}
     (policy,) = (rule for rule in six["rules"] if rule["place"] == "ip6 filter OUTPUT policy")
     assert policy["status"] == "confirmed"
+
+
+# ---- what is stored
+
+
+def verified(folder):
+    done = CliRunner().invoke(cli, ["verify", "--format", "json", str(folder)])
+    return json.loads(done.stdout)["runs"][0]
+
+
+def test_every_verdict_follows_from_the_stored_evidence(audit):
+    found = verified(audit.folder)
+    assert (found["problems"], found["not_recomputed"]) == ([], {})
+    assert found["recomputed"] == len(audit.checks)
+    kinds = {audit.checks[id_]["kind"] for id_ in found["as_recorded"]}
+    assert kinds == {"coverage"}
+
+
+def test_the_packets_of_all_probes_are_stored(audit):
+    for host in (GOOD, BAD):
+        packets = rdpcap(str(audit.folder / "evidence" / "probes" / f"{host}-exercises.pcap"))
+        bursts = [p for p in packets if TCP in p and p[TCP].dport == 11434]
+        assert len(bursts) >= 25 * 2, host  # a burst from each of two vantages
+    lines = (audit.folder / "evidence/probes/exercises.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"kept": len(lines) - 1, "cut": 0}
+
+
+def test_a_forged_verdict_of_a_real_run_is_caught(audit, tmp_path):
+    folder = shutil.copytree(audit.folder, tmp_path / audit.folder.name)
+    document = json.loads((folder / "results.json").read_text())
+    row = next(row for row in document["checks"] if row["verdict"] == "fail")
+    row["verdict"] = "pass"
+    document["counts"]["fail"] -= 1
+    document["counts"]["pass"] += 1
+    (folder / "results.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    found = verified(folder)
+    assert ("verdict", row["id"]) in {(problem["kind"], problem["where"]) for problem in found["problems"]}
+
+
+def test_who_ran_it_from_where_is_recorded(audit):
+    run = audit.results["run"]
+    assert len(run["controller"]["tool_sha256"]) == 64
+    assert run["controller"]["clock"]
+    sources = {each["name"]: each["sources"] for each in run["vantages"]}
+    assert "10.0.5.8" in sources["workstation"]  # its spare address, which bursts come from
+    assert any(line.startswith("nft nftables v") for line in run["hosts"][0]["backends"])

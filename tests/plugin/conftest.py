@@ -23,7 +23,7 @@ class Audit:
         self.verdicts = {}
         self.fault = None
         monkeypatch.setattr(AuditRun, "gather", lambda run, progress: self.gather(run, progress))  # noqa: PLW0108
-        monkeypatch.setattr("fwproof.audit.run.judge", self.judge)
+        monkeypatch.setattr("fwproof.audit.outcomes.judge", self.judge)
         monkeypatch.setenv("NO_COLOR", "1")
         for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITLAB_CI", "TF_BUILD", "JENKINS_URL"):
             monkeypatch.delenv(name, raising=False)

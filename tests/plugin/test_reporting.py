@@ -65,7 +65,7 @@ def test_further_formats_and_the_dialect_of_junit(audit):
     assert "gl-code-quality.json" not in written
     assert 'file="checks/small.policy.yaml"' in (folder / "junit.xml").read_text(encoding="utf-8")
     listed = (folder / "SHA256SUMS").read_text()
-    assert all(f"  {name}\n" in listed for name in written - {"SHA256SUMS", "evidence"})
+    assert all(f"  {name}\n" in listed for name in written - {"SHA256SUMS", "evidence", "policy"})
 
 
 def test_github_gets_annotations_and_a_summary(audit, monkeypatch):
@@ -124,7 +124,7 @@ def test_what_a_host_says_is_no_command_in_the_log(audit, monkeypatch):
 
         return replace(real(check, facts), reason=said, cause=said, rule=said, observed=said, fix=said)
 
-    monkeypatch.setattr("fwproof.audit.run.judge", judge)
+    monkeypatch.setattr("fwproof.audit.outcomes.judge", judge)
     audit.verdicts = {SITE: "fail", LOOPBACK: "error"}
     found = audit.run("checks", "--tb=short", "-v")
     commands = [line for line in found.out.splitlines() if line.lstrip("E ").startswith("::")]

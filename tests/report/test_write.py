@@ -25,9 +25,9 @@ def names(folder: Path) -> set[str]:
 def test_layout(run, evidence, tmp_path):
     folder = write_run(run, evidence, tmp_path)
     assert folder == tmp_path / run.run.id
-    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "SHA256SUMS"}
+    reports = {"results.json", "results.schema.json", "junit.xml", "report.html", "summary.md", "manifest.json"}
     reports |= {"findings.csv", "allowed.csv"}
-    assert names(folder) == reports | set(evidence)
+    assert names(folder) == reports | {"SHA256SUMS"} | set(evidence)
     assert (tmp_path / "latest").resolve() == folder
     assert (folder / "evidence/probes/admin-ai-server.pcap").read_bytes() == evidence[
         "evidence/probes/admin-ai-server.pcap"

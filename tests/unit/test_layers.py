@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
 VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured", "forms"}
-VALUES |= {"controls"}
+VALUES |= {"codec", "redact", "controls"}
 ALLOWED = {
     "flows": {"flow", "policy"},
     "policy": VALUES - {"flows"},
@@ -26,13 +26,31 @@ ALLOWED = {
     | {"frontends"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
-    "trends": VALUES | {"report", "ruleset", "semantics", "judging"},
+    "trends": VALUES | {"report", "semantics", "judging", "audit"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
     | {"farends", "covered", "frontends"},
+    "gating": VALUES
+    | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
+    | {"farends"},
+    "verify": VALUES | {"policy", "plan", "facts", "audit", "report"},
+    "codec": {"errors"},
+    "redact": set(),
 }
-PURE = {"policy", "ruleset", "semantics", "evidence", "judging", "flows", "facts", "review", "frontends"}
+PURE = {
+    "policy",
+    "ruleset",
+    "semantics",
+    "evidence",
+    "judging",
+    "flows",
+    "facts",
+    "review",
+    "frontends",
+    "codec",
+    "redact",
+}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

@@ -48,7 +48,9 @@ def test_the_waiver_is_about_checks_of_the_shipped_policy(tmp_path):
     (file := tmp_path / "waivers.yaml").write_text(YAML[1])
     inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
     policy = load_policy(ROOT / "checks" / "ai-server.policy.yaml", inventory)
-    checks = RunWaivers(file).checks(policy, inventory, plan(policy, inventory))
+    waivers = RunWaivers(file)
+    waivers.read_for(policy, inventory)
+    checks = waivers.checks(policy, plan(policy, inventory))
     assert [check.id for check in checks] == ["waiver:W-2026-004[ai-server]"]
 
 

@@ -69,6 +69,12 @@ def unharmed(inventory: Inventory, check: Check) -> Iterator[tuple[Host, Address
             yield other, address
 
 
+def named_more(before: Snapshot, now: Snapshot, address: Address) -> tuple[str, ...]:
+    """Return the tables and sets that name an address more often than before the ban."""
+    old = named_in(before, str(address))
+    return tuple(name for name, count in named_in(now, str(address)).items() if count > old.get(name, 0))
+
+
 class Exercise:
     """One exercise of one host and family; ``run`` does the whole of it."""
 
@@ -131,9 +137,7 @@ class Exercise:
         return model
 
     def _named(self, before: Snapshot, now: Snapshot) -> tuple[str, ...]:
-        """Return the tables and sets that name the address more often than before the ban."""
-        old = named_in(before, str(self.peer))
-        return tuple(name for name, count in named_in(now, str(self.peer)).items() if count > old.get(name, 0))
+        return named_more(before, now, self.peer)
 
     def _also(self, before: HostModel) -> tuple[tuple[str, bool | None], ...]:
         """Try what else the source might reach before the ban, and return whether it still does."""

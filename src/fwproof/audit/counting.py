@@ -12,6 +12,7 @@ from fwproof.decision import RuleRef
 from fwproof.errors import Garbled, HostError
 from fwproof.flow import Family
 from fwproof.probing.channel import Agent
+from fwproof.redact import redacted
 from fwproof.ruleset.iptables import parse
 from fwproof.ruleset.model import Chain
 from fwproof.semantics.model import HostModel
@@ -62,11 +63,11 @@ def _save(field: Field, host: str, command: str) -> str:
         answer = agent.call("counters", name=command)
         if answer["status"] != 0:
             raise HostError(host, f"{command} failed: {answer['stderr']}")
-        return str(answer["stdout"])
+        return redacted(str(answer["stdout"]))
     capture = field.transports[host].run(save_argv(command), name=command)
     if capture.status != 0:
         raise Garbled(host, f"{command} failed: {capture.stderr.strip()}")
-    return capture.stdout
+    return redacted(capture.stdout)
 
 
 def moved(before: dict[RuleRef, int], after: dict[RuleRef, int], rule: RuleRef) -> int | None:

@@ -263,6 +263,7 @@ class _Sending:
             silent=self.reader.silent(self._before),
             ends=tuple(ends_of(self.model, self.family)),
             seen=tuple(self.seen),
+            model=self.model,
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwproof.audit.counting import moved, read_counters
-from fwproof.audit.exercises import ANYBODY, DISCARD, ends_of, own_of, settled
+from fwproof.audit.exercises import ANYBODY, DISCARD, ends_of, own_in, settled
 from fwproof.decision import RuleRef, Ruling
 from fwproof.errors import HostError
 from fwproof.evidence.droplog import DropLine, parse_log
@@ -26,6 +26,7 @@ from fwproof.judging.wire import observed_words
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
 from fwproof.policy.model import DropLog
+from fwproof.redact import redacted
 from fwproof.semantics.model import HostModel
 
 if TYPE_CHECKING:
@@ -45,25 +46,28 @@ _Counters = dict[RuleRef, int] | None
 def drop_log(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> LogFacts:
     """Send a packet that must be dropped, and look for its line in the host's drop log."""
     assert isinstance(check.expectation, DropLog)
-    assert check.family is not None
-    flow, ruling = _dropped(field, check, model)
-    rules = settled(check, lambda: model.logs(flow))
-    found = LogFacts(
-        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), rules=rules, observed="",
-        line=None, log_file=field.inventory.hosts[check.host].drop_log or "no log file", lines_read=0,
-        untried=untried(field.inventory, check, exercise=exercise),
-    )  # fmt: skip
+    found = replace(foreseen(field.inventory, check, model), untried=untried(field.inventory, check, exercise=exercise))
     if found.untried:
         return replace(found, observed=f"no packet was sent: {found.untried}")
+    flow, ruling = _dropped(field.inventory, check, model)
     return _Dropping(field, prober, check, FlowFacts(flow=flow, ruling=ruling)).run(found)
 
 
-def _dropped(field: Field, check: Check, model: HostModel) -> tuple[Flow, Ruling]:
+def foreseen(inventory: Inventory, check: Check, model: HostModel) -> LogFacts:
+    """Return what the tables say of a drop log's packet before it is sent."""
+    flow, ruling = _dropped(inventory, check, model)
+    return LogFacts(
+        refused=ruling.refused, decided=str(ruling.by or ruling.decision.value), observed="", line=None, lines_read=0,
+        rules=settled(check, lambda: model.logs(flow)), log_file=inventory.hosts[check.host].drop_log or "no log file",
+    )  # fmt: skip
+
+
+def _dropped(inventory: Inventory, check: Check, model: HostModel) -> tuple[Flow, Ruling]:
     """Return the packet with what becomes of it; where no far end is named, of one that the routing lets come."""
-    own = own_of(field, check)
+    own = own_in(inventory, check)
     peers = [check.peer or ANYBODY[check.family]] if check.family else []
     if check.peer is None:
-        others = (host for host in field.inventory.hosts.values() if host.name != check.host)
+        others = (host for host in inventory.hosts.values() if host.name != check.host)
         peers += [address for host in others if (address := host.address(check.family or Family.IPV4)) is not None]
     tried = [(flow, model.evaluate(flow)) for flow in (logged_flow(replace(check, peer=peer), own) for peer in peers)]
     by_rules = (each for each in tried if each[1].refused and each[1].by is not None and each[1].by.table != "routing")
@@ -209,4 +213,4 @@ def read_log(field: Field, host: str, log_file: str) -> str:
     if capture.status != 0:
         raise HostError(host, f"{log_file} cannot be read: {capture.stderr.strip()}",
                         "let the auditor's account read it, for instance through group adm")  # fmt: skip
-    return capture.stdout
+    return redacted(capture.stdout)

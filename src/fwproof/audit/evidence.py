@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 
 from fwproof.covered import CoverageFacts
 from fwproof.errors import HostError, NotThere
-from fwproof.facts import EvasionFacts, Facts, FlowFacts, SocketFacts
+from fwproof.facts import BurstFacts, EvasionFacts, Facts, FlowFacts, SocketFacts
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.results import HostRecord, Inexact, Understood
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
+from fwproof.snapshot import Snapshot
 
 _FRONT_ENDS = ("ufw", "firewalld")
 """What is read of front ends: a host without them lacks nothing."""
@@ -31,7 +33,7 @@ def evidence_of(facts: Facts) -> dict[str, bytes]:
         packets.setdefault(_host_of(facts, seen_), []).extend(seen_.packets)
     for host, seen in packets.items():
         if seen:
-            found[f"evidence/probes/{host}.pcap"] = pcap_bytes(sorted(seen, key=lambda packet: packet.time))
+            found[f"evidence/probes/{host}.pcap"] = _pcap(seen)
     return found
 
 
@@ -43,6 +45,25 @@ def observations(facts: Facts) -> Iterator[Observation]:
         yield from exercised.seen if isinstance(exercised, CoverageFacts) else ()
         every += exercised.probed if isinstance(exercised, SocketFacts) else ()
     yield from (known.observation for known in every if isinstance(known.observation, Observation))
+
+
+def exercise_pcaps(facts: Facts, seen: Iterable[Observation]) -> dict[str, bytes]:
+    """Return the packets of what was provoked (bursts, bans, measurements, neighbours, drop logs), a file each host."""
+    packets: dict[str, list[Seen]] = {}
+    for one in seen:
+        packets.setdefault(_host_of(facts, one), []).extend(one.packets)
+    return {f"evidence/probes/{host}-exercises.pcap": _pcap(each) for host, each in packets.items() if each}
+
+
+def _pcap(packets: Iterable[Seen]) -> bytes:
+    """Return packets as a file, in an order that the packets alone decide."""
+    return pcap_bytes(sorted(packets, key=lambda each: (each.time, each.host, each.direction, each.raw)))
+
+
+def bursts(facts: Facts) -> Iterator[Observation]:
+    """Yield what became of each packet of the bursts, which are no single probes."""
+    for exercised in facts.exercised.values():
+        yield from exercised.seen if isinstance(exercised, BurstFacts) else ()
 
 
 def _host_of(facts: Facts, seen: Observation) -> str:
@@ -70,7 +91,23 @@ def host_record(facts: Facts, name: str) -> HostRecord:
         name=name, addresses=[str(a) for a in host.addresses], access=host.access.value, kernel=kernel,
         firewall=_firewall(model, facts.front_ends.get(name)), rules=_sums(readings), limits=limits,
         error=str(snapshot) if isinstance(snapshot, HostError) else "", understood=[_recorded(r) for r in readings],
+        machine_id=_machine(snapshot), backends=_backends(snapshot),
     )  # fmt: skip
+
+
+def _identity(snapshot: Snapshot | HostError) -> list[str]:
+    if isinstance(snapshot, HostError) or "identity" in snapshot.faults or "identity" not in snapshot.captures:
+        return []
+    return snapshot.captures["identity"].stdout.splitlines()
+
+
+def _machine(snapshot: Snapshot | HostError) -> str:
+    found = (line.removeprefix("machine-id ") for line in _identity(snapshot) if line.startswith("machine-id "))
+    return next((each for each in found if re.fullmatch("[0-9a-f]{64}", each)), "")
+
+
+def _backends(snapshot: Snapshot | HostError) -> list[str]:
+    return [line[:120] for line in _identity(snapshot) if line.strip() and not line.startswith("machine-id ")][:10]
 
 
 def _firewall(model: HostModel | HostError, front: FrontEnd | None) -> str:

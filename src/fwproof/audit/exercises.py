@@ -6,7 +6,7 @@ HostError in place of facts says why it could not be done. Bans and drop logs ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, TypeVar
@@ -20,8 +20,8 @@ from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow, Hook
 from fwproof.flows import loopback as loop
 from fwproof.flows import request
-from fwproof.inventory import Access
-from fwproof.observation import PortState
+from fwproof.inventory import Access, Inventory
+from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, burst_size
 from fwproof.policy.model import Allow, Peers, Service
 from fwproof.semantics.model import HostModel, NotSettled
@@ -69,29 +69,56 @@ def watched(field: Field, host: str) -> bool:
 
 def own_of(field: Field, check: Check) -> Address:
     """Return the audited host's address of a check's family."""
+    return own_in(field.inventory, check)
+
+
+def own_in(inventory: Inventory, check: Check) -> Address:
+    """Return the audited host's address of a check's family."""
     assert check.family is not None
-    own = field.inventory.hosts[check.host].address(check.family)
+    own = inventory.hosts[check.host].address(check.family)
     assert own is not None  # no check is planned in a family that the host does not have
     return own
 
 
 def burst(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> BurstFacts:
     """Send a burst of new connections from one source and count how many the host's tables let in."""
+    found = replace(foreseen(field.inventory, check, model), watched=watched(field, check.host))
+    if check.vantage is None or not exercise:
+        return replace(found, untried=Untried.NO_VANTAGE if check.vantage is None else Untried.OFF)
+    return _sent(field, prober, check, burst_flow(field.inventory, check), found)
+
+
+def burst_flow(inventory: Inventory, check: Check) -> Flow:
+    """Return the packet that a burst sends."""
     assert isinstance(check.expectation, Allow)
-    assert check.expectation.rate is not None
     assert check.family is not None
     assert check.service is not None
-    own, peer = own_of(field, check), check.peer or one_of(check.expectation.peers, check.family)
-    count, flow = burst_size(check.expectation.rate), request(check.service, peer, own)
+    peer = check.peer or one_of(check.expectation.peers, check.family)
+    return request(check.service, peer, own_in(inventory, check))
+
+
+def foreseen(inventory: Inventory, check: Check, model: HostModel) -> BurstFacts:
+    """Return what the tables say of a burst before it is sent."""
+    assert isinstance(check.expectation, Allow)
+    assert check.expectation.rate is not None
+    count, flow = burst_size(check.expectation.rate), burst_flow(inventory, check)
     limiters = settled(check, lambda: model.limiters(flow))
-    found = BurstFacts(
+    return BurstFacts(
         sent=count, arrived=0, admitted=0, answered=0, first_refused=None,
         predicted=tuple(d is Decision.ACCEPT for d in settled(check, lambda: model.simulate_burst(flow, count, GAP))),
         limiter="; ".join(str(limiter.rule) for limiter in limiters),
-        untried=Untried.NO_VANTAGE if check.vantage is None else None if exercise else Untried.OFF,
-        watched=watched(field, check.host),
     )  # fmt: skip
-    return found if found.untried else _sent(field, prober, check, flow, found)
+
+
+def counted(expected: BurstFacts, seen: Sequence[Observation]) -> BurstFacts:
+    """Return a burst with the numbers of what was seen of its packets."""
+    let_in = [o.confirmed or o.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST} for o in seen]
+    met = [o.arrived is not False if not expected.watched else bool(o.arrived) for o in seen]
+    refused = (n for n, (there, good) in enumerate(zip(met, let_in, strict=True), 1) if there and not good)
+    return replace(
+        expected, arrived=sum(met), admitted=sum(map(bool, let_in)), seen=tuple(seen),
+        answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=next(refused, None),
+    )  # fmt: skip
 
 
 def settled(check: Check, ask: Callable[[], _T]) -> _T:
@@ -114,13 +141,9 @@ def _sent(field: Field, prober: Prober, check: Check, flow: Flow, expected: Burs
     seen = prober.burst(vantage, check.host, flow, expected.sent, gap=GAP)
     after = read_counters(field, check.host, (check.family,))
     forget(field, check, flow, sent=True)
-    let_in = [o.confirmed or o.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST} for o in seen]
-    met = [o.arrived is not False if not expected.watched else bool(o.arrived) for o in seen]
-    refused = (n for n, (there, good) in enumerate(zip(met, let_in, strict=True), 1) if there and not good)
     rules = [rule for rule in before if (moved(before, after, rule) or 0) >= 1 and _about(rule.text, check)]
     return replace(
-        expected, arrived=sum(met), admitted=sum(map(bool, let_in)),
-        answered=sum(o.state in {PortState.OPEN, PortState.CLOSED} for o in seen), first_refused=next(refused, None),
+        counted(expected, seen),
         note=note or next((o.note for o in seen if not o.arrived), ""),
         counters=tuple(f"{rule} counted {moved(before, after, rule)}" for rule in rules),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fwproof.audit.memory import Memory
+from fwproof.audit.recording import Record, RecordingProber
 from fwproof.errors import AgentRefused, CommandRefused, HostError, NotGranted
 from fwproof.hosts.collect import collect
 from fwproof.hosts.ssh import SshTransport
@@ -41,6 +42,7 @@ class Field:
     traceable: set[str] = field(default_factory=set)
     untraced: dict[str, HostError] = field(default_factory=dict)
     gate: Gate = field(init=False)
+    record: Record = field(default_factory=Record)
 
     def __post_init__(self) -> None:
         """Let nothing be sent but what the inventory allows."""
@@ -119,8 +121,10 @@ class Field:
 
     @property
     def prober(self) -> Prober:
-        """A prober over the agents that run."""
-        return Prober({name: agent for name, agent in self.agents.items() if isinstance(agent, Agent)})
+        """A prober over the agents that run; what becomes of each of its probes is kept in ``record``."""
+        return RecordingProber(
+            self.record, {name: agent for name, agent in self.agents.items() if isinstance(agent, Agent)}
+        )
 
     def agent(self, name: str) -> Agent:
         """Return a host's agent; raise the HostError that stood in the way."""

@@ -79,12 +79,15 @@ def forms_of(
     """Return what is known of each form, from what became of its probe."""
     found = []
     for one in asked:
-        model, flow = models[one.check.host], one.probe.flow
-        tracked = (
-            isinstance(model, HostModel) and model.tracking(flow.family).connections and flow.ctstate is CtState.NEW
-        )
+        model = models[one.check.host]
+        tracked = isinstance(model, HostModel) and tracks(model, one.probe.flow)
         found.append(FormFacts(form=one.probe.form, known=known[one.probe.ref], tracked=tracked))
     return tuple(found)
+
+
+def tracks(model: HostModel, flow: Flow) -> bool:
+    """Whether conntrack would tell of a packet, had it been let in."""
+    return model.tracking(flow.family).connections and flow.ctstate is CtState.NEW
 
 
 # ---- whom to send to

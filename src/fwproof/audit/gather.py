@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from datetime import datetime
@@ -10,27 +10,23 @@ from pathlib import Path
 
 from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
-from fwproof.audit.evidence import evidence_of, host_record
+from fwproof.audit.evidence import bursts, evidence_of, exercise_pcaps, host_record, observations
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
-from fwproof.audit.modelling import SAVES, model_of
+from fwproof.audit.modelling import BOTH, SAVES, families_of, front_ends_of, model_of
+from fwproof.audit.stored import files_of
 from fwproof.audit.watchdog import watched
 from fwproof.errors import HostError, InputError
 from fwproof.facts import BaselineFacts, EvasionFacts, Facts, FlowFacts
 from fwproof.flow import Family
-from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.accepted import NAME, load_accepted
 from fwproof.policy.model import Bans, Baseline, Passing
-from fwproof.results import HostRecord, Sent
-from fwproof.semantics.model import HostModel
-from fwproof.snapshot import Snapshot
+from fwproof.results import HostRecord, Sent, VantageRecord
 
-_BOTH = (Kind.PARITY, Kind.MANAGERS)
-"""Kinds of checks that are about the tables of both families at once."""
 _FROM_ALL = frozenset({Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE, Kind.LISTENERS})
 """What asks every vantage: one shows that others are not banned, all lend spare addresses, reach rules or sockets."""
 
@@ -62,6 +58,34 @@ class Gathered:
         gate = self.field.gate
         return [*filter(None, (gate.closed_early,)), *(f"{host}: {why}" for host, why in gate.lost.items())]
 
+    def vantages(self) -> list[VantageRecord]:
+        """Return the hosts that sent probes, with the source addresses that these really had."""
+        used: dict[str, dict[str, None]] = {}
+        for seen in (each for each in self.field.record.seen if not each.probe.form.spoofed):
+            used.setdefault(seen.probe.sender, {})[str(seen.probe.flow.src)] = None
+        hosts = self.facts.inventory.hosts
+        return [
+            VantageRecord(name=name, access=hosts[name].access.value, sources=sorted(sources),
+                          addresses=[str(address) for address in hosts[name].addresses])
+            for name, sources in sorted(used.items()) if name in hosts
+        ]  # fmt: skip
+
+    def stored(
+        self, checks: Sequence[Check], unjudged: Sequence[str], clean: Callable[[str], str]
+    ) -> dict[str, bytes]:  # fmt: skip
+        """Return the files that hold the facts of checks, and all observations; see :mod:`fwproof.audit.stored`.
+
+        ``checks`` are all that was gathered for, ``unjudged`` the ids of those of which an audit that was ended says
+        nothing. ``clean`` takes secrets out of every text.
+        """
+        burst = list(bursts(self.facts))
+        own = {id(seen) for seen in (*observations(self.facts), *burst)}
+        rest = [seen for seen in self.field.record.seen if id(seen) not in own]
+        pcaps = exercise_pcaps(self.facts, [*burst, *rest])
+        return pcaps | files_of(
+            self.facts, checks, extra=rest, cut=self.field.record.cut, clean=clean, unjudged=unjudged
+        )
+
     def host_records(self) -> list[HostRecord]:
         """Return how each audited host was looked at, for the report."""
         return [host_record(self.facts, name) for name in self.audited]
@@ -72,7 +96,7 @@ class Gathered:
         probed = isinstance(known, FlowFacts) and isinstance(known.observation, Observation)
         probed |= isinstance(self.facts.exercised.get(check.id), EvasionFacts) and check.vantage is not None
         wanted = [f"evidence/probes/{check.host}.pcap"] if probed else []
-        families = tuple(Family) if check.kind in _BOTH else filter(None, (check.family,))
+        families = tuple(Family) if check.kind in BOTH else filter(None, (check.family,))
         wanted += [f"evidence/{check.host}/{SAVES[family]}.txt" for family in families]
         return [path for path in wanted if path in self.evidence]
 
@@ -129,10 +153,7 @@ def _look(
     found: Gathered, checks: Sequence[Check], audited: Sequence[str], progress: Callable[[str], None], *, trace: bool
 ) -> None:
     """Connect to every host, read the audited ones, and build their models."""
-    families: dict[str, set[Family]] = {name: set() for name in audited}
-    for check in checks:
-        if check.kind is not Kind.ABSENT:  # of a family that is not there, no tables need be
-            families[check.host] |= set(Family) if check.kind in _BOTH else set(filter(None, (check.family,)))
+    families = families_of(checks)
     names, jails = places(checks, found.field.inventory)
     progress(f"connecting to {len(names)} hosts, reading {len(audited)}")
     field_ = found.field
@@ -142,17 +163,8 @@ def _look(
     models = {name: model_of(snapshot, families[name]) for name, snapshot in snapshots.items()}
     found.facts = replace(
         found.facts, inventory=field_.inventory, snapshots=snapshots, agents=agents,
-        models=models, baselines=_baselines(checks), front_ends=dict(_front_ends(snapshots, models)),
+        models=models, baselines=_baselines(checks), front_ends=front_ends_of(snapshots, models),
     )  # fmt: skip
-
-
-def _front_ends(
-    snapshots: Mapping[str, Snapshot | HostError], models: Mapping[str, HostModel | HostError]
-) -> Iterator[tuple[str, FrontEnd]]:
-    for name, snapshot in snapshots.items():
-        model = models[name]
-        if not isinstance(snapshot, HostError) and not isinstance(model, HostError):
-            yield name, front_end_of(snapshot, model.rulesets)
 
 
 def _baselines(checks: Sequence[Check]) -> dict[tuple[str, Path], BaselineFacts | HostError]:

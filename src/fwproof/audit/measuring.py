@@ -55,13 +55,26 @@ class Aim:
 
 def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exercise: bool = True) -> MeasureFacts:
     """Measure the limit that a check is about; raises HostError."""
+    sources = sources_of(field, check)
+    aim, plan, seats, found = foreseen(field.inventory, check, model, sources)
+    if not sources or not exercise:
+        return replace(found, untried=Untried.OFF if sources else Untried.NO_VANTAGE)
+    if not plan.salvos:
+        return replace(found, seen=read((), plan.gaps))
+    exercises.ends_of(field, check)
+    return _on_the_wire(field, prober, aim, (plan, seats), found)
+
+
+def foreseen(
+    inventory: Inventory, check: Check, model: HostModel, sources: Sequence[Source]
+) -> tuple[Aim, Schedule, Seats, MeasureFacts]:
+    """Return what is to be measured from where, in which order, and what the tables say of it; raises HostError."""
     assert isinstance(check.expectation, Allow)
     assert check.family is not None
     assert check.service is not None
-    rate, own = check.expectation.rate, field.inventory.hosts[check.host].address(check.family)
+    rate, own = check.expectation.rate, inventory.hosts[check.host].address(check.family)
     assert rate is not None
     assert own is not None
-    sources = sources_of(field, check)
     flow = request(check.service, one_of(check.expectation.peers, check.family), own)
     if sources:
         flow = replace(flow, src=sources[0].address)
@@ -72,12 +85,8 @@ def measure(field: Field, prober: Prober, check: Check, model: HostModel, *, exe
         predicted=predict(model, aim, plan), limiter="; ".join(str(limiter.rule) for limiter in aim.limiters),
         limits=tuple(limiter.name for limiter in aim.limiters), packets=plan.packets, seconds=plan.seconds,
         sources=tuple(f"{source.address} of {source.vantage}" for source in (*seats.main, *seats.kept) if sources),
-        untried=Untried.NO_VANTAGE if not sources else None if exercise else Untried.OFF,
     )  # fmt: skip
-    if found.untried or not plan.salvos:
-        return replace(found, seen=None if found.untried else read((), plan.gaps))
-    exercises.ends_of(field, check)
-    return _on_the_wire(field, prober, aim, (plan, seats), found)
+    return aim, plan, seats, found
 
 
 def sources_of(field: Field, check: Check) -> list[Source]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwproof.errors import FwproofError, HostError, NotThere
 from fwproof.flow import Family
+from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.hosts.collect import recapture
+from fwproof.plan import Check, Kind
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
 """The command that prints the tables of a family."""
+BOTH = (Kind.PARITY, Kind.MANAGERS)
+"""Kinds of checks that are about the tables of both families at once."""
 _TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
 
 
@@ -72,6 +78,26 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         if not texts.get(key, "").strip():
             texts.pop(key, None)  # prints nothing where the kernel has no legacy tables
     try:
-        return HostModel.build(**texts, sources=names)
+        return replace(HostModel.build(**texts, sources=names), read_from=(snapshot, frozenset(families)))
     except FwproofError as error:
         return HostError(snapshot.host, f"what the host printed cannot be read: {error}")
+
+
+def families_of(checks: Sequence[Check]) -> dict[str, set[Family]]:
+    """Return the families whose tables checks are about, by host, in the order of the checks."""
+    families: dict[str, set[Family]] = {check.host: set() for check in checks}
+    for check in checks:
+        if check.kind is not Kind.ABSENT:  # of a family that is not there, no tables need be
+            families[check.host] |= set(Family) if check.kind in BOTH else set(filter(None, (check.family,)))
+    return families
+
+
+def front_ends_of(
+    snapshots: Mapping[str, Snapshot | HostError], models: Mapping[str, HostModel | HostError]
+) -> dict[str, FrontEnd]:
+    """Return the front ends of the hosts that have a model."""
+    return {
+        name: front_end_of(snapshot, model.rulesets)
+        for name, snapshot in snapshots.items()
+        if not isinstance(snapshot, HostError) and isinstance(model := models[name], HostModel)
+    }

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import os
 import platform
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fwproof.audit.allowance import allowance_of
 from fwproof.audit.allowed import recorded
+from fwproof.audit.controller import controller, trigger
 from fwproof.audit.gather import Gathered, gather
+from fwproof.audit.outcomes import Judging, result_of
 from fwproof.audit.waivers import RunWaivers
-from fwproof.errors import Fault, HostError, InputError, NotGranted, UsageError
+from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
-from fwproof.judging import judge
-from fwproof.judging.front_end import in_its_words
-from fwproof.judging.waiving import covered, judge_waiver, waive
-from fwproof.plan import Check, Kind, plan
+from fwproof.plan import Check, plan
 from fwproof.policy.catalogue import joined
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
-from fwproof.policy.waivers import Waiver
+from fwproof.redact import HARMLESS_HEADERS, cleaned, without
+from fwproof.report.document import in_words
 from fwproof.report.formats import REPORTS
+from fwproof.report.sign import SIGN_KEY
 from fwproof.report.write import write_run
 from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
 
@@ -50,15 +53,6 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
-def _own_fault(error: Exception) -> Outcome:
-    """Return the outcome of a check at which the judge itself failed: nothing is known, so it is an error."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    return Outcome(
-        verdict=Verdict.ERROR, reason=f"fwproof itself failed to judge this: {type(error).__name__}: {error}",
-        cause="fwproof itself failed", fix="Report it, with the evidence of this run.", evidence=tuple(lines[-12:]),
-    )  # fmt: skip
-
-
 class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
@@ -69,10 +63,10 @@ class AuditRun:
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
         self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
-        waivers: Path | None = None, reports_as: Mapping[str, str] = REPORTS,
+        waivers: Path | None = None, reports_as: Mapping[str, str] = REPORTS, sign: Path | None = None,
     ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
-        self.command, self.root, self.reports_as = command, root, reports_as
+        self.command, self.root, self.reports_as, self.sign = command, root, reports_as, sign
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -88,13 +82,19 @@ class AuditRun:
         """The inventory, read once; raises InputError."""
         return load_inventory(self.inventory_path)
 
+    @property
+    def sign_key(self) -> Path | None:
+        """The key that runs are signed with: the option's, the environment's, or the inventory's; None for none."""
+        return self.sign or (Path(named) if (named := os.environ.get(SIGN_KEY)) else self.inventory.signing_key)
+
     def checks_of(self, path: Path) -> tuple[Check, ...]:
         """Return the checks that a policy file plans; raises InputError with every fault of the file."""
         if path not in self.checks:
             policy = load_policy(path, self.inventory)
             try:
                 checks = plan(policy, self.inventory)
-                checks = (*checks, *self.waivers.checks(policy, self.inventory, checks))
+                self.waivers.read_for(policy, self.inventory)
+                checks = (*checks, *self.waivers.checks(policy, checks))
             except UsageError as error:
                 raise InputError([Fault(str(path), 0, 0, str(error))]) from error
             faults = list(self._clashes(checks))
@@ -144,19 +144,7 @@ class AuditRun:
         if check.id not in self._outcomes:
             assert self.gathered is not None
             begun = time.monotonic()
-            try:
-                outcome = self._answer(check)
-            except NotGranted as gap:
-                outcome = Outcome(
-                    verdict=Verdict.INCONCLUSIVE, reason=str(gap), cause=f"not settled: {gap.message}", fix=gap.advice
-                )
-            except HostError as error:
-                outcome = Outcome(
-                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
-                    fix=error.advice,
-                )  # fmt: skip
-            except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit
-                outcome = _own_fault(error)
+            outcome = self._judging.outcome(check)
             self._outcomes[check.id] = outcome, time.monotonic() - begun
         return self._outcomes[check.id][0]
 
@@ -165,16 +153,11 @@ class AuditRun:
         """The day on which the run began, UTC: the one that waivers are held against."""
         return date.fromisoformat(self._begun_at[:10])
 
-    def _answer(self, check: Check) -> Outcome:
+    @cached_property
+    def _judging(self) -> Judging:
         assert self.gathered is not None
-        if check.kind is not Kind.WAIVER:
-            outcome = in_its_words(judge(check, self.gathered.facts), check, self.gathered.facts)
-            return waive(outcome, check, self.waivers.of(check), self.today)
-        assert isinstance(check.expectation, Waiver)
-        about = covered(check.expectation, (each for checks in self.checks.values() for each in checks))
-        ids = [each.id for each in about if each.host == check.host]
-        outcomes = {each.id: self.judge(each) for each in self.selected if each.id in ids}
-        return judge_waiver(check, outcomes, ids, self.today)
+        planned = [check for checks in self.checks.values() for check in checks]
+        return Judging(self.gathered.facts, planned, self.selected, self.waivers.of, self.today)
 
     @property
     def verdicts(self) -> list[tuple[str, Verdict]]:
@@ -186,8 +169,35 @@ class AuditRun:
         """Write the reports of what was judged."""
         assert self.gathered is not None
         judged = [check for check in self.selected if check.id in self._outcomes]
-        self.results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
-        self.folder = write_run(self.results, self.gathered.evidence, self.reports, self.reports_as)
+        clean = partial(without, secrets=self._secrets())
+        results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
+        self.results = in_words(results, clean)
+        inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
+        unjudged = [check.id for check in self.selected if check.id not in self._outcomes]
+        evidence = self.gathered.evidence | self.gathered.stored(self.selected, unjudged, clean)
+        self.folder = write_run(self.results, evidence, self.reports, self.reports_as, inputs=inputs, key=self.sign_key)
+
+    def _inputs(self) -> dict[str, bytes]:
+        """Return the policies, the waivers and the inventory as they were read, by the names that reports show.
+
+        One that was changed while the audit ran is left out: what was read of it is not known any more.
+        """
+        read = {self.inventory_path: self.inventory.sha256} | {p: each.sha256 for p, each in self.policies.items()}
+        read |= {path: each.sha256 for path, each in self.waivers.files.items()}
+        found: dict[str, bytes] = {}
+        for path, digest in read.items():
+            with suppress(OSError):
+                content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest() == digest:
+                    found[self._shown(path)] = content
+        return found
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what the policies send to be refused: a header of theirs may be somebody's password all the same."""
+        bans = [each for policy in self.policies.values() for each in policy.bans]
+        return tuple(
+            value for each in bans for name, value in each.provoke.items() if name.lower() not in HARMLESS_HEADERS
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close every connection and take down the lab, if this run brought it up; safe to call again."""
@@ -196,7 +206,7 @@ class AuditRun:
 
     def _record(self) -> Run:
         assert self.gathered is not None
-        started = self._begun_at
+        started, (why, job) = self._begun_at, trigger()
         return Run(
             id=f"{started.replace('-', '').replace(':', '')}-{uuid.uuid4().hex[:8]}",
             started=started, ended=_utc(), seconds=round(time.monotonic() - self._begun, 3),
@@ -206,7 +216,10 @@ class AuditRun:
             hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
             stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
-            waivers=list(self.waivers.records(self.today)),
+            waivers=[replace(each, file=self._shown(Path(each.file))) for each in self.waivers.records(self.today)],
+            trigger=why, job=job, controller=controller(),
+            waiver_files={self._shown(path): each.sha256 for path, each in self.waivers.files.items()},
+            vantages=self.gathered.vantages(),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:
@@ -221,17 +234,7 @@ class AuditRun:
     def _result(self, check: Check) -> CheckResult:
         outcome, seconds = self._outcomes[check.id]
         assert self.gathered is not None
-        return CheckResult(
-            id=check.id, title=check.expectation.title, expectation=check.expectation.id, policy=check.policy.name,
-            file=self._shown(Path(check.expectation.file)), line=check.expectation.line, host=check.host,
-            vantage=check.vantage, family=check.family.value if check.family else None,
-            service=check.service.name if check.service else None, direction=check.direction, kind=check.kind.value,
-            severity=check.expectation.severity, expected=check.expected, verdict=outcome.verdict,
-            reason=outcome.reason, proved=outcome.proved, observed=outcome.observed, attributed=outcome.attributed,
-            rule=outcome.rule, cause=outcome.cause, fix=outcome.fix,
-            controls={name: list(ids) for name, ids in check.expectation.controls.items()},
-            evidence=list(outcome.evidence), artefacts=self.gathered.artefacts_of(check), seconds=round(seconds, 4),
-            coverage=outcome.coverage, waiver=outcome.waiver, owner=check.expectation.owner,
-            justification=check.expectation.justification,
-            allowance=allowance_of(check, outcome, self.gathered.facts),
+        return result_of(
+            check, outcome, self.gathered.facts, file=self._shown(Path(check.expectation.file)), seconds=seconds,
+            artefacts=self.gathered.artefacts_of(check),
         )  # fmt: skip

@@ -14,9 +14,11 @@ from fwproof.facts import StandingFacts, Untried
 from fwproof.farends import one_of
 from fwproof.flow import Flow
 from fwproof.flows import request
+from fwproof.inventory import Inventory
 from fwproof.plan import Check
 from fwproof.policy.model import Allow
 from fwproof.probing.limit_schedule import Source
+from fwproof.semantics.limits import Limiter
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
@@ -32,27 +34,35 @@ def stand(field: Field, prober: Prober, check: Check, model: HostModel, *, exerc
     """Open one connection more than may stand, and one of another source; raises HostError."""
     assert isinstance(check.expectation, Allow)
     assert check.expectation.standing is not None
-    assert check.family is not None
-    assert check.service is not None
-    own = field.inventory.hosts[check.host].address(check.family)
-    assert own is not None
     sources, tried = sources_of(field, check), check.expectation.standing.limit + 1
-    flow = request(check.service, sources[0].address if sources else one_of(check.expectation.peers, check.family), own)
-    limiters = limiters_of(model, check.host, flow)
-    predicted, free = predict(model, flow, sources, tried)
-    found = StandingFacts(
-        predicted=predicted, free=free, limiter="; ".join(dict.fromkeys(str(each.rule) for each in limiters)),
-        sources=tuple(f"{each.address} of {each.vantage}" for each in sources[:2]),
-        untried=Untried.NO_VANTAGE if not sources else None if exercise else Untried.OFF,
-    )  # fmt: skip
-    if found.untried:
-        return found
+    flow, limiters, found = foreseen(field.inventory, check, model, sources)
+    if not sources or not exercise:
+        return replace(found, untried=Untried.OFF if sources else Untried.NO_VANTAGE)
     exercises.ends_of(field, check)
     counted = any(each.kind == "connlimit" for each in limiters)
     rate = check.expectation.rate
     for source in sources[:2] if rate else ():
-        field.memory.note(own, source.address, rate.per if rate else 0.0)
+        field.memory.note(flow.dst, source.address, rate.per if rate else 0.0)
     return replace(found, held=keep_open(prober, flow, sources, tried, counted=counted))
+
+
+def foreseen(
+    inventory: Inventory, check: Check, model: HostModel, sources: Sequence[Source]
+) -> tuple[Flow, tuple[Limiter, ...], StandingFacts]:
+    """Return the connection that is opened, what limits it, and what the tables say of it; raises HostError."""
+    assert isinstance(check.expectation, Allow)
+    assert check.expectation.standing is not None
+    assert check.family is not None
+    assert check.service is not None
+    own = exercises.own_in(inventory, check)
+    flow = request(check.service, sources[0].address if sources else one_of(check.expectation.peers, check.family), own)
+    limiters = limiters_of(model, check.host, flow)
+    predicted, free = predict(model, flow, sources, check.expectation.standing.limit + 1)
+    found = StandingFacts(
+        predicted=predicted, free=free, limiter="; ".join(dict.fromkeys(str(each.rule) for each in limiters)),
+        sources=tuple(f"{each.address} of {each.vantage}" for each in sources[:2]),
+    )  # fmt: skip
+    return flow, limiters, found
 
 
 def predict(model: HostModel, flow: Flow, sources: Sequence[Source], tried: int) -> tuple[int | None, bool | None]:

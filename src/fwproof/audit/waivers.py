@@ -50,15 +50,16 @@ class RunWaivers:
         self.files: dict[Path, Waivers] = {}
         self._of: dict[str, tuple[Waiver, ...]] = {}
 
-    def checks(self, policy: Policy, inventory: Inventory, checks: Sequence[Check]) -> tuple[Check, ...]:
-        """Return the checks of a policy's waivers; raises InputError with every fault of their file."""
+    def read_for(self, policy: Policy, inventory: Inventory) -> None:
+        """Read the file that a policy's waivers are in; raises InputError with every fault of it."""
         path = self.given or policy.path.parent / FILE
-        if self.given is None and not path.exists():
-            return ()
-        if path not in self.files:
+        if path not in self.files and (self.given is not None or path.exists()):
             names = None if self.given else policy_names(path.parent)
             self.files[path] = load_waivers(path, inventory, names)
-        waivers = self.files[path].waivers
+
+    def checks(self, policy: Policy, checks: Sequence[Check]) -> tuple[Check, ...]:
+        """Return the checks of a policy's waivers; raises InputError where one is about none of its ``checks``."""
+        waivers = tuple(each for file in self.files.values() for each in file.waivers if each.policy == policy.name)
         faults = list(unmet(waivers, policy, checks))
         if faults:
             raise InputError(faults)

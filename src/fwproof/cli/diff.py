@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from fwproof.cli import diff_runs
 from fwproof.cli.draft import draft
 from fwproof.cli.tables import (
     Tables,
@@ -33,28 +32,43 @@ from fwproof.flow import Family
 from fwproof.semantics.diff import Change, Comparison, compare
 from fwproof.semantics.space import SpaceTooLarge
 from fwproof.snapshot import Snapshot
-from fwproof.trends.tables import files_of
 
 SCHEMA = "fwproof-diff-1"
 _WORDS = {
     "became-reachable": "became reachable", "stopped-being-reachable": "stopped being reachable",
     "refused-otherwise": "is refused otherwise", "not-known": "is not known",
 }  # fmt: skip
-_LIVE = "host:"
+LIVE = "host:"
+"""What stands before the name of a host that is to be read live."""
+_RUN = "fwproof.invalid/schema/results-"
+"""What the schema of every results.json has in its name."""
+_PARTS = {
+    "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
+    "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
+    "ip6tables-legacy-save": "ip6tables_legacy_save", "nft": "nft_json", "ipset-save": "ipset_save",
+    "ip-addr": "addresses", "ip-route": "routes", "ip6-route": "routes6", "ip-rule": "routing_rules",
+    "ip6-rule": "routing_rules6", "sysctl": "sysctls",
+}  # fmt: skip
+"""Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
 
 
-def _read(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
+def read_side(place: str, family: str | None, hosts: Mapping[str, Snapshot | HostError]) -> Tables:
     """Read one side: a live host, a snapshot's folder, a folder of files, or one file."""
-    if place.startswith(_LIVE):
-        name = place.removeprefix(_LIVE)
+    if place.startswith(LIVE):
+        name = place.removeprefix(LIVE)
         return of_host(hosts[name], family, name)
     path = Path(place)
     if not path.is_dir():
         return of_files(*_file(path, read_text(path), family))
-    files = files_of(path)
+    files = _files_of(path)
     if (path / "snapshot.json").exists() or not files:
         return of_folder(path, family)
     return of_files(files, family)
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    named = {path.name.removesuffix(".txt").removesuffix(".json"): path for path in sorted(folder.iterdir())}
+    return {key: named[name] for name, key in _PARTS.items() if name in named}
 
 
 def _file(path: Path, text: str, family: str | None) -> tuple[dict[str, Path], str | None]:
@@ -76,17 +90,46 @@ def _family_of(path: Path, text: str) -> Family:
 
 def _sides(places: Sequence[str], inventory: Path | None, family: str | None) -> list[Tables]:
     """Read both sides, live hosts first and at once; raises UsageError where they are of different families."""
-    names = [place.removeprefix(_LIVE) for place in places if place.startswith(_LIVE)]
+    names = [place.removeprefix(LIVE) for place in places if place.startswith(LIVE)]
     if inventory is not None and not names:
         raise UsageError("--inventory is where hosts are looked up: give OLD or NEW as host:NAME")
     hosts = live(names, inventory) if names else {}
-    sides = [_read(place, family, hosts) for place in places]
+    sides = [read_side(place, family, hosts) for place in places]
     if sides[0].families != sides[1].families:
         has = [f"{place} has {' and '.join(side.families)}" for place, side in zip(places, sides, strict=True)]
         raise UsageError(f"{', '.join(has)}: give --family for what is to be compared")
     for side in sides:
         complain(side)
     return sides
+
+
+def _runs(places: Sequence[str]) -> bool:
+    """Whether two runs are meant; raises UsageError where one of two is a run and the other is not."""
+    found = [_is_run(Path(place)) for place in places]
+    if any(found) and not all(found):
+        run, other = (places[found.index(each)] for each in (True, False))
+        raise UsageError(
+            f"{run} is a run and {other} is not: give two runs, or tables on both sides, such as {run}/evidence/HOST"
+        )
+    return all(found)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run, or a results.json; a folder of tables stays one whatever else it holds."""
+    try:
+        if path.is_dir():
+            tables = (path / "snapshot.json").exists() or _files_of(path)
+            return (path / "results.json").exists() and not tables
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    except OSError:
+        return False
+    if _RUN not in text:
+        return False
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return not text.lstrip().startswith(("*", "#"))  # a cut one, of which reading it says more
+    return isinstance(document, dict) and "nftables" not in document
 
 
 @click.command()
@@ -132,9 +175,11 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
     of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
     Exit status: 0 same meaning, 1 different, 4 bad input, 6 not known.
     """
-    if diff_runs.given([old, new]):
+    if _runs([old, new]):
         if inventory or family or accept_draft:
             raise UsageError("--inventory, --family and --accept-draft are for tables; two runs were given")
+        from fwproof.cli import diff_runs
+
         raise SystemExit(diff_runs.show(Path(old), Path(new), form, most))
     if form not in {"text", "json"}:
         raise UsageError(f"--format {form} is for two runs; tables were given")
@@ -151,7 +196,7 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
         say(draft(found, datetime.now().astimezone().date()))
     elif form == "json":
         sides = {word: understood_json(side.model, side.families) for word, side in (("old", before), ("new", after))}
-        click.echo(json.dumps(_document(found, unanswered) | {"understood": sides}))
+        click.echo(json.dumps(document(found, unanswered) | {"understood": sides}))
     else:
         say(_text(found, unanswered))
     raise SystemExit(_status(found, unanswered))
@@ -164,12 +209,13 @@ def _status(found: list[Comparison], unanswered: list[str]) -> int:
     return 1 if differs else 6 if unclear else 0
 
 
-def _document(found: list[Comparison], unanswered: list[str]) -> dict[str, Any]:
+def document(found: Sequence[Comparison], unanswered: Sequence[str]) -> dict[str, Any]:
+    """Return the answer as JSON."""
     return {
         "schema": SCHEMA, "same": not unanswered and all(each.same for each in found),
         "changes": [_json(change) for each in found for change in each.changes],
         "unlisted": sum(each.unlisted for each in found), "effects": [e for each in found for e in each.effects],
-        "not_answered": unanswered,
+        "not_answered": list(unanswered),
     }  # fmt: skip
 
 
@@ -189,7 +235,7 @@ def _fate(fate: tuple[str, RuleRef | None]) -> dict[str, Any]:
 def _text(found: list[Comparison], unanswered: list[str]) -> Iterator[str]:
     for each in found:
         for change in each.changes:
-            yield from _lines(change)
+            yield from change_lines(change)
         if each.unlisted:
             yield f"{each.family}: and {each.unlisted} more changes; --most lists more"
         yield from (f"{each.family}: {effect}" for effect in each.effects)
@@ -198,7 +244,8 @@ def _text(found: list[Comparison], unanswered: list[str]) -> Iterator[str]:
     yield from (f"not known: {each}" for each in unanswered)
 
 
-def _lines(change: Change) -> Iterator[str]:
+def change_lines(change: Change) -> Iterator[str]:
+    """Yield a change in words: what, how it was and is decided, and a packet."""
     place = f"{change.family} {change.hook} {'/'.join(change.states)}"
     for room in change.rooms:
         yield f"{place}: {_WORDS[change.kind.value]}: {room}"

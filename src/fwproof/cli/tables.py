@@ -52,10 +52,16 @@ def inventory_option(command: Command) -> Command:
     return click.option("--inventory", type=click.Path(path_type=Path), help=text)(command)
 
 
-def table_options(command: Command) -> Command:
-    """Add the options that name rule tables; the command gets them as keyword arguments for :func:`read_tables`."""
+def file_options(command: Command) -> Command:
+    """Add the options that name files of tables, addresses and routes."""
     for key, text in reversed(_FILES.items()):
         command = click.option(f"--{key.replace('_', '-')}", type=click.Path(path_type=Path), help=text)(command)
+    return command
+
+
+def table_options(command: Command) -> Command:
+    """Add the options that name rule tables; the command gets them as keyword arguments for :func:`read_tables`."""
+    command = file_options(command)
     folder = "A folder that fwproof collect wrote for one host."
     command = click.option("--snapshot", type=click.Path(path_type=Path), help=folder)(command)
     command = inventory_option(command)

@@ -52,6 +52,15 @@ done
 where there is a native unit, systemd passes over the start links of System V init (systemd-sysv-generator(8)),
 which count all the same on a host that boots with System V init and so has an inittab(5)."""
 
+_IDENTITY = """\
+[ -r /etc/machine-id ] && printf 'machine-id %s\\n' "$(sha256sum < /etc/machine-id | cut -d' ' -f1)"
+for program in /usr/sbin/iptables /usr/sbin/iptables-legacy /usr/sbin/nft /usr/sbin/ufw /usr/bin/fail2ban-client; do
+  [ -x "$program" ] && printf '%s %s\\n' "${program##*/}" "$("$program" --version 2>/dev/null | head -n 1)"
+done
+:
+"""
+"""Tells which machine this is, by a hash of machine-id(5), which is itself a secret, and which programs it has."""
+
 _SYSCTLS = (
     "ip_forward", "forwarding", "rp_filter", "accept_redirects", "accept_source_route", "send_redirects", "accept_ra",
     "disable_ipv6", "route_localnet", "log_martians", "tcp_syncookies", "ip_local_port_range", "bindv6only",
@@ -144,6 +153,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
 
 PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(name="uname", words=("/usr/bin/uname", "-a"), shape="uname"),
+    Command(name="identity", words=("/bin/sh", "-c", _IDENTITY)),
     Command(name="os-release", words=("/usr/bin/cat", "/etc/os-release")),
     Command(name="ip-addr", words=("/usr/sbin/ip", "-j", "addr"), shape="json-list"),
     Command(name="ip-route", words=("/usr/sbin/ip", "-j", "-4", "route"), shape="json-list"),

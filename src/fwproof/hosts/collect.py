@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from fwproof.errors import HostError
 from fwproof.hosts.access import Command, commands
 from fwproof.hosts.shape import fault_of
 from fwproof.hosts.transport import Transport
+from fwproof.redact import redacted
 from fwproof.snapshot import Capture, Snapshot
 
 LIMIT = 60.0
@@ -41,7 +43,7 @@ def _read(transport: Transport, wanted: tuple[Command, ...], timeout: float) -> 
     captures: dict[str, Capture] = {}
     faults: dict[str, HostError] = {}
     for command in wanted:
-        answer = answers[command.name]
+        answer = _without_secrets(answers[command.name])
         if isinstance(answer, HostError):
             faults[command.name] = answer
             continue
@@ -50,6 +52,13 @@ def _read(transport: Transport, wanted: tuple[Command, ...], timeout: float) -> 
         if fault is not None:
             faults[command.name] = fault
     return Snapshot(host=host, captures=captures, faults=faults)
+
+
+def _without_secrets(answer: Capture | HostError) -> Capture | HostError:
+    """Return an answer as it is judged and kept: whoever reads a report may not read the host's secrets."""
+    if isinstance(answer, HostError):
+        return type(answer)(answer.host, redacted(answer.message), answer.advice)
+    return replace(answer, stdout=redacted(answer.stdout), stderr=redacted(answer.stderr))
 
 
 def collect_all(

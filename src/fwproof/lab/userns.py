@@ -35,6 +35,11 @@ class IdMap:
         """The id outside that root inside has."""
         return self.users[0][1]
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is no id but the caller's own."""
+        return len(self.users) == 1 and self.users[0][2] == 1
+
 
 def id_map() -> IdMap:
     """Return the map for the calling user; raises LabError when the user has too few subordinate ids."""
@@ -93,8 +98,10 @@ def subordinate_range(text: str, name: str, uid: int) -> tuple[int, int]:
 
 def write_map(pid: int, ids: IdMap) -> None:
     """Give the fresh user namespace of process ``pid`` its ids; raises LabError with the reason."""
+    if ids.alone:  # which an ordinary user may write by itself (user_namespaces(7))
+        Path(f"/proc/{pid}/setgroups").write_text("deny")
     for kind, ranges in (("uid", ids.users), ("gid", ids.groups)):
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 or ids.alone:
             text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in ranges)
             Path(f"/proc/{pid}/{kind}_map").write_text(text)
             continue
@@ -113,7 +120,7 @@ def fork_inside(ids: IdMap, body: Callable[[], int]) -> int:
     mapped_r, mapped_w = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _child(body, made_w, mapped_r, (made_r, mapped_w))
+        _child(body, ids, made_w, mapped_r, (made_r, mapped_w))
     os.close(made_w)
     os.close(mapped_r)
     try:
@@ -131,15 +138,16 @@ def fork_inside(ids: IdMap, body: Callable[[], int]) -> int:
     return pid
 
 
-def _child(body: Callable[[], int], made: int, mapped: int, others: tuple[int, int]) -> None:
+def _child(body: Callable[[], int], ids: IdMap, made: int, mapped: int, others: tuple[int, int]) -> None:
     status = 1
     try:
         for descriptor in others:
             os.close(descriptor)
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and not ids.alone:
             os.setgroups([])  # the machine's groups must not follow into the lab
         try:
             kernel.unshare(kernel.CLONE_NEWUSER)
+            kernel.make_dumpable()  # for a parent that is root of a user namespace only: it writes the map
         except OSError as error:
             os.write(made, str(error).encode())
             os._exit(1)
@@ -150,7 +158,8 @@ def _child(body: Callable[[], int], made: int, mapped: int, others: tuple[int, i
         os.close(mapped)
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        os.setgroups([])
+        if not ids.alone:  # else the kernel lets nobody leave a group
+            os.setgroups([])
         status = body()
     except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201

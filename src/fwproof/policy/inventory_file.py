@@ -27,12 +27,15 @@ def load_inventory(path: Path) -> Inventory:
     return inventory_of(read_document(path))
 
 
-def inventory_of(document: Document) -> Inventory:
-    """Return the inventory in a document that has been read; raise InputError as :func:`load_inventory` does."""
+def inventory_of(document: Document, *, here: bool = True) -> Inventory:
+    """Return the inventory in a document that has been read; raise InputError as :func:`load_inventory` does.
+
+    ``here`` False: it is of another machine, and files that it names need not exist.
+    """
     shape, rest, faults = read_shape(InventoryShape, document)
     faults = without_echoes(document, faults)
     if shape is not None:
-        faults += _relation_faults(document, rest, shape)
+        faults += _relation_faults(document, rest, shape, here=here)
     if shape is None or faults:
         raise InputError(faults)
     hosts = {name: _host(document, shape, name, host) for name, host in shape.hosts.items()}
@@ -46,6 +49,7 @@ def inventory_of(document: Document) -> Inventory:
         auditor=shape.auditor or None,
         groups=groups,
         authorisation=_authorisation(shape, groups),
+        signing_key=_path(document, shape.signing_key) if shape.signing_key else None,
     )
 
 
@@ -115,10 +119,10 @@ def _path(document: Document, text: str) -> Path:
     return home if home.is_absolute() else document.path.parent / home
 
 
-def _relation_faults(document: Document, rest: Document, shape: InventoryShape) -> list[Fault]:
+def _relation_faults(document: Document, rest: Document, shape: InventoryShape, *, here: bool) -> list[Fault]:
     """Return what is wrong between the parts; ``rest`` is what ``shape`` was made of."""
     return [
-        *_lab_faults(document, shape),
+        *_lab_faults(document, shape, here=here),
         *_authorisation_faults(document, rest, shape),
         *_host_faults(document, rest, shape),
         *_name_faults(rest, shape),
@@ -130,11 +134,11 @@ def _at(document: Document, keys: Keys, message: str) -> Fault:
     return document.fault(document.key_place(keys), message)
 
 
-def _lab_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
+def _lab_faults(document: Document, shape: InventoryShape, *, here: bool) -> Iterator[Fault]:
     hosts = document.plain().get("hosts")
     if not hosts and not document.faults:
         yield _at(document, ("hosts",), "the inventory has no hosts; name at least one")
-    if shape.lab and not _path(document, shape.lab).is_file():
+    if here and shape.lab and not _path(document, shape.lab).is_file():
         yield _at(document, ("lab",), f"there is no topology file {quoted(str(_path(document, shape.lab)))}")
     if shape.lab and not shape.auditor:
         yield _at(document, ("lab",), "a lab needs 'auditor', the host whose network the audit runs in")

@@ -120,6 +120,7 @@ class InventoryShape(Shape):
     )
     auditor: Name = Field("", description="The lab host whose network the audit runs in")
     authorisation: AuthorisationShape | None = Field(None, description="Who agreed to what, and when")
+    signing_key: PathText = Field("", description="SSH key that runs are signed with; a public key's, by the agent")
     defaults: DefaultsShape = Field(default_factory=DefaultsShape, description="What holds where a host is silent")
     zones: dict[Name, Annotated[list[NetworkField], Field(min_length=1), OneOrMany()]] = Field(
         default_factory=dict, description="Names for sets of networks"

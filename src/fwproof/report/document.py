@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,15 +56,21 @@ def render_json(results: Results) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def all_encodable(value: Any) -> Any:
-    """Return the values of a document with lone surrogates as escapes."""
+def all_encodable(value: Any, text: Callable[[str], str] = encodable) -> Any:
+    """Return the values of a document with each text as ``text`` makes it: lone surrogates as escapes."""
     if isinstance(value, str):
-        return encodable(value)
+        return text(value)
     if isinstance(value, dict):
-        return {encodable(str(key)): all_encodable(item) for key, item in value.items()}
+        return {text(str(key)): all_encodable(item, text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [all_encodable(item) for item in value]
+        return [all_encodable(item, text) for item in value]
     return value
+
+
+def in_words(results: Results, text: Callable[[str], str]) -> Results:
+    """Return results with each text as ``text`` makes it, such as without secrets."""
+    document = _Document.model_validate(all_encodable(results.as_json(), lambda each: text(encodable(each))))
+    return Results(run=document.run, checks=document.checks)
 
 
 def read_results(path: Path) -> Results:

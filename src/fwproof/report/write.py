@@ -2,31 +2,38 @@
 
 ::
 
-    reports/<run id>/   results.json  results.schema.json  junit.xml  report.html  summary.md  SHA256SUMS
+    reports/<run id>/   results.json  results.schema.json  junit.xml  report.html  summary.md
                         findings.csv  allowed.csv, and what else was asked for (:data:`.formats.EXTRAS`)
-                        evidence/<host>/<name>.txt  evidence/probes/<name>.pcap
+                        evidence/<host>/<name>.txt  evidence/probes/<name>.pcap  evidence/facts.jsonl  …
+                        policy/<file>  manifest.json  SHA256SUMS  SHA256SUMS.sig
     reports/latest      the newest run: a symbolic link, or a copy where the file system has none
 """
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
+import json
+import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from fwproof.errors import FwproofError, UsageError
+from fwproof.redact import cleaned, redacted
 from fwproof.report.clean import one_line, safe_name, safe_path
-from fwproof.report.document import SCHEMA_FILE
+from fwproof.report.document import SCHEMA_FILE, in_words
 from fwproof.report.formats import FORMATS, REPORTS
+from fwproof.report.manifest import MANIFEST, POLICY, SUMS, digest, manifest, sums
 from fwproof.report.markdown import JOB_SUMMARY, SMALLEST, render_markdown
-from fwproof.results import Artefact, Results
+from fwproof.report.sign import SIGNATURE, sign
+from fwproof.results import Artefact, Previous, Results
 
 _EVIDENCE = "evidence"
 _LATEST = "latest"
-_SUMS = "SHA256SUMS"
 _KINDS = {".pcap": "packets as captured", ".json": "command output as JSON", ".log": "log lines"}
 
 
@@ -48,7 +55,7 @@ def with_evidence(results: Results, evidence: Mapping[str, bytes]) -> tuple[Resu
     artefacts = [
         Artefact(
             path=place,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=digest(content),
             size=len(content),
             what=told.get(place) or _KINDS.get(PurePosixPath(place).suffix, "command output"),
         )
@@ -60,43 +67,100 @@ def with_evidence(results: Results, evidence: Mapping[str, bytes]) -> tuple[Resu
     return replace(results, run=replace(results.run, artefacts=artefacts), checks=checks), stored
 
 
-def write_run(
-    results: Results, evidence: Mapping[str, bytes], folder: Path, reports: Mapping[str, str] = REPORTS
-) -> Path:
+def write_run(  # noqa: PLR0913 - inputs and key by name
+    results: Results, evidence: Mapping[str, bytes], folder: Path, reports: Mapping[str, str] = REPORTS, *,
+    inputs: Mapping[str, bytes] | None = None, key: Path | None = None,
+) -> Path:  # fmt: skip
     """Write a run's folder under ``folder`` and point ``latest`` at it; return the run's folder.
 
-    ``reports`` are the formats by file name (:func:`.formats.reports`). The files appear all at once or not at all.
-    Raises UsageError when the run was already written (evidence is never overwritten), and FwproofError when the disk
-    refuses.
+    ``reports`` are the formats by file name (:func:`.formats.reports`). ``inputs`` are the policies, waivers and the
+    inventory, by the names that the results have for them; ``key`` is what the run is signed with. The files appear all
+    at once or not at all; secrets that can be told are in none of them. Raises UsageError when the run was already
+    written (evidence is never overwritten), and FwproofError when the disk refuses, or when it could not be signed: it
+    is there all the same then.
     """
-    results, stored = with_evidence(results, evidence)
     target = folder / safe_name(results.run.id)
     aside = folder / f".{target.name[:80]}.{secrets.token_hex(4)}.partial"
+    unsigned: FwproofError | None = None
     try:
-        if target.exists() or target.name == _LATEST:
-            raise UsageError(f"{one_line(str(target))} is already there; evidence is never overwritten")
-        aside.mkdir(parents=True)
-        _fill(aside, results, stored, reports)
-        aside.rename(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if target.exists() or target.name == _LATEST:
+                raise UsageError(f"{one_line(str(target))} is already there; evidence is never overwritten")
+            aside.mkdir()
+            run = replace(results.run, previous=_previous(folder / _LATEST))
+            unsigned = _fill(aside, run_files(replace(results, run=run), evidence, inputs or {}, reports), key)
+            aside.rename(target)
+            _point_latest(folder, target)
     except OSError as error:
         raise FwproofError(f"cannot write the reports under {one_line(str(folder))}: {error.strerror}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    _point_latest(folder, target)
+    if unsigned is not None:
+        raise FwproofError(f"the run is in {one_line(str(target))}, but it is not signed: {unsigned}")
     return target
 
 
-def _fill(folder: Path, results: Results, stored: Mapping[str, bytes], reports: Mapping[str, str]) -> None:
-    files = dict(stored)
+def run_files(
+    results: Results, evidence: Mapping[str, bytes], inputs: Mapping[str, bytes],
+    reports: Mapping[str, str] = REPORTS, **more: Any
+) -> dict[str, bytes]:  # fmt: skip
+    """Return all files of a run by path, SHA256SUMS among them; ``more`` are further keys of the manifest."""
+    results, stored = with_evidence(in_words(results, redacted), evidence)
+    files = {name: cleaned(content) if _is_text(name) else content for name, content in stored.items()}
+    files |= {safe_path(name, POLICY): cleaned(content) for name, content in inputs.items()}
     files |= {name: FORMATS[form](results) for name, form in reports.items()}
     files["results.schema.json"] = SCHEMA_FILE.read_bytes()
-    # the form that `sha256sum -c` reads (coreutils); safe names need no escaping there
-    sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    files[_SUMS] = sums.encode()
+    files[MANIFEST] = manifest(results, files, **more)
+    return {**files, SUMS: sums(files)}
+
+
+def _is_text(name: str) -> bool:
+    return PurePosixPath(name).suffix in {".txt", ".log"}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time add a run: two that name the same one before them would break the chain."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _previous(latest: Path) -> Previous | None:
+    """Return the run that was written last, None where there is none."""
+    try:
+        return Previous(
+            run=latest.resolve().name if latest.is_symlink() else _run_in(latest),
+            sha256sums=digest((latest / SUMS).read_bytes()),
+        )
+    except FileNotFoundError:
+        return None
+
+
+def _run_in(folder: Path) -> str:
+    """Return the id of a run that was copied, from its manifest."""
+    with suppress(ValueError, KeyError, TypeError):
+        return safe_name(str(json.loads((folder / MANIFEST).read_bytes())["run"]))
+    raise FileNotFoundError
+
+
+def _fill(folder: Path, files: Mapping[str, bytes], key: Path | None) -> FwproofError | None:
+    """Write the files, and a signature where there is a key; return why that could not be made, if so."""
     for name, content in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
+    if key is None:
+        return None
+    try:
+        (folder / SIGNATURE).write_bytes(sign(files[SUMS], key))
+    except FwproofError as error:
+        return error
+    return None
 
 
 def _point_latest(folder: Path, target: Path) -> None:
@@ -104,7 +168,7 @@ def _point_latest(folder: Path, target: Path) -> None:
     link = folder / f".{_LATEST}.{secrets.token_hex(4)}"
     try:
         if latest.is_dir() and not latest.is_symlink():
-            if not (latest / _SUMS).is_file():
+            if not (latest / SUMS).is_file():
                 raise UsageError(
                     f"the run is in {one_line(str(target))}; {one_line(str(latest))} is not a run: move it away"
                 )

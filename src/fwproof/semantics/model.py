@@ -32,6 +32,7 @@ from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
 from fwproof.semantics.tracking import Tracking, tracking_of
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
+from fwproof.snapshot import Snapshot
 
 __all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 
@@ -58,7 +59,8 @@ class HostModel:
     ``rulesets``: of each family the view of iptables, that of its legacy variant, and nftables' own; a family without
     any was not read. ``settings``: the
     sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
-    answers are all unknown. ``sets``: the members of IP sets.
+    answers are all unknown. ``sets``: the members of IP sets. ``read_from``: the snapshot that it was built from, and
+    the families that must be in it, for whoever stores it; None where it was built from texts.
     """
 
     rulesets: Mapping[Family, tuple[Ruleset, ...]]
@@ -68,6 +70,7 @@ class HostModel:
     special: frozenset[Family] = frozenset()
     blind: Mapping[Family, tuple[str, ...]] = field(default_factory=dict)
     sets: ipset.IpSets = field(default_factory=lambda: ipset.IpSets({}))
+    read_from: tuple[Snapshot, frozenset[Family]] | None = field(default=None, repr=False, compare=False)
     _known: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod

@@ -13,26 +13,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fwproof.audit.modelling import model_of
+from fwproof.audit.stored import reading_of
+from fwproof.codec import Misfit
 from fwproof.decision import RuleRef
-from fwproof.errors import InputError
+from fwproof.errors import HostError, NotThere
 from fwproof.flow import Family
 from fwproof.report.clean import one_line
-from fwproof.results import HostRecord, Results
+from fwproof.results import Results
 from fwproof.semantics.diff import Change, Comparison, compare
-from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import SpaceTooLarge
+from fwproof.snapshot import Snapshot
 from fwproof.trends.changes import HostRules, RuleChange, TextChange
 
-PARTS = {
-    "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
-    "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
-    "ip6tables-legacy-save": "ip6tables_legacy_save", "nft": "nft_json", "ipset-save": "ipset_save",
-    "ip-addr": "addresses", "ip-route": "routes", "ip6-route": "routes6", "ip-rule": "routing_rules",
-    "ip6-rule": "routing_rules6", "sysctl": "sysctls",
-}  # fmt: skip
-"""Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
-_LIVE = {name: key for name, key in PARTS.items() if not name.startswith("rules.")}
-"""Those that a run stored of what was in the kernel: the files that boot are no tables of a host as it ran."""
 _TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
 _OWN = {"ip": "iptables-save", "ip6": "ip6tables-save"}
 _SHOWN = 200
@@ -42,61 +35,90 @@ _LINES = 20_000
 _COUNTED = re.compile(r"^\[\d+:\d+\] | \[\d+:\d+\]$")
 """Before a rule, and after a chain; what a rule itself says in such a form stays."""
 _COUNTERS = {"packets", "bytes", "handle", "index"}
-Texts = dict[str, str]
+Texts = Mapping[str, str]
 
 
 def host_rules(before: Results, after: Results, folders: tuple[Path, Path], most: int) -> Iterator[HostRules]:
     """Yield how the tables differ of each host that both runs have; at most ``most`` changes a host and family."""
-    old = {host.name: host for host in before.run.hosts}
+    known = {host.name for host in before.run.hosts}
+    sides = _Stored(before, folders[0]), _Stored(after, folders[1])
     for host in after.run.hosts:
-        if host.name in old:
-            sides = [_stored(host.name, results, folder)
-                     for results, folder in zip((before, after), folders, strict=True)]  # fmt: skip
-            yield _compared(old[host.name], host, sides, most)
+        if host.name in known:
+            yield _compared(host.name, sides, most)
 
 
-def _stored(host: str, results: Results, folder: Path) -> tuple[Texts, list[str]]:
-    """Return a host's texts by name, and which are not as the run stored them."""
-    texts: Texts = {}
-    altered: list[str] = []
-    listed = {artefact.path: artefact.sha256 for artefact in results.run.artefacts}
-    for name in _LIVE:
-        path = f"evidence/{host}/{name}.txt"
-        if path not in listed:
-            continue
-        place = folder / path
+class _Altered(Misfit):
+    """A file that is not the one that its run stored."""
+
+
+class _Stored:
+    """Reads a run's evidence, and only what is as the run stored it."""
+
+    def __init__(self, results: Results, folder: Path) -> None:
+        self._run, self._folder = one_line(results.run.id, 80), folder
+        self._listed = {artefact.path: artefact.sha256 for artefact in results.run.artefacts}
+
+    def __call__(self, path: str) -> bytes:
+        """Return a file's content; raises Misfit where it is not there or not listed, _Altered where it is another."""
+        place, name = self._folder / path, f"{one_line(path)} of run {self._run}"
         try:
-            if not place.resolve().is_relative_to(folder.resolve()) or not place.is_file():
-                continue
+            inside = place.resolve().is_relative_to(self._folder.resolve())
+            if path not in self._listed or not inside or not place.is_file():
+                raise Misfit(f"{name} is not here")
             content = place.read_bytes()
-        except OSError:
+        except OSError as error:
+            raise Misfit(f"{name} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self._listed[path]:
+            raise _Altered(f"{name} was altered since it was stored")
+        return content
+
+
+def _compared(host: str, sides: tuple[_Stored, _Stored], most: int) -> HostRules:
+    read: list[Snapshot] = []
+    gaps: list[str] = []
+    altered: list[str] = []
+    for side, word in zip(sides, ("earlier", "later"), strict=True):
+        try:
+            found = reading_of(side, host)
+        except Misfit as why:
+            (altered if isinstance(why, _Altered) else gaps).append(str(why))
             continue
-        if hashlib.sha256(content).hexdigest() == listed[path]:
-            texts[name] = content.decode("utf-8", "surrogateescape")
+        if isinstance(found, HostError):
+            gaps.append(f"it could not be read in the {word} run: {found.message}")
         else:
-            altered.append(f"{path} of run {one_line(results.run.id, 80)} was altered since it was stored")
-    return texts, altered
-
-
-def _compared(old: HostRecord, new: HostRecord, sides: list[tuple[Texts, list[str]]], most: int) -> HostRules:
-    (was, altered), (now, altered_too) = sides
-    altered = altered + altered_too
-    gaps = [f"{name} is in the evidence of the {word} run alone" for name in _TABLES
-            for word, here, there in (("earlier", was, now), ("later", now, was)) if name in here and name not in there]
-    gaps += [f"{word} run: {limit}" for word, record in (("earlier", old), ("later", new)) for limit in record.limits
-             if limit.startswith(tuple(f"{name} was not read" for name in _TABLES))]  # fmt: skip
-    if not (set(_TABLES) & was.keys() and set(_TABLES) & now.keys()):
-        gaps.insert(0, "the runs' evidence of its tables is not here")
-        return _record(new.name, None, [], [], gaps, altered)
+            read.append(found)
+    if len(read) < len(sides):
+        return _record(host, None, [], [], gaps, altered)
+    was, now = ({name: capture.stdout for name, capture in each.captures.items()} for each in read)
     texts = [change for name in _TABLES if (change := _text(name, was, now))]
-    if was.keys() == now.keys() and all(_normal(name, was) == _normal(name, now) for name in was):
-        return _record(new.name, None if gaps or altered else True, texts, [], gaps, altered)
-    found, blind = _meaning(was, now, most)
-    gaps += blind
-    same = None if gaps or altered else True
-    if any(each.changes or each.unlisted or each.effects for each in found):
+    compared, gaps = _meaning(read, most)
+    same = None if gaps else True
+    if any(each.changes or each.unlisted or each.effects for each in compared):
         same = False
-    return _record(new.name, same, texts, found, gaps, altered)
+    return _record(host, same, texts, compared, gaps, altered)
+
+
+def _meaning(read: list[Snapshot], most: int) -> tuple[list[Comparison], list[str]]:
+    """Return what differs in each family, and of what nothing can be said."""
+    found: list[Comparison] = []
+    gaps: list[str] = []
+    for family in Family:
+        models = [model_of(snapshot, {family}) for snapshot in read]
+        faults = [model for model in models if isinstance(model, HostError)]
+        if len(faults) == len(models) and all(isinstance(fault, NotThere) for fault in faults):
+            continue  # a host without this family
+        gaps += [f"{family}: {fault.message}" for fault in faults]
+        both = [model for model in models if not isinstance(model, HostError)]
+        if len(both) < len(models):
+            continue
+        try:
+            each = compare(both[0], both[1], family, most=most)
+        except SpaceTooLarge as limit:
+            gaps.append(f"{family}: {limit}")
+            continue
+        found.append(each)
+        gaps += [f"{family}: {reason}" for reason in each.blind]
+    return found, gaps
 
 
 def _record(  # noqa: PLR0913, PLR0917 - the parts of one record
@@ -109,28 +131,6 @@ def _record(  # noqa: PLR0913, PLR0917 - the parts of one record
         effects=[f"{each.family}: {effect}" for each in found for effect in each.effects],
         not_compared=list(dict.fromkeys(gaps)),
     )  # fmt: skip
-
-
-def _meaning(was: Texts, now: Texts, most: int) -> tuple[list[Comparison], list[str]]:
-    try:
-        models = [HostModel.build(**_arguments(texts), sources={_LIVE[n]: n for n in texts}) for texts in (was, now)]
-    except InputError as error:
-        return [], [f"the tables cannot be read: {one_line(str(error))}"]
-    found: list[Comparison] = []
-    blind: list[str] = []
-    for family in Family:
-        try:
-            each = compare(models[0], models[1], family, most=most)
-        except SpaceTooLarge as limit:
-            blind.append(f"{family}: {limit}")
-            continue
-        found.append(each)
-        blind += [f"{family}: {reason}" for reason in each.blind]
-    return found, blind
-
-
-def _arguments(texts: Texts) -> dict[str, Any]:
-    return {_LIVE[name]: text for name, text in texts.items()}
 
 
 def _change(change: Change) -> RuleChange:
@@ -190,11 +190,3 @@ def _still(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _still(each) for key, each in value.items() if key not in _COUNTERS or isinstance(each, dict)}
     return [_still(each) for each in value] if isinstance(value, list) else value
-
-
-def files_of(folder: Path) -> dict[str, Path]:
-    """Return the files of tables in a folder, by the parameter of :meth:`HostModel.build` that they are for."""
-    named = {path.name.removesuffix(".txt").removesuffix(".json"): path for path in sorted(folder.iterdir())}
-    return {key: named[name] for name, key in PARTS.items() if name in named}
-
-

@@ -1,0 +1,1 @@
+"""The gate before a deploy: a candidate against policy, running tables, lock-out and a kernel, without a host."""

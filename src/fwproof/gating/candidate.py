@@ -1,0 +1,201 @@
+"""The candidate: the tables that are to be deployed, from whatever they are written in, and the host as far as known.
+
+Where nobody says which addresses and interfaces the host has, they are taken from the inventory, and that is said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_interface, ip_network
+
+from fwproof.errors import UsageError
+from fwproof.flow import Address, Family
+from fwproof.gating.script import Command
+from fwproof.gating.states import State, plain, states
+from fwproof.gating.tables import text_of
+from fwproof.inventory import Host
+from fwproof.lab.twin import Port, Shape
+from fwproof.ruleset.asks import Interface
+from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
+from fwproof.semantics.model import HostModel
+from fwproof.semantics.routing import parse_sysctls
+
+_EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
+_LINK = {4: 24, 6: 64}
+"""Prefix lengths of the host's links where nobody says: inventories name no subnets."""
+_WORDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Tables to be deployed.
+
+    ``states`` are those that the host goes through, the first being what runs now; of tables that are loaded at once
+    these are two, or one where nothing is known of what runs. ``texts`` are the inputs by the parameter of
+    :meth:`HostModel.build` that they are for, ``sources`` the names of those; ``under`` are those of what runs.
+    ``nft`` is an nft script with its name, and ``commands`` those of a script of iptables.
+    ``assumed`` says in words what was taken for granted. ``given`` are the families that it has tables of.
+    """
+
+    states: tuple[State, ...]
+    given: tuple[Family, ...]
+    texts: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    under: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[Command, ...] = ()
+    nft: tuple[str, str] | None = None
+    assumed: tuple[str, ...] = ()
+    before: HostModel | None = None
+
+    @property
+    def model(self) -> HostModel:
+        """The tables as they are to stand in the end."""
+        return self.states[-1].model
+
+
+def from_commands(commands: Sequence[Command], before: HostModel | None) -> Candidate:
+    """Return what a script of iptables commands makes of the tables that run, or of empty ones where they are unknown.
+
+    Raises InputError at a command that the kernel would refuse.
+    """
+    start = before or HostModel.build(iptables_save="", ip6tables_save="")
+    names = {f: " and ".join(dict.fromkeys(c.source for c in commands if c.family is f)) or "what runs" for f in Family}
+    every = tuple(states(start, commands, names))
+    touched = {command.family for command in commands}
+    given = tuple(f for f in Family if f in touched or (before is not None and f in before.rulesets))
+    assumed = () if before is not None else (
+        "what the script changes are empty tables with policy ACCEPT, as nobody says which tables run (--against)",
+    )  # fmt: skip
+    keys = {Family.IPV4: "iptables_save", Family.IPV6: "ip6tables_save"}
+    sets = ((family, each) for family, sets in start.rulesets.items() for each in sets if plain(each))
+    under = {keys[family]: text_of(each) for family, each in sets}
+    return Candidate(
+        states=every, given=given, texts={}, under=under, commands=tuple(commands), assumed=assumed, before=before
+    )
+
+
+def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candidate:
+    """Return the candidate with the host's addresses, routes and sysctls: given, those of what runs, or assumed ones.
+
+    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``). Raises InputError for what is not the
+    output of the commands, UsageError where rules name several interfaces and nothing says which addresses they have.
+    """
+    known = candidate.model
+    before = candidate.before
+    assumed: tuple[str, ...] = ()
+    addresses, routes, sysctls = (given.get(key) for key in ("addresses", "routes", "sysctls"))
+    if addresses is not None:
+        own = parse_addresses(addresses, "addresses")
+    elif before is not None and before.addresses is not None:
+        own = before.addresses
+    elif known.addresses is not None:
+        own = known.addresses
+    else:
+        own, word = _assumed(known, host)
+        assumed = (word,)
+    if routes is not None:
+        roads = {f: tuple(r for r in parse_routes(routes, "routes", None) if Family.of(r.network) is f) for f in Family}
+    elif before is not None and any(before.routes.values()):
+        roads = dict(before.routes)
+    elif any(known.routes.values()):
+        roads = dict(known.routes)
+    else:
+        roads, word = _default_routes(own, host)
+        assumed = (*assumed, word)
+
+    running = before.settings if before is not None else {}
+    settings = known.settings or running if sysctls is None else parse_sysctls(sysctls)
+
+    def at(model: HostModel) -> HostModel:
+        return replace(model, addresses=own, routes=roads, settings=settings)
+
+    made: dict[int, HostModel] = {}
+    moved = tuple(
+        replace(state, model=made.setdefault(id(state.model), at(state.model))) for state in candidate.states
+    )  # fmt: skip
+    return replace(
+        candidate, states=moved, assumed=(*candidate.assumed, *assumed), before=None if before is None else at(before)
+    )
+
+
+def interfaces_named(model: HostModel) -> tuple[str, ...]:
+    """Return the interfaces that rules name, without patterns and loopback."""
+    tests = (m.test for family in Family for rule in model.rules(family) for m in rule.matches)
+    names = (test.name for test in tests if isinstance(test, Interface))
+    return tuple(dict.fromkeys(name for name in names if name and name != "lo" and not name.endswith("+")))
+
+
+def _assumed(model: HostModel, host: Host) -> tuple[Addresses, str]:
+    named = interfaces_named(model)
+    if len(named) > 1:
+        raise UsageError(
+            f"the rules name the interfaces {', '.join(named)}: --addresses FILE (the output of `ip -j addr` on"
+            f" {host.name}) has to say which addresses they have, and --routes FILE what lies behind them"
+        )
+    name = named[0] if named else "eth0"
+    listed = [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}, {"family": "inet6", "local": "::1",
+                                                                       "prefixlen": 128}]  # fmt: skip
+    own = [{"family": "inet" if a.version == 4 else "inet6", "local": str(a), "prefixlen": _LINK[a.version]}
+           for a in host.addresses]  # fmt: skip
+    text = json.dumps([{"ifname": "lo", "addr_info": listed}, {"ifname": name, "addr_info": own}])
+    shown = ", ".join(f"{a}/{_LINK[a.version]}" for a in host.addresses)
+    return parse_addresses(text, "inventory"), f"{host.name} has {shown} on {name} (--addresses says otherwise)"
+
+
+def _default_routes(own: Addresses, host: Host) -> tuple[dict[Family, tuple[Route, ...]], str]:
+    mine = next((each.interface for each in own.own if each.prefix.ip in host.addresses), None)
+    name = mine or next((name for name in own.interfaces if name != "lo"), "eth0")
+    return {
+        f: (Route(n, name),) for f, n in _EVERYBODY.items()
+    }, f"every other host is reached through {name} (--routes)"
+
+
+def in_families(candidate: Candidate, wanted: Iterable[Family]) -> tuple[Family, ...]:
+    """Return the families to look at; raises UsageError where none of them was given."""
+    found = tuple(family for family in wanted if family in candidate.given)
+    if not found:
+        names = " or ".join(_WORDS[family] for family in wanted)
+        raise UsageError(f"the candidate has no tables of {names}")
+    return found
+
+
+def shape_of(model: HostModel, host: Host, others: Iterable[Host]) -> tuple[Shape, tuple[str, ...]]:
+    """Return what the kernel twin of a host is made like, and why other hosts have no place in it."""
+    own = model.addresses
+    assert own is not None
+    roads = [road for family in Family for road in model.routes.get(family, ()) if road.interface]
+    names = [name for name in own.interfaces if name != "lo"]
+    ports = tuple(
+        Port(
+            name=name,
+            addresses=tuple(o.prefix for o in own.own if o.interface == name and not _self_made(o.prefix)),
+            routes=tuple(dict.fromkeys(road.network for road in roads if road.interface == name)),
+        )
+        for name in names
+    )  # fmt: skip
+    placed_: dict[str, tuple[str, tuple[Address, ...]]] = {}
+    lost: list[str] = []
+    for other in others:
+        links = {model.interface_for(address) for address in other.addresses}
+        if len(links) != 1 or None in links or not links <= set(names):
+            lost.append(f"{other.name}: no one interface leads to its addresses")
+            continue
+        link = next(iter(links))
+        assert link is not None
+        placed_[other.name] = (link, other.addresses)
+    return Shape(name=host.name, ports=ports, others=placed_, sysctls=dict(model.settings)), tuple(lost)
+
+
+def _self_made(prefix: object) -> bool:
+    return bool(ip_interface(str(prefix)).is_link_local)
+
+
+def named_texts(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the inputs by the name that their capture has in a snapshot."""
+    names = {
+        "iptables_save": "iptables-save", "ip6tables_save": "ip6tables-save", "nft_json": "nft",
+        "ipset_save": "ipset-save", "addresses": "ip-addr", "routes": "ip-route", "sysctls": "sysctl",
+    }  # fmt: skip
+    yield from ((names.get(key, key), text) for key, text in texts.items())

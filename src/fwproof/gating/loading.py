@@ -1,0 +1,125 @@
+"""Loading tables into the kernel of a twin, as a host would; what the kernel refuses is a fault with its line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_interface
+
+from fwproof.errors import Fault, InputError, LabError
+from fwproof.gating.candidate import Candidate
+from fwproof.gating.script import Command
+from fwproof.gating.states import plain
+from fwproof.lab.twin import Done, Port, Shape, Twin
+
+_FILE = "/tmp/fwproof-rules"  # noqa: S108 - the twin's own: nft opens what it reads, and a pipe of ours is not its to open
+_RESTORE = {
+    "ipset_save": ("ipset", "restore"), "iptables_save": ("iptables-restore",),
+    "ip6tables_save": ("ip6tables-restore",), "iptables_legacy_save": ("iptables-legacy-restore",),
+    "ip6tables_legacy_save": ("ip6tables-legacy-restore",), "nft_json": ("nft", "-j", "-f", _FILE),
+}  # fmt: skip
+"""What loads a text, in the order in which they have to come: rules name sets."""
+_NFT = ("nft", "-f", _FILE)
+_LINE = re.compile(r"(?:\bline:? |/tmp/fwproof-rules:|internal:)(\d+)")
+_ABSENT = 127
+_SECONDS = 60.0
+_LISTED = {
+    "iptables_save": ("iptables-save",), "ip6tables_save": ("ip6tables-save",),
+    "nft_json": ("nft", "-j", "list", "ruleset"),
+}  # fmt: skip
+
+
+def load(twin: Twin, candidate: Candidate) -> tuple[Fault, ...]:
+    """Load a candidate into the twin's own host; return what the kernel, or the program that speaks to it, refuses.
+
+    Raises LabError where this machine has not the program that it takes.
+    """
+    beside = [each for sets in (candidate.before.rulesets.values() if candidate.before else ()) for each in sets]
+    if candidate.commands and not all(map(plain, beside)):
+        raise LabError("the kernel twin: what runs has tables beside those of iptables, and it would be without them")
+    found = list(_texts(twin, candidate.under, {}))
+    found += _texts(twin, candidate.texts if candidate.nft is None else {}, candidate.sources)
+    if candidate.nft is not None:
+        name, text = candidate.nft
+        found += _faults(_fed(twin, _NFT, text), name, text, "nft")
+    if candidate.commands:
+        found += _commands(twin, candidate.commands)
+    return tuple(found)
+
+
+def _texts(twin: Twin, texts: Mapping[str, str], sources: Mapping[str, str]) -> Iterator[Fault]:
+    for key, words in _RESTORE.items():
+        text = texts.get(key, "")
+        if text.strip():
+            done = _fed(twin, words, text)
+            yield from _faults(done, sources.get(key, key), text, words[0])
+
+
+def _fed(twin: Twin, words: Sequence[str], text: str) -> Done:
+    """Run a program on the twin's own host that reads a text, from its standard input or from a file there."""
+    if _FILE in words:
+        twin.run(twin.shape.name, "sh", "-c", f"cat > {_FILE}", stdin=_bytes(text))
+    return twin.run(twin.shape.name, *words, stdin=_bytes(text), timeout=_SECONDS)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _faults(done: Done, source: str, text: str, program: str) -> Iterator[Fault]:
+    if done.status == 0:
+        return
+    if done.status == _ABSENT:
+        raise LabError(f"the kernel twin: this machine has no {program}")
+    line = next((int(number) for number in _LINE.findall(done.err)), 0)
+    written = text.split("\n")[line - 1].strip()[:200] if 0 < line <= text.count("\n") + 1 else ""
+    said = " ".join(done.err.split())[:400] or f"{program} ended with {done.status}"
+    yield Fault(
+        source, line, 1 if line else 0, f"the kernel does not take it: {said}" + (f" ({written})" if written else "")
+    )
+
+
+def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
+    """Run commands one after the other, no shell reading a word of them, up to the first that fails."""
+    lines = []
+    for number, command in enumerate(commands):
+        fallback = "true" if command.may_fail else f"{{ echo fwproof-{number} >&2; exit 1; }}"
+        lines.append(f"{shlex.join(command.words)} || {fallback}")
+    done = twin.run(twin.shape.name, "sh", "-s", stdin=_bytes("\n".join([*lines, ""])), timeout=_SECONDS)
+    if done.status == 0:
+        return
+    stopped = re.findall(r"^fwproof-(\d+)$", done.err, re.MULTILINE)
+    if not stopped:
+        raise LabError(f"the kernel twin: the commands could not be run: {done.err.strip()[:300]}")
+    command = commands[int(stopped[-1])]
+    said = " ".join(line for line in done.err.splitlines() if not line.startswith("fwproof-"))[:400]
+    yield Fault(command.source, command.line, 1, f"the kernel does not take it: {said} ({command.text})")
+
+
+def listed(twin: Twin) -> dict[str, str]:
+    """Return the tables of the twin's own host as the kernel has them now; raises LabError."""
+    found = {}
+    for key, words in _LISTED.items():
+        done = twin.run(twin.shape.name, *words)
+        if done.status != 0:
+            raise LabError(f"the kernel twin: {words[0]} failed: {done.err.strip()[:300]}")
+        found[key] = done.out
+    return found
+
+
+def through_kernel(name: str, text: str, *, script: bool) -> dict[str, str]:
+    """Return the tables that an nft script, or a ``script`` of any commands, leaves in a kernel of its own.
+
+    A script is run by sh, in a network that leads nowhere and with every file of this machine read-only. Raises
+    InputError where it fails, LabError where no such kernel can be had.
+    """
+    with Twin(
+        Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
+    ) as twin:
+        words = ("sh", "-s") if script else _NFT
+        done = _fed(twin, words, text)
+        found = list(_faults(done, name, text, words[0]))
+        if found:
+            raise InputError(found)
+        return listed(twin)
