@@ -171,8 +171,8 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
     Exit status: 0 nothing got worse, 1 a check got worse (it fails and did not, or from another cause, or without its
     waiver), 4 bad input, 6 it cannot be told (a check is not known, or is asked by one run alone).
 
-    Of tables, every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as entries
-    of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
+    Of tables, every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as
+    entries of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
     Exit status: 0 same meaning, 1 different, 4 bad input, 6 not known.
     """
     if _runs([old, new]):

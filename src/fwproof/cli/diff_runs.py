@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from fwproof.cli.tables import say
 from fwproof.report.document import read_results
+from fwproof.trends.changes import RunDiff
 from fwproof.trends.compare import compare_runs
 from fwproof.trends.document import render_diff
 from fwproof.trends.pages import render_diff_html
 from fwproof.trends.tables import host_rules
 from fwproof.trends.text import render_diff_markdown, render_text
+
 
 def show(old: Path, new: Path, form: str, most: int) -> int:
     """Print how two runs differ and return the exit status; raises InputError for what is no run."""
@@ -22,7 +25,12 @@ def show(old: Path, new: Path, form: str, most: int) -> int:
     if form == "text":
         say(render_text(found).splitlines())
     else:
-        made = {"json": render_diff, "markdown": lambda each: render_diff_markdown(each).encode(),
-                "html": lambda each: render_diff_html(each).encode()}  # fmt: skip
-        click.get_binary_stream("stdout").write(made[form](found))
+        click.echo(_FORMS[form](found), nl=False)
     return found.status
+
+
+_FORMS: dict[str, Callable[[RunDiff], bytes]] = {
+    "json": render_diff,
+    "markdown": lambda found: render_diff_markdown(found).encode(),
+    "html": lambda found: render_diff_html(found).encode(),
+}

@@ -33,15 +33,15 @@ def index(reports: Path, form: str) -> None:
     """
     found = read_index(reports)
     if form == "json":
-        click.get_binary_stream("stdout").write(render_index(found))
+        click.echo(render_index(found), nl=False)
     elif form == "html":
-        click.get_binary_stream("stdout").write(render_index_html(found).encode())
+        click.echo(render_index_html(found).encode(), nl=False)
     else:
         _write(reports / "index.json", render_index(found))
         _write(reports / "index.html", render_index_html(found).encode())
         oldest = f", the oldest for {days(found.standing[0].days)}" if found.standing else ""
-        say([f"{one_line(str(reports / 'index.html'))}: {len(found.runs):,} runs, {len(found.standing):,} findings "
-             f"stand{oldest}, {len(found.ended) + found.ended_unlisted:,} ended"])  # fmt: skip
+        numbers = f"{len(found.runs):,} runs, {len(found.standing):,} findings stand{oldest}"
+        say([f"{one_line(str(reports / 'index.html'))}: {numbers}, {len(found.ended) + found.ended_unlisted:,} ended"])
         say(f"cannot be read: {one_line(each.folder)}: {each.why}" for each in found.unreadable)
         say(f"not as stored: {one_line(run.folder)}: {'; '.join(run.wrong)}" for run in found.runs if run.wrong)
     raise SystemExit(found.status)

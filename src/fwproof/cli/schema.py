@@ -13,13 +13,13 @@ import click
     type=click.Choice(["policy", "inventory", "waivers", "accepted", "controls", "results", "run-diff", "index"]),
 )  # fmt: skip
 def schema(kind: str) -> None:
-    """Print the JSON Schema of files that users write (draft-07), or of results.json, `fwproof diff` of runs
-    and `fwproof index` (2020-12).
+    """Print the JSON Schema of files that users write (draft-07), or of what fwproof writes (2020-12).
 
     Save it beside the files that name it in their first line:
     fwproof schema policy > checks/policy.schema.json
 
-    The schema of results has its version in $id: within results-1 keys may be added, and none is removed.
+    Of what fwproof writes: results.json, fwproof diff of two runs (run-diff), and index.json of fwproof index. Each has
+    its version in $id: within results-1, say, keys may be added, and none is removed.
     """
     if kind == "results":
         from fwproof.report.document import render_schema

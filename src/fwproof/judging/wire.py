@@ -22,6 +22,7 @@ _IN_WORDS = {
 }
 
 
+_UNSEEN = "could not be observed"
 _SELF_EVIDENT = {PortState.SILENT, PortState.ACCEPTED_SILENT, PortState.REFUSED_LOCALLY, PortState.REJECTED}
 """States whose words say what the prober's note says."""
 
@@ -57,7 +58,7 @@ def observed_words(facts: FlowFacts) -> str:
     if seen is None:
         return "no probe was sent"
     if isinstance(seen, HostError):
-        return f"could not be observed: {seen}"
+        return f"{_UNSEEN}: {seen}"
     words = f"{seen.probe.flow}: {_words(seen)}"
     if seen.answer:
         words += f" ({seen.answer})"
@@ -88,7 +89,9 @@ def reached_in_words(said: str, direction: str | None) -> bool | None:
     Inbound that is past the audited host's rules, outbound off the host, forward past it. Of a packet that never
     arrived it tells no more than that something was in its way. None where the words do not tell.
     """
-    words = said.partition(": ")[2]
+    head, _, words = said.partition(": ")
+    if head == _UNSEEN:
+        return None
     if " passed it on" in words.partition(";")[0]:
         return True
     if words.startswith("came to ") and words.split(" (")[0].endswith((" refused there", " dropped there")):

@@ -44,7 +44,7 @@ class Sort(StrEnum):
     STANDS = "stands"
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         """The sort as a heading."""
         return _TITLES[self][0]
 
@@ -145,7 +145,7 @@ class TextChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleChange:
-    """Packets that the tables decide otherwise: which, what happened to one of them before and after, and by which rule."""
+    """Packets that the tables decide otherwise: which, and what one of them met before and after, by which rule."""
 
     kind: str
     family: str
@@ -280,7 +280,8 @@ class RunDiff:
             got = f"{worse:,} {'check' if worse == 1 else 'checks'} got worse"
             return f"{got}; {mended}" if fixed else got
         if self.status:
-            said = f"Nothing got worse as far as is known, but {unknown:,} {'check does' if unknown == 1 else 'checks do'} not tell"
+            those = "1 check does" if unknown == 1 else f"{unknown:,} checks do"
+            said = f"Nothing got worse as far as is known, but {those} not tell"
             if not unknown:
                 said = "Nothing got worse, but stored evidence was altered"
             return f"{said}; {mended}" if fixed else said

@@ -27,6 +27,7 @@ _PLACE = re.compile(r"(?<= rule )\d+(?=: )")
 EXPIRING = 30
 """Days before its last one within which a waiver is told of."""
 _UNKNOWN = frozenset({Verdict.ERROR, Verdict.INCONCLUSIVE})
+_DEVIATES = frozenset({Verdict.FAIL, Verdict.WAIVED})
 _OPEN = _UNKNOWN | {Verdict.FAIL}
 _EFFECTS = {
     Sort.NEW: Effect.WORSE, Sort.OTHER_CAUSE: Effect.WORSE, Sort.UNACCEPTED: Effect.WORSE,
@@ -123,19 +124,16 @@ def sort_of(old: Answer, new: Answer) -> Sort:
     was, now = old.verdict, new.verdict
     if (old.expected, old.service, old.vantage) != (new.expected, new.service, new.vantage):
         return Sort.ASKED_OTHERWISE
-    if now is Verdict.FAIL:
-        if was is Verdict.WAIVED:
-            return Sort.UNACCEPTED
-        if was is Verdict.FAIL:
-            return Sort.UNCHANGED if same_cause(old, new) else Sort.OTHER_CAUSE
-        return Sort.NEW
+    if was is now and now in _DEVIATES:
+        otherwise = Sort.OTHER_CAUSE if now is Verdict.FAIL else Sort.ACCEPTED
+        return Sort.UNCHANGED if same_cause(old, new) else otherwise
     if now in _UNKNOWN:
         return Sort.STILL_UNKNOWN if was in _UNKNOWN else Sort.LOST
-    if now is Verdict.WAIVED:
-        return Sort.UNCHANGED if was is Verdict.WAIVED and same_cause(old, new) else Sort.ACCEPTED
+    if now is Verdict.PASS:
+        return Sort.FIXED if was in _DEVIATES else Sort.STANDS if was is now else Sort.SETTLED
     if now is Verdict.NOT_APPLICABLE:
-        return Sort.STANDS if was is Verdict.NOT_APPLICABLE else Sort.NOT_APPLICABLE
-    return {Verdict.FAIL: Sort.FIXED, Verdict.WAIVED: Sort.FIXED, Verdict.PASS: Sort.STANDS}.get(was, Sort.SETTLED)
+        return Sort.STANDS if was is now else Sort.NOT_APPLICABLE
+    return Sort.ACCEPTED if now is Verdict.WAIVED else Sort.UNACCEPTED if was is Verdict.WAIVED else Sort.NEW
 
 
 def same_cause(old: Answer, new: Answer) -> bool:
@@ -152,7 +150,7 @@ def _effect(sort: Sort, new: CheckResult | None, why: list[str]) -> Effect:
 
 
 def _reasons(check: CheckResult, has: Results, lacks: Results) -> list[str]:
-    """Return why a check may be in one run alone: for certain where the whole host or policy is, else all that may be."""
+    """Return why a check may be in one run alone: for certain where its host or policy is, else all that may be."""
     if check.host not in {host.name for host in lacks.run.hosts}:
         return ["the host was not looked at"]
     if check.file not in lacks.run.policies:

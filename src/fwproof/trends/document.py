@@ -43,8 +43,10 @@ def schema(kind: str) -> dict[str, Any]:
         head = {"schema_": (Literal["https://fwproof.invalid/schema/index-1"], Field(alias="schema"))}
         values, name = history.Index, history.SCHEMA_ID
     body = TypeAdapter(values).json_schema()
-    top = create_model("Document", **head).model_json_schema(by_alias=True)
-    definitions = {**top.pop("$defs", {}), **body.pop("$defs", {})}
-    merged = {**body, "properties": {**top["properties"], **body["properties"]},
-              "required": [*top["required"], *body["required"]], "$defs": definitions}  # fmt: skip
+    first = create_model("Document", **head).model_json_schema(by_alias=True)
+    merged = {
+        **body, "properties": {**first["properties"], **body["properties"]},
+        "required": [*first["required"], *body["required"]],
+        "$defs": {**first.get("$defs", {}), **body.get("$defs", {})},
+    }  # fmt: skip
     return {"$schema": _META, "$id": name, **merged, "title": f"fwproof {name.rpartition('/')[2]}"}

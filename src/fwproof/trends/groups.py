@@ -11,9 +11,9 @@ from fwproof.trends.history import Finding
 
 SHOWN = (
     Sort.NEW, Sort.OTHER_CAUSE, Sort.UNACCEPTED, Sort.LOST, Sort.STILL_UNKNOWN, Sort.FIRST_ASKED,
-    Sort.ASKED_OTHERWISE, Sort.NOT_ASKED, Sort.NOT_APPLICABLE, Sort.ACCEPTED, Sort.FIXED, Sort.SETTLED, Sort.UNCHANGED,
+    Sort.ASKED_OTHERWISE, Sort.NOT_ASKED, Sort.NOT_APPLICABLE, Sort.ACCEPTED, Sort.FIXED, Sort.SETTLED,
 )  # fmt: skip
-"""The sorts in the order in which a reader wants them."""
+"""The sorts in the order in which a reader wants them; what is unchanged comes last, after all else."""
 CHANGES = {
     "opened": "Now reachable", "told-apart": "Proved and observed went apart", "not-known": "No longer known",
     "closed": "No longer reachable",

@@ -28,10 +28,11 @@ _DAY = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One finding over time. ``state``: ``open``, ``waived``, ``not-known``, ``not-asked``, ``fixed`` or ``not-applicable``.
+    """One finding over time.
 
-    ``days`` is its age at the last run, or how long it took until it was fixed. ``at_least`` where it was there the first
-    time that it was looked for, so that it may be older. ``ended`` is empty as long as it stands.
+    ``state``: ``open``, ``waived``, ``not-known`` or ``not-asked`` (in the last run), ``fixed`` or ``not-applicable``.
+    ``days`` is its age at the last run, or how long it took until it was fixed. ``at_least`` where it was there the
+    first time that it was looked for, so that it may be older. ``ended`` is empty as long as it stands.
     """
 
     policy: str
@@ -136,10 +137,8 @@ class History:
         sorts: Counter[Sort] = Counter()
         for check in checks:
             key = check.policy, check.id
-            if key in answers:  # an id that a run has twice: the worse answer is the one that counts
-                if check.verdict not in _DEVIATES:
-                    continue
-            answers[key] = check
+            if key not in answers or check.verdict in _DEVIATES:  # of an id that a run has twice, the worse answer
+                answers[key] = check
         for key, check in answers.items():
             was = self._answers.get(key)
             sorts[Sort.FIRST_ASKED if was is None else sort_of(was, check)] += 1

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fwproof.report.html import page
 from fwproof.report.view import number_of
 from fwproof.results import Verdict
-from fwproof.trends.changes import RunDiff
+from fwproof.trends.changes import RunDiff, Sort
 from fwproof.trends.groups import CHANGES, SHOWN, by_cause, causes, rules_said, ways
 from fwproof.trends.history import Index, IndexRun
 from fwproof.trends.text import counts_line
@@ -27,9 +27,10 @@ _RUNS = 1000
 
 def render_diff_html(found: RunDiff) -> str:
     """Return the comparison of two runs as one HTML document."""
+    sections = [(sort, groups) for sort in (*SHOWN, Sort.UNCHANGED) if (groups := causes(found, sort))]
     return page("diff.html", found.after.id, {
         "found": found, "mood": _MOODS[found.status], "verdicts": _VERDICTS, "signs": _SIGNS, "changes": CHANGES,
-        "sections": [(sort, groups) for sort in SHOWN if (groups := causes(found, sort))], "ways": ways(found),
+        "sections": sections, "ways": ways(found),
         "said": rules_said, "counts_line": counts_line(found),
     }, "trends.css")  # fmt: skip
 

@@ -21,12 +21,16 @@ from fwproof.errors import HostError, NotThere
 from fwproof.flow import Family
 from fwproof.report.clean import one_line
 from fwproof.results import Results
+from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.diff import Change, Comparison, compare
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import SpaceTooLarge
 from fwproof.snapshot import Snapshot
 from fwproof.trends.changes import HostRules, RuleChange, TextChange
 
 _TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
+_BESIDE = ("ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl")
+"""What the model reads besides tables."""
 _OWN = {"ip": "iptables-save", "ip6": "ip6tables-save"}
 _SHOWN = 200
 """Lines of a text's differences that are kept."""
@@ -91,15 +95,22 @@ def _compared(host: str, sides: tuple[_Stored, _Stored], most: int) -> HostRules
         return _record(host, None, [], [], gaps, altered)
     was, now = ({name: capture.stdout for name, capture in each.captures.items()} for each in read)
     texts = [change for name in _TABLES if (change := _text(name, was, now))]
-    compared, gaps = _meaning(read, most)
+    differ = bool(texts) or any(was.get(name) != now.get(name) for name in _BESIDE)
+    compared, gaps = _meaning(read, most, differ=differ)
     same = None if gaps else True
     if any(each.changes or each.unlisted or each.effects for each in compared):
         same = False
     return _record(host, same, texts, compared, gaps, altered)
 
 
-def _meaning(read: list[Snapshot], most: int) -> tuple[list[Comparison], list[str]]:
-    """Return what differs in each family, and of what nothing can be said."""
+def _alike(model: HostModel, family: Family) -> Comparison:
+    """Return the comparison of tables with themselves, without the work of it: what was not read is all there is."""
+    blind = model.blind.get(family, ("its rules were not read",)) or tuple(unread(model, family))
+    return Comparison(family=family, changes=(), blind=blind)
+
+
+def _meaning(read: list[Snapshot], most: int, *, differ: bool) -> tuple[list[Comparison], list[str]]:
+    """Return what differs in each family, and of what nothing can be said; ``differ`` is whether anything can."""
     found: list[Comparison] = []
     gaps: list[str] = []
     for family in Family:
@@ -112,7 +123,7 @@ def _meaning(read: list[Snapshot], most: int) -> tuple[list[Comparison], list[st
         if len(both) < len(models):
             continue
         try:
-            each = compare(both[0], both[1], family, most=most)
+            each = compare(both[0], both[1], family, most=most) if differ else _alike(both[0], family)
         except SpaceTooLarge as limit:
             gaps.append(f"{family}: {limit}")
             continue

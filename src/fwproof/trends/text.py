@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fwproof.report.clean import markdown_code, markdown_text, one_line
 from fwproof.report.markdown import COMMENT
 from fwproof.report.view import number_of
-from fwproof.trends.changes import HostRules, RunDiff, Sort
+from fwproof.trends.changes import CoverageChange, HostRules, RunDiff, Sort
 from fwproof.trends.groups import CHANGES, SHOWN, Cause, Way, causes, rules_said, ways
 
 _CAUSES = 50
@@ -30,13 +30,14 @@ def counts_line(found: RunDiff) -> str:
 
 
 def _lines(found: RunDiff) -> Iterator[str]:
-    yield f"{found.before.id} → {found.after.id}: {one_line(found.headline)}"
+    yield f"{one_line(found.before.id)} → {one_line(found.after.id)}: {found.headline}"
     yield f"    {one_line(found.before.started)} to {one_line(found.after.started)} (UTC)"
     for sort in SHOWN:
         yield from _section(found, sort)
     yield from _reach(found)
     for rules in found.rules:
         yield from _rules(rules)
+    yield from _section(found, Sort.UNCHANGED)
     for title, said in small_print(found):
         yield ""
         yield title.upper()
@@ -50,9 +51,9 @@ def _section(found: RunDiff, sort: Sort) -> Iterator[str]:
     if not groups:
         return
     yield ""
-    yield f"{sort.title.upper()} ({number_of(found.sorts[sort.value], 'check')}): {sort.meaning}"
+    yield f"{sort.heading.upper()} ({number_of(found.sorts[sort.value], 'check')}): {sort.meaning}"
     for group in groups[:_CAUSES]:
-        yield f"  {group.severity}: {one_line(group.cause)}"
+        yield f"  {one_line(group.severity)}: {one_line(group.cause)}"
         yield f"      {group.verdicts}; {number_of(len(group.checks), 'check')} on {_some(group.hosts)}"
         if sort is Sort.UNCHANGED:
             continue
@@ -120,13 +121,15 @@ def small_print(found: RunDiff) -> Iterator[tuple[str, list[str]]]:
         yield "Waivers", [f"{one.id} {one.change}: {one.said} (until {one.expires}, {one.owner})"
                           for one in found.waivers]  # fmt: skip
     if found.coverage:
-        yield "Rule coverage", [
-            f"{one.host} {one.family}: {one.before[0]} of {one.before[1]} confirmed, now {one.after[0]} of {one.after[1]}"
-            + "".join(f"; no longer: {text}" for text in one.lost[:5])
-            for one in found.coverage
-        ]
+        yield "Rule coverage", [_covered(one) for one in found.coverage]
     if found.not_comparable:
         yield "Not quite comparable", [f"{gap.about}: {gap.said}" for gap in found.not_comparable]
+
+
+def _covered(one: CoverageChange) -> str:
+    (had, of), (has, now) = one.before, one.after
+    lost = "".join(f"; no longer: {text}" for text in one.lost[:5])
+    return f"{one.host} {one.family}: {had} of {of} rules confirmed, now {has} of {now}{lost}"
 
 
 # ---- Markdown
@@ -157,7 +160,10 @@ def _size(part: str) -> int:
 
 def _runs_table(found: RunDiff) -> str:
     keys = ("pass", "fail", "waived", "error", "inconclusive", "not_applicable")
-    lines = [f"| run | began (UTC) | {' | '.join(key.replace('_', ' ') for key in keys)} |", f"|---|---|{'--:|' * len(keys)}"]
+    lines = [
+        f"| run | began (UTC) | {' | '.join(key.replace('_', ' ') for key in keys)} |",
+        f"|---|---|{'--:|' * len(keys)}",
+    ]
     for run in (found.before, found.after):
         numbers = " | ".join(str(run.counts[key]) for key in keys)
         lines.append(f"| {markdown_text(run.id)} | {markdown_text(run.started)} | {numbers} |")
@@ -166,10 +172,7 @@ def _runs_table(found: RunDiff) -> str:
 
 def _parts(found: RunDiff) -> Iterator[str]:
     for sort in SHOWN:
-        groups = causes(found, sort)
-        if groups:
-            yield f"### {sort.title} ({number_of(found.sorts[sort.value], 'check')})\n\n{sort.meaning.capitalize()}."
-            yield from (_cause(group, full=sort in _EXPLAINED) for group in groups)
+        yield from _causes(found, sort)
     every = ways(found)
     if every:
         yield "### Reachability"
@@ -180,11 +183,20 @@ def _parts(found: RunDiff) -> Iterator[str]:
     for rules in found.rules:
         if rules.same is not True or rules.texts:
             yield from _rules_markdown(rules)
+    yield from _causes(found, Sort.UNCHANGED)
+
+
+def _causes(found: RunDiff, sort: Sort) -> Iterator[str]:
+    groups = causes(found, sort)
+    if groups:
+        yield f"### {sort.heading} ({number_of(found.sorts[sort.value], 'check')})\n\n{sort.meaning.capitalize()}."
+        yield from (_cause(group, full=sort in _EXPLAINED) for group in groups)
 
 
 def _cause(group: Cause, *, full: bool) -> str:
-    lines = [f"- **{markdown_text(group.cause)}**, {group.severity}, {group.verdicts}: "
-             f"{number_of(len(group.checks), 'check')} on {markdown_text(_some(group.hosts))}"]  # fmt: skip
+    number = number_of(len(group.checks), "check")
+    about = f"{markdown_text(group.severity)}, {group.verdicts}: {number} on {markdown_text(_some(group.hosts))}"
+    lines = [f"- **{markdown_text(group.cause)}**, {about}"]
     side = group.lead.after or group.lead.before
     if full and side is not None:
         lines.append(f"  - {markdown_text(side.reason)}")
