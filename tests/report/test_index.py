@@ -61,7 +61,8 @@ def test_findings_have_a_beginning_an_age_and_an_end(folder, tmp_path, run):
     found = read_index(tmp_path)
     assert brief(found.ended) == [(ids[0], "fixed", 7.0, True)]
     assert brief(found.standing) == [(ids[1], "waived", 6.0, False), (ids[2], "open", 5.0, False)]
-    assert (found.standing[0].first_seen, found.standing[0].last_seen) == ("2026-03-03T06:00:00Z", "2026-03-09T06:00:00Z")
+    assert found.standing[0].first_seen == "2026-03-03T06:00:00Z"
+    assert found.standing[0].last_seen == "2026-03-09T06:00:00Z"
     assert found.ended[0].last_seen == "2026-03-03T06:00:00Z"
     assert found.ended[0].ended == "2026-03-08T06:00:00Z"
     assert found.fixed_days is None
@@ -145,7 +146,7 @@ def test_how_a_run_s_files_stand(folder, tmp_path):
     folder(4, "pass", previous={"run": "gone", "sha256sums": "0" * 64})
     folder(5, "pass", previous={"run": "../run01", "sha256sums": sums})
     (folder(6, "pass") / "SHA256SUMS").unlink()
-    (seventh := folder(7, "pass"))
+    seventh = folder(7, "pass")
     (seventh / "results.json").write_bytes((seventh / "results.json").read_bytes() + b"\n")
     folder(8, "pass").rename(tmp_path / "moved")
     found = read_index(tmp_path)

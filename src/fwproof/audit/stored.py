@@ -265,9 +265,9 @@ def facts_of(read: Read, checks: Sequence[Check], inventory: Inventory) -> Facts
     )
 
 
-def reading_of(read: Read, host: str) -> Snapshot | HostError:
-    """Return what was read of a host before anything was sent, or why nothing was; raises Misfit."""
-    return _Restored(read).snapshot(host)
+def readings_of(read: Read) -> Callable[[str], Snapshot | HostError]:
+    """Return a function that gives what was read of a host before anything was sent; both raise Misfit."""
+    return _Restored(read).snapshot
 
 
 def exercises_of(read: Read) -> list[Observation]:

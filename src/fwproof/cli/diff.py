@@ -168,8 +168,8 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
     who reaches what otherwise than before, what the tables in their evidence let through otherwise, and what became
     of waivers and rule coverage; and for what the runs do not compare. --format markdown keeps to the 64 kB of a
     comment, html is one page, json has the schema that fwproof schema run-diff prints.
-    Exit status: 0 nothing got worse, 1 a check got worse (it fails and did not, or from another cause, or without its
-    waiver), 4 bad input, 6 it cannot be told (a check is not known, or is asked by one run alone).
+    Exit status: 0 nothing got worse, 1 a check got worse (it fails and did not, or has lost its waiver), 4 bad input,
+    6 it cannot be told (a check is not known, fails from another cause, or is asked by one run alone).
 
     Of tables, every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as
     entries of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.

@@ -56,7 +56,10 @@ class Sort(StrEnum):
 
 _TITLES = {
     Sort.NEW: ("New", "fails, and did not before"),
-    Sort.OTHER_CAUSE: ("Fails for another reason", "failed before, and now from another cause"),
+    Sort.OTHER_CAUSE: (
+        "Fails for another reason",
+        "failed before, and now from another cause: one may have been mended, or come on top",
+    ),
     Sort.UNACCEPTED: ("No longer waived", "the deviation is still there, and no waiver covers it any more"),
     Sort.LOST: ("No longer known", "was answered before, and now could not be looked at or told"),
     Sort.STILL_UNKNOWN: ("Still not known", "was not answered in either run"),

@@ -30,7 +30,7 @@ _UNKNOWN = frozenset({Verdict.ERROR, Verdict.INCONCLUSIVE})
 _DEVIATES = frozenset({Verdict.FAIL, Verdict.WAIVED})
 _OPEN = _UNKNOWN | {Verdict.FAIL}
 _EFFECTS = {
-    Sort.NEW: Effect.WORSE, Sort.OTHER_CAUSE: Effect.WORSE, Sort.UNACCEPTED: Effect.WORSE,
+    Sort.NEW: Effect.WORSE, Sort.UNACCEPTED: Effect.WORSE, Sort.OTHER_CAUSE: Effect.NOT_KNOWN,
     Sort.LOST: Effect.NOT_KNOWN, Sort.STILL_UNKNOWN: Effect.NOT_KNOWN, Sort.FIXED: Effect.BETTER,
     Sort.SETTLED: Effect.BETTER,
 }  # fmt: skip

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, create_model
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 
 from fwproof.report.document import all_encodable
 from fwproof.trends import changes, history
@@ -43,7 +43,8 @@ def schema(kind: str) -> dict[str, Any]:
         head = {"schema_": (Literal["https://fwproof.invalid/schema/index-1"], Field(alias="schema"))}
         values, name = history.Index, history.SCHEMA_ID
     body = TypeAdapter(values).json_schema()
-    first = create_model("Document", **head).model_json_schema(by_alias=True)
+    model: type[BaseModel] = create_model("Document", **head)
+    first = model.model_json_schema(by_alias=True)
     merged = {
         **body, "properties": {**first["properties"], **body["properties"]},
         "required": [*first["required"], *body["required"]],

@@ -9,12 +9,12 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fwproof.audit.modelling import model_of
-from fwproof.audit.stored import reading_of
+from fwproof.audit.stored import readings_of
 from fwproof.codec import Misfit
 from fwproof.decision import RuleRef
 from fwproof.errors import HostError, NotThere
@@ -22,7 +22,7 @@ from fwproof.flow import Family
 from fwproof.report.clean import one_line
 from fwproof.results import Results
 from fwproof.semantics.bdd_walk import unread
-from fwproof.semantics.diff import Change, Comparison, compare
+from fwproof.semantics.diff import Change, Comparison, Kind, compare
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import SpaceTooLarge
 from fwproof.snapshot import Snapshot
@@ -60,9 +60,16 @@ class _Stored:
 
     def __init__(self, results: Results, folder: Path) -> None:
         self._run, self._folder = one_line(results.run.id, 80), folder
+        self._readings: Callable[[str], Snapshot | HostError] | None = None
         self._listed = {artefact.path: artefact.sha256 for artefact in results.run.artefacts}
 
-    def __call__(self, path: str) -> bytes:
+    def of(self, host: str) -> Snapshot | HostError:
+        """Return what was read of a host; raises Misfit."""
+        if self._readings is None:
+            self._readings = readings_of(self._content)
+        return self._readings(host)
+
+    def _content(self, path: str) -> bytes:
         """Return a file's content; raises Misfit where it is not there or not listed, _Altered where it is another."""
         place, name = self._folder / path, f"{one_line(path)} of run {self._run}"
         try:
@@ -83,7 +90,7 @@ def _compared(host: str, sides: tuple[_Stored, _Stored], most: int) -> HostRules
     altered: list[str] = []
     for side, word in zip(sides, ("earlier", "later"), strict=True):
         try:
-            found = reading_of(side, host)
+            found = side.of(host)
         except Misfit as why:
             (altered if isinstance(why, _Altered) else gaps).append(str(why))
             continue
@@ -97,8 +104,9 @@ def _compared(host: str, sides: tuple[_Stored, _Stored], most: int) -> HostRules
     texts = [change for name in _TABLES if (change := _text(name, was, now))]
     differ = bool(texts) or any(was.get(name) != now.get(name) for name in _BESIDE)
     compared, gaps = _meaning(read, most, differ=differ)
-    same = None if gaps else True
-    if any(each.changes or each.unlisted or each.effects for each in compared):
+    same = None if gaps or any(each.changes for each in compared) else True
+    if any(each.unlisted or each.effects or any(change.kind is not Kind.UNKNOWN for change in each.changes)
+           for each in compared):  # fmt: skip
         same = False
     return _record(host, same, texts, compared, gaps, altered)
 
