@@ -95,7 +95,10 @@ def test_runs_are_in_the_order_of_their_times_with_what_changed(folder, tmp_path
     runs = read_index(tmp_path).runs
     assert [run.folder for run in runs] == ["b", "a", "c"]
     assert [run.changes for run in runs] == [
-        None, {"new": 1, "fixed": 1, "stands": 1}, {"no-longer-known": 1, "no-longer-asked": 1, "unchanged": 1}]  # fmt: skip
+        None,
+        {"new": 1, "fixed": 1, "stands": 1},
+        {"no-longer-known": 1, "no-longer-asked": 1, "unchanged": 1},
+    ]
     assert [run.differs for run in runs] == [[], ["other policies", "another version"], ["1 checks deselected"]]
     assert [run.verdict for run in runs] == [V.FAIL, V.FAIL, V.FAIL]
 
@@ -144,7 +147,7 @@ def test_how_a_run_s_files_stand(folder, tmp_path):
     (second / "SHA256SUMS.sig").write_text("")
     folder(3, "pass", previous={"run": "run02", "sha256sums": "0" * 64})
     folder(4, "pass", previous={"run": "gone", "sha256sums": "0" * 64})
-    folder(5, "pass", previous={"run": "../run01", "sha256sums": sums})
+    folder(5, "pass", previous={"run": "./run01", "sha256sums": sums})
     (folder(6, "pass") / "SHA256SUMS").unlink()
     seventh = folder(7, "pass")
     (seventh / "results.json").write_bytes((seventh / "results.json").read_bytes() + b"\n")
@@ -155,7 +158,7 @@ def test_how_a_run_s_files_stand(folder, tmp_path):
         ("as stored, signed, chained", []),
         ("as stored", ["the run before, run02, was altered"]),
         ("as stored", ["the run before, gone, is not here"]),
-        ("as stored", ["the run before, ../run01, is not here"]),
+        ("as stored", ["the run before, ./run01, is not here"]),
         ("no SHA256SUMS", []),
         ("", ["results.json is not the one of SHA256SUMS"]),
         ("as stored", ["is the folder of run run08"]),

@@ -34,7 +34,7 @@ _EFFECTS = {
     Sort.LOST: Effect.NOT_KNOWN, Sort.STILL_UNKNOWN: Effect.NOT_KNOWN, Sort.FIXED: Effect.BETTER,
     Sort.SETTLED: Effect.BETTER,
 }  # fmt: skip
-_BY_CHOICE = "the policy changed", "the inventory changed"
+_BY_CHOICE = "the policy changed", "the inventory changed", "the waivers changed"
 """Reasons for which a check is gone that somebody chose and that leave nothing untold."""
 Key = tuple[str, str, int]
 
@@ -153,11 +153,13 @@ def _reasons(check: CheckResult, has: Results, lacks: Results) -> list[str]:
     """Return why a check may be in one run alone: for certain where its host or policy is, else all that may be."""
     if check.host not in {host.name for host in lacks.run.hosts}:
         return ["the host was not looked at"]
-    if check.file not in lacks.run.policies:
+    here, there = _files(has), _files(lacks)
+    waived = check.file in has.run.waiver_files
+    if check.file not in there and not waived:
         return ["the policy was not run"]
     found = []
-    if has.run.policies.get(check.file) != lacks.run.policies[check.file]:
-        found.append("the policy changed")
+    if here.get(check.file) != there.get(check.file):
+        found.append("the waivers changed" if waived else "the policy changed")
     if has.run.inventory_sha256 != lacks.run.inventory_sha256:
         found.append("the inventory changed")
     if has.run.tool != lacks.run.tool:
@@ -166,9 +168,12 @@ def _reasons(check: CheckResult, has: Results, lacks: Results) -> list[str]:
         found.append("checks were deselected")
     if lacks.run.planned - lacks.run.deselected > len(lacks.checks):
         found.append("not all that was planned was run")
-    if has.run.waivers != lacks.run.waivers and check.kind == "waiver":
-        found.append("the waivers changed")
     return found or ["the run does not say"]
+
+
+def _files(results: Results) -> dict[str, str]:
+    """Return the files that say what is asked, with their hashes."""
+    return {**results.run.policies, **results.run.waiver_files}
 
 
 def _named(results: Results, place: str) -> RunNamed:
