@@ -132,6 +132,16 @@ def test_a_check_that_is_gone_has_the_reason_and_only_a_chosen_one_is_settled(ru
         assert found.before.counts["pass"] == found.after.counts["pass"] + 1
 
 
+def test_a_waiver_that_was_taken_out_leaves_nothing_untold(run):
+    old = told(whole(run), kind="waiver", file="checks/waivers.yaml")
+    old = replace(old, run=replace(old.run, waiver_files={"checks/waivers.yaml": "0" * 64}))
+    for files in ({}, {"checks/waivers.yaml": "1" * 64}):
+        found = compare_runs(old, without(old, 0, waiver_files=files))
+        assert [check.why for check in found.checks] == [["the waivers changed"]]
+        assert found.status == 0
+        assert "waivers" in {gap.about for gap in found.not_comparable}
+
+
 def test_a_host_that_was_left_out_is_told_once_and_never_counts_as_fixed(run):
     old = replace(whole(run), checks=tuple(replace(c, verdict=V.FAIL, cause="x") for c in run.checks))
     kept = tuple(c for c in old.checks if c.host == "ai-server")

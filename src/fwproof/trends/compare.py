@@ -191,12 +191,13 @@ def _gaps(before: Results, after: Results) -> Iterable[Gap]:
         yield Gap(about="run", said="both are the same run")
     elif old.started > new.started:
         yield Gap(about="order", said=f"the first run began at {old.started}, after the second at {new.started}")
-    for file in sorted({*old.policies, *new.policies}):
-        if file not in new.policies or file not in old.policies:
-            yield Gap(about="policy", said=f"{file} was run in the {_which(earlier=file in old.policies)} run alone")
-        elif old.policies[file] != new.policies[file]:
-            yield Gap(about="policy", said=f"{file} changed: SHA-256 {old.policies[file][:12]}… became "
-                                           f"{new.policies[file][:12]}…")  # fmt: skip
+    was, now = _files(before), _files(after)
+    for file in sorted({*was, *now}):
+        about = "waivers" if file in {*old.waiver_files, *new.waiver_files} else "policy"
+        if file not in now or file not in was:
+            yield Gap(about=about, said=f"{file} was used in the {_which(earlier=file in was)} run alone")
+        elif was[file] != now[file]:
+            yield Gap(about=about, said=f"{file} changed: SHA-256 {was[file][:12]}… became {now[file][:12]}…")
     if old.inventory_sha256 != new.inventory_sha256:
         yield Gap(about="inventory", said=f"the inventory changed: SHA-256 {old.inventory_sha256[:12]}… became "
                                           f"{new.inventory_sha256[:12]}…")  # fmt: skip
