@@ -23,7 +23,7 @@ from fwproof.flow import Flow
 from fwproof.forms import Form
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.inventory import Inventory
-from fwproof.measured import Held, Measured
+from fwproof.measured import Attempt, Held, Measured
 from fwproof.observation import Observation
 from fwproof.policy.accepted import AcceptedChange
 from fwproof.semantics.model import HostModel, LogAct
@@ -114,6 +114,7 @@ class MeasureFacts:
 
     ``limiter`` are the rules that limit, ``limits`` the model's names of their rates. ``others`` is how many packets
     of other traffic they counted meanwhile, None where that is not known. ``untried`` says why nothing was sent.
+    ``attempts`` are the schedule's connections, without those that were kept open.
     """
 
     predicted: Measured | None
@@ -127,6 +128,7 @@ class MeasureFacts:
     counters: tuple[str, ...] = ()
     note: str = ""
     untried: Untried | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

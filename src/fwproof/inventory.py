@@ -106,7 +106,7 @@ class Authorisation:
     """Who agreed to what: ``hosts`` (names, in the order of the inventory) may be audited from ``opens`` to ``closes``.
 
     ``reference`` is where that is written down, empty where it is nowhere. The times have a time zone; None is without
-    a bound.
+    a bound. ``tester`` is who tests, ``independence`` why they are independent of the hosts' owners.
     """
 
     by: str
@@ -114,6 +114,8 @@ class Authorisation:
     hosts: tuple[str, ...] = ()
     opens: datetime | None = None
     closes: datetime | None = None
+    tester: str = ""
+    independence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import floor, inf, log10
+
+from fwproof.observation import Observation, PortState
 
 MOST_STANDING = 200
 """The most connections that are kept open to see how many stand."""
@@ -90,6 +93,15 @@ class Crowd:
     evicted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One new connection: the address it came from, when (s since the epoch), and whether it was let in, if known."""
+
+    source: str
+    at: float
+    let_in: bool | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What was measured of one limit; None is what was not measured, and ``gaps`` say why.
@@ -120,3 +132,24 @@ class Measured:
         if self.apart is not None:
             return False
         return None if self.together is None else True
+
+
+def attempts_of(seen: Iterable[Observation], host: str) -> tuple[Attempt, ...]:
+    """Return what became of each new connection to a host, in order of time."""
+    found = (Attempt(str(one.probe.flow.src), when(one, host), let_in(one)) for one in seen)
+    return tuple(sorted(found, key=lambda attempt: attempt.at))
+
+
+def let_in(seen: Observation) -> bool | None:
+    """Return whether a packet was let in; None where it was lost, or nobody saw it arrive."""
+    if seen.confirmed or seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST}:
+        return True
+    if seen.arrived is None:
+        return False if seen.state is PortState.NO_ANSWER else None
+    return False if seen.arrived else None
+
+
+def when(seen: Observation, host: str) -> float:
+    """Return when a packet reached the host, by its clock; where nobody watched there, when it was sent."""
+    arrivals = [packet.time for packet in seen.packets if packet.host == host and packet.direction == "in"]
+    return (arrivals or [packet.time for packet in seen.packets if packet.direction == "out"] or [0.0])[0]

@@ -110,13 +110,51 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """New connections of one source: ``at`` seconds after the first of any source, by the clock of who watched.
+
+    ``fates`` has a letter for each: ``y`` was let in, ``n`` was not, ``?`` is not known.
+    """
+
+    source: str
+    at: list[float]
+    fates: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admissions:
+    """How a limit answered: expected are ``limit`` new connections in ``per`` seconds, ``by`` source or in total."""
+
+    limit: int
+    per: float
+    by: str
+    series: list[Attempts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What changed since a baseline, one change a line.
+
+    ``open``: packets that are decided otherwise; ``accepted``: the same, with who accepted it; ``unclear``: what could
+    not be told. ``rules`` are those that differ in what they ask or do, with or without a change for any packet.
+    """
+
+    baseline: str
+    open: list[str]
+    accepted: list[str]
+    unclear: list[str]
+    rules: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a judge says of one check: three independent answers in words, and the verdict they lead to.
 
     ``cause`` is a short stable phrase that findings with one root cause share; ``rule`` is the text of the
     deciding rule with its place; ``fix`` says how to mend it; ``evidence`` names captures, probes or log
     lines in words; ``artefacts`` are paths inside the run's folder. ``coverage`` is what a check of rules one by one
-    found.
+    found, ``admissions`` what a limit let in over time, ``drift`` what changed since a baseline.
 
     ``by`` are the rules that the words name, the deciding one first. ``wrong`` says what is wrong with them: they let
     through what should not pass (``open``), or refuse what should (``shut``). ``waiver`` names the one that covers it.
@@ -136,6 +174,8 @@ class Outcome:
     by: tuple[RuleRef, ...] = ()
     wrong: str = ""
     waiver: str = ""
+    admissions: Admissions | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +216,8 @@ class CheckResult:
     owner: str = ""
     justification: str = ""
     allowance: Allowance | None = None
+    admissions: Admissions | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,13 +281,18 @@ class HostRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorised:
-    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound."""
+    """Who agreed to the run, as the inventory says: ``hosts`` by name, ``opens`` and ``closes`` empty without bound.
+
+    ``tester`` is who tested, ``independence`` why they are independent; both empty where nobody said it.
+    """
 
     by: str
     reference: str
     hosts: list[str]
     opens: str
     closes: str
+    tester: str = ""
+    independence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +375,8 @@ class Run:
     ``frameworks`` are those whose controls the policies name, as the catalogue had them.
     ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
     first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
+    ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones`` are those of the
+    inventory with the hosts that stand in them.
     """
 
     id: str
@@ -356,6 +405,8 @@ class Run:
     controller: Controller | None = None
     vantages: list[VantageRecord] = field(default_factory=list)
     previous: Previous | None = None
+    outside: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,12 @@ def run() -> Results:
 
 
 @pytest.fixture(scope="session")
+def whole() -> Results:
+    """The invented run with something for every section."""
+    return _SAMPLE.everything()
+
+
+@pytest.fixture(scope="session")
 def recorded() -> Results:
     """The real audit of the lab's two servers that reports/sample keeps."""
     return read_results(Path(__file__).parents[2] / "reports/sample")

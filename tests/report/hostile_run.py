@@ -10,16 +10,26 @@ import yaml
 
 from fwproof.controls import Control, Framework
 from fwproof.results import (
+    Admissions,
+    Allowance,
+    AllowedRule,
     Artefact,
+    Attempts,
+    Authorised,
     CheckResult,
+    Controller,
     CoveredRule,
     CoveringProbe,
+    Drift,
     HostRecord,
     Inexact,
+    Previous,
     Results,
     RuleCoverage,
     Understood,
+    VantageRecord,
     Verdict,
+    WaiverRecord,
 )
 
 _WRITTEN = yaml.safe_load(Path(__file__).with_name("data").joinpath("hostile.yaml").read_text("utf-8"))
@@ -30,6 +40,10 @@ TEXTS["long"] = TEXTS["long"] * (10_000 // len(TEXTS["long"]))
 WORDS = {
     "title", "expectation", "policy", "host", "vantage", "family", "service", "expected", "reason", "proved",
     "observed", "attributed", "rule", "cause", "fix", "severity", "file", "id",
+}  # fmt: skip
+WAIVER = {
+    "id", "file", "policy", "cause", "owner", "approver", "ticket", "reason", "compensating_control", "created",
+    "expires", "state",
 }  # fmt: skip
 
 
@@ -43,9 +57,15 @@ def hostile(kind: str, tame: Results) -> Results:
     )  # fmt: skip
     failed = replace(
         tame.checks[0], **dict.fromkeys(WORDS, text), verdict=Verdict.FAIL, evidence=[text], artefacts=[text],
-        controls={text: [text]}, coverage=covered,
+        controls={text: [text]}, coverage=covered, owner=text, justification=text, waiver=text,
+        allowance=Allowance(service=text, peers=text, networks=[text],
+                            rules=[AllowedRule(place=text, text=text, packets=1)]),
+        admissions=Admissions(limit=1, per=1.0, by=text, series=[Attempts(source=text, at=[0.0, 1.0], fates=text[:2])]),
+        drift=Drift(baseline=text, open=[text], accepted=[text], unclear=[text], rules=[text], notes=[text]),
     )  # fmt: skip
-    passed: CheckResult = replace(failed, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS)
+    passed: CheckResult = replace(
+        failed, expected="deny", direction="inbound", id=f"{text}2", verdict=Verdict.PASS, kind="drift"
+    )
     record = HostRecord(
         name=text, addresses=[text], access=text, kernel=text, firewall=text, rules={text: 1}, limits=[text],
         error=text, understood=[
@@ -62,5 +82,12 @@ def hostile(kind: str, tame: Results) -> Results:
         tame.run, id=text, started=text, ended=text, tool=text, versions={text: text}, operator=text, command=text,
         inventory=text, inventory_sha256=text, policies={text: text}, hosts=[record],
         artefacts=[Artefact(path=text, sha256=text, size=1, what=text)], frameworks=[framework],
+        trigger=text, job=text, previous=Previous(run=text, sha256sums=text), outside={text: text},
+        zones={text: [text]},
+        controller=Controller(host=text, system=text, clock=text, tool_sha256=text, commit=text), stopped=[text],
+        vantages=[VantageRecord(name=text, access=text, addresses=[text], sources=[text])],
+        authorisation=Authorised(by=text, reference=text, hosts=[text], opens=text, closes=text, tester=text,
+                                 independence=text),
+        waivers=[WaiverRecord(**dict.fromkeys(WAIVER, text), line=1, checks=[text], hosts=[text], days_left=1)],
     )  # fmt: skip
     return Results(run=run, checks=(failed, passed))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-# HTML Living Standard, 13.1.2: elements without an end tag; svg's rect closes itself
-VOID = {"meta", "br", "hr", "img", "input", "link", "rect"}
+# HTML Living Standard, 13.1.2: elements without an end tag; svg's shapes close themselves
+VOID = {"meta", "br", "hr", "img", "input", "link", "rect", "line", "polyline"}
 
 
 class Page(HTMLParser):

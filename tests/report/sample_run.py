@@ -12,17 +12,27 @@ from pathlib import Path
 import yaml
 
 from fwproof.results import (
+    Admissions,
+    Allowance,
+    AllowedRule,
     Artefact,
+    Attempts,
+    Authorised,
     CheckResult,
+    Controller,
     CoveredRule,
     CoveringProbe,
+    Drift,
     HostRecord,
     Inexact,
+    Previous,
     Results,
     RuleCoverage,
     Run,
     Understood,
+    VantageRecord,
     Verdict,
+    WaiverRecord,
 )
 
 DATA = yaml.safe_load(Path(__file__).with_name("data").joinpath("sample.yaml").read_text("utf-8"))
@@ -169,6 +179,64 @@ def results() -> Results:
         _unsettled(check) if check.id.endswith("published-postgres-udp/9999-ipv6]") else check for check in checks
     ]
     return Results(run=_run(len(checks)), checks=tuple(checks))
+
+
+def everything() -> Results:
+    """The whole run, and with it something for every section that a report may have."""
+    plain = results()
+    first = next(check for check in plain.checks if check.verdict is Verdict.FAIL and check.kind == "inbound")
+    waived = replace(first, verdict=Verdict.WAIVED, waiver="W-1", reason=f"{first.reason}. Waived by W-1")
+    checks = [_measured(waived if check is first else check) for check in plain.checks]
+    checks += [_claim(*about) for about in DATA["claims"]] + [_drifted(host) for host in HOSTS]
+    run = plain.run
+    hosts = [replace(host, machine_id="a1b2" * 16, backends=["iptables v1.8.9 (nf_tables)"]) for host in run.hosts]
+    hosts.append(replace(hosts[1], name="web-old", addresses=["10.0.0.12"], error="web-old: connection refused"))
+    return Results(checks=tuple(checks), run=replace(
+        run, hosts=hosts, planned=len(checks) + 5, trigger="schedule", waivers=[WaiverRecord(**DATA["waiver"])],
+        stopped=["the authorisation ended at 2026-11-22T10:01+00:00"], outside=DATA["outside"], zones=DATA["zones"],
+        authorisation=Authorised(**DATA["authorised"]),
+        previous=Previous(run="20261115T100000Z-77aa", sha256sums="0f" * 32),
+        controller=Controller(host="audit01", system="Debian GNU/Linux 12", clock="synchronised by NTP",
+                              commit="1f" * 20, tool_sha256="c0ff" * 16),
+        vantages=[VantageRecord(name=name, access="root", addresses=own, sources=own[:1])
+                  for name, own in DATA["vantages"].items()],
+    ))  # fmt: skip
+
+
+def _measured(check: CheckResult) -> CheckResult:
+    if check.kind != "rate":
+        return check
+    admitted = 20 if check.host == "ai-server" else 19
+    burst = Attempts(source="10.0.5.7", at=[0.002 * n for n in range(25)] + [30.0, 61.0],
+                     fates="y" * admitted + "n" * (26 - admitted) + "y")  # fmt: skip
+    other = Attempts(source="10.0.5.8", at=[1.0, 1.5, 2.0], fates="yy?")
+    return replace(check, admissions=Admissions(limit=20, per=60.0, by="source", series=[burst, other]))
+
+
+def _claim(host: str, service: str, family: str, packets: int | None) -> CheckResult:
+    allow = next(allow for allow in DATA["allowed"] if allow["service"] == service)
+    proto, port = DATA["services"][service]
+    rule = AllowedRule(
+        place="ip filter INPUT rule 6", text=f"-A INPUT -p {proto} --dport {port} -j ACCEPT", packets=packets
+    )
+    found = Allowance(service=f"{proto}/{port}", peers="internal", networks=["10.0.0.0/16"], rules=[rule])
+    told = {"service": service, "family": family, "direction": "inbound", "expected": "allow", "title": allow["title"]}
+    claim = _check(host, "claim", allow["id"], allow["line"], **told)
+    return replace(claim, id=f"{claim.id}:{service}", owner="Model platform team", allowance=found,
+                   justification="RAG jobs use the API; CHG-2291")  # fmt: skip
+
+
+def _drifted(host: str) -> CheckResult:
+    good = host == "ai-server"
+    told = {
+        "family": "ipv4",
+        "expected": "the same as in the baseline",
+        "title": "The tables are those of the baseline",
+    }
+    found = _check(host, "drift", "baseline", 50, **told, verdict="pass" if good else "fail",
+                   cause="" if good else "the tables have drifted from their baseline")  # fmt: skip
+    drift = Drift(**(DATA["drift"] | ({"open": [], "unclear": []} if good else {"accepted": []})))
+    return replace(found, drift=drift, reason="; ".join([*drift.open, *drift.accepted]))
 
 
 def _unsettled(check: CheckResult) -> CheckResult:

@@ -114,7 +114,7 @@ def test_the_list_of_what_is_allowed(mixed):
 
 def test_no_format_is_forgotten():
     counted = {"html", "markdown", "job-summary", "text", "text-full", "json", "junit", "junit-rich", "csv", "oscal-ar"}
-    assert set(FORMATS) == counted | {"hdf", "sarif", "gitlab", "github", "azure", "csv-allowed"}
+    assert set(FORMATS) == counted | {"hdf", "sarif", "gitlab", "github", "azure", "csv-allowed", "matrix-svg"}
 
 
 def test_html_lists_every_check_once(mixed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import replace
@@ -24,7 +25,11 @@ def test_three_hundred_hosts(run, page, capsys):
             sys.stdout.write(f"\n{form}: {len(checks):,} checks of 300 hosts, {size / 1e6:.1f} MB in {took:.2f} s")
     html = FORMATS["html"](fleet).decode()
     assert len(html) < 10_000_000
-    assert html.count('class="record ') == len(checks)
+    summed = [int(number.replace(",", "")) for number in re.findall(r'<span class="sum">([\d,]+) checks?</span>', html)]
+    assert html.count('class="record ') - len(summed) + sum(summed) == len(checks)
+    parsed = page(html)
+    anchors = {f"#{attrs['id']}" for _, attrs in parsed.elements if "id" in attrs}
+    assert {attrs["href"] for attrs in parsed.all("a") if attrs["href"].startswith("#")} <= anchors
     assert "As this run is large" in html
     assert html.count('<figure class="matrix">') == 2
-    assert "web007 and 292 more hosts" in page(html).text
+    assert "web007 and 292 more hosts" in parsed.text

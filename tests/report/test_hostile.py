@@ -44,8 +44,8 @@ def test_no_character_acts(hostile, form):
         assert not {c for value in strings(json.loads(text)) for c in acting(value)}
 
 
-def test_html_has_no_element_or_attribute_of_theirs(hostile, run, page):
-    tame, wild = page(render_html(run)), page(render_html(hostile))
+def test_html_has_no_element_or_attribute_of_theirs(hostile, whole, page):
+    tame, wild = page(render_html(whole)), page(render_html(hostile))
     assert {tag for tag, _ in wild.elements} <= {tag for tag, _ in tame.elements}
     names = {name for _, attrs in tame.elements for name in attrs}
     assert {name for _, attrs in wild.elements for name in attrs} <= names
@@ -55,7 +55,7 @@ def test_html_has_no_element_or_attribute_of_theirs(hostile, run, page):
 def test_html_style_is_ours_alone(hostile):
     html = render_html(hostile)
     assert html.count("<style>") == html.count("</style>") == 1
-    assert re.search(r'@bottom-left \{ content: "fwproof, run [A-Za-z0-9._-]*"; font', html)
+    assert re.search(r'@top-left \{ content: "fwproof, run [A-Za-z0-9._-]*"; font', html)
 
 
 def test_junit_parses_and_keeps_its_shape(hostile):

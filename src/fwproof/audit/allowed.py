@@ -51,7 +51,10 @@ def recorded(given: Authorisation | None) -> Authorised | None:
     if given is None:
         return None
     opens, closes = (shown(moment) if moment else "" for moment in (given.opens, given.closes))
-    return Authorised(by=given.by, reference=given.reference, hosts=list(given.hosts), opens=opens, closes=closes)
+    return Authorised(
+        by=given.by, reference=given.reference, hosts=list(given.hosts), opens=opens, closes=closes,
+        tester=given.tester, independence=given.independence,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from fwproof.farends import one_of
 from fwproof.flow import Address, Family, Flow
 from fwproof.flows import request
 from fwproof.inventory import Host, Inventory
-from fwproof.measured import Measured, Part
-from fwproof.observation import Observation, PortState, Probe
+from fwproof.measured import Attempt, Measured, Part, let_in, when
+from fwproof.observation import Probe
 from fwproof.plan import Check
 from fwproof.policy.model import Allow, Rate
 from fwproof.probing.channel import Agent
@@ -210,6 +210,7 @@ def _on_the_wire(
     return replace(
         found, seen=seen, others=max(0, max(known) - arrived) if known else None,
         counters=tuple(f"{rule} counted {step}" for rule, step in steps.items() if step), note="; ".join(sorted(notes)),
+        attempts=tuple(Attempt(str(one.source.address), one.at, one.let_in) for one in answers),
     )  # fmt: skip
 
 
@@ -252,23 +253,8 @@ def send(prober: Prober, aim: Aim, plan: Schedule) -> list[Answer]:
         timed.append(TimedProbes(salvo.at, salvo.gap, probes))
     seen = iter(prober.timed(timed))
     answers = [
-        Answer(role=salvo.role, source=salvo.source, at=_when(one, aim.host), let_in=let_in(one))
+        Answer(role=salvo.role, source=salvo.source, at=when(one, aim.host), let_in=let_in(one))
         for salvo in plan.salvos
         for _, one in zip(range(salvo.count), seen, strict=False)
     ]
     return sorted(answers, key=lambda answer: answer.at)
-
-
-def let_in(seen: Observation) -> bool | None:
-    """Return whether a packet was let in; None where it was lost, or nobody saw it arrive."""
-    if seen.confirmed or seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST}:
-        return True
-    if seen.arrived is None:
-        return False if seen.state is PortState.NO_ANSWER else None
-    return False if seen.arrived else None
-
-
-def _when(seen: Observation, host: str) -> float:
-    """Return when a packet reached the host, by its clock; where nobody watched there, when it was sent."""
-    arrivals = [packet.time for packet in seen.packets if packet.host == host and packet.direction == "in"]
-    return (arrivals or [packet.time for packet in seen.packets if packet.direction == "out"] or [0.0])[0]

@@ -89,4 +89,5 @@ def result_of(  # noqa: PLR0913 - what is not judged is by name
         evidence=list(outcome.evidence), artefacts=list(artefacts), seconds=round(seconds, 4),
         coverage=outcome.coverage, waiver=outcome.waiver, owner=check.expectation.owner,
         justification=check.expectation.justification, allowance=allowance_of(check, outcome, facts),
+        admissions=outcome.admissions, drift=outcome.drift,
     )  # fmt: skip

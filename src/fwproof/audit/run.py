@@ -20,6 +20,7 @@ from fwproof.audit.allowed import recorded
 from fwproof.audit.controller import controller, trigger
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.outcomes import Judging, result_of
+from fwproof.audit.scope import outside, standing_in
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
@@ -206,20 +207,21 @@ class AuditRun:
 
     def _record(self) -> Run:
         assert self.gathered is not None
-        started, (why, job) = self._begun_at, trigger()
+        started, hosts, (why, job) = self._begun_at, self._hosts(), trigger()
         return Run(
             id=f"{started.replace('-', '').replace(':', '')}-{uuid.uuid4().hex[:8]}",
             started=started, ended=_utc(), seconds=round(time.monotonic() - self._begun, 3),
             tool=f"fwproof {version('fwproof')}", versions=tool_versions(), operator=getpass.getuser(),
             command=self.command, inventory=self._shown(self.inventory_path), inventory_sha256=self.inventory.sha256,
             policies={self._shown(path): policy.sha256 for path, policy in self.policies.items()},
-            hosts=self._hosts(), planned=self.planned, deselected=self.planned - len(self.selected),
+            hosts=hosts, planned=self.planned, deselected=self.planned - len(self.selected),
             authorisation=recorded(self.inventory.authorisation), sent=self.gathered.sent(),
             stopped=self.gathered.stopped(), frameworks=joined(self.policies.values()),
             waivers=[replace(each, file=self._shown(Path(each.file))) for each in self.waivers.records(self.today)],
             trigger=why, job=job, controller=controller(),
             waiver_files={self._shown(path): each.sha256 for path, each in self.waivers.files.items()},
             vantages=self.gathered.vantages(),
+            outside=outside(self.inventory, {host.name for host in hosts}), zones=standing_in(self.inventory),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:

@@ -29,7 +29,7 @@ WIRE = frozenset({
     Kind.INBOUND, Kind.OUTBOUND, Kind.EVASION, Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.LOOPBACK,
     Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.COVERAGE,
 })  # fmt: skip
-"""Checks that packets of the twin answer; samples of a default are such as well."""
+"""Checks that packets of the twin answer; so do samples of a default, but for those sent through the host."""
 _CAPTURES = (
     "uname", "ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl", "sockets", "iptables-save",
     "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save",
@@ -73,7 +73,8 @@ class Twinned:
 
 def on_the_wire(check: Check) -> bool:
     """Whether packets in a twin have a part in a check's answer."""
-    return check.kind in WIRE or (check.vantage is not None and check.kind.value.endswith("-default"))
+    sample = check.vantage is not None and check.kind.value.endswith("-default") and check.direction != "forward"
+    return check.kind in WIRE or sample
 
 
 def twinned(

@@ -25,7 +25,7 @@ from fwproof.snapshot import Snapshot
 TABLES = frozenset({
     Kind.CLAIM, Kind.INBOUND, Kind.OUTBOUND, Kind.INBOUND_DEFAULT, Kind.OUTBOUND_DEFAULT, Kind.FORWARD_DEFAULT,
     Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.LOOPBACK, Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.DROP_LOG,
-    Kind.PARITY, Kind.RULES,
+    Kind.PARITY, Kind.RULES, Kind.FORWARD, Kind.DROP_PATHS,
 })  # fmt: skip
 """Checks that tables answer, or a part of them; every other one needs a host or its kernel."""
 _PROBED = frozenset({Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.DROP_LOG})

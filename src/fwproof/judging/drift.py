@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fwproof.facts import BaselineFacts, Facts
 from fwproof.flow import Family
@@ -11,7 +11,7 @@ from fwproof.judging.changes import SHOWN, told
 from fwproof.plan import Check
 from fwproof.policy.accepted import EFFECT, AcceptedChange
 from fwproof.policy.model import Baseline
-from fwproof.results import Outcome, Verdict
+from fwproof.results import Drift, Outcome, Verdict
 from fwproof.semantics.compare import by_rule
 from fwproof.semantics.diff import Comparison, Kind, Selection, compare, words
 from fwproof.semantics.runtime import without_bans
@@ -59,8 +59,11 @@ def judge_drift(check: Check, facts: Facts) -> Outcome:
                   for each in valid if each not in seen.met]  # fmt: skip
     then, now = (each.rulesets.get(family, ()) for each in (before, live))
     written = tuple(by_rule(then, now, family, ("in the baseline", "now")))
-    evidence = (*seen.open, *seen.accepted, *seen.unclear, *written, _source(baseline, family), *notes)
-    return _outcome(found, seen, notes, evidence, (baseline.folder, check.host))
+    source = _source(baseline, family)
+    evidence = (*seen.open, *seen.accepted, *seen.unclear, *written, source, *notes)
+    drift = Drift(baseline=source, open=seen.open, accepted=seen.accepted, unclear=seen.unclear, rules=list(written),
+                  notes=notes)  # fmt: skip
+    return replace(_outcome(found, seen, notes, evidence, (baseline.folder, check.host)), drift=drift)
 
 
 def _selection(each: AcceptedChange) -> Selection:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fwproof.decision import Ruling
 from fwproof.errors import HostError
 from fwproof.facts import BurstFacts, Facts, FlowFacts, Untried
+from fwproof.judging.admitted import admissions_of
 from fwproof.judging.space import refusal_cause
+from fwproof.measured import attempts_of
 from fwproof.plan import Check
 from fwproof.policy.model import Allow
 from fwproof.results import Outcome, Verdict
@@ -41,6 +43,7 @@ def judge_rate(check: Check, facts: Facts) -> Outcome:
         # sources that may not get in at all are let in by a rule; those that may are not limited by any
         by=() if ruling is None or ruling.by is None or check.expected != "limited or denied" else (ruling.by,),
         wrong="open" if verdict is Verdict.FAIL and predicted > expected else "",
+        admissions=admissions_of(rate, attempts_of(burst.seen, check.host)),
     )  # fmt: skip
 
 

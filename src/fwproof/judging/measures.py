@@ -8,6 +8,7 @@ from math import inf
 from fwproof.errors import HostError
 from fwproof.facts import Facts, MeasureFacts, Untried
 from fwproof.flow import Family
+from fwproof.judging.admitted import admissions_of
 from fwproof.measured import Interval, Manner, Measured, Part
 from fwproof.plan import Check
 from fwproof.policy.model import Allow, Rate
@@ -40,6 +41,7 @@ def judge_measure(check: Check, facts: Facts) -> Outcome:
         "the tables do not tell: something else than a rate decides",
         observed=words(seen, check.family) if seen else f"nothing was measured: {found.untried}",
         attributed="; ".join(found.counters), evidence=tuple(_evidence(found)),
+        admissions=admissions_of(rate, found.attempts),
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def _authorisation(shape: InventoryShape, groups: Mapping[str, tuple[str, ...]])
     named = {host for name in given.hosts or shape.hosts for host in groups.get(name, (name,))}
     return Authorisation(
         by=given.by, reference=given.reference, hosts=tuple(name for name in shape.hosts if name in named),
-        opens=given.opens, closes=given.closes,
+        opens=given.opens, closes=given.closes, tester=given.tester, independence=given.independence,
     )  # fmt: skip
 
 

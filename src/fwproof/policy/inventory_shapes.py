@@ -110,6 +110,8 @@ class AuthorisationShape(Shape):
     )
     opens: Moment | None = Field(None, alias="from", description="When sending may begin, with the time zone")
     closes: Moment | None = Field(None, alias="to", description="When sending ends, with the time zone")
+    tester: Title = Field("", description="Who tests: name and qualification; auditors ask for it")
+    independence: Title = Field("", description="Why the tester is independent of those who run the hosts")
 
 
 class InventoryShape(Shape):

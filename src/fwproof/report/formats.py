@@ -10,6 +10,7 @@ from fwproof.report.hdf import render_hdf
 from fwproof.report.html import render_html
 from fwproof.report.junit import Dialect, render_junit
 from fwproof.report.markdown import JOB_SUMMARY, render_markdown
+from fwproof.report.matrix_svg import render_matrix_svg
 from fwproof.report.oscal import render_oscal
 from fwproof.report.sarif import render_sarif
 from fwproof.report.table import render_allowed, render_checks
@@ -38,6 +39,7 @@ FORMATS: Mapping[str, Callable[[Results], bytes]] = {
     "junit": render_junit,
     "junit-rich": lambda results: render_junit(results, Dialect.RICH),
     "markdown": lambda results: _text(render_markdown(results)),
+    "matrix-svg": render_matrix_svg,
     "oscal-ar": render_oscal,
     "sarif": render_sarif,
     "text": lambda results: _lines(render_summary(results)),
@@ -59,6 +61,7 @@ EXTRAS: Mapping[str, str] = {
     "hdf": "hdf.json",
     "sarif": "fwproof.sarif",
     "oscal-ar": "oscal-ar.json",
+    "matrix-svg": "matrix.svg",
     "gitlab": "gl-code-quality.json",
     "junit-rich": "junit-rich.xml",
     "job-summary": "job-summary.md",

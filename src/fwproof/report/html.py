@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,9 +17,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fwproof.report import controls, matrix, view
+from fwproof.report import controls, matrix, rates, scope, view
 from fwproof.report.clean import clip, safe_path, visible
 from fwproof.report.controls_text import SUPPORTS, aside, helps, how, said, summary, where
+from fwproof.report.listing import Listing
+from fwproof.report.matrix import Matrix
+from fwproof.report.openings import entries
 from fwproof.report.reasoning import FIELD_LIMIT, UNASKED, control_names, repro
 from fwproof.results import CheckResult, Results, Verdict
 
@@ -31,9 +34,11 @@ _PAST = {
     Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.WAIVED: "waived", Verdict.ERROR: "errors",
     Verdict.INCONCLUSIVE: "inconclusive", Verdict.NOT_APPLICABLE: "not applicable",
 }  # fmt: skip
-_FULL_UP_TO = 2000
-"""Checks of a run up to which each is shown in full; it keeps the page of a fleet small enough to open."""
-_FULL_PER_CAUSE = 20
+_SHADES = {
+    Verdict.PASS: "#0072b2", Verdict.FAIL: "#d55e00", Verdict.WAIVED: "#f0e442", Verdict.ERROR: "#cc79a7",
+    Verdict.INCONCLUSIVE: "#999999", Verdict.NOT_APPLICABLE: "#dddddd",
+}  # fmt: skip
+"""For readers without the style sheet; after Okabe and Ito."""
 _OPTION = re.compile(r"(?<!\S)(-{1,2}[A-Za-z][\w-]*)")
 _DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
@@ -85,6 +90,7 @@ def _environment() -> Environment:
         "number": lambda number: f"{number:,}",
         "glyph": _GLYPHS.__getitem__,
         "past": _PAST.__getitem__,
+        "shade": _SHADES.__getitem__,
         "of": view.number_of,
         "controls": control_names,
         "summary": summary,
@@ -116,13 +122,15 @@ def _run_mark(run: str) -> str:
 
 
 def _context(results: Results) -> dict[str, Any]:
-    anchors = {id(check): f"c{number}" for number, check in enumerate(results.checks, 1)}
     headline, basis = view.verdict_sentences(results)
-    matrices = matrix.folded(matrix.matrices(results))
+    every = matrix.folded(matrix.matrices(results))
+    matrices, no_matrix = matrix.fitting(every)
     findings = view.findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
-    full = _in_full(results, findings)
+    listing = Listing.of(results, findings, matrices)
     marks = frozenset().union(*(table.marks for table in matrices))
-    return {
+    parts = _sections(results, every, matrices)
+    return parts | {
+        "contents": _contents(results, parts),
         "run": results.run,
         "outcome": view.outcome(results),
         "headline": headline,
@@ -132,36 +140,75 @@ def _context(results: Results) -> dict[str, Any]:
         "not_tested": view.not_tested(results),
         "tally": _tally(results),
         "findings": findings,
-        "in_full": lambda check: id(check) in full,
-        "abridged": len(full) < len(results.checks),
+        "listing": listing,
+        "anchor": listing.anchor,
         "hosts": view.hosts(results),
-        "matrices": {way: [table for table in matrices if table.direction == way] for way in _DIRECTIONS},
+        "no_matrix": no_matrix,
         "legend": [mark for mark in matrix.Mark if mark in marks],
-        "others": _by_title(matrix.other_checks(results)),
-        "coverage_checks": [check for check in results.checks if check.coverage is not None],
+        "others": _by_title(matrix.other_checks(results), folded=listing.abridged),
         "frameworks": controls.of_results(results),
         "supports": SUPPORTS,
         "addresses": {record.name: ", ".join(record.addresses) for record in results.run.hosts},
         "linkable": _linkable(results),
-        "anchor": lambda check: anchors[id(check)],
         "mark_of": lambda check: matrix.mark_of(check) if matrix.in_matrix(check) else None,
         "where": _where,
         "unasked": UNASKED,
     }
 
 
-def _by_title(checks: Iterable[CheckResult]) -> list[tuple[str, list[CheckResult]]]:
-    groups: dict[tuple[str, str], list[CheckResult]] = {}
+def _sections(results: Results, every: Sequence[Matrix], shown: Sequence[Matrix]) -> dict[str, Any]:
+    """Return what the sections beside the findings show; ``shown`` are the matrices that the page has room for."""
+    plots, more_plots = rates.plots(results)
+    left_open = scope.left_open(results)
+    return {
+        "matrices": {way: [table for table in shown if table.direction == way] for way in _DIRECTIONS},
+        "severities": scope.by_severity(results), "zones": scope.by_zone(results), "outside": _outside(results),
+        "left_open": left_open, "left_number": sum(one.number for one in left_open),
+        "pairs": scope.pairs_not_tested(every), "plots": plots, "more_plots": more_plots,
+        "drifts": _alike(check for check in results.checks if check.kind == "drift"), "entries": entries(results),
+        "coverage_checks": view.worst_first(check for check in results.checks if check.coverage is not None),
+    }  # fmt: skip
+
+
+def _contents(results: Results, parts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the sections that this page has, by name."""
+    every = (
+        ("summary", "Summary", True), ("hosts", "Hosts", True), ("inbound", "Inbound", True),
+        ("outbound", "Outbound", True), ("forward", "Through", parts["matrices"]["forward"]),
+        ("findings", "Findings", True), ("other", "Other checks", True),
+        ("coverage", "Rule coverage", parts["coverage_checks"]), ("rates", "Rate limits", parts["plots"]),
+        ("drift", "Drift", parts["drifts"]), ("controls", "Controls", True),
+        ("waivers", "Waivers", results.run.waivers), ("allowed", "Allowed", True), ("appendix", "Host appendix", True),
+        ("checks", "Every check", True), ("methods", "Methods and limits", True), ("evidence", "Evidence", True),
+    )  # fmt: skip
+    return [(name, title) for name, title, there in every if there]
+
+
+def _alike(checks: Iterable[CheckResult]) -> list[list[CheckResult]]:
+    """Return checks of drift, worst first, those that say the same of several hosts together."""
+    groups: dict[object, list[CheckResult]] = {}
+    for check in view.worst_first(checks):
+        drift = check.drift
+        told = drift and (*drift.open, *drift.accepted, *drift.unclear, *drift.rules, *drift.notes)
+        groups.setdefault((check.verdict, check.family, told or check.reason), []).append(check)
+    return list(groups.values())
+
+
+def _outside(results: Results) -> list[tuple[str, list[str]]]:
+    """Return the hosts that were not audited by reason."""
+    groups: dict[str, list[str]] = {}
+    for name, why in sorted(results.run.outside.items()):
+        groups.setdefault(why, []).append(name)
+    return list(groups.items())
+
+
+def _by_title(checks: Iterable[CheckResult], *, folded: bool) -> list[tuple[str, list[list[CheckResult]]]]:
+    """Return the checks by title, each as a row; ``folded``: those that say the same of several hosts share a row."""
+    groups: dict[tuple[str, str], dict[object, list[CheckResult]]] = {}
     for check in checks:
-        groups.setdefault((check.expectation, check.title), []).append(check)
-    return [(title, group) for (_, title), group in groups.items()]
-
-
-def _in_full(results: Results, findings: tuple[view.Finding, ...]) -> frozenset[int]:
-    """Return which checks (by identity) are shown in full: all, or in a large run the first few of each cause."""
-    if len(results.checks) <= _FULL_UP_TO:
-        return frozenset(id(check) for check in results.checks)
-    return frozenset(id(check) for finding in findings for check in (finding.lead, *finding.checks[:_FULL_PER_CAUSE]))
+        same = (check.verdict, _where(check), check.expected, check.reason) if folded else id(check)
+        groups.setdefault((check.expectation, check.title), {}).setdefault(same, []).append(check)
+    return [(title, list(rows.values())) for (_, title), rows in groups.items()]
 
 
 def _linkable(results: Results) -> frozenset[str]:

@@ -92,7 +92,7 @@ def _waivers(waivers: Sequence[WaiverRecord]) -> list[str]:
     lines = ["| waiver | state | days left | owner | accepted by |", "|---|---|--:|---|---|"]
     for one in waivers[:50]:
         by = f"{one.approver} ({one.ticket})" if one.ticket else one.approver
-        lines.append(f"| {_text(one.id)} | {one.state} | {one.days_left} | {_text(one.owner)} | {_text(by)} |")
+        lines.append(f"| {_text(one.id)} | {_text(one.state)} | {one.days_left} | {_text(one.owner)} | {_text(by)} |")
     if len(waivers) > 50:
         lines.append(f"| and {len(waivers) - 50:,} more waivers | | | | |")
     return ["\n".join(lines)]

@@ -58,6 +58,10 @@ _SHOWN = {
 }
 
 
+MOST_CELLS = 5000
+"""Cells of all matrices of a page; more than that nobody reads, and no browser opens at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One far end, service and family: the mark, and the checks behind it, the one that decides it first."""
@@ -222,6 +226,21 @@ def folded(tables: Iterable[Matrix]) -> tuple[Matrix, ...]:
         marks = tuple((row.peer, *(cell.mark for cell in row.cells)) for row in table.rows)
         groups.setdefault((table.direction, table.services, table.families, marks), []).append(table)
     return tuple(replace(alike[0], hosts=tuple(table.host for table in alike)) for alike in groups.values())
+
+
+def fitting(tables: Iterable[Matrix], most: int = MOST_CELLS) -> tuple[tuple[Matrix, ...], tuple[str, ...]]:
+    """Return the matrices that a page has room for, those with deviations first, and the hosts of all others."""
+    fine = frozenset({Mark.OPEN, Mark.BLOCKED, Mark.NOT_APPLICABLE, Mark.NOT_TESTED})
+    shown: list[Matrix] = []
+    left: list[str] = []
+    cells = 0
+    for table in sorted(tables, key=lambda table: table.marks <= fine):
+        cells += sum(len(row.cells) for row in table.rows)
+        if cells <= most or not shown:
+            shown.append(table)
+        else:
+            left += table.hosts
+    return tuple(shown), tuple(dict.fromkeys(left))
 
 
 def other_checks(results: Results) -> tuple[CheckResult, ...]:

@@ -12,8 +12,9 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from fwproof.report.clean import one_line
+from fwproof.report.openings import openings
 from fwproof.report.reasoning import control_names
-from fwproof.results import AllowedRule, CheckResult, Results, Verdict
+from fwproof.results import CheckResult, Results
 
 CHECKS = (
     "verdict", "severity", "host", "direction", "vantage", "family", "service", "kind", "expectation", "title",
@@ -30,7 +31,6 @@ _CELL = 32_000
 # OWASP, "CSV Injection"; the full-width forms are taken for the plain ones by some spreadsheets
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
             "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
-_DEFAULTS = {"inbound-default", "outbound-default", "forward-default"}
 
 
 def render_checks(results: Results) -> bytes:
@@ -57,27 +57,15 @@ def _check(results: Results, check: CheckResult) -> tuple[object, ...]:
 
 
 def _allowed(results: Results) -> Iterator[tuple[object, ...]]:
-    for check in results.checks:
-        found = check.allowance
-        if found is not None:
-            what = (found.service, found.peers, ", ".join(found.networks))
-            yield _opening(results, check, "yes", what, found.rules)
-        elif check.kind in _DEFAULTS and check.verdict is Verdict.FAIL:
-            yield _opening(results, check, "no", ("", check.vantage or "not limited", ""), ())
-
-
-def _opening(
-    results: Results, check: CheckResult, approved: str, what: tuple[str, str, str], rules: Sequence[AllowedRule]
-) -> tuple[object, ...]:
-    port, peers, networks = what
-    known = [rule.packets for rule in rules if rule.packets is not None]
-    texts = " | ".join(f"{rule.place}: {rule.text}" for rule in rules) or check.rule
-    return (
-        approved, check.host, check.direction or "forward", check.family, check.service, port, peers, networks,
-        check.expectation, check.title, check.owner, check.justification, texts,
-        sum(known) if rules and len(known) == len(rules) else "", check.verdict.value, check.reason, check.severity,
-        control_names(check), check.policy, check.file, check.line, check.id, results.run.id, results.run.started,
-    )  # fmt: skip
+    for opening in openings(results):
+        check = opening.check
+        yield (
+            "yes" if opening.approved else "no", check.host, check.direction or "forward", check.family, check.service,
+            opening.port, opening.peers, ", ".join(opening.networks), check.expectation, check.title, check.owner,
+            check.justification, " | ".join(opening.texts), "" if opening.packets is None else opening.packets,
+            check.verdict.value, check.reason, check.severity, control_names(check), check.policy, check.file,
+            check.line, check.id, results.run.id, results.run.started,
+        )  # fmt: skip
 
 
 def _written(header: Sequence[str], rows: Iterable[tuple[object, ...]]) -> bytes:

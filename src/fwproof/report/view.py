@@ -92,6 +92,11 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.NOT_APPLICABLE if present else Verdict.INCONCLUSIVE
 
 
+def worst_first(checks: Iterable[CheckResult]) -> list[CheckResult]:
+    """Return checks by verdict, the worst first, and else in their order."""
+    return sorted(checks, key=lambda check: WORST_FIRST.index(check.verdict))
+
+
 def _severity_rank(severity: str) -> int:
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from fwproof.audit.measuring import Aim, Seats, claim_of, let_in, seated, sources_of
+from fwproof.audit.measuring import Aim, Seats, claim_of, seated, sources_of
 from fwproof.decision import RuleRef
 from fwproof.flow import Family, Flow
 from fwproof.inventory import Host, SshAddress
-from fwproof.measured import Part
+from fwproof.measured import Part, let_in
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Allow, Peers, Policy, Rate, Service

@@ -51,6 +51,10 @@ def test_accepted_drift_passes_with_its_owner(accepted):
     assert out.verdict is PASS, out.reason
     assert "only what was accepted has changed: accepted (Ada, 2026-03-01: new site [CHG-7]): became" in out.reason
     assert "filter INPUT: only now: " + RULE in out.evidence
+    assert [line.split(":")[0] for line in out.drift.accepted] == ["accepted (Ada, 2026-03-01"]
+    assert (out.drift.open, out.drift.unclear) == ([], [])
+    assert out.drift.rules == ["filter INPUT: only now: " + RULE]
+    assert out.drift.baseline == "baseline: b/web"
 
 
 @pytest.mark.parametrize(
