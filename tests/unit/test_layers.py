@@ -26,6 +26,7 @@ ALLOWED = {
     | {"frontends"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
+    "trends": VALUES | {"report", "semantics", "judging", "audit"},
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}

@@ -265,6 +265,11 @@ def facts_of(read: Read, checks: Sequence[Check], inventory: Inventory) -> Facts
     )
 
 
+def readings_of(read: Read) -> Callable[[str], Snapshot | HostError]:
+    """Return a function that gives what was read of a host before anything was sent; both raise Misfit."""
+    return _Restored(read).snapshot
+
+
 def exercises_of(read: Read) -> list[Observation]:
     """Return the observations that belong to no fact; raises Misfit."""
     lines, codec = list(_json_lines(read, EXERCISES)), Codec()

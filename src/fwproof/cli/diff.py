@@ -40,6 +40,8 @@ _WORDS = {
 }  # fmt: skip
 LIVE = "host:"
 """What stands before the name of a host that is to be read live."""
+_RUN = "fwproof.invalid/schema/results-"
+"""What the schema of every results.json has in its name."""
 _PARTS = {
     "rules.v4": "iptables_save", "rules.v6": "ip6tables_save", "iptables-save": "iptables_save",
     "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
@@ -101,6 +103,35 @@ def _sides(places: Sequence[str], inventory: Path | None, family: str | None) ->
     return sides
 
 
+def _runs(places: Sequence[str]) -> bool:
+    """Whether two runs are meant; raises UsageError where one of two is a run and the other is not."""
+    found = [_is_run(Path(place)) for place in places]
+    if any(found) and not all(found):
+        run, other = (places[found.index(each)] for each in (True, False))
+        raise UsageError(
+            f"{run} is a run and {other} is not: give two runs, or tables on both sides, such as {run}/evidence/HOST"
+        )
+    return all(found)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run, or a results.json; a folder of tables stays one whatever else it holds."""
+    try:
+        if path.is_dir():
+            tables = (path / "snapshot.json").exists() or _files_of(path)
+            return (path / "results.json").exists() and not tables
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    except OSError:
+        return False
+    if _RUN not in text:
+        return False
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return not text.lstrip().startswith(("*", "#"))  # a cut one, of which reading it says more
+    return isinstance(document, dict) and "nftables" not in document
+
+
 @click.command()
 @click.argument("old")
 @click.argument("new")
@@ -108,15 +139,19 @@ def _sides(places: Sequence[str], inventory: Path | None, family: str | None) ->
 @families_option
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="List at most so many changes.")
 @click.option("--accept-draft", is_flag=True, help="Answer with a draft of accepted.yaml, to be filled in.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown", "html"]), default="text",
+    help="How to answer; markdown and html are for runs.",
+)  # fmt: skip
 def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
     old: str, new: str, inventory: Path | None, family: str | None, most: int, form: str,
     accept_draft: bool,  # noqa: FBT001 - a flag
 ) -> None:  # fmt: skip
-    """Compare the meaning of two sets of tables.
+    """Compare two runs, or the meaning of two sets of tables.
 
     \b
-    OLD and NEW are each one of
+    Runs: OLD and NEW are each the folder of a run (reports/latest), or a results.json.
+    Tables: OLD and NEW are each one of
       host:NAME    a host of the inventory, read live over SSH
       a folder     that fwproof collect wrote for a host; of a run (reports/latest/evidence/NAME);
                    or with rules.v4, rules.v6, nft.json, ipset-save.txt …
@@ -127,11 +162,27 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
       fwproof diff baseline/web1 host:web1
       fwproof diff host:web1 host:web2 --family ipv4
       fwproof diff rules.v4 rules.v4.new
+      fwproof diff reports/20261122T100000Z-5a3c91d2 reports/latest
 
-    Every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as entries
-    of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
-    Exit status: 0 same meaning, 1 different, 6 not known.
+    Of runs it tells which findings are new, fixed and unchanged (a check is the same one where policy and id are),
+    who reaches what otherwise than before, what the tables in their evidence let through otherwise, and what became
+    of waivers and rule coverage; and for what the runs do not compare. --format markdown keeps to the 64 kB of a
+    comment, html is one page, json has the schema that fwproof schema run-diff prints.
+    Exit status: 0 nothing got worse, 1 a check got worse (it fails and did not, or has lost its waiver), 4 bad input,
+    6 it cannot be told (a check is not known, fails from another cause, or is asked by one run alone).
+
+    Of tables, every packet, in every state and on every path, is decided in both. --accept-draft writes what differs as
+    entries of accepted.yaml, the file beside a baseline that says which changes stay, who answers for them, and why.
+    Exit status: 0 same meaning, 1 different, 4 bad input, 6 not known.
     """
+    if _runs([old, new]):
+        if inventory or family or accept_draft:
+            raise UsageError("--inventory, --family and --accept-draft are for tables; two runs were given")
+        from fwproof.cli import diff_runs
+
+        raise SystemExit(diff_runs.show(Path(old), Path(new), form, most))
+    if form not in {"text", "json"}:
+        raise UsageError(f"--format {form} is for two runs; tables were given")
     before, after = _sides([old, new], inventory, family)
     found: list[Comparison] = []
     too_large: list[str] = []

@@ -22,6 +22,7 @@ _IN_WORDS = {
 }
 
 
+_UNSEEN = "could not be observed"
 _SELF_EVIDENT = {PortState.SILENT, PortState.ACCEPTED_SILENT, PortState.REFUSED_LOCALLY, PortState.REJECTED}
 """States whose words say what the prober's note says."""
 
@@ -57,7 +58,7 @@ def observed_words(facts: FlowFacts) -> str:
     if seen is None:
         return "no probe was sent"
     if isinstance(seen, HostError):
-        return f"could not be observed: {seen}"
+        return f"{_UNSEEN}: {seen}"
     words = f"{seen.probe.flow}: {_words(seen)}"
     if seen.answer:
         words += f" ({seen.answer})"
@@ -74,6 +75,33 @@ def _connected_words(facts: FlowFacts) -> str:
     if isinstance(facts.connected, HostError):
         return f". A full connection could not be tried: {facts.connected}"
     return f". A full connection {'stood' if facts.connected.ok else 'failed'}: {facts.connected.detail}"
+
+
+_REACHED = {
+    PortState.OPEN: True, PortState.CLOSED: True, PortState.ACCEPTED_SILENT: True, PortState.REPLY_LOST: True,
+    PortState.NEVER_ARRIVED: False, PortState.UNREACHABLE: False, PortState.NO_ANSWER: None,
+}  # fmt: skip
+
+
+def reached_in_words(said: str, direction: str | None) -> bool | None:
+    """Return what :func:`observed_words` says of a probe that a run kept: whether it got where it was sent to.
+
+    Inbound that is past the audited host's rules, outbound off the host, forward past it. Of a packet that never
+    arrived it tells no more than that something was in its way. None where the words do not tell.
+    """
+    head, _, words = said.partition(": ")
+    if head == _UNSEEN:
+        return None
+    if " passed it on" in words.partition(";")[0]:
+        return True
+    if words.startswith("came to ") and words.split(" (")[0].endswith((" refused there", " dropped there")):
+        return False
+    state = next((state for state, known in _IN_WORDS.items() if words.startswith(known)), None)
+    if state in {PortState.SILENT, PortState.REJECTED}:
+        return direction == "outbound"
+    if state is PortState.REFUSED_LOCALLY:
+        return False if direction == "outbound" else None
+    return None if state is None else _REACHED[state]
 
 
 def let_through(seen: Observation, direction: str | None) -> bool | None:

@@ -52,23 +52,24 @@ def render_schema() -> bytes:
 
 def render_json(results: Results) -> bytes:
     """Return results.json in UTF-8: sorted keys, one form for one run, undecodable bytes as ``\\xff`` escapes."""
-    document = _encodable(results.as_json())
+    document = all_encodable(results.as_json())
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def _encodable(value: Any, text: Callable[[str], str] = encodable) -> Any:
+def all_encodable(value: Any, text: Callable[[str], str] = encodable) -> Any:
+    """Return the values of a document with each text as ``text`` makes it: lone surrogates as escapes."""
     if isinstance(value, str):
         return text(value)
     if isinstance(value, dict):
-        return {text(str(key)): _encodable(item, text) for key, item in value.items()}
+        return {text(str(key)): all_encodable(item, text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encodable(item, text) for item in value]
+        return [all_encodable(item, text) for item in value]
     return value
 
 
 def in_words(results: Results, text: Callable[[str], str]) -> Results:
     """Return results with each text as ``text`` makes it, such as without secrets."""
-    document = _Document.model_validate(_encodable(results.as_json(), lambda each: text(encodable(each))))
+    document = _Document.model_validate(all_encodable(results.as_json(), lambda each: text(encodable(each))))
     return Results(run=document.run, checks=document.checks)
 
 

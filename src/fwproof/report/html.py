@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -45,15 +45,24 @@ _DISPLAY = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 def render_html(results: Results) -> str:
     """Return the whole report as one HTML document."""
+    return page("report.html", results.run.id, _context(results))
+
+
+def page(template: str, mark: str, context: Mapping[str, Any], *styles: str) -> str:
+    """Return a page made of a template, which forbids itself everything but our style sheet and further ``styles``.
+
+    ``mark`` stands in the margin in print.
+    """
     environment = _environment()
-    style = _tidy(environment.get_template("report.css").render(run_mark=_run_mark(results.run.id)))
+    sheets = [environment.get_template(name).render(run_mark=_run_mark(mark)) for name in ("report.css", *styles)]
+    style = _tidy("\n".join(sheets))
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    page = environment.get_template("report.html").render(
-        style=Markup(style),  # noqa: S704 - our own file, with one word of [A-Za-z0-9._-] put in
+    made = environment.get_template(template).render(
+        style=Markup(style),  # noqa: S704 - our own files, with one word of [A-Za-z0-9._-] put in
         style_hash=digest,
-        **_context(results),
+        **context,
     )
-    return _tidy(page).strip() + "\n"
+    return _tidy(made).strip() + "\n"
 
 
 def _tidy(text: str) -> str:

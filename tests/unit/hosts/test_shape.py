@@ -2,6 +2,7 @@ import pytest
 
 from fwproof.errors import CommandRefused, Garbled, NotThere
 from fwproof.hosts.access import SUDO, Command, commands
+from fwproof.hosts.boot_commands import nft_boot
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.shape import fault_of
 from fwproof.snapshot import Capture
@@ -60,6 +61,8 @@ NO_FILE = "/usr/bin/cat: /etc/iptables/rules.v4: No such file or directory\n"
 
 
 FIREWALL = ("/usr/bin/firewall-cmd", "--list-all-zones")
+LOADED = nft_boot("/etc/nftables.conf")
+UNFOUND = 'internal:0:0-0: Error: Could not open file "{}": No such file or directory\n'
 NO_BUS = "Error: DBUS_ERROR: Failed to connect to socket /run/dbus/system_bus_socket: No such file or directory\n"
 
 
@@ -83,6 +86,8 @@ NO_BUS = "Error: DBUS_ERROR: Failed to connect to socket /run/dbus/system_bus_so
         (FIREWALL, "FirewallD is not running\n", 252, NotThere, "firewalld is installed and does not run"),
         (FIREWALL, NO_BUS, 36, NotThere, "firewalld is installed and does not run"),
         (FIREWALL, "Authorization failed.\n", 253, CommandRefused, "Authorization failed"),
+        (LOADED, UNFOUND.format("/etc/nftables.conf"), 1, NotThere, "/etc/nftables.conf: No such file"),
+        (LOADED, UNFOUND.format("/etc/nftables.d/a.nft"), 1, CommandRefused, "ended with status 1"),
         (None, "", 252, CommandRefused, "ended with status 252"),
         (None, "", -1, CommandRefused, "was killed"),
         (None, "", 3, CommandRefused, "ended with status 3: no message"),
