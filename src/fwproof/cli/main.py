@@ -15,6 +15,7 @@ from fwproof.errors import FwproofError
 
 _VERBS = {
     "demo": ("fwproof.cli.demo:demo", "Audit two servers on the embedded lab and write the reports."),
+    "init": ("fwproof.cli.init:init", "Write a project, or draft one from a host."),
     "plan": ("fwproof.cli.plan:plan", "Say what an audit would do: every log-in, command and packet."),
     "audit": ("fwproof.cli.audit:audit", "Run pytest on the policies."),
     "lab": ("fwproof.cli.lab:lab", "Bring up, use and take down the embedded lab."),
