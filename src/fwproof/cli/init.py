@@ -31,7 +31,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.command()
 @click.argument("folder", required=False, default=".", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--example", is_flag=True, help="With the demo's policy, inventory and lab: an audit to run at once.")
-@click.option("--from-host", metavar="HOST", help="Draft from a live host: [USER@]ADDRESS[:PORT], or a name of the inventory.")
+@click.option(
+    "--from-host", metavar="HOST", help="Draft from a live host: [USER@]ADDRESS[:PORT], or a name of the inventory."
+)
 @click.option("--snapshot", type=click.Path(path_type=Path), help="Draft from a folder that fwproof collect wrote.")
 @inventory_option
 @click.option("--identity", type=click.Path(path_type=Path), help="The SSH key to log in with  [default: ssh's own].")
@@ -55,7 +57,9 @@ def init(
     \b
     Exit status: 0 written · 4 bad input, or something is in the way · 6 the host could not be looked at
     """
-    chosen = [word for word, given in (("--example", example), ("--from-host", from_host), ("--snapshot", snapshot)) if given]
+    chosen = [
+        word for word, given in (("--example", example), ("--from-host", from_host), ("--snapshot", snapshot)) if given
+    ]
     if len(chosen) > 1:
         raise UsageError(f"give one of {' and '.join(chosen)}")
     if inventory is not None and not (from_host or snapshot):
@@ -75,7 +79,11 @@ def init(
     elif not full:
         project.skeleton()
     summary(project, click.echo)
-    _next(folder, "pytest" if example else "fwproof plan", "the audit, on the lab" if example else "what an audit would do")
+    _next(
+        folder,
+        "pytest" if example else "fwproof plan",
+        "the audit, on the lab" if example else "what an audit would do",
+    )
 
 
 def _next(folder: Path, command: str, what: str) -> None:
@@ -112,7 +120,7 @@ def _drafted(
     summary(project, click.echo)
     _questions(made)
     elsewhere = known is not None and known.path.resolve() != (project.root / INVENTORY).resolve()
-    more = f" --inventory {shlex.quote(str(inventory.resolve()))}" if elsewhere and inventory is not None else ""
+    more = f" --inventory={shlex.quote(str(inventory.resolve()))}" if elsewhere and inventory is not None else ""
     _next(project.root, f"pytest{more}", "the audit of the draft: it says what is open, and never passes")
 
 
@@ -135,7 +143,9 @@ def _known(project: Project, given: Path | None) -> Inventory | None:
     own = project.root / INVENTORY
     if given is None and not own.exists():
         if project.has_rules:
-            raise UsageError(f"{project.root / CHECKS} has policies and there is no {own}: give --inventory, or another DIR")
+            raise UsageError(
+                f"{project.root / CHECKS} has policies and there is no {own}: give --inventory, or another DIR"
+            )
         return None
     if given is not None and own.exists() and given.resolve() != own.resolve():
         raise UsageError(f"{own}: the project has an inventory of its own; leave out --inventory, or give another DIR")
@@ -178,7 +188,9 @@ def _ssh(place: str, identity: Path | None) -> SshLine:
 
     found = _PLACE.fullmatch(place)
     if found is None or int(found["port"] or 22) > 65535:
-        raise UsageError(f"--from-host {place}: expected [USER@]ADDRESS[:PORT], or a name of an inventory with --inventory")
+        raise UsageError(
+            f"--from-host {place}: expected [USER@]ADDRESS[:PORT], or a name of an inventory with --inventory"
+        )
     port = int(found["port"]) if found["port"] else None
     return SshLine(
         address=found["host"].strip("[]"), port=port, user=found["user"] or "",

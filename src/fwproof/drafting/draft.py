@@ -16,6 +16,7 @@ from fwproof.drafting.inventory_text import inventory_text
 from fwproof.drafting.policy_text import Allowed, Asked, Parts, policy_text
 from fwproof.drafting.subject import Subject
 from fwproof.drafting.tried import WAYS
+from fwproof.drafting.writing import plain
 from fwproof.drafting.zones import Zones
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
@@ -51,10 +52,12 @@ class _Attempt:
     asked: dict[str, Asked] = field(default_factory=dict)
 
     def ask(self, name: str, title: str, notes: Iterable[str] = ()) -> None:
-        self.asked[name] = Asked(name, title, tuple(notes))
+        self.asked[name] = Asked(name, plain(title), tuple(notes))
 
 
-def draft(subject: Subject, known: Inventory | None, *, inventory_path: Path, policy_path: Path, ssh: SshLine) -> Drafted:
+def draft(
+    subject: Subject, known: Inventory | None, *, inventory_path: Path, policy_path: Path, ssh: SshLine
+) -> Drafted:
     """Return the draft of a host; ``known`` is the inventory that has it, None to draft one at ``inventory_path``."""
     zones = Zones.of(known) if known is not None else Zones(taken={subject.name})
     trial = _Attempt(subject)
@@ -90,7 +93,9 @@ def _allow(trial: _Attempt, zones: Zones, access: Access, direction: str) -> Non
     notes = [subject.rule_words(ref) for ref in access.by]
     if direction == "inbound":
         here = [each for each in subject.sockets.listed if each.service == access.service and not each.local]
-        notes += [f"listens: {each}" for each in dict.fromkeys(map(str, here))] or (["nothing listens there now"] if port else [])
+        notes += [f"listens: {each}" for each in dict.fromkeys(map(str, here))] or (
+            ["nothing listens there now"] if port else []
+        )
     notes += [f"limited by {limit}; say how far with 'rate'" for limit in access.limits]
     trial.allowed[id_] = Allowed(
         id_, access.service, direction, tuple(peers), tuple(notes), tuple(map(str, access.peers))

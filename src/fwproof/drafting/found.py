@@ -60,7 +60,9 @@ def accesses(
         for key in _services(model, hook, Family.of(address), listening)
         for part in _peers(model, hook, address, key)
     ]
-    return tuple(_joined(key, [part for part in parts if part.key == key]) for key in dict.fromkeys(p.key for p in parts))
+    return tuple(
+        _joined(key, [part for part in parts if part.key == key]) for key in dict.fromkeys(p.key for p in parts)
+    )
 
 
 def _joined(key: Key, parts: Sequence[Access]) -> Access:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fwproof.drafting.subject import Subject
-from fwproof.drafting.writing import block, comments, listing, plain
+from fwproof.drafting.writing import block, comments, listing
 
 _HEAD = (
     "DRAFT, made by fwproof init. It says what the host lets through today, not what it should: no audit of it",
@@ -82,7 +82,7 @@ def _lines(subject: Subject, parts: Parts) -> Iterator[str]:
     yield from block({"policy": subject.name, "status": "draft", "hosts": [subject.name]})
     yield ""
     if parts.asked:
-        yield from listing("questions", [(q.notes, {"id": q.id, "title": plain(q.title)}) for q in parts.asked])
+        yield from listing("questions", [(q.notes, {"id": q.id, "title": q.title}) for q in parts.asked])
         yield ""
     for direction in ("inbound", "outbound", "forward"):
         yield f"{direction}:"

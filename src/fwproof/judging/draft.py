@@ -19,7 +19,9 @@ def judge_draft(check: Check, facts: Facts) -> Outcome:
             cause=CAUSE, fix="Decide it, say so in the policy (or change the host), and delete the question.",
         )  # fmt: skip
     count = len(check.policy.questions)
-    asked = f", and {count} question{'s' if count > 1 else ''} in it {'are' if count > 1 else 'is'} open" if count else ""
+    asked = (
+        f", and {count} question{'s' if count > 1 else ''} in it {'are' if count > 1 else 'is'} open" if count else ""
+    )
     return Outcome(
         verdict=Verdict.INCONCLUSIVE, cause=CAUSE,
         reason=f"this policy is a draft: nobody has confirmed that it says what should be{asked}",

@@ -20,7 +20,16 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
     last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
     allows = (*policy.inbound, *policy.outbound, *policy.forward)
-    everything = (policy.draft, *policy.questions, *single, policy.evasion, *allows, *policy.essential, *policy.bans, *last)
+    everything = (
+        policy.draft,
+        *policy.questions,
+        *single,
+        policy.evasion,
+        *allows,
+        *policy.essential,
+        *policy.bans,
+        *last,
+    )
     return tuple(one for one in everything if one is not None)
 
 
