@@ -51,6 +51,9 @@ def explain(  # noqa: PLR0913 - one parameter for each option
       id, hook, iif, oif, sport, dport, flags, icmp_type, icmp_code, ctstate, ctdir, mark, connmark, length, ttl,
       tos, mac_src, pkttype, fragment, spi
 
+    \b
+    Exit status: 0 answered · 4 bad input · 6 a host could not be looked at
+
     hook restricts the walk to the tables of one hook; without it the packet takes its whole way through the host.
 
     With --connection a packet that begins one is followed by those that come later, by its answer and by an error

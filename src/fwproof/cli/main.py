@@ -34,6 +34,8 @@ _VERBS = {
     "report": ("fwproof.cli.report:report", "Render a run's results again, offline."),
     "controls": ("fwproof.cli.controls:controls", "Show which controls checks support, and policies to start from."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
+    "completion": ("fwproof.cli.completion:completion", "Print what makes a shell complete commands."),
+    "man": ("fwproof.cli.man:man", "Print the manual page."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a file that users write."),
 }
 

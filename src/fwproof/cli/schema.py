@@ -18,6 +18,14 @@ def schema(kind: str) -> None:
     fwproof schema policy > checks/policy.schema.json
 
     The schema of results has its version in $id: within results-1 keys may be added, and none is removed.
+
+    \b
+    Examples:
+      fwproof schema policy > checks/policy.schema.json
+      fwproof schema inventory
+
+    \b
+    Exit status: 0 printed
     """
     if kind == "results":
         from fwproof.report.document import render_schema
