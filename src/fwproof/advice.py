@@ -226,7 +226,8 @@ def _unused(linted: Sequence[Linted], inventory: Inventory, around: Document) ->
 
 def _is_far_end(addresses: Sequence[object], linted: Sequence[Linted]) -> bool:
     """Whether a host is what an expectation leads to."""
-    ends = [each.to if isinstance(each, Passing) else each.peers for one in linted for each in _allows(one.policy)]
+    ends = [each.peers for one in linted for each in one.policy.outbound]
+    ends += [each.to for one in linted for each in one.policy.forward]
     return any(address in end for address in addresses for end in ends)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import socket
-from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +22,11 @@ if TYPE_CHECKING:
     from fwproof.inventory import Inventory
     from fwproof.snapshot import Snapshot
 
-_PLACE = re.compile(r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*|[0-9a-fA-F:]+)"
-                    r"(?::(?P<port>[0-9]{1,5}))?")  # fmt: skip
+_PLACE = re.compile(
+    r"(?:(?P<user>[a-z_][a-z0-9_.-]*)@)?"
+    r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*|[0-9a-fA-F:]+)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -37,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 @click.option("--snapshot", type=click.Path(path_type=Path), help="Draft from a folder that fwproof collect wrote.")
 @inventory_option
 @click.option("--identity", type=click.Path(path_type=Path), help="The SSH key to log in with  [default: ssh's own].")
-def init(
+def init(  # noqa: PLR0913 - one parameter for each option
     *, folder: Path, example: bool, from_host: str | None, snapshot: Path | None, inventory: Path | None,
     identity: Path | None,
 ) -> None:  # fmt: skip
@@ -95,6 +97,7 @@ def _drafted(
     project: Project, from_host: str | None, snapshot: Path | None, inventory: Path | None, identity: Path | None
 ) -> None:
     from fwproof.drafting.draft import SshLine
+    from fwproof.policy.fields import suggest
 
     known = _known(project, inventory)
     if snapshot is not None:
@@ -108,7 +111,7 @@ def _drafted(
     name = read.host if known is not None else _name(read)
     if known is not None and name not in known.hosts:
         where = "add it there first, or draft into an empty folder"
-        raise UsageError(f"{known.path}: there is no host {name!r}{_near(name, known.hosts)}; {where}")
+        raise UsageError(f"{known.path}: there is no host {name!r}{suggest(name, known.hosts)}; {where}")
     _free(project, name)
     subject = _subject(read, name, ssh)
     path = project.root / CHECKS / f"{name}{SUFFIX}"
@@ -156,12 +159,6 @@ def _free(project: Project, name: str) -> None:
     path = project.root / CHECKS / f"{name}{SUFFIX}"
     if _NAME.fullmatch(name) and path.exists():
         raise UsageError(f"{path}: is there already, and is not replaced; move it, or draft into another folder")
-
-
-def _near(name: str, names: Sequence[str] | object) -> str:
-    from fwproof.policy.fields import suggest
-
-    return suggest(name, list(names))  # type: ignore[call-overload,no-any-return]
 
 
 def _live(place: str, known: Inventory | None, identity: Path | None) -> tuple[Snapshot, SshLine]:

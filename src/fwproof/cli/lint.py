@@ -45,7 +45,8 @@ _KINDS = tuple(kind.value for kind in Kind)
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="How to answer.")
 def lint(
-    *, paths: tuple[Path, ...], family: str | None, only: tuple[str, ...], ignore: tuple[str, ...], form: str, **tables: Path | str | None
+    *, paths: tuple[Path, ...], family: str | None, only: tuple[str, ...], ignore: tuple[str, ...], form: str,
+    **tables: Path | str | None,
 ) -> None:  # fmt: skip
     """Find rules that take no packet, that change nothing, that contradict others, or that accept everything.
 

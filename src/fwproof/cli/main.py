@@ -64,6 +64,16 @@ class _Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; a word that is none of an option's or argument's choices gets the nearest one named."""
+        try:
+            return super().invoke(ctx)
+        except click.BadParameter as error:
+            near = _nearest(error)
+            if not near:
+                raise
+            raise click.BadParameter(error.message + near, error.ctx, error.param, error.param_hint) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -74,6 +84,17 @@ class _Verbs(click.Group):
         if args and args[0] not in _VERBS and near:
             ctx.fail(f"no command {args[0]!r}; did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
+
+
+def _nearest(error: click.BadParameter) -> str:
+    """Return a suggestion for a wrong choice, whose message begins with the word in quotes; empty for other errors."""
+    from difflib import get_close_matches
+
+    kind = error.param.type if error.param is not None else None
+    if not isinstance(kind, click.Choice):
+        return ""
+    near = get_close_matches(error.message.split("'")[1], map(str, kind.choices), 1) if "'" in error.message else []
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -104,7 +104,7 @@ def _ends(asked: Question, given: Mapping[str, Path | str], known: Inventory | N
         read = replay.load(Path(given["snapshot"]))
         own = {**own, **_of_snapshot(read, own)}
     sources, targets = (_addresses(text, own) for text in (asked.src, asked.dst))
-    found = {}
+    found: dict[Family, tuple[Address, Address]] = {}
     for src in sources:
         for dst in targets:
             if src.version == dst.version:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from fwproof.decision import RuleRef, Ruling
+from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.explaining.edits import Edit, Place, applied, chain_at, touched
 from fwproof.explaining.spelling import Rough, spelled, taken_out
 from fwproof.flow import Family, Flow
@@ -20,8 +20,10 @@ from fwproof.semantics.conversation import Conversation, converse
 from fwproof.semantics.diff import Change, Comparison, Kind, Selection, compare
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.space import Claim, SpaceTooLarge
+from fwproof.semantics.walk import TooLarge
 
 _MOST_STEPS = 3
+_NO_TABLES = frozenset({"routing", "conntrack"})
 BUILT_IN_HOOKS = frozenset({"INPUT", "OUTPUT", "FORWARD"})
 
 
@@ -73,39 +75,54 @@ class Verified:
 
 def closing(asked: Asked) -> list[Verified]:
     """Return changes after which the packet is refused: for this sender alone, and by taking out what lets it in."""
-    by = asked.found.request.ruling.by
-    if by is None or by.table in {"routing", "conntrack"}:
-        return []
     found: list[Verified] = []
-    for edits in _closings(asked, by):
+    for edits in _closings(asked):
         tried = _tried(asked, edits)
         if tried.after.request.ruling.refused:
             found.append(tried)
     return found
 
 
-def _closings(asked: Asked, by: RuleRef) -> Iterator[tuple[Edit, ...]]:
+def letting_in(model: HostModel, flow: Flow) -> list[RuleRef]:
+    """Return the rules and policies that let a packet through, for some value of the oracles or for all."""
+    try:
+        found = [leaf.by for leaf in model.leaves(flow, traced=False) if leaf.decision is Decision.ACCEPT]
+    except TooLarge:
+        return []
+    return [by for by in dict.fromkeys(found) if by is not None and by.table not in _NO_TABLES]
+
+
+def _closings(asked: Asked) -> Iterator[tuple[Edit, ...]]:
     for rewritten in (None, asked.found.request.after):  # before nat, and as a rule behind it sees the packet
-        edit = spelled(Rough(asked.flow, asked.way, "drop", by, rewritten), asked.model, asked.front)
-        if edit is not None and _closes(asked, edit):
-            yield (edit,)
+        edits = _closed(asked, rewritten)
+        if edits:
+            yield edits
             break
-    gone = taken_out(by, asked.model, asked.front, asked.family)
+    by = letting_in(asked.model, asked.flow)
+    gone = taken_out(by[0], asked.model, asked.front, asked.family) if len(by) == 1 else ()
     if gone:
         yield gone
 
 
-def _closes(asked: Asked, edit: Edit) -> bool:
-    return converse(applied(asked.model, [edit]), asked.flow).request.ruling.refused
+def _closed(asked: Asked, rewritten: Flow | None) -> tuple[Edit, ...]:
+    """Return the rules that refuse a packet, one before each that lets it in; none where that fails."""
+    edits: list[Edit] = []
+    for _ in range(_MOST_STEPS + 1):
+        now = applied(asked.model, edits)
+        by = letting_in(now, asked.flow)
+        if not by:
+            return tuple(edits) if converse(now, asked.flow).request.ruling.refused else ()
+        edit = spelled(Rough(asked.flow, asked.way, "drop", by[0], rewritten), now, asked.front)
+        if edit is None or edit in edits:
+            break
+        edits.append(edit)
+    return ()
 
 
 def opening(asked: Asked) -> list[Verified]:
     """Return the change after which the packet and its answers pass, if rules alone can do that."""
-    for new_only in (True, False):
-        edits = _opened(asked, new_only=new_only)
-        if edits:
-            return [_tried(asked, edits)]
-    return []
+    ways = [edits for new_only in (True, False) if (edits := _opened(asked, new_only=new_only))]
+    return [_tried(asked, min(ways, key=len))] if ways else []
 
 
 def _opened(asked: Asked, *, new_only: bool) -> tuple[Edit, ...]:
@@ -125,7 +142,7 @@ def _opened(asked: Asked, *, new_only: bool) -> tuple[Edit, ...]:
 def _step(asked: Asked, found: Conversation, *, new_only: bool) -> Edit | None:
     parts = [part for part in (found.request, found.reply, found.later) if part and not part.ruling.accepted]
     by = parts[0].ruling.by if parts else None
-    if by is None or by.table in {"routing", "conntrack"}:
+    if by is None or by.table in _NO_TABLES:
         return None
     part = parts[0]
     first = part is found.request

@@ -7,7 +7,7 @@ from itertools import islice
 
 from fwproof.decision import Decision, RuleRef, Ruling, Step
 from fwproof.evidence.sockets import Socket
-from fwproof.explaining.changes import Asked, Verified, closing, opening
+from fwproof.explaining.changes import Asked, Verified, closing, letting_in, opening
 from fwproof.flow import Flow, protocol_name
 from fwproof.semantics.conversation import Part
 from fwproof.semantics.diff import Change, Kind
@@ -49,16 +49,16 @@ def answer(asked: Asked, sockets: Iterable[Socket] | None = None) -> Iterator[st
 def verdict(asked: Asked) -> str:
     """Return the answer in one sentence."""
     flow, found = asked.flow, asked.found
-    what = f"{flow.src} {{}} reach {service_of(flow)} at {flow.dst}"
+    what = f"{flow.src} {{}} reach {service_of(flow)} at {flow.dst}{{}}"
     ruling = found.request.ruling
     if ruling.decision is Decision.UNKNOWN:
-        return f"{what.format('may or may not')}: a rule on the way could not be read."
+        return f"{what.format('may or may not', '')}: a rule on the way could not be read."
     if ruling.refused:
-        return f"{what.format('cannot')}: the packet is {_DONE.get(ruling.decision, 'refused')}."
-    some = " as long as a limit is not used up" if ruling.decision is Decision.DEPENDS else ""
+        return f"{what.format('cannot', '')}: the packet is {_DONE.get(ruling.decision, 'refused')}."
+    some = f", depending on {'; '.join(ruling.depends_on)}" if ruling.decision is Decision.DEPENDS else ""
     if found.works or (some and found.reply is not None and found.reply.ruling.accepted):
-        return f"{what.format('can')}{some}: the packet is let through, and so are the answers."
-    return f"{what.format('can half')}{some}: the packet is let through, but no answer comes back for certain."
+        return f"{what.format('can', some)}: the packet is let through, and so are the answers."
+    return f"{what.format('can half', some)}: the packet is let through, but no answer comes back for certain."
 
 
 def _way(asked: Asked) -> Iterator[str]:
@@ -82,8 +82,12 @@ def _decided(asked: Asked, part: Part, subject: str, what: str) -> Iterator[str]
         yield f"{subject} meets {len(met) - _MOST} more rules that do not decide."
     passed = len(ruling.trace) - len(met) - any(step.rule == ruling.by for step in ruling.trace)
     if passed:
-        yield f"{passed} other rule{'s' if passed > 1 else ''} on the way {'have' if passed > 1 else 'has'} no part in it."
+        yield f"{passed} other rule{'s on the way have' if passed > 1 else ' on the way has'} no part in it."
     yield f"{subject} is {_by(asked, ruling, what)}"
+    if ruling.decision is Decision.DEPENDS:
+        yield from (
+            f"Where it is let through, it is by {_named(asked, ref)}." for ref in letting_in(asked.model, part.flow)
+        )
     if ruling.depends_on:
         word = "Why it is not known" if ruling.decision is Decision.UNKNOWN else "That hangs on"
         yield f"{word}: {'; '.join(ruling.depends_on)}."
