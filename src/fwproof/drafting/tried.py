@@ -6,7 +6,7 @@ The judges are those of an audit, as far as tables and files tell; nothing is se
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fwproof.drafting.subject import Subject
 from fwproof.errors import HostError
@@ -40,13 +40,14 @@ class Broken:
 
 def broken(policy: Policy, inventory: Inventory, subject: Subject) -> list[Broken]:
     """Return the expectations of a policy that do not hold, as far as can be told without packets."""
+    alone = replace(inventory, hosts={name: replace(host, vantage=False) for name, host in inventory.hosts.items()})
     facts = Facts(
-        inventory=inventory, snapshots={subject.name: subject.snapshot}, models={subject.name: subject.model},
+        inventory=alone, snapshots={subject.name: subject.snapshot}, models={subject.name: subject.model},
         agents={}, front_ends={subject.name: subject.front},
     )  # fmt: skip
     found = (
         Broken(check.expectation.id, why)
-        for check in plan(policy, inventory)
+        for check in plan(policy, alone)
         if check.vantage is None and check.kind in _ASKED and (why := _why(check, facts))
     )
     return list({each.expectation: each for each in reversed(list(found))}.values())[::-1]

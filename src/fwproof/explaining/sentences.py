@@ -121,14 +121,16 @@ def _step(asked: Asked, step: Step) -> str:
 
 
 def _by(asked: Asked, ruling: Ruling, what: str) -> str:
-    done = _DONE.get(ruling.decision, "let through or refused" if ruling.decision is Decision.DEPENDS else "not known")
+    if ruling.decision is Decision.DEPENDS:
+        by = _named(asked, ruling.by) if ruling.by else "no rule"
+        return f"let through or refused. Where it is refused, it is by {by}."
+    done = _DONE.get(ruling.decision, "not known")
     if ruling.by is None:
         return f"{done}: no rule decides about this {what}."
     if ruling.by.rule is None and ruling.by.table not in {"routing", "conntrack"}:
         comes = _CHAINS.get(ruling.by.chain.upper(), "comes there")
         return f"{done} because no rule decides, and that is the default for what {comes}: {_named(asked, ruling.by)}."
-    word = "refused, where it is, by" if ruling.decision is Decision.DEPENDS else "by"
-    return f"{done} {word} {_named(asked, ruling.by)}."
+    return f"{done} by {_named(asked, ruling.by)}."
 
 
 def _is_sent_on(asked: Asked) -> bool:

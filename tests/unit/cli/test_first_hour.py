@@ -95,18 +95,13 @@ def test_what_init_cannot_do_is_said_and_nothing_is_written(tmp_path, words, mes
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory):
+def stored(tmp_path_factory, sample):
     """Snapshots of both servers, as ``fwproof collect`` stores them."""
     from fwproof.hosts import replay
 
-    sys.path.insert(0, str(ROOT / "tests" / "unit"))
-    try:
-        from sampled import BAD, GOOD, sampled
-    finally:
-        sys.path.pop(0)
     folder = tmp_path_factory.mktemp("snapshots")
-    for host in (GOOD, BAD):
-        replay.save(sampled(host), folder / host)
+    for host in (sample.GOOD, sample.BAD):
+        replay.save(sample.sampled(host), folder / host)
     return folder
 
 

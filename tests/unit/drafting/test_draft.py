@@ -16,14 +16,13 @@ from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import inventory_of, load_inventory
 from fwproof.policy.load import policy_of
 
-from ..sampled import BAD, GOOD, sampled, text_of
-
+GOOD, BAD = "ai-server", "ai-server-published"
 ROOT = Path(__file__).parents[3]
 HERE = {"inventory_path": Path("fixtures/inventory.yaml"), "policy_path": Path("checks/x.policy.yaml")}
 
 
-def subject(host, **changes):
-    snapshot = sampled(host, **changes)
+def subject(sample, host, **changes):
+    snapshot = sample.sampled(host, **changes)
     model = model_from(snapshot)
     front = front_end_of(snapshot, model.rulesets)
     return Subject(name=host, snapshot=snapshot, model=model, front=front, addresses=audited_addresses(model))
@@ -35,20 +34,20 @@ def loaded(made):
     return policy_of(parse_document(made.policy.encode(), file="p", path=Path("checks/p")), inventory), inventory
 
 
-def drafted(host, **changes):
-    about = subject(host, **changes)
+def drafted(sample, host, **changes):
+    about = subject(sample, host, **changes)
     made = draft(about, None, ssh=SshLine(user="jane"), **HERE)
     return made, *loaded(made), about
 
 
 @pytest.fixture(scope="module")
-def good():
-    return drafted(GOOD)
+def good(sample):
+    return drafted(sample, GOOD)
 
 
 @pytest.fixture(scope="module")
-def bad():
-    return drafted(BAD)
+def bad(sample):
+    return drafted(sample, BAD)
 
 
 def test_the_repaired_server_is_drafted_as_its_policy_has_it(good):
@@ -96,9 +95,9 @@ def test_zones_that_nothing_uses_are_not_drafted(bad):
     assert set(inventory.zones) == {name for allow in policy.outbound for name in allow.peers.name.split(", ")}
 
 
-def test_an_inventory_that_is_there_names_the_peers():
+def test_an_inventory_that_is_there_names_the_peers(sample):
     known = load_inventory(ROOT / "fixtures" / "inventory.yaml")
-    made = draft(subject(GOOD), known, ssh=SshLine(), **HERE)
+    made = draft(subject(sample, GOOD), known, ssh=SshLine(), **HERE)
     policy = policy_of(parse_document(made.policy.encode(), file="p", path=Path("checks/p")), known)
     assert made.inventory == ""
     assert {allow.peers.name for allow in policy.inbound} == {"admin", "proxies", "internal"}
@@ -109,14 +108,14 @@ HOSTILE = "x: y\\\", }] #\u202e\x1b[31m {{evil}} '- status: agreed"
 LINE = '-A INPUT -p udp -m udp --dport 9999 -m comment --comment "%s" -j ACCEPT'
 
 
-def test_what_a_host_prints_stays_text():
+def test_what_a_host_prints_stays_text(sample):
     comment = HOSTILE.replace("\\", "\\\\").replace('"', '\\"')  # as iptables-save prints it
-    saved = text_of(GOOD, "iptables-save").replace("-A INPUT -i lo", f"{LINE % comment}\n-A INPUT -i lo", 1)
+    saved = sample.text_of(GOOD, "iptables-save").replace("-A INPUT -i lo", f"{LINE % comment}\n-A INPUT -i lo", 1)
     assert comment in saved
-    sockets = text_of(GOOD, "socket-owners")
+    sockets = sample.text_of(GOOD, "socket-owners")
     sockets += 'udp UNCONN 0 0 0.0.0.0:9999 0.0.0.0:* users:(("a\x1b: [}\n#",pid=1,fd=1))\n'
-    made, policy, _, _ = drafted(GOOD, iptables_save=saved, socket_owners=sockets, uname="Linux \x1b[2J\u202e: {\n",
-                                os_release='PRETTY_NAME="a\x1b\n"', nft='{"nftables": []}')  # fmt: skip
+    about = {"uname": "Linux \x1b[2J\u202e: {\n", "os_release": 'PRETTY_NAME="a\x1b\n"', "nft": '{"nftables": []}'}
+    made, policy, _, _ = drafted(sample, GOOD, iptables_save=saved, socket_owners=sockets, **about)
     assert any("udp 9999" in question.title for question in policy.questions)
     assert policy.draft is not None
     for text in (made.policy, made.inventory):
@@ -138,7 +137,7 @@ def test_how_much_is_the_world(network, wide):
     assert is_wide(ip_network(network)) is wide
 
 
-def test_addresses_of_both_families_are_those_of_one_interface():
-    model = subject(GOOD).model
+def test_addresses_of_both_families_are_those_of_one_interface(sample):
+    model = subject(sample, GOOD).model
     assert list(map(str, audited_addresses(model).values())) == ["10.0.0.10", "fd00:0:0:1::10"]
     assert set(audited_addresses(model)) == set(Family)

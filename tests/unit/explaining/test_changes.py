@@ -86,7 +86,8 @@ def test_opening_lets_the_answers_out_as_well():
     (only,) = opening(asked(tables([], out="DROP")))
     assert [edit.place.chain for edit in only.edits] == ["INPUT", "OUTPUT"]
     assert only.edits[1].command == (
-        f"iptables -A OUTPUT -s {HOST} -d {SENDER} -p tcp -m tcp --sport 8080 -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+        f"iptables -A OUTPUT -s {HOST} -d {SENDER} -p tcp -m tcp --sport 8080"
+        " -m conntrack --ctstate ESTABLISHED -j ACCEPT"
     )
     assert only.after.works
     assert only.others == ()
@@ -148,13 +149,13 @@ def captured(read, host, **changes):
     [
         ("ufw-published", [f"ufw prepend deny from {SENDER} to any port 8080 proto tcp", "ufw delete allow 'Web UI'"]),
         ("firewalld-published", [
-            "firewall-cmd --permanent --zone=public '--add-rich-rule=rule family=\"ipv4\" source"
-            f' address="{SENDER}" port port="8080" protocol="tcp" drop\' && firewall-cmd --reload',
+            ("firewall-cmd --permanent --zone=public '--add-rich-rule=rule family=\"ipv4\" source"
+            f' address="{SENDER}" port port="8080" protocol="tcp" drop\' && firewall-cmd --reload'),
             "firewall-cmd --zone=public --remove-port=8080/tcp",
         ]),
         ("docker-published", [
-            f"iptables -I DOCKER-USER -s {SENDER} -p tcp -m conntrack --ctstate DNAT --ctorigdstport 8080"
-            " --ctdir ORIGINAL -j DROP",
+            (f"iptables -I DOCKER-USER -s {SENDER} -p tcp -m conntrack --ctstate DNAT --ctorigdstport 8080"
+            " --ctdir ORIGINAL -j DROP"),
         ]),
     ],
 )  # fmt: skip
