@@ -18,19 +18,22 @@ from fwproof.drafting.subject import Subject
 from fwproof.drafting.tried import WAYS
 from fwproof.drafting.writing import plain
 from fwproof.drafting.zones import Zones
-from fwproof.flow import Family
+from fwproof.flow import ICMP, ICMPV6, Family
 from fwproof.inventory import Inventory
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import inventory_of
 from fwproof.policy.load import policy_of
 from fwproof.policy.model import Policy
 from fwproof.ruleset.numbers import SERVICES
+from fwproof.semantics.reach import Opening
 from fwproof.semantics.space import SpaceTooLarge
 
 _WELL_KNOWN = {port: name for name, port in SERVICES.items()} | {6379: "redis", 9200: "elasticsearch"}
 EXTRAS = ("established", "loopback", "icmpv6-nd", "ipv6", "persistence", "managers", "rules")
 """What a draft expects beside services, each only where it holds."""
 _ROUNDS = 4
+_PASSES = {"inbound": "lets in", "outbound": "lets out", "forward": "passes on"}
+_LET = {"inbound": "let in", "outbound": "let out", "forward": "pass on"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +147,41 @@ def _question(trial: _Attempt, id_: str, why: str) -> None:
 
 
 def _ask_leaks(trial: _Attempt, policy: Policy) -> None:
-    """Ask about everything that passes and that nobody is known to need."""
+    """Ask about everything that passes and that nobody is known to need; ICMP of a direction is one question."""
     count: dict[tuple[str, Family], int] = {}
+    icmp: dict[tuple[str, Family], list[Opening]] = {}
     for direction, family, leak in tried.leaks(policy, trial.subject):
+        if not isinstance(leak, str) and _is_icmp(leak):
+            icmp.setdefault((direction, family), []).append(leak)
+            continue
         number = count[direction, family] = count.get((direction, family), 0) + 1
         name = f"{direction}-{family}-{number}"
         if isinstance(leak, str):
             trial.ask(name, f"{family} {direction}: {leak}: what is meant to pass?")
             continue
-        rooms = "; ".join(map(str, leak.rooms)) + ("; and more" if leak.more else "")
         by = f"by {leak.by.place}" if leak.by else "by no rule at all"
-        way = {"inbound": "lets in", "outbound": "lets out", "forward": "passes on"}[direction]
-        notes = [f"{way}: {rooms}", trial.subject.rule_words(leak.by) if leak.by else "no rule decides"]
-        notes += [f"depends on {', '.join(leak.depends_on)}"] if leak.depends_on else []
-        trial.ask(name, f"Who needs what the host {way} {by}: {rooms}?", [*notes, f"for example {leak.witness}"])
+        title = f"Who needs what the host {_PASSES[direction]} {by}: {_rooms(leak)}?"
+        trial.ask(name, title, [*_notes(trial.subject, direction, leak), f"for example {leak.witness}"])
+    for (direction, family), found in icmp.items():
+        notes = [note for leak in found for note in _notes(trial.subject, direction, leak)]
+        title = f"Which ICMP has to pass in {family}? {len(found)} rules {_LET[direction]} some, listed above"
+        trial.ask(f"{direction}-{family}-icmp", title, notes)
+
+
+def _notes(subject: Subject, direction: str, leak: Opening) -> list[str]:
+    depends = [f"depends on {', '.join(leak.depends_on)}"] if leak.depends_on else []
+    by = subject.rule_words(leak.by) if leak.by else "no rule decides"
+    return [f"{_PASSES[direction]}: {_rooms(leak)}", by, *depends]
+
+
+def _rooms(leak: Opening) -> str:
+    return "; ".join(map(str, leak.rooms)) + ("; and more" if leak.more else "")
+
+
+def _is_icmp(leak: Opening) -> bool:
+    """Whether nothing but ICMP of one family is let through."""
+    numbers = {number for room in leak.rooms for protos, _ in room.services for span in protos for number in span}
+    return numbers in ({ICMP}, {ICMPV6}) and not leak.more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,3 +141,13 @@ def test_addresses_of_both_families_are_those_of_one_interface(sample):
     model = subject(sample, GOOD).model
     assert list(map(str, audited_addresses(model).values())) == ["10.0.0.10", "fd00:0:0:1::10"]
     assert set(audited_addresses(model)) == set(Family)
+
+
+def test_icmp_of_a_direction_is_one_question(sample):
+    rule = "-A INPUT -p icmp -m icmp --icmp-type {} -j ACCEPT\n"
+    many = "".join(rule.format(kind) for kind in (3, 11, 12))
+    saved = sample.text_of(GOOD, "iptables-save").replace("-A INPUT -i lo", f"{many}-A INPUT -i lo", 1)
+    made, policy, _, _ = drafted(sample, GOOD, iptables_save=saved, nft='{"nftables": []}')
+    assert [q.id for q in policy.questions if q.id.startswith("inbound-")] == ["inbound-ipv4-icmp"]
+    assert "icmp type 11 from anywhere" in made.policy
+    assert any("3 rules let in some" in q.title for q in policy.questions)
