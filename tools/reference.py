@@ -22,6 +22,8 @@ FILES = {
     "accepted": "Accepted drift: `accepted.yaml` beside a baseline.",
     "controls": "Controls of one's own: `*.controls.yaml` beside the policies.",
     "results": "What an audit writes: `results.json`, from which every report is made.",
+    "run-diff": "What `fwproof diff RUN_A RUN_B --format json` prints.",
+    "index": "What `fwproof index` writes beside its page: `index.json`.",
 }
 """The kinds of ``fwproof schema``, and what each is the schema of."""
 

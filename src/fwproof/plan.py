@@ -67,6 +67,7 @@ class Kind(StrEnum):
     DRIFT = "drift"
     MANAGERS = "managers"
     KERNEL = "kernel"
+    DRAFT = "draft"
     WAIVER = "waiver"
     ABSENT = "absent"
 
@@ -149,6 +150,8 @@ class _HostPlan:
         self.field = FarEnds(policy, inventory, host)
 
     def all(self) -> Iterator[Check]:
+        for open_ in (*filter(None, (self.policy.draft,)), *self.policy.questions):
+            yield self.check(Kind.DRAFT, open_, "decided by a person")
         yield from self.allows()
         yield from self.defaults()
         for evasion in filter(None, (self.policy.evasion,)):

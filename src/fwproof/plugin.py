@@ -151,6 +151,29 @@ def _in_words(outcome: Outcome) -> str:
     return no_command(visible("\n".join([outcome.reason, *lines])))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Name the nearest check where one was asked for that does not exist."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        near = _nearest_checks(session.config)
+        if not near:
+            raise
+        raise pytest.UsageError(*error.args, *near) from error
+
+
+def _nearest_checks(config: pytest.Config) -> list[str]:
+    if _RUN not in config.stash:
+        return []
+    from difflib import get_close_matches
+
+    ids = [check.id for checks in config.stash[_RUN].checks.values() for check in checks]
+    asked = [argument.partition("::")[2] for argument in config.args if "::" in argument]
+    near = {name: get_close_matches(name, ids, 1) for name in asked if name not in ids}
+    return [f"no check {name!r}; did you mean {found[0]!r}?" for name, found in near.items() if found]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config) -> None:
     """Refuse to start when a policy or the inventory has faults."""

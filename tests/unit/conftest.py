@@ -2,6 +2,7 @@
 
 import pytest
 
+from . import sampled as _sampled
 from .captured import model_of as _model_of
 from .captured import read as _read
 
@@ -16,3 +17,9 @@ def read():
 def model_of():
     """Return the function that makes a model of what was read."""
     return _model_of
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """Return what reads the lab's two servers from the sample run (:mod:`sampled`)."""
+    return _sampled

@@ -13,6 +13,7 @@ ALLOWED = {
     "policy": VALUES - {"flows"},
     "farends": {"policy", *VALUES},
     "plan": {"policy", "farends", *VALUES},
+    "advice": VALUES | {"policy", "plan"},
     "ruleset": VALUES,
     "semantics": {"ruleset", *VALUES},
     "evidence": VALUES,
@@ -24,6 +25,8 @@ ALLOWED = {
     "judging": VALUES
     | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
     | {"frontends"},
+    "drafting": VALUES | {"policy", "plan", "facts", "judging", "evidence", "ruleset", "semantics", "frontends"},
+    "explaining": VALUES | {"evidence", "ruleset", "semantics", "frontends", "flows"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
     "trends": VALUES | {"report", "semantics", "judging", "audit"},
@@ -51,6 +54,7 @@ PURE = {
     "codec",
     "redact",
 }
+PURE |= {"advice", "drafting", "explaining"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

@@ -39,7 +39,10 @@ def test_the_wheel_holds_the_package_and_the_demo_s_data_and_nothing_else(wheel)
     expected = {name.removeprefix("src/") for name in tracked("src/fwproof")}
     data = tracked("checks", "fixtures/lab") | {"fixtures/inventory.yaml", "fixtures/inventory.schema.json"}
     expected |= {f"fwproof/scaffold/{name}" for name in data}
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+    there = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    shared = {name for name in there if ".data/" in name}
+    assert there - shared == expected
+    assert {name.partition(".data/")[2] for name in shared} == {"data/share/man/man1/fwproof.1"}
     for name in ("probing/agent.py", "lab/guest/init.sh", "report/results.schema.json", "report/templates/report.html"):
         assert f"fwproof/{name}" in expected
     assert (

@@ -41,7 +41,15 @@ def agent() -> None:
 @_JAILS
 @_TRACE
 def install(user: str, jails: tuple[str, ...], trace: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Print the install commands, the sudoers lines and the pin, for access `observe`."""
+    """Print the install commands, the sudoers lines and the pin, for access `observe`.
+
+    \b
+    Examples:
+      fwproof agent install --user auditor --jail ollama-api
+
+    \b
+    Exit status: 0 printed · 4 bad input
+    """
     rules, candidate = sudoers(user, Access.OBSERVE, jails, trace=trace), f"{SUDOERS_PATH}.new"
     click.echo(
         f"""\
@@ -66,7 +74,15 @@ agent: {{path: {AGENT_PATH}, sha256: {agent_sha256()}}}"""
 @agent.command(name="hash")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def hash_(form: str) -> None:
-    """Print the agent's SHA-256, which the inventory pins."""
+    """Print the agent's SHA-256, which the inventory pins.
+
+    \b
+    Examples:
+      fwproof agent hash --format json
+
+    \b
+    Exit status: 0 printed
+    """
     pin = {"path": AGENT_PATH, "sha256": agent_sha256()}
     click.echo(json.dumps(pin) if form == "json" else f"{pin['sha256']}  {pin['path']}")
 
@@ -77,7 +93,15 @@ def hash_(form: str) -> None:
 @_JAILS
 @_TRACE
 def sudoers_(user: str, access: str, jails: tuple[str, ...], trace: bool) -> None:  # noqa: FBT001 - as above
-    """Print the sudoers file of an access tier."""
+    """Print the sudoers file of an access tier.
+
+    \b
+    Examples:
+      fwproof agent sudoers --user auditor --access read
+
+    \b
+    Exit status: 0 printed · 4 bad input
+    """
     if trace and access == Access.READ:
         raise click.UsageError("--trace is for observe: with access read, no agent runs that could")
     click.echo(sudoers(user, Access(access), jails, trace=trace), nl=False)

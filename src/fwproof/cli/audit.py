@@ -41,6 +41,12 @@ def audit(*, trace: bool, exit_zero: bool, paths: tuple[str, ...], **given: str 
                  5 nothing was tested · 6 nothing failed, but something is undetermined
     --fail-on and --exit-zero change the status alone: everything is tested, reported and shown all the same. A check
     that could not be told counts as severe as it might be; --exit-zero leaves 2 to 5 as they are.
+
+    \b
+    Examples:
+      fwproof audit
+      fwproof audit checks --inventory fixtures/inventory.yaml -k ssh
+      fwproof audit --fail-on high --fw-formats sarif,hdf
     """
     words = [sys.executable, "-m", "pytest"]
     for name, value in given.items():

@@ -23,6 +23,13 @@ def bundle(run: Path, output: Path, sign_key: Path | None, *, mask_addresses: bo
     the copy and readable by you alone, holds what tells which is which: keep it. Captured packets are left out.
 
     The copy names the hash of the original's SHA256SUMS. `fwproof verify` says of it which verdicts it still shows.
+
+    \b
+    Examples:
+      fwproof bundle reports/latest --mask-addresses -o for-the-auditor
+
+    \b
+    Exit status: 0 written · 4 bad input, or the output is already there
     """
     del mask_addresses  # the only copy there is so far
     key = masked_copy(run, output, sign_key=sign_key)

@@ -7,16 +7,18 @@ from pathlib import Path
 import click
 
 from fwproof.audit.reading import INVENTORY, live_snapshots
+from fwproof.cli.completion import hosts as completed
 from fwproof.cli.tables import inventory_option, safe
 from fwproof.errors import HostError, UsageError
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
+from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.snapshot import Snapshot
 
 
 @click.command()
-@click.argument("hosts", nargs=-1, required=True)
+@click.argument("hosts", nargs=-1, required=True, shell_complete=completed)
 @inventory_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="A folder; each host gets one of its own in it.")  # fmt: skip
@@ -25,6 +27,11 @@ def collect(hosts: tuple[str, ...], inventory: Path | None, output: Path, jails:
     """Read everything that an audit reads of HOSTS (names or groups of the inventory) and store it.
 
     Nothing is sent but SSH, and nothing is changed. Exit status 6 when a host could not be looked at.
+
+    \b
+    Examples:
+      fwproof collect web1 -o baseline
+      fwproof collect ai-servers --inventory fixtures/inventory.yaml -o baseline --jail ollama-api
     """
     known = load_inventory(inventory or INVENTORY)
     found = live_snapshots(known, _names(known, hosts), lambda line: click.echo(line, err=True), jails=jails)
@@ -37,7 +44,8 @@ def _names(inventory: Inventory, wanted: tuple[str, ...]) -> list[str]:
     """Return the hosts that names and groups stand for; UsageError names the unknown ones."""
     unknown = [name for name in wanted if not inventory.select(name)]
     if unknown:
-        raise UsageError(f"{inventory.path}: no host or group {', '.join(map(repr, unknown))}")
+        near = suggest(unknown[0], [*inventory.hosts, *inventory.groups])
+        raise UsageError(f"{inventory.path}: no host or group {', '.join(map(repr, unknown))}{near}")
     return list(dict.fromkeys(host.name for name in wanted for host in inventory.select(name)))
 
 

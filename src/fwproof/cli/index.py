@@ -28,6 +28,11 @@ def index(reports: Path, form: str) -> None:
     is listed as such. fwproof schema index prints the schema of index.json.
 
     \b
+    Examples:
+      fwproof index
+      fwproof index /srv/audits/reports
+
+    \b
     Exit status: 0 written, 4 there is no such folder, 6 written, but a run could not be read or is not as it was
     stored, or there is none.
     """

@@ -47,7 +47,16 @@ def lab() -> None:
 @_NAME
 @click.option("--topology", type=click.Path(path_type=Path), help="Another topology than the embedded one.")
 def up(name: str | None, topology: Path | None) -> None:
-    """Bring the lab up; the first time, build its image."""
+    """Bring the lab up; the first time, build its image.
+
+    \b
+    Examples:
+      fwproof lab up
+      fwproof lab up --name other --topology fixtures/lab/routers.yaml
+
+    \b
+    Exit status: 0 up · 3 it could not be brought up · 4 bad input
+    """
     handle = Lab(name, topology)
     begun = time.monotonic()
     handle.up(_progress)
@@ -58,7 +67,12 @@ def up(name: str | None, topology: Path | None) -> None:
 @_NAME
 @_FORMAT
 def status(name: str | None, form: str) -> None:
-    """Say whether the lab is up, and where its hosts are; exit status 1 when it is not up."""
+    """Say whether the lab is up, and where its hosts are; exit status 1 when it is not up.
+
+    \b
+    Examples:
+      fwproof lab status --format json
+    """
     found = Lab(name).status()
     if form == "json":
         click.echo(json.dumps(found))
@@ -76,7 +90,16 @@ def status(name: str | None, form: str) -> None:
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def exec_(name: str | None, host: str, command: tuple[str, ...]) -> None:
-    """Run a command inside a host, as its root; without a command, a shell."""
+    """Run a command inside a host, as its root; without a command, a shell.
+
+    \b
+    Examples:
+      fwproof lab exec ai-server -- iptables-save -c
+      fwproof lab exec ai-server
+
+    \b
+    Exit status: the command's own · 3 the lab or the host is not up
+    """
     words = Lab(name).exec_command(host, _words(command) or ("/bin/sh",))
     sys.stdout.flush()
     os.execvpe(words[0], words, guest_environment())  # noqa: S606 - becomes the command: terminal and status are its own
@@ -87,7 +110,15 @@ def exec_(name: str | None, host: str, command: tuple[str, ...]) -> None:
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def as_(name: str | None, host: str, command: tuple[str, ...]) -> None:
-    """Run a program of this machine in a host's network."""
+    """Run a program of this machine in a host's network.
+
+    \b
+    Examples:
+      fwproof lab as outside -- curl -m 2 http://10.0.0.10:8080/
+
+    \b
+    Exit status: the program's own · 3 the lab or the host is not up
+    """
     from fwproof.lab.visit import visit
 
     if not _words(command):
@@ -99,7 +130,15 @@ def as_(name: str | None, host: str, command: tuple[str, ...]) -> None:
 @_NAME
 @click.argument("host")
 def reboot(name: str | None, host: str) -> None:
-    """Switch a host off and on again: its disk stays, its memory does not."""
+    """Switch a host off and on again: its disk stays, its memory does not.
+
+    \b
+    Examples:
+      fwproof lab reboot ai-server
+
+    \b
+    Exit status: 0 rebooted · 3 the lab or the host is not up
+    """
     click.echo(f"{host}: rebooted in {Lab(name).reboot(host):.2f} s")
 
 
@@ -107,7 +146,15 @@ def reboot(name: str | None, host: str) -> None:
 @_NAME
 @click.argument("host")
 def off(name: str | None, host: str) -> None:
-    """Switch a host off, as a failed machine is; `reboot` brings it back."""
+    """Switch a host off, as a failed machine is; `reboot` brings it back.
+
+    \b
+    Examples:
+      fwproof lab off ai-server
+
+    \b
+    Exit status: 0 off · 3 the lab or the host is not up
+    """
     Lab(name).power_off(host)
     click.echo(f"{host}: off")
 
@@ -115,7 +162,15 @@ def off(name: str | None, host: str) -> None:
 @lab.command()
 @_NAME
 def down(name: str | None) -> None:
-    """Take the lab down; nothing of it is left but the image."""
+    """Take the lab down; nothing of it is left but the image.
+
+    \b
+    Examples:
+      fwproof lab down
+
+    \b
+    Exit status: 0 down, or was not up · 3 it could not be taken down
+    """
     handle = Lab(name)
     begun = time.monotonic()
     was_up = handle.is_up()
@@ -133,7 +188,15 @@ def image() -> None:
     "--from", "tar", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Unpack this image.tar instead."
 )
 def build(tar: Path | None) -> None:
-    """Build the image unless it is there, and print its folder."""
+    """Build the image unless it is there, and print its folder.
+
+    \b
+    Examples:
+      fwproof lab image build
+
+    \b
+    Exit status: 0 built, or was there · 3 it could not be built
+    """
     from fwproof.lab.image import ensure_image
 
     click.echo(ensure_image(_progress, tar))
@@ -141,7 +204,12 @@ def build(tar: Path | None) -> None:
 
 @image.command()
 def path() -> None:
-    """Print the image's folder; exit status 1 when it is not built yet."""
+    """Print the image's folder; exit status 1 when it is not built yet.
+
+    \b
+    Examples:
+      fwproof lab image path
+    """
     from fwproof.lab.image import image_folder
 
     click.echo(image_folder())
@@ -150,7 +218,15 @@ def path() -> None:
 
 @image.command()
 def rm() -> None:
-    """Remove every image of this user."""
+    """Remove every image of this user.
+
+    \b
+    Examples:
+      fwproof lab image rm
+
+    \b
+    Exit status: 0 removed, or there was none
+    """
     from fwproof.lab.image import remove_images
 
     for folder in remove_images():
@@ -160,7 +236,15 @@ def rm() -> None:
 @click.command()
 @_FORMAT
 def doctor(form: str) -> None:
-    """Try each thing that the lab needs of this machine, and say what to do about what is missing."""
+    """Try each thing that the lab needs of this machine, and say what to do about what is missing.
+
+    \b
+    Examples:
+      fwproof doctor
+
+    \b
+    Exit status: 0 the lab can run · 1 something is missing
+    """
     from fwproof.lab.doctor import examine
 
     findings = examine()

@@ -9,8 +9,19 @@ from typing import Any
 
 import click
 
+from fwproof.advice import KINDS
 from fwproof.cli.lint_sarif import lint_sarif, need_files
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
+from fwproof.cli.tables import (
+    Given,
+    families_option,
+    packet_json,
+    read_tables,
+    rule_json,
+    say,
+    table_options,
+    understood_json,
+)
+from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.lint import lint as find
@@ -23,18 +34,28 @@ _KINDS = tuple(kind.value for kind in Kind)
 
 
 @click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @table_options
 @families_option
-@click.option("--only", multiple=True, type=click.Choice(_KINDS), help="Only findings of this kind.")
-@click.option("--ignore", multiple=True, type=click.Choice(_KINDS), help="No findings of this kind.")
+@click.option(
+    "--only", multiple=True, type=click.Choice((*_KINDS, *KINDS)), metavar="KIND", help="Only findings of this kind."
+)
+@click.option(
+    "--ignore", multiple=True, type=click.Choice((*_KINDS, *KINDS)), metavar="KIND", help="No findings of this kind."
+)
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="How to answer.")
 def lint(
-    family: str | None, only: tuple[str, ...], ignore: tuple[str, ...], form: str, **tables: Path | str | None
+    *, paths: tuple[Path, ...], family: str | None, only: tuple[str, ...], ignore: tuple[str, ...], form: str,
+    **tables: Path | str | None,
 ) -> None:  # fmt: skip
     """Find rules that take no packet, that change nothing, that contradict others, or that accept everything.
 
+    With PATHS, policies are looked at instead, and no host: what in them nothing uses, nothing asks on the wire, or
+    nobody answers for, each with its file, line and column.
+
     \b
     Examples:
+      fwproof lint checks --inventory fixtures/inventory.yaml             the policies of a folder
       fwproof lint --iptables-save rules.v4 --ip6tables-save rules.v6
       iptables-save -c > now; fwproof lint --iptables-save now --ignore redundant
       fwproof lint --host web1
@@ -43,8 +64,12 @@ def lint(
     Each finding names the rules that cause it and holds for every packet. What a redundant rule does, others do
     as well, one rule at a time: leave out one, and ask again. With counters (iptables-save -c), rules that could
     take packets and have not are listed as unused. Exit status: 0 nothing found, 1 findings (unused does not
-    count), 6 a family could not be looked at.
+    count), 6 a family could not be looked at. Of policies: 0 no more than notes, 1 warnings, 4 faults.
     """
+    if paths:
+        _policies(paths, tables, family, form, (only, ignore))
+        return
+    _known((*only, *ignore), _KINDS, "rule tables")
     if form == "sarif":
         need_files(tables.get("host"))
     model, families = read_tables(tables, family)
@@ -75,6 +100,26 @@ def lint(
         raise SystemExit(6)
     if any(finding.kind is not Kind.UNUSED for _, finding in found):
         raise SystemExit(1)
+
+
+def _policies(
+    paths: tuple[Path, ...], tables: Given, family: str | None, form: str, chosen: tuple[tuple[str, ...], ...]
+) -> None:
+    only, ignore = chosen
+    if family or form == "sarif" or any(value for key, value in tables.items() if key != "inventory"):
+        raise UsageError("PATHS are policies: leave out rule tables, --family and sarif, or leave out PATHS")
+    _known((*only, *ignore), KINDS, "policies")
+    inventory = tables.get("inventory")
+    from fwproof.cli.lint_policy import lint_policies
+
+    kinds = [kind for kind in KINDS if (not only or kind in only) and kind not in ignore]
+    lint_policies(paths, None if inventory is None else Path(inventory), kinds, form)
+
+
+def _known(kinds: tuple[str, ...], known: tuple[str, ...], what: str) -> None:
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(f"{kind}: of {what} there are {', '.join(known)}")
 
 
 def _json(family: Family, finding: Finding) -> dict[str, Any]:

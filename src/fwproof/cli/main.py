@@ -15,6 +15,7 @@ from fwproof.errors import FwproofError
 
 _VERBS = {
     "demo": ("fwproof.cli.demo:demo", "Audit two servers on the embedded lab and write the reports."),
+    "init": ("fwproof.cli.init:init", "Write a project, or draft one from a host."),
     "plan": ("fwproof.cli.plan:plan", "Say what an audit would do: every log-in, command and packet."),
     "audit": ("fwproof.cli.audit:audit", "Run pytest on the policies."),
     "lab": ("fwproof.cli.lab:lab", "Bring up, use and take down the embedded lab."),
@@ -37,6 +38,8 @@ _VERBS = {
     "verify": ("fwproof.cli.verify:verify", "Check a stored run and work out every verdict again, offline."),
     "controls": ("fwproof.cli.controls:controls", "Show which controls checks support, and policies to start from."),
     "agent": ("fwproof.cli.agent:agent", "Install lines, hash and sudo rules of the host agent."),
+    "completion": ("fwproof.cli.completion:completion", "Print what makes a shell complete commands."),
+    "man": ("fwproof.cli.man:man", "Print the manual page."),
     "schema": ("fwproof.cli.schema:schema", "Print the JSON Schema of a file that users write."),
 }
 
@@ -65,6 +68,16 @@ class _Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; a word that is none of an option's or argument's choices gets the nearest one named."""
+        try:
+            return super().invoke(ctx)
+        except click.BadParameter as error:
+            near = _nearest(error)
+            if not near:
+                raise
+            raise click.BadParameter(error.message + near, error.ctx, error.param, error.param_hint) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -75,6 +88,17 @@ class _Verbs(click.Group):
         if args and args[0] not in _VERBS and near:
             ctx.fail(f"no command {args[0]!r}; did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
+
+
+def _nearest(error: click.BadParameter) -> str:
+    """Return a suggestion for a wrong choice, whose message begins with the word in quotes; empty for other errors."""
+    from difflib import get_close_matches
+
+    kind = error.param.type if error.param is not None else None
+    if not isinstance(kind, click.Choice):
+        return ""
+    near = get_close_matches(error.message.split("'")[1], map(str, kind.choices), 1) if "'" in error.message else []
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

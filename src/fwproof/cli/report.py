@@ -55,6 +55,14 @@ def report(  # noqa: PLR0913 - each is one option
 
     Links to evidence are relative to the run's folder, so write HTML there to keep them working. Everything comes
     from results.json alone; no host is asked.
+
+    \b
+    Examples:
+      fwproof report
+      fwproof report reports/latest --format sarif -o audit.sarif
+
+    \b
+    Exit status: 0 written · 4 bad input
     """
     if (dialect or evidence) and form != "junit":
         raise UsageError("--junit-dialect and --evidence go with --format junit")

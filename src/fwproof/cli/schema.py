@@ -20,6 +20,14 @@ def schema(kind: str) -> None:
 
     Of what fwproof writes: results.json, fwproof diff of two runs (run-diff), and index.json of fwproof index. Each has
     its version in $id: within results-1, say, keys may be added, and none is removed.
+
+    \b
+    Examples:
+      fwproof schema policy > checks/policy.schema.json
+      fwproof schema inventory
+
+    \b
+    Exit status: 0 printed
     """
     if kind == "results":
         from fwproof.report.document import render_schema

@@ -22,6 +22,8 @@ from fwproof.semantics.understood import Inexact, Reading, total, understood
 from fwproof.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from fwproof.hosts.transport import Transport
 
 _FILES = {
@@ -65,7 +67,14 @@ def table_options(command: Command) -> Command:
     folder = "A folder that fwproof collect wrote for one host."
     command = click.option("--snapshot", type=click.Path(path_type=Path), help=folder)(command)
     command = inventory_option(command)
-    return click.option("--host", metavar="NAME", help="A host of the inventory, read live over SSH.")(command)
+    text = "A host of the inventory, read live over SSH."
+    return click.option("--host", metavar="NAME", help=text, shell_complete=_hosts)(command)
+
+
+def _hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from fwproof.cli.completion import hosts
+
+    return hosts(ctx, param, incomplete)
 
 
 def families_option(command: Command) -> Command:

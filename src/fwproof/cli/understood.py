@@ -32,6 +32,11 @@ def understood(family: str | None, form: str, **tables: Path | str | None) -> No
       unparsed  a line that is no rule, or something that is missing: likewise
 
     Exit status: 0 everything is exact or bounded, 6 something is not understood.
+
+    \b
+    Examples:
+      fwproof understood --iptables-save rules.v4
+      fwproof understood --host web1 --format json
     """
     model, families = read_tables(tables, family, loud=False)
     found = read(model, families)

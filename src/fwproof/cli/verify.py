@@ -31,6 +31,11 @@ def verify(form: str, signers: Path | None, folder: Path, *, whole: bool) -> Non
     observed. Nothing but FOLDER is read, no host and no network is touched.
 
     \b
+    Examples:
+      fwproof verify reports/latest
+      fwproof verify reports --chain --signers allowed_signers
+
+    \b
     Exit status: 0 all is as it was written · 1 something is not · 4 no run there
                  6 nothing is wrong, but a verdict cannot be worked out again (each is named)
     """

@@ -13,6 +13,7 @@ from fwproof.judging.ban_server import judge_ban_server
 from fwproof.judging.bans import judge_bans
 from fwproof.judging.boot_order import judge_boot_order
 from fwproof.judging.coverage import judge_coverage
+from fwproof.judging.draft import judge_draft
 from fwproof.judging.drift import judge_drift
 from fwproof.judging.drop_paths import judge_drop_paths
 from fwproof.judging.droplog import judge_drop_log
@@ -75,6 +76,7 @@ JUDGES: Mapping[Kind, Callable[[Check, Facts], Outcome]] = {
     Kind.DRIFT: judge_drift,
     Kind.MANAGERS: judge_managers,
     Kind.ABSENT: judge_absent,
+    Kind.DRAFT: judge_draft,
     Kind.KERNEL: judge_kernel,
 }
 

@@ -14,6 +14,7 @@ from fwproof.flow import Family
 from fwproof.inventory import Inventory
 from fwproof.policy.catalogue import Catalogue, catalogue_of, control_faults, shipped
 from fwproof.policy.document import Document, Keys, Place, read_document
+from fwproof.policy.draft_shapes import DRAFT, QuestionShape
 from fwproof.policy.faults import Spare, read_shape, without_echoes
 from fwproof.policy.model import (
     ANY_ONE,
@@ -25,6 +26,7 @@ from fwproof.policy.model import (
     Baseline,
     Coverage,
     Default,
+    Draft,
     DropLog,
     Essential,
     Evasion,
@@ -36,6 +38,7 @@ from fwproof.policy.model import (
     Peers,
     Persistence,
     Policy,
+    Question,
     Rate,
     Rules,
     Sample,
@@ -147,7 +150,17 @@ class _Builder:
             listeners=self.listeners(),
             kernel=self.kernel(),
             baseline=self.baseline(),
+            draft=self.draft(),
+            questions=tuple(self.question(i, one) for i, one in enumerate(shape.questions)),
         )
+
+    def draft(self) -> Draft | None:
+        if self.shape.status != DRAFT:
+            return None
+        return Draft(**self.common(("status",), Common(), "draft", "Somebody has confirmed this policy"))
+
+    def question(self, index: int, shape: QuestionShape) -> Question:
+        return Question(**self.common(("questions", index), shape, shape.id, shape.title))
 
     def services(self) -> dict[str, Service]:
         return {name: Service(s.proto, s.port, name, s.icmp) for name, s in self.shape.services.items()}

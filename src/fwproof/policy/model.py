@@ -323,6 +323,16 @@ class Baseline(Expectation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draft(Expectation):
+    """Nobody has confirmed the policy yet: no audit of it is good, whatever it finds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Expectation):
+    """What a person has to decide before a draft is a policy; the title is the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy file. ``hosts`` are host names of the inventory, groups already resolved, in its order.
 
@@ -352,4 +362,6 @@ class Policy:
     listeners: Listeners | None = None
     kernel: Kernel | None = None
     baseline: Baseline | None = None
+    draft: Draft | None = None
+    questions: tuple[Question, ...] = ()
     frameworks: tuple[Framework, ...] = ()

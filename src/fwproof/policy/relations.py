@@ -20,7 +20,16 @@ def expectations(policy: Policy) -> tuple[Expectation, ...]:
     tables = (policy.persistence, policy.parity, policy.rules, policy.managers, policy.coverage)
     last = (policy.drop_log, *tables, policy.listeners, policy.kernel, policy.baseline)
     allows = (*policy.inbound, *policy.outbound, *policy.forward)
-    everything = (*single, policy.evasion, *allows, *policy.essential, *policy.bans, *last)
+    everything = (
+        policy.draft,
+        *policy.questions,
+        *single,
+        policy.evasion,
+        *allows,
+        *policy.essential,
+        *policy.bans,
+        *last,
+    )
     return tuple(one for one in everything if one is not None)
 
 
@@ -35,6 +44,7 @@ def relation_faults(
     relations = _Relations(policy, document, inventory, places)
     faults = [
         *relations.duplicates(),
+        *relations.questions(),
         *relations.overlaps("inbound", policy.inbound),
         *relations.overlaps("outbound", policy.outbound),
         *relations.crossing(),
@@ -82,6 +92,11 @@ class _Relations:
                     one, f"the id {quoted(one.id)} is taken by the expectation on line {line}; choose another"
                 )
             first.setdefault(one.id, one)
+
+    def questions(self) -> Iterator[Fault]:
+        if self.policy.questions and self.policy.draft is None:
+            words = "a policy with open questions is a draft: write 'status: draft', or answer and delete them"
+            yield self.at(("questions",), words)
 
     def overlaps(self, section: str, allows: tuple[Allow, ...]) -> Iterator[Fault]:
         for first, second in combinations(allows, 2):

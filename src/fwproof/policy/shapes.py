@@ -17,6 +17,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 from fwproof.forms import GROUPS
 from fwproof.inventory import Inventory
 from fwproof.measured import MOST_STANDING, Part
+from fwproof.policy.draft_shapes import AGREED, QuestionsField, StatusField
 from fwproof.policy.fields import (
     Choice,
     Id,
@@ -365,6 +366,8 @@ class PolicyShape(Shape):
     hosts: Annotated[list[HostNames], Field(min_length=1), OneOrMany()] = Field(
         description="Hosts or groups of the inventory that it is about"
     )
+    status: StatusField = AGREED
+    questions: QuestionsField = Field(default_factory=list)
     services: dict[Name, ServiceText] = Field(default_factory=dict, description="Names for protocols and ports")
     inbound: InboundShape | None = Field(None, description="Traffic to the hosts")
     outbound: OutboundShape | None = Field(None, description="Traffic from the hosts")
