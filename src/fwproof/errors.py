@@ -8,6 +8,7 @@
     ├── LabError                 the embedded lab could not do what was asked
     └── HostError                could not look at a host; becomes the verdict ``error``, never "not there"; 6
         ├── HostUnreachable      no TCP connection, or none in time
+        │   └── JumpLost         a jump host on the way there cannot be used
         ├── HostKeyRefused       unknown or changed host key
         ├── LoginRefused         the host did not accept the key
         ├── CommandRefused       sudo or the shell would not run the command
@@ -84,6 +85,14 @@ class HostError(FwproofError):
 
 class HostUnreachable(HostError):
     """No connection to the host's SSH server, or none in time."""
+
+
+class JumpLost(HostUnreachable):
+    """A host that is reached through ``jump``, of which ``why`` says what is wrong there: one fault for all behind."""
+
+    def __init__(self, host: str, jump: str, why: str, advice: str = "") -> None:
+        self.jump, self.why = jump, why
+        super().__init__(host, f"no way there through the jump host {jump}: {why}", advice)
 
 
 class HostKeyRefused(HostError):
