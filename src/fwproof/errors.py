@@ -82,17 +82,27 @@ class HostError(FwproofError):
         self.advice = advice
         super().__init__(f"{host}: {message}" + (f" ({advice})" if advice else ""))
 
+    def __reduce__(self) -> tuple[type[HostError], tuple[str, str, str]]:
+        """Pickle it by what it is made of: it may come from another process."""
+        return type(self), (self.host, self.message, self.advice)
+
+    @property
+    def cause(self) -> str:
+        """What is wrong, in the same words for all that suffer from it: they are one finding."""
+        return f"{self.host}: {self.message}"
+
 
 class HostUnreachable(HostError):
     """No connection to the host's SSH server, or none in time."""
 
 
 class JumpLost(HostUnreachable):
-    """A host that is reached through ``jump``, of which ``why`` says what is wrong there: one fault for all behind."""
+    """A jump host on the way cannot be used; the message names it, and is the same for all hosts behind it."""
 
-    def __init__(self, host: str, jump: str, why: str, advice: str = "") -> None:
-        self.jump, self.why = jump, why
-        super().__init__(host, f"no way there through the jump host {jump}: {why}", advice)
+    @property
+    def cause(self) -> str:
+        """What the jump host lacks."""
+        return self.message
 
 
 class HostKeyRefused(HostError):

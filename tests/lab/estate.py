@@ -32,16 +32,19 @@ def topology(folder: Path) -> Path:
     return path
 
 
-def collect(lab, folder: Path, inventory: str, *names: str):
-    """Run ``fwproof collect``; return the process and the hosts that it stored."""
+def collect(lab, folder: Path, inventory: str, *names: str, meanwhile=lambda: None):
+    """Run ``fwproof collect``, and do something meanwhile; return the process and the hosts that it stored."""
     path = folder / "inventory.yaml"
     path.write_text(f"lab: {lab.topology}\nauditor: auditor\n{inventory}")
     out = folder / "out"
     command = [sys.executable, "-c", "from fwproof.cli.main import main; main()", "collect", *names]
-    done = subprocess.run(
-        [*command, "--inventory", str(path), "-o", str(out)], check=False, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "FWPROOF_LAB_NAME": lab.name, "HOME": str(folder)}, cwd=folder,
-    )  # fmt: skip
+    with subprocess.Popen(
+        [*command, "--inventory", str(path), "-o", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "FWPROOF_LAB_NAME": lab.name, "HOME": str(folder)}, cwd=folder, text=True,
+    ) as process:  # fmt: skip
+        meanwhile()
+        stdout, stderr = process.communicate(timeout=120)
+    done = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
     return done, sorted(path.name for path in out.iterdir()) if out.exists() else []
 
 

@@ -1,4 +1,4 @@
-"""The estate: jump hosts, ssh_config, Ansible inventories, certificates, and one connection a host, on a lab of its own."""
+"""The estate: jump hosts, ssh_config, Ansible inventories, host certificates, engines; on a lab of its own."""
 
 import os
 
@@ -151,13 +151,21 @@ GOOD = "-h -n 10.50.1.11,web1 -V -1h:+1h"
         ("ed25519", "ed25519", "-h -n 10.50.1.11 -V +1h:+2h", "*", "its time has not come yet"),
     ],
 )
-def test_host_certificates(lab, tmp_path, ca, kind, options, names, refused):  # noqa: PLR0913 - the table's columns
+def test_host_certificates(lab, tmp_path, ca, kind, options, names, refused):
     script = CERTIFIED.format(ca=ca, kind=kind, options=options)
     public = lab.run("web1", ["/bin/sh", "-c", script]).stdout.split()[:2]
     known = tmp_path / "known"
     known.write_text(lab.known_hosts.read_text() + f"@cert-authority {names} {' '.join(public)}\n")
-    text = f"hosts:\n  auditor: {{addresses: 10.50.0.1}}\n  bastion: {{addresses: 10.50.0.2, ssh: {{known_hosts: {known}}}}}\n"
-    text += f"  web1: {{addresses: 10.50.1.11, ssh: {{port: 2022, jump: bastion, known_hosts: {known}}}}}\n"
+    text = f"defaults: {{ssh: {{known_hosts: {known}}}}}\nhosts:\n  auditor: {{addresses: 10.50.0.1}}\n"
+    text += "  bastion: {addresses: 10.50.0.2}\n"
+    text += "  web1: {addresses: 10.50.1.11, ssh: {port: 2022, jump: bastion}}\n"
     done, stored = estate.collect(lab, tmp_path, text, "web1")
     assert (done.returncode, stored) == ((6, []) if refused else (0, ["web1"])), done.stderr
     assert refused in done.stderr
+
+
+def test_processes_read_as_threads_do(lab, tmp_path):
+    names = ["bastion", "web1"]
+    done, stored = estate.collect(lab, tmp_path, DEFAULTS + hosts(**WAY), *names, "--engine", "processes")
+    assert (done.returncode, stored) == (0, names), done.stderr
+    assert "iptables-save" in replay.load(tmp_path / "out" / "web1").captures

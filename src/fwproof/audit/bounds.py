@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from fwproof.inventory import Host, Inventory
@@ -52,12 +52,12 @@ class Bounds:
 def in_zones(inventory: Inventory, hosts: Iterable[Host], work: Callable[[Host], object]) -> None:
     """Do ``work`` for every host in threads, within the inventory's bounds; the first exception is raised."""
     with ThreadPoolExecutor(inventory.at_once, "fwproof-host") as pool:
-        for _, future in bounded(inventory, hosts, pool, lambda executor, host: executor.submit(work, host)):
+        for _, future in bounded(inventory, hosts, lambda host: pool.submit(work, host)):
             future.result()
 
 
 def bounded(
-    inventory: Inventory, hosts: Iterable[Host], executor: Executor, submit: Callable[[Executor, Host], Future[T]]
+    inventory: Inventory, hosts: Iterable[Host], submit: Callable[[Host], Future[T]]
 ) -> Iterator[tuple[Host, Future[T]]]:
     """Submit work for every host within the inventory's bounds; yield each host with its future once that is done.
 
@@ -66,7 +66,7 @@ def bounded(
     bounds, running = Bounds(inventory, hosts), dict["Future[T]", Host]()
     while True:
         while (host := bounds.next()) is not None:
-            running[submit(executor, host)] = host
+            running[submit(host)] = host
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -152,7 +152,7 @@ class AuditRun:
                 )
             except HostError as error:
                 outcome = Outcome(
-                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
+                    verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.cause}",
                     fix=error.advice,
                 )  # fmt: skip
             except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit

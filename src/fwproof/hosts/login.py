@@ -174,9 +174,9 @@ def _check_host_key(host: Host, transport: paramiko.Transport, known: _Known) ->
             host.name, f"unknown host key: {path} has no key for {name}; the host shows {key.kind} {key.fingerprint}",
             _add_advice(host, path),
         )  # fmt: skip
-    known = ", ".join(f"{k.kind} {k.fingerprint}" for k in keys)
+    listed = ", ".join(f"{k.kind} {k.fingerprint}" for k in keys)
     raise HostKeyRefused(
-        host.name, f"changed host key: {path} has {known} for {name}, but the host shows {key.kind} {key.fingerprint}",
+        host.name, f"changed host key: {path} has {listed} for {name}, but the host shows {key.kind} {key.fingerprint}",
         "somebody may be in between; if the host was reinstalled, compare the fingerprint there and replace the line",
     )  # fmt: skip
 

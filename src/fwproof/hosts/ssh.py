@@ -27,6 +27,7 @@ _AGAIN = 0.05
 """Seconds until a session that was refused is asked for once more."""
 _SESSIONS = 6
 """Commands run at once; with an agent and a collection open, below sshd's MaxSessions of 10 (sshd_config(5))."""
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254, 5.1
 _START = 10.0
 """Seconds that the host may take to open a channel and start a command in it."""
 
@@ -106,7 +107,7 @@ class SshTransport:
         try:
             return connection.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
         except paramiko.ChannelException as error:
-            if error.code == paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+            if error.code == _PROHIBITED:
                 advice = "allow it in its sshd_config: AllowTcpForwarding local, PermitOpen"
                 raise HostUnreachable(self.host.name, f"it does not forward to {place}", advice) from error
             raise HostUnreachable(self.host.name, f"it has no connection to {place}: {error.text}") from error
@@ -231,9 +232,10 @@ class Ways:
         try:
             return self.to(jump).forward(host.ssh.address, host.ssh.port, host.ssh.timeout)
         except JumpLost as lost:
-            raise JumpLost(host.name, lost.jump, lost.why, lost.advice) from lost
+            raise JumpLost(host.name, lost.message, lost.advice) from lost
         except HostError as error:
-            raise JumpLost(host.name, jump.name, error.message, error.advice) from error
+            message = f"no way there through the jump host {jump.name}: {error.message}"
+            raise JumpLost(host.name, message, error.advice) from error
 
     def close(self) -> None:
         """Close every connection, those that go through others first; safe to call again."""
