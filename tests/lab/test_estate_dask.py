@@ -1,4 +1,4 @@
-"""Reading hosts by workers that stand in their zones: a real scheduler and real workers in the lab's networks, with TLS.
+"""Reading hosts by workers that stand in their zones: a real scheduler and workers in the lab's networks, with TLS.
 
 Where dask.distributed is not installed, there is nothing to try: it is the extra ``distributed``.
 """

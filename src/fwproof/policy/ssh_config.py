@@ -35,7 +35,7 @@ _REFUSED = {
     "identityagent": "fwproof asks the agent of SSH_AUTH_SOCK; set that instead",
 }
 _HARMLESS = {"none", "any", "no"}
-_MOST, _DEPTH, _HOPS = 1 << 20, 8, 8
+_MOST, _DEPTH = 1 << 20, 8
 _HOP = re.compile(
     r"(?:ssh://)?(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?"
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*))(?::(?P<port>\d{1,5}))?/?"
@@ -87,12 +87,18 @@ class _Line:
 
 @dataclass(slots=True)
 class _Block:
-    patterns: tuple[str, ...] = ("*",)
+    """Lines that count for hosts that meet all ``conditions``: the patterns of a Host, and of those around it."""
+
+    conditions: tuple[tuple[str, ...], ...] = ()
     lines: list[_Line] = field(default_factory=list)
 
     def is_about(self, name: str) -> bool:
-        hit = [p for p in self.patterns if fnmatchcase(name, p.removeprefix("!").replace("[", "[[]"))]
-        return bool(hit) and not any(pattern.startswith("!") for pattern in hit)
+        return all(_match(name, patterns) for patterns in self.conditions)
+
+
+def _match(name: str, patterns: tuple[str, ...]) -> bool:
+    hit = [p for p in patterns if fnmatchcase(name, p.removeprefix("!").replace("[", "[[]"))]
+    return bool(hit) and not any(pattern.startswith("!") for pattern in hit)
 
 
 class SshConfig:
@@ -180,27 +186,25 @@ def _expanded(line: _Line, text: str, name: str) -> str:
 
 def load_ssh_config(path: Path) -> SshConfig:
     """Read a configuration file and what it includes; raises InputError with file and line."""
-    return SshConfig(_blocks(path, (), ()))
+    return SshConfig(_blocks(path, (), 0))
 
 
-def _blocks(path: Path, around: tuple[str, ...], above: tuple[Path, ...]) -> Iterator[_Block]:
-    """Yield the blocks of a file; ``around`` are the patterns of the Host that includes it."""
-    block = _Block(around or ("*",))
+def _blocks(path: Path, around: tuple[tuple[str, ...], ...], above: int) -> Iterator[_Block]:
+    """Yield the blocks of a file; ``around`` are the conditions under which it is included, ``above`` files deep."""
+    block = _Block(around)
     for line in _lines(path):
         if line.key == "match":
             raise line.fault("Match is not supported: fwproof cannot tell which hosts it is about; write Host instead")
         if line.key == "include":
             yield block
-            if len(above) >= _DEPTH:
+            if above >= _DEPTH:
                 raise line.fault(f"Include is nested more than {_DEPTH} deep")
             for included in _included(line):
-                yield from _blocks(included, block.patterns, (*above, path))
-            block = _Block(block.patterns)
+                yield from _blocks(included, block.conditions, above + 1)
+            block = _Block(block.conditions)
         elif line.key == "host":
             yield block
-            if around and around != ("*",):
-                raise line.fault("a Host in a file that is included below another Host; include it at the top instead")
-            block = _Block(line.words)
+            block = _Block((*around, line.words))
         else:
             block.lines.append(line)
     yield block
