@@ -69,7 +69,7 @@ $(VENV)/run.stamp: $(SETUP)
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) run
 	@touch $@
 
-$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt
+$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt requirements/distributed.txt
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) dev
 	@touch $(VENV)/run.stamp $@
 

@@ -23,6 +23,7 @@ COMMENTS = {
     "run": "What fwproof itself needs, pinned; `make` installs this for the demo.",
     "build": "What installs this checkout and builds its wheel, on top of run.txt, pinned.",
     "dev": "What the tests and the linters need, on top of run.txt and build.txt, pinned.",
+    "distributed": "What the optional engine dask.distributed needs, on top of run.txt, build.txt and dev.txt, pinned.",
     "bench": "What the benchmarks compare with, pinned; `make bench` installs it into an environment of its own.",
 }
 
@@ -34,6 +35,7 @@ def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
         "run": project["project"]["dependencies"],
         "build": [*project["build-system"]["requires"], *groups["build"]],
         "dev": [*groups["tests"], *groups["lint"]],
+        "distributed": project["project"]["optional-dependencies"]["distributed"],
         "bench": groups["bench"],
     }
 

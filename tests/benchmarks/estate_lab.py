@@ -19,8 +19,7 @@ RULES = """\
 {neighbours}COMMIT
 """
 NEIGHBOURS = "".join(
-    f"-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -m hl --hl-eq 255 -j ACCEPT\n"
-    for kind in (133, 134, 135, 136)
+    f"-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -m hl --hl-eq 255 -j ACCEPT\n" for kind in (135, 136)
 )
 ZONES = 4
 

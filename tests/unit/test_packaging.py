@@ -106,8 +106,8 @@ def pinned(name):
 
 
 def test_pins_name_one_version_each_and_each_package_once():
-    assert sorted(PINS) == ["bench", "build", "dev", "run"]
-    for environment in (["run", "build", "dev"], ["bench"]):
+    assert sorted(PINS) == ["bench", "build", "dev", "distributed", "run"]
+    for environment in (["run", "build", "dev", "distributed"], ["bench"]):
         lines = [line for name in environment for line in pinned(name)]
         assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
         assert len(names(lines)) == len(lines)
@@ -119,9 +119,10 @@ def test_pins_name_one_version_each_and_each_package_once():
         ("run", PROJECT["project"]["dependencies"]),
         ("build", [*PROJECT["build-system"]["requires"], *PROJECT["dependency-groups"]["build"]]),
         ("dev", [*PROJECT["dependency-groups"]["tests"], *PROJECT["dependency-groups"]["lint"]]),
+        ("distributed", PROJECT["project"]["optional-dependencies"]["distributed"]),
         ("bench", PROJECT["dependency-groups"]["bench"]),
     ],
-    ids=["run", "build", "dev", "bench"],
+    ids=["run", "build", "dev", "distributed", "bench"],
 )
 def test_all_that_pyproject_asks_for_is_pinned(file, wanted):
     assert names(wanted) <= names(pinned(file))

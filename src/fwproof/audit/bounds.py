@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from fwproof.errors import UsageError
 from fwproof.inventory import Host, Inventory
 
 T = TypeVar("T")
+_DESCRIPTORS = 8
+"""File descriptors that a host takes at most: its connection, agent, a command, and one more log-in meanwhile."""
+_OURS = 256
 
 
 class Bounds:
@@ -49,8 +54,27 @@ class Bounds:
                 yield zone, limit.at_once
 
 
+def make_room(hosts: int) -> None:
+    """See that this process may have a connection to so many hosts at once; raises UsageError where it may not.
+
+    The soft limit, which is 1,024 on most machines, is raised as far as it takes (getrlimit(2), RLIMIT_NOFILE).
+    """
+    wanted = _OURS + _DESCRIPTORS * hosts
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise UsageError(
+            f"{hosts} hosts take up to {wanted} file descriptors, and this process may have {hard}: raise the hard"
+            " limit (ulimit -Hn), or audit fewer hosts in one run"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def in_zones(inventory: Inventory, hosts: Iterable[Host], work: Callable[[Host], object]) -> None:
     """Do ``work`` for every host in threads, within the inventory's bounds; the first exception is raised."""
+    hosts = list(hosts)
+    make_room(len(hosts))
     with ThreadPoolExecutor(inventory.at_once, "fwproof-host") as pool:
         for _, future in bounded(inventory, hosts, lambda host: pool.submit(work, host)):
             future.result()

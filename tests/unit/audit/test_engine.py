@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from fwproof import errors
-from fwproof.audit.bounds import in_zones
+from fwproof.audit.bounds import in_zones, make_room
 from fwproof.audit.engine import TRIES, Local, WorkerLost, read_all
 from fwproof.audit.engine_dask import Dask
 from fwproof.errors import HostError, HostUnreachable, JumpLost, UsageError
@@ -61,6 +61,18 @@ def test_all_together_are_bounded_and_an_exception_gets_out(tmp_path):
     assert most == [2]
     with pytest.raises(ZeroDivisionError):
         in_zones(inventory, inventory.hosts.values(), lambda _host: 1 // 0)
+
+
+def test_many_hosts_get_as_many_descriptors_as_they_take(monkeypatch):
+    limits = [1024, 4096]
+    monkeypatch.setattr("resource.getrlimit", lambda _what: tuple(limits))
+    monkeypatch.setattr("resource.setrlimit", lambda _what, pair: limits.__setitem__(slice(None), pair))
+    make_room(50)
+    assert limits == [1024, 4096]
+    make_room(200)
+    assert limits == [256 + 8 * 200, 4096]
+    with pytest.raises(UsageError, match="500 hosts take up to 4256 file descriptors, and this process may have 4096"):
+        make_room(500)
 
 
 class Breaking(Executor):
