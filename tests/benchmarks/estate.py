@@ -29,8 +29,9 @@ from fwproof.inventory import Host, SshAddress
 from fwproof.lab import Lab
 
 MAIN = [sys.executable, "-c", "from fwproof.cli.main import main; main()"]
-PATIENCE = 150.0
+PATIENCE = 300.0
 """Seconds until a run is ended that does not end by itself."""
+ENGINES = os.environ.get("ENGINES", "threads processes").split()
 SAMPLE = 4
 """Hosts that the slow ways are tried with; their time is per host, for one after the other."""
 COMMANDS = [c.argv("auditor") for c in commands(Host(name="h", addresses=(), ssh=SshAddress(address="h")), ())]
@@ -39,7 +40,7 @@ COMMANDS = [c.argv("auditor") for c in commands(Host(name="h", addresses=(), ssh
 def watched(command: list[str], folder: Path, name: str) -> dict[str, float]:
     """Run a command; return its seconds, most memory (MiB), most file descriptors and threads at a time."""
     most = {"descriptors": 0, "threads": 0}
-    environment = {**os.environ, "FWPROOF_LAB_NAME": name, "ANSIBLE_HOST_KEY_CHECKING": "True"}
+    environment = {**os.environ, "FWPROOF_LAB_NAME": name, "ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}
     begun = time.monotonic()
     log = (folder / "log").open("w")
     with subprocess.Popen(
@@ -164,7 +165,7 @@ def measure(count: int) -> None:
         known = json.loads((folder / "inventory.yaml").read_text())["hosts"]
         addresses = [known[name]["addresses"][0] for name in names]
         log_ins(lab, names)
-        for engine in ("threads", "processes"):
+        for engine in ENGINES:
             out = folder / f"out-{engine}"
             words = ["collect", "all-of-them", "--inventory", "inventory.yaml", "-o", str(out), "--engine", engine]
             found = watched([*MAIN, *words], folder, lab.name)
