@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from fwproof import errors
-from fwproof.audit.bounds import in_zones, make_room
+from fwproof.audit.bounds import Bounds, in_zones, make_room
 from fwproof.audit.engine import TRIES, Local, WorkerLost, read_all
 from fwproof.audit.engine_dask import Dask
 from fwproof.errors import HostError, HostUnreachable, JumpLost, UsageError
@@ -43,6 +43,15 @@ def test_no_zone_has_more_under_way_than_its_limit(tmp_path):
 
     in_zones(inventory, inventory.hosts.values(), work)
     assert most == {"even": 1, "odd": 3}
+
+
+def test_no_more_is_handed_out_than_may_be_under_way(tmp_path):
+    inventory = estate(tmp_path, 4, at_once=2)
+    bounds = Bounds(inventory, inventory.hosts.values())
+    first, second = bounds.next(), bounds.next()
+    assert (first.name, second.name, bounds.next()) == ("h0", "h1", None)
+    bounds.done(second)
+    assert (bounds.next().name, bounds.next()) == ("h2", None)
 
 
 def test_all_together_are_bounded_and_an_exception_gets_out(tmp_path):

@@ -188,3 +188,15 @@ def test_limits_are_of_zones_that_are_there(read):
     inventory = read(text)
     assert (inventory.at_once, inventory.limits) == (3, {"z": ZoneLimits(None, 2)})
     assert "there is no zone 'y'" in refused(read, text.replace("{z: {v", "{y: {v"))
+
+
+def test_what_a_host_says_goes_before_its_groups_and_files_before_both(tmp_path):
+    (tmp_path / "h.ini").write_text("[g]\na ansible_user=own\nb\nc ansible_user=own\n[g:vars]\nansible_user=group\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "g.yml").write_text("ansible_port: 7\nansible_user: file\n")
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "c").write_text("ansible_user: most\n")
+    found = load_ansible(tmp_path / "h.ini")
+    assert {name: (host.user, host.port) for name, host in found.items()} == {
+        "a": ("own", 7), "b": ("file", 7), "c": ("most", 7)
+    }  # fmt: skip
