@@ -6,6 +6,7 @@ What cannot be opened is kept as the HostError that stood in the way; other host
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,9 @@ from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
 
+GREETING = 10.0
+"""Seconds between two signs of life to an agent: it ends after 60 without any (``IDLE`` in probing/agent.py)."""
+
 
 @dataclass
 class Field:
@@ -39,6 +43,7 @@ class Field:
     untraced: dict[str, HostError] = field(default_factory=dict)
     ways: Ways | None = None
     gate: Gate = field(init=False)
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         """Let nothing be sent but what the inventory allows."""
@@ -66,11 +71,20 @@ class Field:
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
         self.ways = self.ways or Ways(self.inventory.hosts)
+        if agents:
+            threading.Thread(target=self._greet, args=(self._closing,), name="greeter", daemon=True).start()
         try:
             in_zones(self.inventory, hosts, lambda h: self._open(h, jails.get(h.name), agents=agents, trace=trace))
         except BaseException:
             self._hang_up()  # so that nothing waits for a host that does not answer
             raise
+
+    def _greet(self, closing: threading.Event) -> None:
+        """Let agents know that we are there, which end by themselves else: reading many hosts takes its time."""
+        while not closing.wait(GREETING):
+            for agent in [each for each in list(self.agents.values()) if isinstance(each, Agent)]:
+                with suppress(HostError, OSError, EOFError):  # whoever asks it next will hear of it
+                    agent.alive(GREETING)
 
     def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
         try:
@@ -128,6 +142,8 @@ class Field:
         return agent
 
     def _hang_up(self) -> None:
+        self._closing.set()
+        self._closing = threading.Event()
         ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
         ends += [self.ways.close] if self.ways is not None else []
         self.agents.clear()
