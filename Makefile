@@ -85,7 +85,7 @@ $(VENV)/run.stamp: $(SETUP)
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) run
 	@touch $@
 
-$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt requirements/docs.txt
+$(VENV)/dev.stamp: $(SETUP) requirements/dev.txt requirements/docs.txt requirements/distributed.txt
 	@PYTHON="$(PYTHON)" sh tools/setup $(VENV) dev
 	@touch $(VENV)/run.stamp $@
 

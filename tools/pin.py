@@ -24,6 +24,7 @@ COMMENTS = {
     "build": "What installs this checkout and builds its wheel, on top of run.txt, pinned.",
     "dev": "What the tests and the linters need, on top of run.txt and build.txt, pinned.",
     "docs": "What builds the documentation site, on top of run.txt, build.txt and dev.txt, pinned.",
+    "distributed": "What the optional engine dask.distributed needs, on top of the pins above, pinned.",
     "bench": "What the benchmarks compare with, pinned; `make bench` installs it into an environment of its own.",
 }
 
@@ -36,6 +37,7 @@ def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
         "build": [*project["build-system"]["requires"], *groups["build"]],
         "dev": [*groups["tests"], *groups["lint"]],
         "docs": groups["docs"],
+        "distributed": project["project"]["optional-dependencies"]["distributed"],
         "bench": groups["bench"],
     }
 

@@ -8,6 +8,7 @@
     ├── LabError                 the embedded lab could not do what was asked
     └── HostError                could not look at a host; becomes the verdict ``error``, never "not there"; 6
         ├── HostUnreachable      no TCP connection, or none in time
+        │   └── JumpLost         a jump host on the way there cannot be used
         ├── HostKeyRefused       unknown or changed host key
         ├── LoginRefused         the host did not accept the key
         ├── CommandRefused       sudo or the shell would not run the command
@@ -81,9 +82,27 @@ class HostError(FwproofError):
         self.advice = advice
         super().__init__(f"{host}: {message}" + (f" ({advice})" if advice else ""))
 
+    def __reduce__(self) -> tuple[type[HostError], tuple[str, str, str]]:
+        """Pickle it by what it is made of: it may come from another process."""
+        return type(self), (self.host, self.message, self.advice)
+
+    @property
+    def cause(self) -> str:
+        """What is wrong, in the same words for all that suffer from it: they are one finding."""
+        return f"{self.host}: {self.message}"
+
 
 class HostUnreachable(HostError):
     """No connection to the host's SSH server, or none in time."""
+
+
+class JumpLost(HostUnreachable):
+    """A jump host on the way cannot be used; the message names it, and is the same for all hosts behind it."""
+
+    @property
+    def cause(self) -> str:
+        """What the jump host lacks."""
+        return self.message
 
 
 class HostKeyRefused(HostError):

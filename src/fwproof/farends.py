@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -56,9 +58,29 @@ class FarEnds:
         with which address.
         """
         found = self._others(self.inventory.vantages, family)
-        if self.host.name not in self._gateways():
-            return found
-        return [vantage for vantage in found if vantage.gateway in {None, self.host.name}]
+        if self.host.name in self._gateways():
+            found = [vantage for vantage in found if vantage.gateway in {None, self.host.name}]
+        return self._chosen(found)
+
+    def _chosen(self, vantages: list[Host]) -> list[Host]:
+        """Return as many vantages of each zone as may ask one host, in the order of the inventory.
+
+        Which ones depends on both names alone: hosts share the vantages out among themselves, and a host that is added
+        changes nothing for the others (rendezvous hashing).
+        """
+        limits = {name: limit.vantages for name, limit in self.inventory.limits.items() if limit.vantages is not None}
+        if not limits:
+            return vantages
+        left, chosen = Counter(limits), set[str]()
+        for vantage in sorted(vantages, key=self._draw):
+            zones = [zone for zone in self.inventory.zones_of(vantage) if zone in limits]
+            if all(left[zone] > 0 for zone in zones):
+                left.subtract(zones)
+                chosen.add(vantage.name)
+        return [vantage for vantage in vantages if vantage.name in chosen]
+
+    def _draw(self, vantage: Host) -> bytes:
+        return hashlib.sha256(f"{self.host.name} {vantage.name}".encode()).digest()
 
     def _gateways(self) -> set[str]:
         return {host.gateway for host in self.inventory.hosts.values() if host.gateway is not None}

@@ -20,6 +20,13 @@ Some 0.5 Mbit/s, and less than a tenth of one processor even where each packet w
 """
 
 
+AT_ONCE = 16
+"""Hosts that are connected to and read at once unless the inventory says otherwise.
+
+The work is waiting for the network and for key exchanges, of which each takes the auditor some 0.1 s of a processor.
+"""
+
+
 class Access(StrEnum):
     """What the auditor may do on a host, as its administrator grants it (README, "Trust tiers")."""
 
@@ -30,7 +37,12 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshAddress:
-    """How a host's SSH server is reached; ``host_key_alias`` is the name looked up in known_hosts."""
+    """How a host's SSH server is reached; ``host_key_alias`` is the name looked up in known_hosts.
+
+    ``other_identities`` are further private keys, tried in turn; with ``use_agent``, what the ssh-agent holds comes
+    first, and without a key file it is all there is. ``jumps`` are the hosts that the connection goes through, the
+    first one is connected to from here.
+    """
 
     address: str
     port: int = 22
@@ -39,6 +51,17 @@ class SshAddress:
     known_hosts: Path | None = None
     host_key_alias: str | None = None
     timeout: float = 10.0
+    other_identities: tuple[Path, ...] = ()
+    use_agent: bool = False
+    jumps: tuple[Jump, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """A host that connections to others go through; ``ssh`` is how it is reached itself, without jumps of its own."""
+
+    name: str
+    ssh: SshAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +141,23 @@ class Authorisation:
     independence: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneLimits:
+    """How many hosts of a zone are worked on at once, and how many of its vantages ask one host; None is no bound."""
+
+    at_once: int | None = None
+    vantages: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """All hosts and zones of one inventory file.
 
     ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
     whose network the auditor's process joins; both are None for hosts of the real world. ``authorisation`` is None
-    where the file gives none. ``signing_key`` is what runs are signed with, None where they are not.
+    where the file gives none. ``signing_key`` is what runs are signed with, None where they are not. ``at_once`` hosts
+    are worked on at once, and in single zones as ``limits`` say. Where there are further files, such as Ansible's,
+    ``sha256`` is the hash of all their hashes, one a line in hex.
     """
 
     path: Path
@@ -136,6 +169,12 @@ class Inventory:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorisation: Authorisation | None = None
     signing_key: Path | None = None
+    at_once: int = AT_ONCE
+    limits: Mapping[str, ZoneLimits] = field(default_factory=dict)
+
+    def zones_of(self, host: Host) -> tuple[str, ...]:
+        """Return the zones that an address of a host stands in, in the order of the inventory."""
+        return tuple(name for name, zone in self.zones.items() if any(a in zone for a in host.addresses))
 
     def select(self, name: str) -> tuple[Host, ...]:
         """Return the hosts that a name or group stands for, in inventory order; empty when unknown."""

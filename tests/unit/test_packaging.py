@@ -131,8 +131,8 @@ def pinned(name):
 
 
 def test_pins_name_one_version_each_and_each_package_once():
-    assert sorted(PINS) == ["bench", "build", "dev", "docs", "run"]
-    for environment in (["run", "build", "dev", "docs"], ["bench"]):
+    assert sorted(PINS) == ["bench", "build", "dev", "distributed", "docs", "run"]
+    for environment in (["run", "build", "dev", "docs", "distributed"], ["bench"]):
         lines = [line for name in environment for line in pinned(name)]
         assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
         assert len(names(lines)) == len(lines)
@@ -145,9 +145,10 @@ def test_pins_name_one_version_each_and_each_package_once():
         ("build", [*PROJECT["build-system"]["requires"], *PROJECT["dependency-groups"]["build"]]),
         ("dev", [*PROJECT["dependency-groups"]["tests"], *PROJECT["dependency-groups"]["lint"]]),
         ("docs", PROJECT["dependency-groups"]["docs"]),
+        ("distributed", PROJECT["project"]["optional-dependencies"]["distributed"]),
         ("bench", PROJECT["dependency-groups"]["bench"]),
     ],
-    ids=["run", "build", "dev", "docs", "bench"],
+    ids=["run", "build", "dev", "docs", "distributed", "bench"],
 )
 def test_all_that_pyproject_asks_for_is_pinned(file, wanted):
     assert names(wanted) <= names(pinned(file))

@@ -1,7 +1,7 @@
 import os
 from collections import Counter
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.forms import Group
-from fwproof.inventory import Access, Host, Inventory, SshAddress
+from fwproof.inventory import Access, Host, Inventory, SshAddress, Zone, ZoneLimits
 from fwproof.plan import Kind, burst_size, plan
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import load_inventory
@@ -438,3 +438,31 @@ def test_a_router_is_not_asked_from_behind_another_one():
     checks = planned("hosts: gate\ninbound: {default: deny, samples: [tcp/9]}\n", GATE)
     asked = {check.vantage for check in checks if check.vantage}
     assert asked == {"inner", "other", "far"}
+
+
+def vantages_of(limits, count=40):
+    """Return the vantages that each of many hosts is asked by, of ten in the zone of the inside and two outside."""
+    named = {f"h{n}": (f"10.1.0.{n + 1}", False) for n in range(count)}
+    named |= {f"v{n}": (f"10.2.0.{n + 1}", True) for n in range(10)} | {
+        f"o{n}": (f"10.3.0.{n + 1}", True) for n in range(2)
+    }
+    zones = {"inside": Zone(name="inside", networks=(ip_network("10.2.0.0/16"),))}
+    inventory = replace(hosts(**named), zones=zones, limits=limits)
+    text = f"hosts: [{', '.join(n for n in named if n[0] == 'h')}]\ninbound: {{default: deny, samples: [tcp/9]}}\n"
+    found: dict[str, list[str]] = {}
+    for check in planned(text, inventory):
+        if check.vantage:
+            found.setdefault(check.host, []).append(check.vantage)
+    return found
+
+
+def test_as_many_vantages_of_a_zone_ask_a_host_as_may():
+    assert {len(asked) for asked in vantages_of({}).values()} == {12}
+    found = vantages_of({"inside": ZoneLimits(vantages=2)})
+    for asked in found.values():
+        assert [name for name in asked if name[0] == "o"] == ["o0", "o1"]
+        assert len([name for name in asked if name[0] == "v"]) == 2
+    # all of them have their share, and what one host is asked by does not depend on how many others there are
+    assert {name for asked in found.values() for name in asked} == {f"v{n}" for n in range(10)} | {"o0", "o1"}
+    fewer = vantages_of({"inside": ZoneLimits(vantages=2)}, 10)
+    assert fewer == {name: found[name] for name in fewer}

@@ -6,18 +6,19 @@ What cannot be opened is kept as the HostError that stood in the way; other host
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fwproof.audit.bounds import in_zones
 from fwproof.audit.memory import Memory
 from fwproof.audit.recording import Record, RecordingProber
 from fwproof.errors import AgentRefused, CommandRefused, HostError, NotGranted
 from fwproof.hosts.collect import collect
-from fwproof.hosts.ssh import SshTransport
-from fwproof.inventory import Access, Host, Inventory
+from fwproof.hosts.ssh import SshTransport, Ways
+from fwproof.inventory import Access, Host, Inventory, SshAddress
 from fwproof.lab import Lab
 from fwproof.probing.channel import Agent
 from fwproof.probing.gate import Gate
@@ -25,8 +26,8 @@ from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
 
-_WORKERS = 8
-"""Hosts that are opened at once; the work is waiting for the network and for key exchanges."""
+GREETING = 10.0
+"""Seconds between two signs of life to an agent: it ends after 60 without any (``IDLE`` in probing/agent.py)."""
 
 
 @dataclass
@@ -41,8 +42,10 @@ class Field:
     snapshots: dict[str, Snapshot | HostError] = field(default_factory=dict)
     traceable: set[str] = field(default_factory=set)
     untraced: dict[str, HostError] = field(default_factory=dict)
+    ways: Ways | None = None
     gate: Gate = field(init=False)
     record: Record = field(default_factory=Record)
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         """Let nothing be sent but what the inventory allows."""
@@ -69,16 +72,25 @@ class Field:
         then, or ``untraced``, with the reason.
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            try:
-                list(pool.map(lambda host: self._open(host, jails.get(host.name), agents=agents, trace=trace), hosts))
-            except BaseException:
-                self._hang_up()  # so that nothing waits for a host that does not answer
-                raise
+        self.ways = self.ways or Ways(self.inventory.hosts)
+        if agents:
+            threading.Thread(target=self._greet, args=(self._closing,), name="greeter", daemon=True).start()
+        try:
+            in_zones(self.inventory, hosts, lambda h: self._open(h, jails.get(h.name), agents=agents, trace=trace))
+        except BaseException:
+            self._hang_up()  # so that nothing waits for a host that does not answer
+            raise
+
+    def _greet(self, closing: threading.Event) -> None:
+        """Let agents know that we are there, which end by themselves else: reading many hosts takes its time."""
+        while not closing.wait(GREETING):
+            for agent in [each for each in list(self.agents.values()) if isinstance(each, Agent)]:
+                with suppress(HostError, OSError, EOFError):  # whoever asks it next will hear of it
+                    agent.alive(GREETING)
 
     def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
         try:
-            transport = SshTransport(host)
+            transport = (self.ways or Ways()).to(host)
             transport.connect()
         except HostError as error:
             self.agents[host.name] = self.snapshots[host.name] = error
@@ -134,10 +146,13 @@ class Field:
         return agent
 
     def _hang_up(self) -> None:
+        self._closing.set()
+        self._closing = threading.Event()
         ends = [agent.close for agent in self.agents.values() if isinstance(agent, Agent)]
-        ends += [transport.close for transport in self.transports.values()]
+        ends += [self.ways.close] if self.ways is not None else []
         self.agents.clear()
         self.transports.clear()
+        self.ways = None
         for end in ends:
             with suppress(HostError, OSError, EOFError):  # a connection that broke is closed as well
                 end()
@@ -155,11 +170,10 @@ class Field:
 def _with_lab_keys(inventory: Inventory, lab: Lab) -> Inventory:
     """Return the inventory with the lab's own key and known hosts where it names none."""
 
-    def filled(host: Host) -> Host:
-        ssh = replace(
-            host.ssh, identity_file=host.ssh.identity_file or lab.ssh_identity,
-            known_hosts=host.ssh.known_hosts or lab.known_hosts,
+    def filled(ssh: SshAddress) -> SshAddress:
+        return replace(
+            ssh, identity_file=ssh.identity_file or lab.ssh_identity, known_hosts=ssh.known_hosts or lab.known_hosts,
+            jumps=tuple(replace(jump, ssh=filled(jump.ssh)) for jump in ssh.jumps),
         )  # fmt: skip
-        return replace(host, ssh=ssh)
 
-    return replace(inventory, hosts={name: filled(host) for name, host in inventory.hosts.items()})
+    return replace(inventory, hosts={name: replace(h, ssh=filled(h.ssh)) for name, h in inventory.hosts.items()})

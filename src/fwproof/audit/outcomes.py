@@ -57,7 +57,7 @@ def outcome_of(check: Check, facts: Facts) -> Outcome:
         )
     except HostError as error:
         return Outcome(
-            verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.host}: {error.message}",
+            verdict=Verdict.ERROR, reason=str(error), cause=f"could not look: {error.cause}",
             fix=error.advice,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - one check that cannot be judged must not end the audit

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 
@@ -21,7 +20,7 @@ from fwproof.audit.field import Field
 from fwproof.errors import HostError
 from fwproof.flow import Flow
 from fwproof.flows import request
-from fwproof.inventory import Host
+from fwproof.hosts.ssh import SshTransport
 from fwproof.policy.model import Service
 from fwproof.probing.channel import Agent
 from fwproof.semantics.model import HostModel, NotSettled
@@ -36,6 +35,8 @@ PATIENCE = 3.0
 _ANSWER = 15.0
 """Seconds that a log-in over a connection that stands, or an agent's answer, may take: processors may be busy."""
 _LOOK = 0.1
+_AT_ONCE = 32
+"""Hosts that are looked at once more at the end, all together."""
 Model = Callable[[str], HostModel | HostError | None]
 
 
@@ -62,7 +63,7 @@ class Watchdog:
 
     def last(self) -> None:
         """Look once more at every host, so that nothing that was done last goes unnoticed."""
-        with ThreadPoolExecutor(max(1, len(self._hosts))) as pool:
+        with ThreadPoolExecutor(max(1, min(_AT_ONCE, len(self._hosts)))) as pool:
             list(pool.map(self._visit, self._hosts))
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Watchdog:
         if not transport.connected:
             self._lose(name, "the SSH connection to it was lost")
         elif name not in self._spared:
-            error = reached(transport.host) and reached(transport.host)
+            error = reached(transport) and reached(transport)
             if error:
                 self._lose(name, f"it can no longer be reached over SSH by a new connection: {error}")
 
@@ -105,12 +106,10 @@ def watched(field: Field, hosts: Iterable[str], model: Model, progress: Callable
         dog.close()
 
 
-def reached(host: Host) -> str:
+def reached(transport: SshTransport) -> str:
     """Log in and out again; return why that cannot be done, empty where it can."""
-    from fwproof.hosts import login
-
     try:
-        login.end(login.log_in(replace(host, ssh=replace(host.ssh, timeout=PATIENCE)), _ANSWER))
+        transport.visit(PATIENCE, _ANSWER)
     except HostError as error:
         return error.message
     return ""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from fwproof.audit.engine import Engine, Local, read_all
+from fwproof.audit.engine_dask import Dask
+from fwproof.audit.field import Field
 from fwproof.audit.reading import INVENTORY, live_snapshots
 from fwproof.cli.completion import hosts as completed
 from fwproof.cli.tables import inventory_option, safe
@@ -22,8 +25,10 @@ from fwproof.snapshot import Snapshot
 @inventory_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="A folder; each host gets one of its own in it.")  # fmt: skip
+@click.option("--engine", default="threads", show_default=True, metavar="threads|processes|tls://HOST:PORT",
+              help="Who reads: this machine, or the workers of a dask.distributed scheduler.")  # fmt: skip
 @click.option("--jail", "jails", multiple=True, help="A fail2ban jail to ask about; may be repeated.")
-def collect(hosts: tuple[str, ...], inventory: Path | None, output: Path, jails: tuple[str, ...]) -> None:
+def collect(hosts: tuple[str, ...], inventory: Path | None, output: Path, jails: tuple[str, ...], engine: str) -> None:
     """Read everything that an audit reads of HOSTS (names or groups of the inventory) and store it.
 
     Nothing is sent but SSH, and nothing is changed. Exit status 6 when a host could not be looked at.
@@ -34,10 +39,40 @@ def collect(hosts: tuple[str, ...], inventory: Path | None, output: Path, jails:
       fwproof collect ai-servers --inventory fixtures/inventory.yaml -o baseline --jail ollama-api
     """
     known = load_inventory(inventory or INVENTORY)
-    found = live_snapshots(known, _names(known, hosts), lambda line: click.echo(line, err=True), jails=jails)
+    names = _names(known, hosts)
+    found = live_snapshots(known, names, _say, jails=jails) if engine == "threads" else _by(engine, known, names, jails)
     bad = [name for name, snapshot in found.items() if not _store(name, snapshot, output)]
     if bad:
         raise SystemExit(6)
+
+
+def _say(line: str) -> None:
+    click.echo(safe(line), err=True)
+
+
+def _by(
+    engine_name: str, inventory: Inventory, names: list[str], jails: tuple[str, ...]
+) -> dict[str, Snapshot | HostError]:
+    """Read hosts by an engine other than threads, and say which had to be read again."""
+    if engine_name != "processes" and "://" not in engine_name:
+        raise UsageError(f"--engine is threads, processes or tls://HOST:PORT, not {engine_name!r}")
+    field = Field(inventory)
+    try:
+        field.enter_lab(_say)
+        known = field.inventory
+        engine: Engine = (
+            Local(known.at_once, processes=True) if engine_name == "processes" else Dask(known, engine_name)
+        )
+        try:
+            shards = read_all(known, [known.hosts[name] for name in names], engine, jails, _say)
+        finally:
+            engine.close()
+    finally:
+        field.close()
+    for shard in shards.values():
+        if shard.tries > 1:
+            _say(f"{shard.host}: begun {shard.tries} times, because workers that read it were lost")
+    return {name: shard.found for name, shard in shards.items()}
 
 
 def _names(inventory: Inventory, wanted: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""OpenSSH's known_hosts: which keys a host is known by, and which are revoked (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+"""OpenSSH's known_hosts (sshd(8)): which keys a host is known by, who may certify it, and what is revoked.
 
 paramiko's own reader compares every line with every other, ignores ``@revoked`` and knows no patterns; an audit
 of many hosts reads the file once.
@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -44,26 +44,39 @@ class _Line:
         return any(_matches(pattern, name) for pattern in self.names if not pattern.startswith("!"))
 
 
-class KnownHosts:
-    """One known_hosts file, read once; see :func:`load`."""
+class _Names:
+    """Keys by the names that lines have for them."""
 
-    def __init__(self, lines: tuple[_Line, ...]) -> None:
-        self._revoked = frozenset(line.key for line in lines if line.marker == "@revoked")
+    def __init__(self, lines: Iterable[_Line]) -> None:
         self._exact: dict[str, list[HostKey]] = {}
         self._rest: list[_Line] = []
         for line in lines:
-            if line.marker:
-                continue  # certificate authorities: host certificates are not supported, such a host is unknown
             if any(name[:1] in "|!" or "*" in name or "?" in name for name in line.names):
                 self._rest.append(line)
             else:
                 for name in line.names:
                     self._exact.setdefault(name, []).append(line.key)
 
-    def keys(self, name: str) -> tuple[HostKey, ...]:
-        """Return the keys that ``name`` (``host``, ``[host]:2222`` or an alias) is known by, in file order."""
+    def of(self, name: str) -> tuple[HostKey, ...]:
         name = name.lower()
         return (*self._exact.get(name, ()), *(line.key for line in self._rest if line.names_host(name)))
+
+
+class KnownHosts:
+    """One known_hosts file, read once; see :func:`load`."""
+
+    def __init__(self, lines: tuple[_Line, ...]) -> None:
+        self._revoked = frozenset(line.key for line in lines if line.marker == "@revoked")
+        self._keys = _Names(line for line in lines if not line.marker)
+        self._authorities = _Names(line for line in lines if line.marker == "@cert-authority")
+
+    def keys(self, name: str) -> tuple[HostKey, ...]:
+        """Return the keys that ``name`` (``host``, ``[host]:2222`` or an alias) is known by, in file order."""
+        return self._keys.of(name)
+
+    def authorities(self, name: str) -> tuple[HostKey, ...]:
+        """Return the keys that may certify a host of that name."""
+        return self._authorities.of(name)
 
     def is_revoked(self, key: HostKey) -> bool:
         """Whether a line marks the key as revoked, for whatever host: it is never to be trusted."""

@@ -5,18 +5,19 @@ Every step has its own time limit and its own error. Passwords are never asked f
 
 from __future__ import annotations
 
+import base64
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paramiko
 
 from fwproof.errors import HostKeyRefused, HostUnreachable, LoginRefused
-from fwproof.hosts import known_hosts
+from fwproof.hosts import certificates, known_hosts
 from fwproof.hosts.known_hosts import HostKey
 from fwproof.inventory import Host
 
@@ -28,19 +29,22 @@ _USER_TIMEOUT_MS = 30_000
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its threads print tracebacks otherwise
 
 
-def log_in(host: Host, patience: float | None = None) -> paramiko.Transport:
-    """Return an authenticated connection.
+Way = Callable[[], socket.socket | paramiko.Channel | None]
+
+
+def log_in(host: Host, patience: float | None = None, *, way: Way = lambda: None) -> paramiko.Transport:
+    """Return an authenticated connection, over the stream that ``way`` opens, or over one of our own.
 
     Connecting, the handshake and each key tried may take ``host.ssh.timeout`` seconds each; where ``patience`` is
     given, all but connecting may take so long, which the load of either end draws out. Raises HostUnreachable,
     HostKeyRefused or LoginRefused, each with what to do about it.
     """
-    keys = tuple(_known(host))
-    sock = _connect(host)
+    known = _known(host)
+    sock = way() or _connect(host)
     host = host if patience is None else replace(host, ssh=replace(host.ssh, timeout=patience))
-    transport = _handshake(host, sock, keys)
+    transport = _handshake(host, sock, known)
     try:
-        _check_host_key(host, transport, keys)
+        _check_host_key(host, transport, known)
         _authenticate(host, transport)
     except BaseException:
         end(transport)
@@ -80,14 +84,25 @@ def _connect(host: Host) -> socket.socket:
     return sock
 
 
-def _known(host: Host) -> Iterator[HostKey]:
-    """Yield the keys that known_hosts has for the host, save those that it marks as revoked."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What known_hosts has for a host: its keys and those that may certify it, save revoked ones."""
+
+    keys: tuple[HostKey, ...]
+    authorities: tuple[HostKey, ...]
+
+
+def _known(host: Host) -> _Known:
     path = _known_hosts_path(host)
     try:
         file = known_hosts.load(path)
     except OSError as error:
         raise HostKeyRefused(host.name, f"{path} cannot be read: {error.strerror}", _add_advice(host, path)) from error
-    yield from (key for key in file.keys(_known_name(host)) if not file.is_revoked(key))
+    name = _known_name(host)
+    keys, authorities = (
+        tuple(key for key in found if not file.is_revoked(key)) for found in (file.keys(name), file.authorities(name))
+    )
+    return _Known(keys, authorities)
 
 
 def _known_hosts_path(host: Host) -> Path:
@@ -102,12 +117,12 @@ def _add_advice(host: Host, path: Path) -> str:
     return f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path}"
 
 
-def _handshake(host: Host, sock: socket.socket, keys: tuple[HostKey, ...]) -> paramiko.Transport:
+def _handshake(host: Host, sock: socket.socket | paramiko.Channel, known: _Known) -> paramiko.Transport:
     limit = host.ssh.timeout
     transport = paramiko.Transport(sock)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
     transport.daemon = True
-    _prefer(transport, keys)
+    _prefer(transport, known)
     done = threading.Event()
     deadline = time.monotonic() + limit
     transport.start_client(event=done)
@@ -128,17 +143,26 @@ def _handshake(host: Host, sock: socket.socket, keys: tuple[HostKey, ...]) -> pa
     ) from error  # fmt: skip
 
 
-def _prefer(transport: paramiko.Transport, keys: tuple[HostKey, ...]) -> None:
-    """Ask for the key types that are known first, as ssh(1) does, so that a host with several keys shows that one."""
-    kinds = [k for key in keys for k in (("rsa-sha2-512", "rsa-sha2-256") if key.kind == "ssh-rsa" else (key.kind,))]
+def _prefer(transport: paramiko.Transport, known: _Known) -> None:
+    """Ask for the key types that are known first, as ssh(1) does, so that a host with several keys shows that one.
+
+    Certificates come first where an authority is known, and are not asked for where none is.
+    """
+    kinds = [
+        k for key in known.keys for k in (("rsa-sha2-512", "rsa-sha2-256") if key.kind == "ssh-rsa" else (key.kind,))
+    ]
     options = transport.get_security_options()
     offered = options.key_types
-    options.key_types = tuple(dict.fromkeys([*(k for k in kinds if k in offered), *offered]))
+    certified = [f"{kind}{certificates.SUFFIX}" for kind in offered] if known.authorities else []
+    options.key_types = tuple(dict.fromkeys([*certified, *(k for k in kinds if k in offered), *offered]))
 
 
-def _check_host_key(host: Host, transport: paramiko.Transport, keys: tuple[HostKey, ...]) -> None:
+def _check_host_key(host: Host, transport: paramiko.Transport, known: _Known) -> None:
     shown = transport.get_remote_server_key()
-    key = HostKey(shown.get_name(), shown.asbytes())
+    key, keys = HostKey(shown.get_name(), shown.asbytes()), known.keys
+    if shown.public_blob is not None:
+        _check_certificate(host, key, shown.public_blob.key_blob, known)
+        return
     path = _known_hosts_path(host)
     if key in keys:
         return
@@ -150,11 +174,22 @@ def _check_host_key(host: Host, transport: paramiko.Transport, keys: tuple[HostK
             host.name, f"unknown host key: {path} has no key for {name}; the host shows {key.kind} {key.fingerprint}",
             _add_advice(host, path),
         )  # fmt: skip
-    known = ", ".join(f"{k.kind} {k.fingerprint}" for k in keys)
+    listed = ", ".join(f"{k.kind} {k.fingerprint}" for k in keys)
     raise HostKeyRefused(
-        host.name, f"changed host key: {path} has {known} for {name}, but the host shows {key.kind} {key.fingerprint}",
+        host.name, f"changed host key: {path} has {listed} for {name}, but the host shows {key.kind} {key.fingerprint}",
         "somebody may be in between; if the host was reinstalled, compare the fingerprint there and replace the line",
     )  # fmt: skip
+
+
+def _check_certificate(host: Host, key: HostKey, blob: bytes, known: _Known) -> None:
+    path = _known_hosts_path(host)
+    if known_hosts.load(path).is_revoked(key):
+        raise HostKeyRefused(host.name, f"its {key.kind} key {key.fingerprint} is marked as revoked in {path}")
+    name = host.ssh.host_key_alias or host.ssh.address  # a certificate names the host without its port
+    why = certificates.why_not(blob, name, known.authorities, time.time())
+    if why and key not in known.keys:
+        advice = f"let the authority sign the host's key for {name}, or add a line for the key itself to {path}"
+        raise HostKeyRefused(host.name, f"the host's certificate is refused: {why}", advice)
 
 
 def _authenticate(host: Host, transport: paramiko.Transport) -> None:
@@ -176,7 +211,9 @@ def _authenticate(host: Host, transport: paramiko.Transport) -> None:
         raise LoginRefused(
             host.name, f"the key is right, but the host wants {' and '.join(further)} from {user} as well"
         )
-    what = str(host.ssh.identity_file) if host.ssh.identity_file else "the ssh-agent"
+    files = _identities(host)
+    what = " or ".join(map(str, files)) + (" or " if files and host.ssh.use_agent else "")
+    what += "the ssh-agent" if host.ssh.use_agent or not files else ""
     if not tried:
         raise LoginRefused(host.name, "there is no key to log in with", "name ssh.identity_file or start an ssh-agent")
     raise LoginRefused(
@@ -185,18 +222,44 @@ def _authenticate(host: Host, transport: paramiko.Transport) -> None:
     )  # fmt: skip
 
 
+def _identities(host: Host) -> tuple[Path, ...]:
+    return (*filter(None, (host.ssh.identity_file,)), *host.ssh.other_identities)
+
+
 def _own_keys(host: Host) -> Iterator[paramiko.PKey]:
-    """Yield the auditor's keys: the identity file alone where one is named, else what the ssh-agent holds."""
-    path = host.ssh.identity_file
-    if path is None:
-        yield from paramiko.Agent().get_keys()
-        return
+    """Yield the auditor's keys: what the ssh-agent holds where it may be asked, then the identity files.
+
+    A file that is locked with a passphrase stands for the agent's key of that name, where its public half lies beside.
+    """
+    files = _identities(host)
+    held = paramiko.Agent().get_keys() if host.ssh.use_agent or not files else ()
+    yield from held
+    for path in files:
+        key = _key_of(host, path)
+        if key not in held:
+            yield key
+
+
+def _key_of(host: Host, path: Path) -> paramiko.PKey:
     try:
-        yield paramiko.PKey.from_path(path)
+        return paramiko.PKey.from_path(path)
     except OSError as error:
         raise LoginRefused(host.name, f"identity file {path}: {error.strerror}", "correct ssh.identity_file") from error
     except (paramiko.PasswordRequiredException, TypeError) as error:
-        advice = "load it into the ssh-agent and leave ssh.identity_file out"
+        unlocked = _unlocked(path)
+        if unlocked is not None:
+            return unlocked
+        advice = "load it into the ssh-agent, and keep its public half beside it or leave ssh.identity_file out"
         raise LoginRefused(host.name, f"identity file {path} is locked with a passphrase", advice) from error
     except (paramiko.SSHException, ValueError) as error:
         raise LoginRefused(host.name, f"identity file {path} is no private key that can be used: {error}") from error
+
+
+def _unlocked(path: Path) -> paramiko.PKey | None:
+    """Return the ssh-agent's key whose public half is ``path``.pub."""
+    try:
+        words = Path(f"{path}.pub").read_text(encoding="utf-8").split()
+        blob = base64.b64decode(words[1], validate=True)
+    except (OSError, ValueError, IndexError):
+        return None
+    return next((key for key in paramiko.Agent().get_keys() if key.asbytes() == blob), None)

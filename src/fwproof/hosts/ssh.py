@@ -7,15 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from fwproof.errors import CommandTimeout, HostError, HostUnreachable
+from fwproof.errors import CommandTimeout, HostError, HostUnreachable, JumpLost
 from fwproof.hosts.access import Command
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.session import run_many
 from fwproof.hosts.stream import SshChannel
-from fwproof.inventory import Host
+from fwproof.inventory import Host, SshAddress
 from fwproof.snapshot import Capture
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ _AGAIN = 0.05
 """Seconds until a session that was refused is asked for once more."""
 _SESSIONS = 6
 """Commands run at once; with an agent and a collection open, below sshd's MaxSessions of 10 (sshd_config(5))."""
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254, 5.1
 _START = 10.0
 """Seconds that the host may take to open a channel and start a command in it."""
 
@@ -36,8 +39,10 @@ class SshTransport:
     at once, so that a dead host costs its time limit once. A connection that is lost stays lost.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, ways: Ways | None = None) -> None:
         self.host = host
+        self._own = Ways() if ways is None and host.ssh.jumps else None
+        self._ways = ways or self._own
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_SESSIONS)
         self._connection: paramiko.Transport | None = None
@@ -53,7 +58,7 @@ class SshTransport:
             if self._connection is not None:
                 return
             try:
-                self._connection = login.log_in(self.host)
+                self._connection = login.log_in(self.host, way=self._way)
             except HostError as error:
                 self._failure = error
                 raise
@@ -72,6 +77,43 @@ class SshTransport:
             return (sock.getsockname()[0], sock.getpeername()[0]) if isinstance(sock, socket.socket) else None
         except OSError:
             return None
+
+    def _way(self) -> paramiko.Channel | None:
+        """Return the stream through the host's jump hosts; None where it is reached directly."""
+        return self._ways.through(self.host) if self._ways is not None else None
+
+    def visit(self, timeout: float, patience: float) -> None:
+        """Log in once more, by the same way, and out again; raises as :meth:`connect`.
+
+        Connecting may take ``timeout`` seconds, the handshake and each key ``patience`` seconds.
+        """
+        from fwproof.hosts import login
+
+        host = replace(self.host, ssh=replace(self.host.ssh, timeout=timeout))
+        login.end(login.log_in(host, patience, way=self._way))
+
+    def forward(self, address: str, port: int, timeout: float) -> paramiko.Channel:
+        """Return a stream from this host to a TCP port that it can reach (RFC 4254, 7.2); raises HostError.
+
+        The address, or the name, is as this host knows it. It is no session: sshd's MaxSessions does not count it.
+        """
+        import paramiko
+
+        self.connect()
+        connection = self._connection
+        if connection is None:
+            raise HostUnreachable(self.host.name, "the connection was closed")
+        place = f"{address} port {port}"
+        try:
+            return connection.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+        except paramiko.ChannelException as error:
+            if error.code == _PROHIBITED:
+                advice = "allow it in its sshd_config: AllowTcpForwarding local, PermitOpen"
+                raise HostUnreachable(self.host.name, f"it does not forward to {place}", advice) from error
+            raise HostUnreachable(self.host.name, f"it has no connection to {place}: {error.text}") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            why = f"within {timeout:g} s" if connection.is_active() else "any more: it was lost itself"
+            raise HostUnreachable(self.host.name, f"it gave no connection to {place} {why}") from error
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0, stdin: bytes | None = None, name: str = "") -> Capture:
         """Run a command to its end; see :class:`~fwproof.hosts.transport.Transport`."""
@@ -144,12 +186,66 @@ class SshTransport:
             connection, self._connection = self._connection, None
         if connection is not None:
             login.end(connection)
+        if self._own is not None:
+            self._own.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class Ways:
+    """The ways to all hosts of a run: one connection each, jump hosts' included, whoever asks for it.
+
+    ``hosts`` are those of the inventory: one that is a jump host as well has one connection for both.
+    """
+
+    def __init__(self, hosts: Mapping[str, Host] | None = None) -> None:
+        self._hosts = hosts or {}
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, SshAddress], SshTransport] = {}
+        self._closed = False
+
+    def to(self, host: Host) -> SshTransport:
+        """Return the transport of a host; it is not connected until it is used."""
+        with self._lock:
+            if self._closed:
+                raise HostUnreachable(host.name, "the connections were closed")
+            key = (host.name, host.ssh)
+            if key not in self._open:
+                self._open[key] = SshTransport(host, self)
+            return self._open[key]
+
+    def through(self, host: Host) -> paramiko.Channel | None:
+        """Return a stream to a host's SSH server through its jump hosts, each logged in to with its key checked.
+
+        None where there is no jump host. Raises HostUnreachable, which names the jump host that stands in the way.
+        """
+        if not host.ssh.jumps:
+            return None
+        *before, last = host.ssh.jumps
+        ssh = replace(last.ssh, jumps=tuple(before))
+        known = self._hosts.get(last.name)
+        jump = known if known is not None and known.ssh == ssh else Host(name=last.name, addresses=(), ssh=ssh)
+        try:
+            return self.to(jump).forward(host.ssh.address, host.ssh.port, host.ssh.timeout)
+        except JumpLost as lost:
+            raise JumpLost(host.name, lost.message, lost.advice) from lost
+        except HostError as error:
+            message = f"no way there through the jump host {jump.name}: {error.message}"
+            raise JumpLost(host.name, message, error.advice) from error
+
+    def close(self) -> None:
+        """Close every connection, those that go through others first; safe to call again."""
+        with self._lock:
+            self._closed = True
+            open_ = sorted(self._open.values(), key=lambda each: len(each.host.ssh.jumps), reverse=True)
+            self._open.clear()
+        for transport in open_:
+            with suppress(HostError, OSError, EOFError):  # one that broke is closed as well
+                transport.close()
 
 
 def _session(connection: paramiko.Transport, limit: float) -> paramiko.Channel:

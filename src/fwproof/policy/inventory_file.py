@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from fwproof.errors import Fault, InputError
-from fwproof.inventory import Access, AgentPin, Authorisation, Host, Inventory, SshAddress, Zone
+from fwproof.inventory import Access, AgentPin, Authorisation, Host, Inventory, SshAddress, Zone, ZoneLimits
+from fwproof.policy.ansible import AnsibleHost, load_ansible
+from fwproof.policy.ansible_merge import with_ansible
 from fwproof.policy.document import Document, Keys, read_document
 from fwproof.policy.faults import read_shape, without_echoes
 from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_shapes import AgentShape, HostShape, InventoryShape
 from fwproof.policy.scalars import quoted
 from fwproof.policy.shapes import ANYWHERE
-
-DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts"
+from fwproof.policy.ssh_config import SshConfig, load_ssh_config
+from fwproof.policy.ways import Ways
 
 
 def load_inventory(path: Path) -> Inventory:
@@ -32,25 +35,46 @@ def inventory_of(document: Document, *, here: bool = True) -> Inventory:
 
     ``here`` False: it is of another machine, and files that it names need not exist.
     """
-    shape, rest, faults = read_shape(InventoryShape, document)
-    faults = without_echoes(document, faults)
+    ansible = _ansible(document)
+    whole = with_ansible(document, ansible)
+    shape, rest, faults = read_shape(InventoryShape, whole)
+    faults = without_echoes(whole, faults)
     if shape is not None:
-        faults += _relation_faults(document, rest, shape, here=here)
+        faults += _relation_faults(whole, rest, shape, here=here)
     if shape is None or faults:
         raise InputError(faults)
-    hosts = {name: _host(document, shape, name, host) for name, host in shape.hosts.items()}
+    ways = Ways(shape, partial(_path, document), ansible, _config(document, shape), partial(_host_fault, whole))
     groups = _groups(shape)
     return Inventory(
         path=document.path,
         sha256=document.sha256,
-        hosts=hosts,
+        hosts={name: _host(whole, shape, name, ways.of(name), ansible.get(name)) for name in shape.hosts},
         zones={name: Zone(name=name, networks=tuple(networks)) for name, networks in shape.zones.items()},
         lab=_path(document, shape.lab) if shape.lab else None,
         auditor=shape.auditor or None,
         groups=groups,
         authorisation=_authorisation(shape, groups),
         signing_key=_path(document, shape.signing_key) if shape.signing_key else None,
+        at_once=shape.limits.at_once,
+        limits={
+            name: ZoneLimits(limit.at_once or None, limit.vantages or None)
+            for name, limit in shape.limits.zones.items()
+        },
     )
+
+
+def _ansible(document: Document) -> dict[str, AnsibleHost]:
+    node = document.root.child("ansible")
+    named = node.value if node is not None else None
+    return load_ansible(_path(document, named)) if isinstance(named, str) and named else {}
+
+
+def _config(document: Document, shape: InventoryShape) -> SshConfig | None:
+    return load_ssh_config(_path(document, shape.ssh_config)) if shape.ssh_config else None
+
+
+def _host_fault(document: Document, name: str, message: str) -> Fault:
+    return _at(document, ("hosts", name), f"{quoted(name)}: {message}")
 
 
 def _authorisation(shape: InventoryShape, groups: Mapping[str, tuple[str, ...]]) -> Authorisation | None:
@@ -72,12 +96,16 @@ def _groups(shape: InventoryShape) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def _host(document: Document, shape: InventoryShape, name: str, host: HostShape) -> Host:
+def _host(document: Document, shape: InventoryShape, name: str, ssh: SshAddress, theirs: AnsibleHost | None) -> Host:
+    host = shape.hosts[name]
     access = Access(host.access or shape.defaults.access)
+    place = document.key_place(("hosts", name))
+    origin = (theirs.file, theirs.line) if theirs and place == document.key_place(("ansible",)) else None
+    file, line = origin or (document.file, place.line)
     return Host(
         name=name,
         addresses=tuple(host.addresses),
-        ssh=_ssh(document, shape, host),
+        ssh=ssh,
         access=access,
         agent=_pin(host.agent or shape.defaults.agent) if access is Access.OBSERVE else None,
         groups=tuple(dict.fromkeys(host.groups)),
@@ -85,23 +113,8 @@ def _host(document: Document, shape: InventoryShape, name: str, host: HostShape)
         drop_log=host.drop_log or None,
         gateway=host.gateway or None,
         max_pps=host.max_pps or shape.defaults.max_pps,
-        file=document.file,
-        line=document.key_place(("hosts", name)).line,
-    )
-
-
-def _ssh(document: Document, shape: InventoryShape, host: HostShape) -> SshAddress:
-    own, common = host.ssh, shape.defaults.ssh
-    identity = own.identity_file or common.identity_file
-    known_hosts = own.known_hosts or common.known_hosts or ("" if shape.lab else DEFAULT_KNOWN_HOSTS)
-    return SshAddress(
-        address=own.address or str(host.addresses[0]),
-        port=own.port or common.port or 22,
-        user=own.user or common.user or "auditor",
-        identity_file=_path(document, identity) if identity else None,
-        known_hosts=_path(document, known_hosts) if known_hosts else None,
-        host_key_alias=own.host_key_alias or None,
-        timeout=own.timeout or common.timeout or 10.0,
+        file=file,
+        line=line,
     )
 
 
@@ -191,6 +204,10 @@ def _name_faults(document: Document, shape: InventoryShape) -> Iterator[Fault]:
         if name in shape.zones and not all(any(a in n for n in shape.zones[name]) for a in host.addresses):
             message = f"zone {quoted(name)} has the name of a host and lacks an address of it; choose another"
             yield _at(document, ("zones", name), message)
+    for zone in shape.limits.zones:
+        if zone not in shape.zones:
+            message = f"there is no zone {quoted(zone)}{suggest(zone, shape.zones)}"
+            yield _at(document, ("limits", "zones", zone), message)
     for keys in (("zones", ANYWHERE), ("hosts", ANYWHERE)):
         if document.existing(keys) == keys:
             yield _at(document, keys, f"{quoted(ANYWHERE)} means every address already; choose another name")

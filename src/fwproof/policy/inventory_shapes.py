@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from fwproof.inventory import SAFE_PPS
+from fwproof.inventory import AT_ONCE, SAFE_PPS
 from fwproof.policy.fields import (
     AbsolutePath,
     AddressField,
@@ -25,6 +25,10 @@ from fwproof.policy.scalars import describe, quoted
 PathText = Annotated[str, Text("a path", r"[^\x00-\x1f]+", 1024)]
 SshName = Annotated[str, Text("a host name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]*|::[A-Fa-f0-9:.]*", 253)]
 User = Annotated[str, Text("a user name", r"[A-Za-z_][A-Za-z0-9._-]*", 32)]
+HopText = Annotated[
+    str, Text("none, or a jump host as [user@]host[:port]",
+              r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(?::[0-9]{1,5})?", 320)
+]  # fmt: skip
 Sha256 = Annotated[str, Text("a SHA-256 in 64 lower-case hex digits", r"[0-9a-f]{64}")]
 AccessField = Annotated[str, Choice(("read", "observe", "root"))]
 
@@ -46,6 +50,18 @@ def read_moment(value: Any) -> datetime:
 Moment = Annotated[datetime, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
+def read_config(value: Any) -> str:
+    """Return the path of a client configuration, empty for none; raise the field's error for anything else."""
+    if isinstance(value, bool):
+        return "~/.ssh/config" if value else ""
+    return Text("true, false or a path", r"[^\x00-\x1f]+", 1024).read(value)
+
+
+ConfigField = Annotated[
+    str, PlainValidator(read_config), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string"}]})
+]
+
+
 class SshDefaults(Shape):
     """How SSH servers are reached where a host does not say otherwise."""
 
@@ -54,6 +70,10 @@ class SshDefaults(Shape):
     identity_file: PathText = Field("", description="Private key; the SSH agent's keys where not given")
     known_hosts: PathText = Field("", description="File of known host keys; ~/.ssh/known_hosts where not given")
     timeout: float = Field(0.0, gt=0, le=300, description="Seconds to wait for a connection; 10 where not given")
+    jump: Annotated[list[HopText], Field(min_length=1), OneOrMany()] | None = Field(
+        None,
+        description="Jump hosts on the way, the nearest first: names of this inventory or [user@]host[:port]; or none",
+    )
 
 
 class SshShape(SshDefaults):
@@ -114,6 +134,20 @@ class AuthorisationShape(Shape):
     independence: Title = Field("", description="Why the tester is independent of those who run the hosts")
 
 
+class ZoneLimitsShape(Shape):
+    """What holds in one zone."""
+
+    at_once: int = Field(0, ge=1, le=256, description="Hosts of the zone that are worked on at once")
+    vantages: int = Field(0, ge=1, le=1000, description="Vantages of the zone that ask one host; all where not given")
+
+
+class LimitsShape(Shape):
+    """How much is done at once."""
+
+    at_once: int = Field(AT_ONCE, ge=1, le=256, description="Hosts that are connected to and read at once")
+    zones: dict[Name, ZoneLimitsShape] = Field(default_factory=dict, description="Limits of single zones, by name")
+
+
 class InventoryShape(Shape):
     """The hosts that are audited or probed from, the zones they stand in, and how each is reached."""
 
@@ -123,6 +157,11 @@ class InventoryShape(Shape):
     auditor: Name = Field("", description="The lab host whose network the audit runs in")
     authorisation: AuthorisationShape | None = Field(None, description="Who agreed to what, and when")
     signing_key: PathText = Field("", description="SSH key that runs are signed with; a public key's, by the agent")
+    ansible: PathText = Field("", description="A static Ansible inventory, INI or YAML, whose hosts are added to these")
+    ssh_config: ConfigField = Field(
+        "", description="Whether OpenSSH's client configuration is honoured: true for ~/.ssh/config, or a file"
+    )
+    limits: LimitsShape = Field(default_factory=LimitsShape, description="How much is done at once")
     defaults: DefaultsShape = Field(default_factory=DefaultsShape, description="What holds where a host is silent")
     zones: dict[Name, Annotated[list[NetworkField], Field(min_length=1), OneOrMany()]] = Field(
         default_factory=dict, description="Names for sets of networks"

@@ -1,0 +1,116 @@
+"""The optional engine: shards are read by workers of dask.distributed, which stand in the zones of the hosts.
+
+A worker says where it stands by a resource of its own: ``--resources "zone:dmz=1000"``. Scheduler and workers carry
+code to each other, so that only TLS with certificates of both sides is accepted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from typing import Any, ClassVar
+
+from fwproof.audit.engine import WorkerLost
+from fwproof.errors import HostError, UsageError
+from fwproof.inventory import Host, Inventory
+from fwproof.snapshot import Snapshot
+
+_TOPIC = "fwproof-shard"
+_PREFIX = "zone:"
+_CONNECT = 15.0
+
+
+class Dask:
+    """Workers of a scheduler at ``address`` (``tls://host:port``), with the client's TLS files as dask has them."""
+
+    def __init__(self, inventory: Inventory, address: str) -> None:
+        if not address.startswith("tls://"):
+            raise UsageError(
+                f"the scheduler's address is tls://HOST:PORT, not {address!r}: workers run what they are sent"
+            )
+        try:
+            from distributed import Client
+            from distributed.security import Security
+        except ImportError:
+            raise UsageError("the engine dask needs dask.distributed: pip install 'fwproof[distributed]'") from None
+        try:
+            self._client = Client(
+                address, security=Security(require_encryption=True), timeout=_CONNECT, set_as_default=False
+            )
+        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+            raise UsageError(
+                f"no connection to the scheduler {address}: {error}; dask's configuration"
+                " (distributed.comm.tls) names ca-file, and key and cert of client"
+            ) from None
+        self._inventory = inventory
+        self._executors: dict[str, Executor] = {}
+
+    def executor(self, host: Host) -> Executor:
+        """Return what hands a shard to the workers of a zone that the host stands in, the first that has any."""
+        manned = self._manned()
+        for zone in self._inventory.zones_of(host):
+            if zone in manned:
+                if zone not in self._executors:
+                    self._executors[zone] = _ZoneExecutor(self._client, zone)
+                return self._executors[zone]
+        zones = ", ".join(self._inventory.zones_of(host)) or "none of the inventory"
+        raise WorkerLost(
+            host.name, f"no worker stands in its zone ({zones})", f'start one with --resources "{_PREFIX}NAME=1000"'
+        )
+
+    def _manned(self) -> set[str]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return {name.removeprefix(_PREFIX) for worker in workers for name in worker.get("resources", {})}
+
+    def renew(self) -> None:
+        """Nothing is to be done: the scheduler goes on without the worker."""
+
+    def begun(self) -> Mapping[str, int]:
+        """Return how often workers have begun to read each host: more than once after one was lost."""
+        return Counter(
+            event["host"] for _, event in self._client.get_events(_TOPIC) or () if event["run"] == _ZoneExecutor.run
+        )
+
+    def close(self) -> None:
+        """Leave the scheduler."""
+        self._client.close()
+
+
+class _ZoneExecutor(Executor):
+    """An executor whose work is done by the workers of one zone."""
+
+    run: ClassVar[str] = f"{time.time_ns():x}"
+
+    def __init__(self, client: Any, zone: str) -> None:
+        self._pool = client.get_executor(resources={f"{_PREFIX}{zone}": 1}, pure=False, retries=0)
+        self._zone = zone
+
+    def submit(self, fn: Any, /, host: Host, *args: Any, **kwargs: Any) -> Future[Snapshot | HostError]:  # type: ignore[override]
+        """Submit a shard; where its workers were lost more often than allowed, the answer is a WorkerLost."""
+        result: Future[Snapshot | HostError] = Future()
+        inner = self._pool.submit(told, self.run, fn, host, *args, **kwargs)
+
+        def done(finished: Future[Snapshot | HostError]) -> None:
+            error = finished.exception()
+            if error is None:
+                result.set_result(finished.result())
+            elif type(error).__name__ in {"KilledWorker", "NoValidWorkerError", "CancelledError"}:
+                result.set_result(
+                    WorkerLost(host.name, f"the workers that read it were lost: {error}", "see their logs")
+                )
+            else:
+                result.set_exception(error)
+
+        inner.add_done_callback(done)
+        return result
+
+
+def told(run: str, fn: Any, host: Host, *args: Any) -> Snapshot | HostError:
+    """Do a shard's work on a worker, after saying so over the stream that the worker keeps to the scheduler."""
+    from distributed import get_worker
+
+    get_worker().log_event(_TOPIC, {"run": run, "host": host.name})
+    answer: Snapshot | HostError = fn(host, *args)
+    return answer
