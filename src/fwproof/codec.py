@@ -2,9 +2,9 @@
 
 One rule a type, and none for a single class: a dataclass is an object of its fields, but for those that have their
 default, with its class under ``is``; of several classes that a field may have, that name says which. Enumerations,
-addresses and days are their text, bytes base64, sets sorted lists, mappings without text keys lists of pairs (the order
-of a mapping is kept), infinity ``"inf"``; a HostError has its class under ``fault``. Text that came from a host may
-hold undecodable bytes as lone surrogates, which JSON escapes.
+addresses and times are their text, bytes base64, sets sorted lists, mappings without text keys lists of pairs (the
+order of a mapping is kept), infinity ``"inf"``; a HostError has its class under ``fault``. Text that came from a host
+may hold undecodable bytes as lone surrogates, which JSON escapes.
 
 What a HostModel is made of is no value; whoever stores one says how (:class:`Special`).
 """
@@ -20,7 +20,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -188,8 +188,8 @@ def _decode_plain(data: Any, hint: Any, where: str) -> Any:  # noqa: PLR0911, C9
                 return hint(data)
             if issubclass(hint, Path):
                 return Path(data)
-            if hint is date:
-                return date.fromisoformat(data)
+            if hint is date or hint is datetime:
+                return hint.fromisoformat(data)
             if hint is bytes:
                 return base64.b64decode(data, validate=True)
             made = ip_address(data) if hint in _ADDRESSES else ip_network(data) if hint in _NETWORKS else None

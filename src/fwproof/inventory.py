@@ -156,8 +156,8 @@ class Inventory:
     ``lab`` is the topology file of the embedded lab that these hosts live in, and ``auditor`` the lab host
     whose network the auditor's process joins; both are None for hosts of the real world. ``authorisation`` is None
     where the file gives none. ``signing_key`` is what runs are signed with, None where they are not. ``at_once`` hosts
-    are worked on at once, and in single zones as ``limits`` say. Where there are further files, such as Ansible's,
-    ``sha256`` is the hash of all their hashes, one a line in hex.
+    are worked on at once, and in single zones as ``limits`` say. ``further`` are the other files that it was made of,
+    such as Ansible's; ``sha256`` is that of the inventory's own.
     """
 
     path: Path
@@ -169,6 +169,7 @@ class Inventory:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorisation: Authorisation | None = None
     signing_key: Path | None = None
+    further: tuple[Path, ...] = ()
     at_once: int = AT_ONCE
     limits: Mapping[str, ZoneLimits] = field(default_factory=dict)
 

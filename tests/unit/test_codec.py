@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Tree:
     place: Path = Path()
     known: bool | None = None
     day: date | None = None
+    moment: datetime | None = None
 
 
 def round_trip(value, hint=Tree):
@@ -59,6 +60,7 @@ TREES = st.builds(
     seconds=st.floats(allow_nan=False),
     flags=st.frozensets(st.text(max_size=3), max_size=3),
     known=st.none() | st.booleans(),
+    moment=st.none() | st.datetimes(timezones=st.just(UTC)),
     day=st.none() | st.dates(),
     leaves=st.lists(st.builds(Leaf, st.text(), st.integers()) | st.builds(Other, st.text()), max_size=3).map(tuple),
     pair=st.tuples(st.none() | st.integers(), st.text(max_size=3)),

@@ -21,6 +21,7 @@ from fwproof.audit.controller import controller, trigger
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.outcomes import Judging, result_of
 from fwproof.audit.scope import outside, standing_in
+from fwproof.audit.stored import inventory_file
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
@@ -176,6 +177,7 @@ class AuditRun:
         inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
         unjudged = [check.id for check in self.selected if check.id not in self._outcomes]
         evidence = self.gathered.evidence | self.gathered.stored(self.selected, unjudged, clean)
+        evidence |= inventory_file(self.inventory, clean)
         self.folder = write_run(self.results, evidence, self.reports, self.reports_as, inputs=inputs, key=self.sign_key)
 
     def _inputs(self) -> dict[str, bytes]:

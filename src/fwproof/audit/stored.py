@@ -5,6 +5,7 @@
     evidence/<host>/<name>.txt      what each command printed before anything was sent
     evidence/later/<id>/<name>.txt  the same of later readings, where it differs from what is stored already
     evidence/snapshots.json         of each reading: which command, when, its status, its file, or why there is none
+    evidence/inventory.json         the hosts, where further files (Ansible's, OpenSSH's) have a part in them
     evidence/facts.jsonl            one line a fact, in the form of :mod:`fwproof.codec`; the first names the checks
     evidence/probes/exercises.jsonl one line a probe that belongs to no single fact (bans, measurements, neighbours)
 """
@@ -34,6 +35,7 @@ from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot
 
 FACTS, SNAPSHOTS, EXERCISES = "evidence/facts.jsonl", "evidence/snapshots.json", "evidence/probes/exercises.jsonl"
+INVENTORY = "evidence/inventory.json"
 FACTS_SCHEMA, SNAPSHOTS_SCHEMA = "fwproof-facts-1", "fwproof-snapshots-1"
 _BY_CHECK = {"flows", "exercised", "baselines"}
 _ELSEWHERE = {"inventory", "snapshots", "models", "front_ends"}
@@ -140,6 +142,11 @@ def _lines(facts: Facts, checks: Sequence[Check], codec: Codec) -> Iterator[dict
             yield {"check": check.id, "flows": codec.encode(facts.flows[check.id])}
         if check.id in facts.exercised:
             yield {"check": check.id, "exercised": codec.encode(facts.exercised[check.id])}
+
+
+def inventory_file(inventory: Inventory, clean: Callable[[str], str] = redacted) -> dict[str, bytes]:
+    """Return an inventory as a file, where it was made of others than its own: those are not stored."""
+    return {INVENTORY: _dumped(Codec(text=clean).encode(inventory))} if inventory.further else {}
 
 
 def _no_decoder(_data: Any) -> Any:
@@ -268,6 +275,12 @@ def facts_of(read: Read, checks: Sequence[Check], inventory: Inventory) -> Facts
 def readings_of(read: Read) -> Callable[[str], Snapshot | HostError]:
     """Return a function that gives what was read of a host before anything was sent; both raise Misfit."""
     return _Restored(read).snapshot
+
+
+def inventory_of_file(read: Read) -> Inventory:
+    """Return the inventory of :func:`inventory_file`; raises Misfit."""
+    found: Inventory = Codec().decode(_json(read, INVENTORY), Inventory, INVENTORY)
+    return found
 
 
 def exercises_of(read: Read) -> list[Observation]:

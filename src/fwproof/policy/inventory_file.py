@@ -55,6 +55,7 @@ def inventory_of(document: Document, *, here: bool = True) -> Inventory:
         groups=groups,
         authorisation=_authorisation(shape, groups),
         signing_key=_path(document, shape.signing_key) if shape.signing_key else None,
+        further=tuple(_path(document, named) for named in (shape.ansible, shape.ssh_config) if named),
         at_once=shape.limits.at_once,
         limits={
             name: ZoneLimits(limit.at_once or None, limit.vantages or None)

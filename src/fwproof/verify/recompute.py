@@ -11,7 +11,7 @@ from typing import Any
 from fwproof.audit.evidence import bursts, evidence_of, exercise_pcaps, host_record
 from fwproof.audit.outcomes import Judging, result_of
 from fwproof.audit.rederive import Rederived, rederived
-from fwproof.audit.stored import EXERCISES, checks_of, exercises_of, facts_of
+from fwproof.audit.stored import EXERCISES, checks_of, exercises_of, facts_of, inventory_of_file
 from fwproof.audit.waivers import RunWaivers
 from fwproof.codec import Misfit
 from fwproof.errors import FwproofError
@@ -33,6 +33,8 @@ from fwproof.verify.files import Bundle, Problem
 _OWN = {"seconds", "artefacts"}
 """What of a check is not judged: how long it took, and where its evidence lies."""
 _FIRST = ("verdict", "reason", "rule")
+_FURTHER = ("ansible", "ssh_config")
+"""Keys of an inventory that name files which are not stored with a run."""
 _FORMS: dict[str, tuple[str, ...]] = {
     **{name: (form,) for name, form in REPORTS.items()},
     **{name: (form,) for form, name in EXTRAS.items()},
@@ -53,6 +55,7 @@ class Recomputed:
     as_recorded: dict[str, str] = field(default_factory=dict)
     impossible: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     unusable: bool = False
 
 
@@ -60,7 +63,7 @@ def recompute(bundle: Bundle, results: Results) -> Recomputed:
     """Work out every verdict of a run again and compare it with what its results say."""
     found = Recomputed()
     try:
-        inventory, checks, waivers = _planned(bundle, results, found.problems)
+        inventory, checks, waivers = _planned(bundle, results, found.problems, found.notes)
         wanted = _wanted(bundle, results, checks, found.problems)
         facts = facts_of(bundle.read, wanted, inventory)
         again = rederived(facts, wanted)
@@ -91,11 +94,17 @@ def reports(bundle: Bundle, results: Results) -> Iterator[Problem]:
 
 
 def _planned(
-    bundle: Bundle, results: Results, problems: list[Problem]
+    bundle: Bundle, results: Results, problems: list[Problem], notes: list[str]
 ) -> tuple[Inventory, dict[str, Check], RunWaivers]:
     """Return the inventory, every check that the policies plan, and the waivers, from the stored inputs."""
     run = results.run
-    inventory = inventory_of(_document(bundle, run.inventory, run.inventory_sha256, problems), here=False)
+    document = _document(bundle, run.inventory, run.inventory_sha256, problems)
+    further = [key for key in _FURTHER if document.root.child(key) is not None]
+    inventory = inventory_of_file(bundle.read) if further else inventory_of(document, here=False)
+    if further:
+        notes.append(
+            f"the hosts are taken as recorded: the inventory has {' and '.join(further)}, whose files stay there"
+        )
     waivers = RunWaivers(None)
     for name, sha256 in run.waiver_files.items():
         waivers.files[Path(name)] = waivers_of(_document(bundle, name, sha256, problems), inventory)

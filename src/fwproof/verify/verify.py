@@ -103,6 +103,7 @@ def _content(bundle: Bundle, results: Results, found: Verified) -> None:
         found.problems.append(Problem("unreadable", MANIFEST, str(error)))
         masked = None
     found.recomputed = recompute(bundle, results)
+    found.notes += found.recomputed.notes
     if isinstance(masked, dict):
         _masked(masked, found)
     found.problems += found.recomputed.problems

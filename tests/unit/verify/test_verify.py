@@ -13,7 +13,7 @@ from fwproof.report.document import read_results
 from fwproof.verify import files as files_module
 from fwproof.verify.verify import verify
 
-from .stored_run import Offline, edit, edit_facts, files, forge, write
+from .stored_run import INVENTORY, Offline, edit, edit_facts, files, forge, write
 
 PASSED = "ssh[web-near-ipv4]"
 
@@ -359,3 +359,16 @@ def test_a_run_that_was_ended_early_verifies_as_far_as_it_went(tmp_path, monkeyp
     found = verify(Offline(tmp_path).write(last=5))
     assert found.problems == []
     assert (found.checks, len(found.recomputed.same)) == (5, 5)
+
+
+def test_hosts_that_other_files_have_a_part_in_are_taken_as_recorded(tmp_path, monkeypatch):
+    """Ansible's and OpenSSH's own files are not stored: what they said of the hosts is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").write_text("Host web\n  Port 2222\n")
+    folder = Offline(tmp_path, inventory=f"ssh_config: config\n{INVENTORY}").write()
+    (tmp_path / "config").unlink()
+    found = verify(folder)
+    assert (found.status, found.problems) == (0, [])
+    assert "the hosts are taken as recorded: the inventory has ssh_config, whose files stay there" in found.notes
+    (folder / "evidence" / "inventory.json").unlink()
+    assert verify(folder).status == 1
