@@ -231,10 +231,10 @@ def test_a_host_with_several_keys_is_known_by_any_of_them(look, known, many_keys
     assert look("run", "proxy", argv=["/usr/bin/id"], ssh=ssh)["status"] == 0
 
 
-def test_no_more_sessions_at_once_than_sshd_allows(look, known, many_keys):
+def test_no_more_sessions_at_once_than_sshd_allows(look, known, many_keys, lab):
     ssh = {**known(f"[10.0.0.100]:2200 ssh-ed25519 {many_keys['ssh-ed25519']}\n"), "port": 2200}
     answer = look("crowd", "proxy", ssh=ssh, count=60)
-    assert (answer["right"], answer["wrong"]) == (60, [])
+    assert (answer["right"], answer["wrong"]) == (60, []), on(lab, "proxy", "tail -n 20 /root/sshd.log")
 
 
 # ---- who the auditor is

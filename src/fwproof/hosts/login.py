@@ -19,6 +19,7 @@ import paramiko
 from fwproof.errors import HostKeyRefused, HostUnreachable, LoginRefused
 from fwproof.hosts import certificates, known_hosts
 from fwproof.hosts.known_hosts import HostKey
+from fwproof.hosts.ordered import Transport
 from fwproof.inventory import Host
 
 KEEPALIVE = 15
@@ -119,7 +120,7 @@ def _add_advice(host: Host, path: Path) -> str:
 
 def _handshake(host: Host, sock: socket.socket | paramiko.Channel, known: _Known) -> paramiko.Transport:
     limit = host.ssh.timeout
-    transport = paramiko.Transport(sock)
+    transport = Transport(sock)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
     transport.daemon = True
     _prefer(transport, known)
