@@ -55,6 +55,12 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
+def shown(path: Path, root: Path) -> str:
+    """Return a path as a report shows it: relative to ``root``, where the audit runs, when it lies there."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)
+
+
 class AuditRun:
     """The state of one audit: policies as they are collected, what was gathered, what was judged.
 
@@ -231,9 +237,7 @@ class AuditRun:
         return self.gathered.host_records()
 
     def _shown(self, path: Path) -> str:
-        """Return a path as a report shows it: relative to where the audit runs, when it lies there."""
-        resolved = path.resolve()
-        return str(resolved.relative_to(self.root)) if resolved.is_relative_to(self.root) else str(path)
+        return shown(path, self.root)
 
     def _result(self, check: Check) -> CheckResult:
         outcome, seconds = self._outcomes[check.id]

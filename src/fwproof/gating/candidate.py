@@ -25,7 +25,6 @@ from fwproof.semantics.routing import parse_sysctls
 _EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
 _LINK = {4: 24, 6: 64}
 """Prefix lengths of the host's links where nobody says: inventories name no subnets."""
-_WORDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,15 +149,6 @@ def _default_routes(own: Addresses, host: Host) -> tuple[dict[Family, tuple[Rout
     return {
         f: (Route(n, name),) for f, n in _EVERYBODY.items()
     }, f"every other host is reached through {name} (--routes)"
-
-
-def in_families(candidate: Candidate, wanted: Iterable[Family]) -> tuple[Family, ...]:
-    """Return the families to look at; raises UsageError where none of them was given."""
-    found = tuple(family for family in wanted if family in candidate.given)
-    if not found:
-        names = " or ".join(_WORDS[family] for family in wanted)
-        raise UsageError(f"the candidate has no tables of {names}")
-    return found
 
 
 def shape_of(model: HostModel, host: Host, others: Iterable[Host]) -> tuple[Shape, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.outcomes import result_of
-from fwproof.audit.run import tool_versions
+from fwproof.audit.run import shown, tool_versions
 from fwproof.audit.waivers import recorded
 from fwproof.facts import Facts
 from fwproof.gating.gate import Gated
@@ -33,8 +33,8 @@ def record(found: Gated, root: Path, inventory: Path) -> tuple[Results, dict[str
         id=f"gate-{end.strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}",
         started=(end - timedelta(seconds=found.seconds)).strftime(_STAMP), ended=end.strftime(_STAMP),
         seconds=round(found.seconds, 3), tool=f"fwproof {version('fwproof')}", versions=tool_versions(),
-        operator=getpass.getuser(), command="fwproof gate", inventory=_shown(inventory, root),
-        inventory_sha256=asked.inventory.sha256, policies={_shown(asked.policy.path, root): asked.policy.sha256},
+        operator=getpass.getuser(), command="fwproof gate", inventory=shown(inventory, root),
+        inventory_sha256=asked.inventory.sha256, policies={shown(asked.policy.path, root): asked.policy.sha256},
         hosts=[host_record(facts, asked.host)], planned=len(checks), deselected=0,
         waivers=[recorded(each, end.date()) for each in asked.waivers],
     )  # fmt: skip
@@ -42,14 +42,9 @@ def record(found: Gated, root: Path, inventory: Path) -> tuple[Results, dict[str
     return Results(run=run, checks=checks), evidence
 
 
-def _shown(path: Path, root: Path) -> str:
-    resolved = path.resolve()
-    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)
-
-
 def _checks(found: Gated, facts: Facts, root: Path) -> Iterator[CheckResult]:
     for each in found.judged:
-        file = _shown(Path(each.check.expectation.file), root)
+        file = shown(Path(each.check.expectation.file), root)
         yield result_of(each.check, each.outcome, facts, file=file, seconds=0.0, artefacts=())
 
 
@@ -84,7 +79,7 @@ def _result(  # noqa: PLR0913, PLR0917 - the columns that differ
     policy = found.asked.policy
     return CheckResult(
         id=f"gate:{name}[{found.asked.host}]", title=title, expectation=f"gate:{name}", policy=policy.name,
-        file=_shown(policy.path, root), line=1, host=found.asked.host, vantage=None, family=None, service=None,
+        file=shown(policy.path, root), line=1, host=found.asked.host, vantage=None, family=None, service=None,
         direction=None, kind=name, severity="critical", expected=title, verdict=verdict, reason=reason, proved="",
         observed="", attributed="", rule="", cause=cause, fix="", controls={}, evidence=[], artefacts=[], seconds=0.0,
     )  # fmt: skip
