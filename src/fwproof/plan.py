@@ -18,20 +18,9 @@ from fwproof.flow import Address, Family
 from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory
 from fwproof.measured import Part
-from fwproof.policy.model import (
-    Allow,
-    Bans,
-    Default,
-    DropLog,
-    Essential,
-    Evasion,
-    Expectation,
-    Passing,
-    Policy,
-    Rate,
-    Sample,
-    Service,
-)
+from fwproof.policy.expectation import Expectation
+from fwproof.policy.model import Allow, Bans, Default, Essential, Evasion, Passing, Policy, Rate, Sample, Service
+from fwproof.policy.table_model import DropLog
 
 
 class Kind(StrEnum):

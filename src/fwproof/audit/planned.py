@@ -32,8 +32,8 @@ from fwproof.observation import Probe
 from fwproof.plan import Check, Kind, burst_size
 from fwproof.policy.model import Allow, Bans
 from fwproof.probing.agent import PORT_LOW
+from fwproof.probing.frames import probe_frames
 from fwproof.probing.limit_schedule import schedule
-from fwproof.probing.packets import probe_frames
 from fwproof.probing.start import agent_argv, pin_argvs
 from fwproof.probing.volley import Timing
 

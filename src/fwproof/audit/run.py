@@ -35,7 +35,8 @@ from fwproof.report.document import in_words
 from fwproof.report.formats import REPORTS
 from fwproof.report.sign import SIGN_KEY
 from fwproof.report.write import write_run
-from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
+from fwproof.results import CheckResult, Outcome, Results, Verdict
+from fwproof.run_record import HostRecord, Run
 
 _PACKAGES = ("fwproof", "pytest", "scapy", "paramiko", "pytest-testinfra", "junit-xml", "PyYAML", "pydantic", "Jinja2")
 

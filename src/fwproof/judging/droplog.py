@@ -5,7 +5,7 @@ from __future__ import annotations
 from fwproof.errors import HostError
 from fwproof.facts import Facts, LogFacts, Untried
 from fwproof.plan import Check
-from fwproof.policy.model import DropLog
+from fwproof.policy.table_model import DropLog
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.model import LogAct
 

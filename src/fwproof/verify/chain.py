@@ -10,7 +10,7 @@ from fwproof.errors import InputError, UsageError
 from fwproof.report.clean import one_line
 from fwproof.report.document import read_results
 from fwproof.report.manifest import SUMS, digest
-from fwproof.results import Run
+from fwproof.run_record import Run
 from fwproof.verify.files import Problem
 
 

@@ -15,7 +15,8 @@ from fwproof.flows import request
 from fwproof.judging import judge
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Allow, Bans, DropLog, Essential, Peers, Persistence, Policy, Rate, Service
+from fwproof.policy.model import Allow, Bans, Essential, Peers, Policy, Rate, Service
+from fwproof.policy.table_model import DropLog, Persistence
 from fwproof.results import Verdict
 from fwproof.ruleset.asks import Limit
 from fwproof.semantics.model import HostModel, LogAct

@@ -8,7 +8,7 @@ import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent, portset
-from fwproof.probing.packets import probe_frame, sweep_frame
+from fwproof.probing.frames import probe_frame, sweep_frame
 
 from .test_agent import COOKIE, FOUR, SIX, run_bpf
 

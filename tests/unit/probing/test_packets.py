@@ -8,7 +8,8 @@ import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent
-from fwproof.probing.packets import dissect, probe_frame, reset_frame, solicitation_frame
+from fwproof.probing.frames import probe_frame, reset_frame, solicitation_frame
+from fwproof.probing.packets import dissect
 
 FOUR, SIX = (ip_address("10.0.0.1"), ip_address("10.0.0.10")), (ip_address("fd00::1"), ip_address("fd00::10"))
 
