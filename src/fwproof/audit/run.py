@@ -25,7 +25,8 @@ from fwproof.audit.stored import inventory_file
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
-from fwproof.plan import Check, plan
+from fwproof.plan import Check
+from fwproof.planning.plan import plan
 from fwproof.policy.catalogue import joined
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
