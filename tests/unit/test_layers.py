@@ -26,7 +26,8 @@ ALLOWED = {
     "judging": VALUES
     | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
     | {"frontends"},
-    "drafting": VALUES | {"policy", "plan", "planning", "facts", "judging", "evidence", "ruleset", "semantics", "frontends"},
+    "drafting": VALUES
+    | {"policy", "plan", "planning", "facts", "judging", "evidence", "ruleset", "semantics", "frontends"},
     "explaining": VALUES | {"evidence", "ruleset", "semantics", "frontends", "flows"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},

@@ -28,11 +28,6 @@ def _sctp() -> Any:
     return sctp
 
 
-def probe_frame(flow: Flow, cookie: int) -> bytes:
-    """Return the IP packet that probes a flow in the plain form: see :func:`probe_frames`."""
-    return probe_frames(flow, cookie)[0]
-
-
 def probe_frames(flow: Flow, cookie: int, form: Form = PLAIN, ident: int | None = None) -> tuple[bytes, ...]:
     """Return the IP packets that probe a flow, in the order of sending; several where the form cuts it up.
 
