@@ -25,7 +25,8 @@ from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
 from fwproof.planning.limits import burst_size
 from fwproof.policy.model import Allow, Peers, Service
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import NotSettled
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
 if TYPE_CHECKING:

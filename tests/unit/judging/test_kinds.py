@@ -19,7 +19,8 @@ from fwproof.policy.model import Allow, Bans, Essential, Peers, Policy, Rate, Se
 from fwproof.policy.table_model import DropLog, Persistence
 from fwproof.results import Verdict
 from fwproof.ruleset.asks import Limit
-from fwproof.semantics.model import HostModel, LogAct
+from fwproof.semantics.limits import LogAct
+from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot
 
 PASS, FAIL, UNSURE, NA = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE
