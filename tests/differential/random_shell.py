@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable
 
 NAMES = ("a", "b", "c", "list")
-_TEXTS = ("", "x", "22", "10.0.0.1", "one two", " lead", "trail ", "tcp:22", "a/b/c", "-j", "two  blanks", "*", "=", "!")
+_TEXTS = (
+    "", "x", "22", "10.0.0.1", "one two", " lead", "trail ", "tcp:22", "a/b/c", "-j", "two  blanks", "*", "=", "!",
+)  # fmt: skip
 _PATTERNS = ("*:", ":*", "*/", "/*", "?", "x", "[0-9]*", "*[!0-9]", "'*'", "*", '"$b"', "$b", "tcp*", "*2")
 _OPERATORS = (":-", "-", ":+", "+", "%", "%%", "#", "##", ":=")
 
@@ -58,8 +60,9 @@ class Writer:
         if self.chance.random() < 0.5:
             return self.pick((f"${name}", f"${{{name}}}", f"${{#{name}}}"))
         operator = self.pick(_OPERATORS)
-        word = self.pick(_PATTERNS) if operator[0] in "%#" else self.pick(
-            ("x", "$b", "${c:-y}", "one two", "", "$list", *(() if quoted else ("'q q'", '"$a"', 'l"q r"s'))))  # fmt: skip
+        others = ("x", "$b", "${c:-y}", "one two", "", "$list")
+        quotes = () if quoted else ("'q q'", '"$a"', 'l"q r"s')
+        word = self.pick(_PATTERNS if operator[0] in "%#" else (*others, *quotes))
         return f"${{{name}{operator}{word}}}"
 
     def word(self) -> str:
@@ -95,7 +98,7 @@ class Writer:
         words = " ".join(self.word() for _ in range(self.chance.randrange(1, 5)))
         if self.chance.random() < 0.08:
             mark = self.pick(("EOF", "'EOF'", "-EOF"))
-            text = f"{program} {words} <<{mark}\n*filter\n\t-A $a \"${{b:-q}}\" \\$x $((n + 1))\n"
+            text = f'{program} {words} <<{mark}\n*filter\n\t-A $a "${{b:-q}}" \\$x $((n + 1))\n'
             return text + "COMMIT\nEOF"
         tail = self.pick(("", "", "", " >/dev/null 2>&1", " 2>/dev/null", " || true", " # said", " || exit 1"))
         return f"{program} {words}{tail}"
@@ -141,7 +144,8 @@ class Writer:
 
     def case(self) -> str:
         items = "".join(f"\n{self.pick(('', '('))}{self.pattern()}) {self.body()}\n;;" for _ in range(2))
-        return f"case {self.pick(('$a', chr(34) + '$b' + chr(34), '$#', 'tcp:22'))} in{items}\n*) iptables else ;;\nesac"
+        word = self.pick(("$a", '"$b"', "$#", "tcp:22"))
+        return f"case {word} in{items}\n*) iptables else ;;\nesac"
 
     def pattern(self) -> str:
         one = self.pick(_PATTERNS)
@@ -160,7 +164,8 @@ class Writer:
         return text
 
     def local(self) -> str:
-        return f"local {self.pick(NAMES)}={self.pick((chr(34) + '$1' + chr(34), '$a', 'x', chr(34) + '$*' + chr(34)))}"
+        value = self.pick(('"$1"', "$a", "x", '"$*"'))
+        return f"local {self.pick(NAMES)}={value}"
 
     def call(self) -> str:
         words = " ".join(self.word() for _ in range(self.chance.randrange(3)))

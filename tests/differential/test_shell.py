@@ -5,9 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+from tests.differential.random_shell import script
 
 from fwproof.gating.shell import read_shell
-from tests.differential.random_shell import script
 
 SHELLS = [("sh", ["sh"]), ("bash", ["bash", "--posix"])]
 SCRIPTS = 700

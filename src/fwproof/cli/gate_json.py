@@ -11,7 +11,7 @@ from fwproof.gating.gate import Gated
 from fwproof.gating.guard import Found
 from fwproof.gating.mutation import Score
 from fwproof.gating.offline import Judged
-from fwproof.gating.script import Command
+from fwproof.gating.states import Step
 
 SCHEMA = "fwproof-gate-1"
 
@@ -58,7 +58,7 @@ def _coverage(each: Judged) -> dict[str, Any]:
     return {"family": each.check.family} | {name: getattr(rules, name) for name in names}
 
 
-def _command(command: Command | None) -> dict[str, Any] | None:
+def _command(command: Step | None) -> dict[str, Any] | None:
     return None if command is None else {"file": command.source, "line": command.line, "text": command.text}
 
 

@@ -139,7 +139,7 @@ def _untested(checks: Sequence[Judged]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 def place_of(found: Gated, ref: RuleRef) -> str:
     """Return where a rule is written, as FILE:LINE; empty where it is written nowhere."""
-    for command in found.candidate.commands:
+    for command in (each for whole in found.candidate.commands for each in whole.block or (whole,)):
         if command.family.table_family == ref.family and any(f"-A {ref.chain} {r}" == ref.text for r in command.rules):
             return f"{command.source}:{command.line}"
     for family, sets in found.candidate.model.rulesets.items():

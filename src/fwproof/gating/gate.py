@@ -159,8 +159,8 @@ def _snapshot(host: str, candidate: Candidate) -> Snapshot:
     texts = dict(named_texts(candidate.texts))
     if candidate.commands:
         texts["commands"] = "".join(f"{command}\n" for command in candidate.commands)
-    if candidate.nft is not None:
-        texts["nft-script"] = candidate.nft[1]
+    if candidate.nft:
+        texts["nft-script"] = "\n".join(text for _, text in candidate.nft)
     captures = {
         name: Capture(name=name, argv=(), status=0, stdout=text, stderr="", at="", seconds=0.0)
         for name, text in texts.items()
@@ -182,7 +182,7 @@ def _twin(  # noqa: PLR0913, PLR0917 - what a twin is made of
 
 def _windows(candidate: Candidate, families: Sequence[Family]) -> tuple[tuple[Found, ...], tuple[str, ...]]:
     found, gaps = list[Found](), list[str]()
-    for family in families if candidate.commands else ():
+    for family in families if len(candidate.states) > 2 else ():
         try:
             window = opened(candidate.states, family)
         except SpaceTooLarge as limit:

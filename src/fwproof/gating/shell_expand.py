@@ -128,7 +128,7 @@ class Expander:
             yield _Piece(" ".join(given), quoted=True)
             return
         if whole:
-            raise Unknown(f"${part.name} in one word is not the same in every sh: write \"$*\"")
+            raise Unknown(f'${part.name} in one word is not the same in every sh: write the quotes and the star, "$*"')
         if not given and part.quoted and any(p != part and p != Text("", quoted=True) for p in word.parts):
             raise Unknown("$@ without arguments, beside something else, is not the same in every sh")
         for at, text in enumerate(given):
@@ -190,7 +190,7 @@ def _short(text: str) -> str:
 
 
 def _printed(text: str) -> str:
-    """Return the output of the few commands whose answer is known: the script is run by root, its programs are there."""
+    """Return the output of the few commands whose answer is known: root runs the script, and its programs are there."""
     if text == "id -u":
         return "0"
     found = _FINDS.fullmatch(text)

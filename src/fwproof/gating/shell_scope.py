@@ -78,9 +78,7 @@ class Scope:
         if name == "0" or not (name.isdigit() or name == "#"):
             raise Unknown(f"what ${name} is depends on how the script is run")
         if self.parameters is None:
-            raise Unknown(
-                "the arguments of the script are not known: `set -- WORDS` at its head says what they are"
-            )
+            raise Unknown("the arguments of the script are not known: `set -- WORDS` at its head says what they are")
         if name == "#":
             return str(len(self.parameters))
         at = int(name[:6])

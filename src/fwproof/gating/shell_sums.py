@@ -23,7 +23,7 @@ _NUMBERS: Mapping[str, Callable[[int, int], bool]] = {
     "-eq": operator.eq, "-ne": operator.ne, "-lt": operator.lt, "-le": operator.le, "-gt": operator.gt,
     "-ge": operator.ge,
 }  # fmt: skip
-_FILES = frozenset("-b -c -d -e -f -g -h -L -p -r -S -s -t -u -w -x".split())
+_FILES = frozenset({f"-{letter}" for letter in "bcdefghLprSstuwx"})
 PROGRAMS = frozenset({
     "iptables", "ip6tables", "iptables-nft", "ip6tables-nft", "iptables-restore", "ip6tables-restore",
     "iptables-save", "ip6tables-save",
@@ -46,27 +46,27 @@ def number(text: str) -> int:
 
 class _Sum:
     def __init__(self, text: str, value: Callable[[str], str]) -> None:
-        self.tokens: list[str] = []
+        self.parts: list[str] = []
         self.value, at, text = value, 0, text.rstrip()
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
                 raise Unknown(f"the sum {text[:60]!r} is not read: expected numbers, variables and + - * / % ( )")
-            self.tokens.append(found[0].strip())
+            self.parts.append(found[0].strip())
             at = found.end()
 
     def whole(self) -> int:
         found = self.level(0)
-        if self.tokens:
-            raise Unknown(f"the sum is not read from {self.tokens[0]!r} on")
+        if self.parts:
+            raise Unknown(f"the sum is not read from {self.parts[0]!r} on")
         return found
 
     def level(self, depth: int) -> int:
         if depth == len(_BINARY):
             return self.one()
         left = self.level(depth + 1)
-        while self.tokens and self.tokens[0] in _BINARY[depth]:
-            sign = self.tokens.pop(0)
+        while self.parts and self.parts[0] in _BINARY[depth]:
+            sign = self.parts.pop(0)
             right = self.level(depth + 1)
             if sign in "/%" and not right:
                 raise Unknown("the sum divides by zero")
@@ -76,19 +76,19 @@ class _Sum:
         return left
 
     def one(self) -> int:
-        token = self.tokens.pop(0) if self.tokens else ""
-        if token in {"-", "+"} and self.tokens and self.tokens[0] not in {"-", "+"}:
-            return -self.one() if token == "-" else self.one()
-        if token == "(":
+        part = self.parts.pop(0) if self.parts else ""
+        if part in {"-", "+"} and self.parts and self.parts[0] not in {"-", "+"}:
+            return -self.one() if part == "-" else self.one()
+        if part == "(":
             found = self.level(0)
-            if not self.tokens or self.tokens.pop(0) != ")":
+            if not self.parts or self.parts.pop(0) != ")":
                 raise Unknown("a parenthesis of the sum is not closed")
             return found
-        if token[:1].isdigit():
-            return number(token)
-        if not token or not (token[0].isalpha() or token[0] == "_"):
+        if part[:1].isdigit():
+            return number(part)
+        if not part or not (part[0].isalpha() or part[0] == "_"):
             raise Unknown("the sum is not read: a number is missing")
-        return number(self.value(token) or "0")
+        return number(self.value(part) or "0")
 
 
 def summed(text: str, value: Callable[[str], str]) -> str:
@@ -160,7 +160,10 @@ def pattern(letters: Sequence[Letter]) -> re.Pattern[str]:
 
 
 def trimmed(text: str, sign: str, wanted: re.Pattern[str]) -> str:
-    """Return a text without the beginning (``#``) or end (``%``) that is like a pattern, the longest if doubled; raises Unknown."""
+    """Return a text without the beginning (``#``) or end (``%``) that is like a pattern, the longest if doubled.
+
+    Raises Unknown.
+    """
     if len(text) > _LONG or wanted.pattern.count(".*") > _STARS:
         raise Unknown("a value that is trimmed by a pattern is too long, or the pattern has too many *")
     ends = range(len(text) + 1)

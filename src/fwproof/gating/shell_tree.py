@@ -77,7 +77,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or the operator that is not read."""
+    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or another operator."""
 
     kind: str
     target: Word | Here | None = None

@@ -136,19 +136,28 @@ class Letters:
         if self.depth > _DEEP:
             raise Broken(line, "values stand in one another too deeply to be read")
         if self.take() == "`":
-            end = self.text.find("`", self.at)
-            if end < 0:
-                raise Broken(line, "the quote ` that opens here is never closed")
-            return Output(self.take(end + 1 - self.at)[:-1].strip(), quoted)
+            return Output(self._backquoted(line), quoted)
         if self.text.startswith("((", self.at):
             return self._sum(line, quoted=quoted)
         if self.text.startswith("(", self.at):
-            text = self._inside(line).strip()
-            if re.search(r"<<|\bcase\b|#", text):  # where a parenthesis may close nothing
-                raise Broken(line, "the output of such a command ($(…)) is not read: write out what it prints")
-            return Output(text, quoted)
+            return Output(self._printed(line), quoted)
         if self.text.startswith("{", self.at):
             return self._braced(line, quoted=quoted)
+        return self._short(line, quoted=quoted)
+
+    def _backquoted(self, line: int) -> str:
+        end = self.text.find("`", self.at)
+        if end < 0:
+            raise Broken(line, "the quote ` that opens here is never closed")
+        return self.take(end + 1 - self.at)[:-1].strip()
+
+    def _printed(self, line: int) -> str:
+        text = self._inside(line).strip()
+        if re.search(r"<<|\bcase\b|#", text):  # where a parenthesis may close nothing
+            raise Broken(line, "the output of such a command ($(…)) is not read: write out what it prints")
+        return text
+
+    def _short(self, line: int, *, quoted: bool) -> Part:
         name = _SHORT.match(self.text, self.at)
         if name is not None:
             self.at = name.end()
@@ -171,7 +180,8 @@ class Letters:
         self.at = operator.end() if operator else self.at
         begun = self.line
         self.depth += 1
-        strict = quoted and operator is not None and operator[0][0] not in "%#"  # patterns are quoted by their own quotes
+        # a pattern has its own quotes, whatever stands around it
+        strict = quoted and operator is not None and operator[0][0] not in "%#"
         parts = list(self.quoted("}") if strict else self._loose("}")) if operator else []
         self.depth -= 1
         if self.peek() != "}":

@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from fwproof.gating.shell import simple_commands
+from fwproof.gating.shell import read_shell
 
 
 def words(text):
-    commands, faults = simple_commands(text, "s.sh")
-    assert not faults
-    return [tuple(word.text for word in command.words) for command in commands]
+    script = read_shell(text, "s.sh")
+    assert not script.faults
+    return [tuple(word.text for word in command.words) for command in script.commands]
 
 
 READ = {
@@ -53,17 +53,17 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.items(), ids=REFUSED)
 def test_what_is_not_understood_is_a_fault_with_its_line(text, message):
-    _, faults = simple_commands(f"run a\n{text}\n", "s.sh")
+    faults = read_shell(f"run a\n{text}\n", "s.sh").faults
     assert any(message in fault.message for fault in faults), faults
     assert faults[0].line == 2
 
 
 def test_every_fault_is_told_and_the_lines_after_one_are_read_on():
-    commands, faults = simple_commands("a | b \\\n  c\nrun x\nd > e\nrun y", "s.sh")
-    assert [fault.line for fault in faults] == [1, 4]
-    assert [shlex.join(word.text for word in command.words) for command in commands] == ["run x", "run y"]
+    script = read_shell("a | b \\\n  c\nrun x\nd > e\nrun y", "s.sh")
+    assert [fault.line for fault in script.faults] == [1, 4]
+    assert [shlex.join(word.text for word in command.words) for command in script.commands] == ["run x", "run y"]
 
 
 def test_a_command_that_may_fail_is_known():
-    commands, _ = simple_commands("run a || true\nrun b || :\nrun c", "s.sh")
+    commands = read_shell("run a || true\nrun b || :\nrun c", "s.sh").commands
     assert [command.may_fail for command in commands] == [True, True, False]
