@@ -112,7 +112,7 @@ def test_every_state_of_a_script_is_what_the_kernel_has_after_that_command(twin)
         for state in states(start, commands, dict.fromkeys(Family, "script")):
             if state.command is None:
                 continue
-            done = twin.run("srv", *state.command.words)
+            done = twin.run("srv", *state.command.words, stdin=state.command.feed.encode())
             assert (done.status == 0) or state.command.may_fail, done.err
             kernel = listed(twin)
             for family, key in ((Family.IPV4, "iptables_save"), (Family.IPV6, "ip6tables_save")):
@@ -136,6 +136,35 @@ iptables -F OUTPUT
 iptables -P FORWARD DROP
 ip6tables -F
 ip6tables -X
+allow() { proto=$1; shift; for port; do iptables -I INPUT 1 -p "$proto" --dport "$port" -j ACCEPT; done; }
+allow tcp 22 80:81
+for ipt in iptables ip6tables; do
+    $ipt -P INPUT ACCEPT
+    $ipt-restore --noflush <<END
+*filter
+:OWN - [0:0]
+:NEW - [0:0]
+:OUTPUT DROP [0:0]
+-A OWN -p tcp --dport ${NOBODY:-9} -j DROP
+-I INPUT 1 -m comment --comment "two words" -j NEW
+COMMIT
+*mangle
+[1:60] -A OUTPUT -j MARK --set-mark 5
+COMMIT
+END
+done
+iptables-restore <<'END'
+*filter
+:INPUT DROP
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-P OUTPUT DROP
+-A INPUT -m comment --comment "$1 stays" -j ACCEPT
+COMMIT
+*nat
+-A POSTROUTING -j MASQUERADE
+COMMIT
+END
 """
 
 
@@ -254,7 +283,7 @@ def test_what_the_kernel_refuses_is_told_with_its_line(tmp_path):
     assert refused["line"] == bad.read_text().split("--sprite")[0].count("\n") + 1
     assert "--sprite" in refused["message"]
     with pytest.raises(InputError, match=r"^n\.nft:2:1: the kernel does not take it"):
-        through_kernel("n.nft", "table inet t {\n  chain c { tcp dprt 22 accept }\n}\n", script=False)
+        through_kernel([("n.nft", "table inet t {\n  chain c { tcp dprt 22 accept }\n}\n")])
 
 
 NFT = """define ADMIN = 10.0.0.1
@@ -294,7 +323,7 @@ test -e {mark} && exit 7
 ip route get 198.51.100.1 && exit 8
 iptables -A INPUT -p tcp --dport 22 -j ACCEPT
 """
-    found = through_kernel("s.sh", script, script=True)
+    (found,) = through_kernel([("s.sh", script)], by_sh=True)
     assert "--dport 22" in found["iptables_save"]
     assert not (ROOT / "changed").exists()
     assert mark.read_text() == "as it was"
@@ -320,7 +349,7 @@ def test_nothing_stays_when_whoever_asked_is_killed():
 def test_a_machine_without_the_program_says_so(twin, monkeypatch):
     monkeypatch.setattr("fwproof.gating.loading._NFT", ("fwproof-no-such-program",))
     with pytest.raises(LabError, match="no fwproof-no-such-program"):
-        through_kernel("n.nft", "", script=False)
+        through_kernel([("n.nft", "")])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this user is an ordinary one already, and all of the above is its test")

@@ -23,7 +23,7 @@ from fwproof.gating.shell_tree import (
 )
 from fwproof.gating.shell_words import NAME, Broken
 
-_OTHERS = frozenset({"function", "select", "[[", "time", "coproc"})
+_OTHERS = frozenset({"select", "[[", "time", "coproc"})
 """Reserved in some sh, and no part of POSIX."""
 _AND_OR = ("&&", "||")
 _DEEP = 60
@@ -256,6 +256,8 @@ class Grammar(Pieces):
                 assigned.append(named)
                 continue
             words.append(word)
+            if words[0].plain == "function":
+                raise Broken(line, "'function' is not read: write NAME() { … }")
             self.letters.blanks()
             if self.letters.peek() == "(":
                 return self._function(line, words, lonely=not (assigned or redirects))
