@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 NAMES = ("a", "b", "c", "list")
 _TEXTS = (
-    "", "x", "22", "10.0.0.1", "one two", " lead", "trail ", "tcp:22", "a/b/c", "-j", "two  blanks", "two\nlines", "*", "=", "!",
+    "", "x", "22", "10.0.0.1", "one two", " lead", "trail ", "tcp:22", "a/b/c", "-j", "two  blanks",
+    "two\nlines", "*", "=", "!",
 )  # fmt: skip
 _PATTERNS = ("*:", ":*", "*/", "/*", "?", "x", "[0-9]*", "*[!0-9]", "'*'", "*", '"$b"', "$b", "tcp*", "*2")
 _OPERATORS = (":-", "-", ":+", "+", "%", "%%", "#", "##", ":=")
