@@ -395,7 +395,8 @@ def test_ufw_itself_loads_its_folder(tmp_path):
         f"{rule}\n### END RULES ###\nCOMMIT\n"
     )
     said = []
-    texts = tables_of_folder("ufw", folder, said.append)
+    loaded = tables_of_folder("ufw", folder, said.append)
+    texts = loaded.texts
     assert said
     own = {"family": "inet", "local": "10.0.0.10", "prefixlen": 24}
     model = HostModel.build(**texts, addresses=json.dumps([{"ifname": "eth0", "addr_info": [own]}]))

@@ -36,7 +36,7 @@ ALLOWED = {
     | {"farends", "covered", "frontends"},
     "gating": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
-    | {"farends"},
+    | {"farends", "frontends"},
     "verify": VALUES | {"policy", "plan", "facts", "audit", "report"},
     "codec": {"errors"},
     "redact": set(),

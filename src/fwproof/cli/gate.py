@@ -27,6 +27,7 @@ from fwproof.gating.record import record
 from fwproof.gating.script import read_whole
 from fwproof.gating.states import State
 from fwproof.gating.ways import ManagementPath, ways_of
+from fwproof.gating.written import places
 from fwproof.inventory import Inventory
 from fwproof.plan import plan
 from fwproof.policy.inventory_file import load_inventory
@@ -180,8 +181,11 @@ def _candidate(
     if sources["nft"]:
         return _of_nft([(str(path), read_text(path)) for path in sources["nft"]], running)
     front = "ufw" if sources["ufw"] else "firewalld"
-    texts = tables_of_folder(front, sources[front], lambda line: click.echo(line, err=True))
-    return _from_texts(texts, {key: f"{sources[front]} ({key})" for key in texts}, running)
+    loaded = tables_of_folder(front, sources[front], lambda line: click.echo(line, err=True))
+    names = {key: f"{sources[front]} ({key})" for key in loaded.texts}
+    found = replace(_from_texts(loaded.texts, names, running), told=loaded.told)
+    made = found.front(found.model)
+    return found if made is None else replace(found, places=places(sources[front], found.model, made))
 
 
 def _of_scripts(paths: Sequence[Path], running: HostModel | None, *, executed: bool) -> Candidate:

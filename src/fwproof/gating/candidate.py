@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 
+from fwproof.decision import RuleRef
 from fwproof.errors import UsageError
 from fwproof.flow import Address, Family
+from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.gating.command import Command
 from fwproof.gating.script import Script
 from fwproof.gating.states import State, plain, states
@@ -22,6 +24,7 @@ from fwproof.ruleset.asks import Interface
 from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.routing import parse_sysctls
+from fwproof.snapshot import Snapshot
 
 _EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
 _LINK = {4: 24, 6: 64}
@@ -36,7 +39,8 @@ class Candidate:
     these are two, or one where nothing is known of what runs. ``texts`` are the inputs by the parameter of
     :meth:`HostModel.build` that they are for, ``sources`` the names of those; ``under`` are those of what runs.
     ``nft`` are scripts of nft with their names, and ``commands`` those of a script of iptables; ``sysctls`` are what
-    such a script sets.
+    such a script sets. ``told`` is what a front end says of itself that has made the tables, ``places`` FILE:LINE of
+    the rules that are written in its files.
     ``assumed`` says in words what was taken for granted. ``given`` are the families that it has tables of.
     """
 
@@ -48,6 +52,8 @@ class Candidate:
     commands: tuple[Command, ...] = ()
     nft: tuple[tuple[str, str], ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    told: Snapshot | None = None
+    places: Mapping[RuleRef, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     before: HostModel | None = None
 
@@ -55,6 +61,10 @@ class Candidate:
     def model(self) -> HostModel:
         """The tables as they are to stand in the end."""
         return self.states[-1].model
+
+    def front(self, model: HostModel) -> FrontEnd | None:
+        """Return the front end of tables that were made by one, for these tables or the same as a kernel has them."""
+        return None if self.told is None else front_end_of(self.told, model.rulesets)
 
 
 def from_scripts(scripts: Sequence[Script], before: HostModel | None) -> Candidate:
@@ -70,9 +80,7 @@ def from_scripts(scripts: Sequence[Script], before: HostModel | None) -> Candida
     given = tuple(f for f in Family if f in touched or (before is not None and f in before.rulesets))
     assumed = tuple(word for script in scripts for word in script.assumed)
     if before is None:
-        word = (
-            "what the script changes are empty tables with policy ACCEPT, as nobody says what runs (--against)"
-        )
+        word = "what the script changes are empty tables with policy ACCEPT, as nobody says what runs (--against)"
         assumed = (word, *assumed)
     keys = {Family.IPV4: "iptables_save", Family.IPV6: "ip6tables_save"}
     sets = ((family, each) for family, sets in start.rulesets.items() for each in sets if plain(each))

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 from fwproof.audit.outcomes import outcome_of
 from fwproof.errors import Fault, HostError, LabError
+from fwproof.facts import Facts
 from fwproof.flow import Family
+from fwproof.frontends.front_end import FrontEnd
 from fwproof.gating.candidate import Candidate, named_texts
 from fwproof.gating.guard import Found, Guarded, guarded
 from fwproof.gating.kernel import Twinned, on_the_wire, twinned
@@ -72,6 +74,11 @@ class Gated:
     gaps: tuple[str, ...]
     seconds: float
     snapshot: Snapshot
+    front: FrontEnd | None = None
+
+    def spoken(self, text: str) -> str:
+        """Return a text in which rules have the names that the front end gives them, if one made the tables."""
+        return text if self.front is None else self.front.spoken(text)
 
     def of(self, *verdicts: Verdict) -> list[Judged]:
         """Return the checks with one of some verdicts, those that were not tested left out."""
@@ -122,9 +129,9 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     missing = _missing(policy, inventory, asked, candidate)
     snapshot = _snapshot(asked.host, candidate)
     progress(f"proving {len(checks)} checks on the tables")
-    tables = facts_of(inventory, asked.host, candidate.model, snapshot, checks)
+    tables = _fronted(facts_of(inventory, asked.host, candidate.model, snapshot, checks), candidate)
     twin, trouble = _twin(asked, candidate, policy, inventory, checks, progress)
-    wire = twin.facts if twin else None
+    wire = _fronted(twin.facts, candidate) if twin and twin.facts else None
     here = set(wire.inventory.hosts) if wire else set()
     sent = {c.id: on_the_wire(c) and (c.vantage is None or c.vantage in here) for c in checks}
     today = datetime.now(UTC).date()
@@ -140,8 +147,15 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     return Gated(
         asked=asked, candidate=candidate, judged=tuple(found), guard=guard, windows=windows, changes=changes[0],
         twin=twin, trouble=trouble, mutation=mutation, missing=missing, gaps=(*gaps, *changes[1]),
-        seconds=time.monotonic() - begun, snapshot=snapshot,
+        seconds=time.monotonic() - begun, snapshot=snapshot, front=tables.front_ends.get(asked.host),
     )  # fmt: skip
+
+
+def _fronted(facts: Facts, candidate: Candidate) -> Facts:
+    """Return facts with the front end that made the tables, if any did."""
+    models = ((name, model) for name, model in facts.models.items() if isinstance(model, HostModel))
+    fronts = {name: front for name, model in models if (front := candidate.front(model)) is not None}
+    return replace(facts, front_ends=fronts)
 
 
 def _running(candidate: Candidate) -> bool:

@@ -71,9 +71,7 @@ def _sysctls(simple: Simple) -> dict[str, str]:
     pairs = [word for word in words[1:] if word not in {"-w", "-q", "-e", "-n"}]
     lines = [f"{simple.to}:{' '.join(words[1:])}"] if simple.to else pairs
     if words[0] not in {"echo", "sysctl"} or not lines or any("=" not in each for each in pairs if not simple.to):
-        raise Refused(
-            "what it sets is not read: expected `sysctl -w NAME=VALUE` or `echo VALUE > /proc/sys/…`"
-        )
+        raise Refused("what it sets is not read: expected `sysctl -w NAME=VALUE` or `echo VALUE > /proc/sys/…`")
     try:
         return parse_sysctls("\n".join(lines))
     except InputError:

@@ -95,10 +95,11 @@ def test_what_cannot_be_loaded_is_a_fault_at_its_line(text, fault):
     assert str(refused.value).startswith(f"s.sh:{line}:")
 
 
-
 def test_between_two_commits_a_log_in_may_be_lost(build, ssh):
     """The port of the new table nat goes with the new table filter, and there is a moment between them."""
-    new = RUNS.replace("--dport 22", "--dport 2222").replace("--dport 81", "--dport 22").replace("ports 80", "ports 2222")
+    new = (
+        RUNS.replace("--dport 22", "--dport 2222").replace("--dport 81", "--dport 22").replace("ports 80", "ports 2222")
+    )
     texts, sources = {"iptables_save": new}, {"iptables_save": "rules.v4"}
     loaded = restored(build(RUNS), build(new), texts, sources)
     assert [str(state.command) for state in loaded.states[1:]] == [
