@@ -17,6 +17,7 @@ from fwproof.decision import Decision
 from fwproof.errors import InputError, LabError, UsageError
 from fwproof.flow import TCP, Family, Hook
 from fwproof.flows import request
+from fwproof.frontends.front_end import front_end_of
 from fwproof.gating.folders import tables_of_folder
 from fwproof.gating.guard import Harm, guarded
 from fwproof.gating.loading import listed, through_kernel
@@ -25,6 +26,7 @@ from fwproof.gating.script import read_script
 from fwproof.gating.states import states
 from fwproof.gating.tables import text_of
 from fwproof.gating.ways import ManagementPath
+from fwproof.gating.written import places
 from fwproof.lab.twin import Port, Shape, Twin
 from fwproof.policy.model import Service
 from fwproof.ruleset.iptables import parse
@@ -404,6 +406,11 @@ def test_ufw_itself_loads_its_folder(tmp_path):
     assert model.decide(flow, Hook.INPUT).accepted
     assert model.decide(replace(flow, src=ip_address("10.0.0.2")), Hook.INPUT).refused
     assert ":INPUT DROP" in texts["ip6tables_save"]
+    front = front_end_of(loaded.told, model.rulesets)
+    written = places(folder, model, front)
+    (ref,) = [ref for ref in written if "--dport 22" in ref.text]
+    assert written[ref] == f"{folder / 'user.rules'}:7"
+    assert front.name(ref) == "ufw rule 1: allow from 10.0.0.1 to any port 22 proto tcp"
     (folder / "ufw.conf").write_text("ENABLED=no\n")
     with pytest.raises(UsageError, match="ENABLED=no"):
         tables_of_folder("ufw", folder, said.append)
@@ -453,3 +460,73 @@ def test_an_inventory_of_zones_and_one_host_will_do(tmp_path):
     assert told["app[web-in-admins-ipv4]"] == ("pass", "refused by the tables, and on the wire")
     assert told["database[web-in-database-ipv4]"] == ("pass", "let through by the tables, and on the wire")
     assert told["app:rate[web-in-office-ipv4]"] == ("pass", "exactly 10 of 15 were let in")
+
+
+ZONE = """<?xml version="1.0" encoding="utf-8"?>
+<zone>
+  <service name="ssh"/>
+  <port port="8080" protocol="tcp"/>
+  <rule family="ipv4">
+    <source address="10.0.0.0/16"/>
+    <port port="11434" protocol="tcp"/>
+    <accept/>
+  </rule>
+</zone>
+"""
+
+
+def test_findings_in_a_folder_of_firewalld_are_in_its_words_and_at_its_lines(tmp_path):
+    folder = tmp_path / "firewalld"
+    (folder / "zones").mkdir(parents=True)
+    (folder / "firewalld.conf").write_text("DefaultZone=public\n")
+    (folder / "zones" / "public.xml").write_text(ZONE)
+    words = [*GATE, "--for", "ai-server", "--firewalld", folder, "--no-twin", "--family", "ipv4"]
+    done = subprocess.run([*map(str, words), "--format", "json"], capture_output=True, text=True, check=False)
+    found = {check["id"]: check for check in json.loads(done.stdout)["checks"]}
+    open_ = found["webui-proxy[ai-server-admin-ipv4]"]
+    assert "firewalld zone public, port 8080/tcp" in open_["reason"]
+    assert open_["written"] == [f"{folder}/zones/public.xml:4"]
+    assert "firewall-cmd --zone=public --remove-port=8080/tcp" in open_["fix"]
+    rich = found["ollama-internal[ai-server-proxy-ipv4]"]
+    assert rich["written"] == [f"{folder}/zones/public.xml:5"]
+
+
+ROUTER_ADDRESSES = [("lo", "127.0.0.1", 8), ("eth0", "203.0.113.11", 24), ("eth1", "10.8.1.1", 24),
+                    ("eth2", "10.99.0.11", 24)]  # fmt: skip
+
+
+def test_what_a_router_passes_on_is_sent_through_the_twin_and_watched_on_both_sides(tmp_path):
+    """Its networks are the twin's links: who is on one reaches the others through it alone."""
+    folder = ROOT / "fixtures" / "lab" / "routers" / "gate" / "etc" / "iptables"
+    known = [{"ifname": name, "addr_info": [{"family": "inet", "local": address, "prefixlen": length}]}
+             for name, address, length in ROUTER_ADDRESSES]  # fmt: skip
+    (tmp_path / "addr").write_text(json.dumps(known))
+    routes = [{"dst": str(ip_interface(f"{a}/{n}").network), "dev": i} for i, a, n in ROUTER_ADDRESSES if i != "lo"]
+    (tmp_path / "routes").write_text(json.dumps(routes))
+    words = [*GATE[:4], "--policy", ROOT / "fixtures" / "routers" / "routers.policy.yaml", "--inventory",
+             ROOT / "fixtures" / "routers" / "inventory.yaml", "--for", "gate", "--family", "ipv4", "--addresses",
+             tmp_path / "addr", "--routes", tmp_path / "routes", "--mutation-seconds", "0", "--format", "json"]  # fmt: skip
+    text = (folder / "rules.v4").read_text()
+    (tmp_path / "open.v4").write_text(text.replace(":FORWARD DROP", ":FORWARD ACCEPT"))
+
+    def run(rules):
+        done = subprocess.run([*map(str, words), "--iptables-save", str(rules)], capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        found = json.loads(done.stdout)
+        return done.returncode, {check["id"]: check for check in found["checks"]}, found
+
+    status, told, found = run(folder / "rules.v4")
+    assert status == 0, [each for each in told.values() if each["verdict"] not in {"pass", "not-applicable"}]
+    assert "gate passed it on as tcp 203.0.113.11:" in told["web-out[gate-web-ipv4-outside]"]["observed"]
+    assert ":80; a service answered" in told["page-in[gate-outside-ipv4]"]["observed"]
+    assert "came to gate and was dropped there" in told["forward-default[gate-outside-ipv4-web-tcp-22]"]["observed"]
+    assert any("passes packets on" in each for each in found["assumed"])
+    status, told, _ = run(tmp_path / "open.v4")
+    assert status == 1
+    assert "gate passed it on" in told["forward-default[gate-outside-ipv4-web-tcp-22]"]["observed"]
+
+
+def test_files_of_nft_are_loaded_in_turn():
+    texts = through_kernel([("a.nft", "flush ruleset\ntable inet a {}\n"), ("b.nft", "table inet b {}\n")])
+    assert ['"a"' in each["nft_json"] for each in texts] == [True, True]
+    assert ['"b"' in each["nft_json"] for each in texts] == [False, True]

@@ -94,7 +94,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     sources = {"script": scripts, "nft": nft, "ufw": ufw, "firewalld": firewalld}
     candidate = _candidate(sources, files, family, before, twin_script=twin_script)
     sides = {key: read_text(path) for key in _SIDE if (path := files.get(key)) is not None}
-    candidate = placed(candidate, known.hosts[name], sides)
+    candidate = placed(candidate, known.hosts[name], sides, router=bool(expected.forward))
     complain(Tables(candidate.model, list(candidate.given), f"{name}: "))
     wanted = tuple(Family) if family is None else (Family(family),)
     asked = Asked(

@@ -27,6 +27,7 @@ from fwproof.semantics.routing import parse_sysctls
 from fwproof.snapshot import Snapshot
 
 _EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
+_FORWARDS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 _LINK = {4: 24, 6: 64}
 """Prefix lengths of the host's links where nobody says: inventories name no subnets."""
 
@@ -91,10 +92,11 @@ def from_scripts(scripts: Sequence[Script], before: HostModel | None) -> Candida
     )  # fmt: skip
 
 
-def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candidate:
+def placed(candidate: Candidate, host: Host, given: Mapping[str, str], *, router: bool = False) -> Candidate:
     """Return the candidate with the host's addresses, routes and sysctls: given, those of what runs, or assumed ones.
 
-    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``). Raises InputError for what is not the
+    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``); a ``router`` is taken to pass packets
+    on where nobody says. Raises InputError for what is not the
     output of the commands, UsageError where rules name several interfaces and nothing says which addresses they have.
     """
     known = candidate.model
@@ -122,6 +124,11 @@ def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candid
 
     running = before.settings if before is not None else {}
     settings = {**(known.settings or running if sysctls is None else parse_sysctls(sysctls)), **candidate.sysctls}
+
+    unsaid = {key: "1" for key in _FORWARDS if key not in settings} if router else {}
+    if unsaid:
+        settings |= unsaid
+        assumed = (*assumed, f"{host.name} passes packets on, as its policy expects (--sysctls says otherwise)")
 
     def at(model: HostModel) -> HostModel:
         return replace(model, addresses=own, routes=roads, settings=settings)

@@ -14,7 +14,7 @@ from fwproof.flow import Family
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.gating.candidate import Candidate, named_texts
 from fwproof.gating.guard import Found, Guarded, guarded
-from fwproof.gating.kernel import Twinned, on_the_wire, twinned
+from fwproof.gating.kernel import Twinned, on_the_wire, placed, twinned
 from fwproof.gating.mutation import Score, score
 from fwproof.gating.offline import TABLES, Judged, checks_of, facts_of, judged
 from fwproof.gating.twin_field import as_twins
@@ -133,7 +133,7 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     twin, trouble = _twin(asked, candidate, policy, inventory, checks, progress)
     wire = _fronted(twin.facts, candidate) if twin and twin.facts else None
     here = set(wire.inventory.hosts) if wire else set()
-    sent = {c.id: on_the_wire(c) and (c.vantage is None or c.vantage in here) for c in checks}
+    sent = {c.id: on_the_wire(c) and placed(c, here) for c in checks}
     today = datetime.now(UTC).date()
     found = [
         replace(each, outcome=waive(each.outcome, each.check, asked.waivers, today))

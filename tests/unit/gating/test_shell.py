@@ -44,13 +44,13 @@ def test_what_is_read_is_what_a_shell_runs(text):
 MORE = {
     "loops": "X=' a b '\nfor p in 22 '80 81' $X; do run $p; done\nfor p in; do run none; done\ni=0\n"
              "while [ $i -lt 3 ]; do i=$((i + 1)); [ $i -eq 2 ] && continue; run $i; done",
-    "functions": "f() { local a=\"$1\"; shift; for w; do run \"$a\" $w; done; return 1; }\n"
+    "functions": 'f() { local a="$1"; shift; for w; do run "$a" $w; done; return 1; }\n'
                  "f 'x y' 'a b' c || run no\nset -- 1 2\nf \"$@\"\nrun $# \"$*\"",
-    "conditions": "X=a\nif [ \"$X\" = b ]; then run b; elif [ -n \"$X\" ]; then run a; else run c; fi\n"
-                  "case $X in [0-9]*|b) run b ;; (a) run a ;; esac\n! [ -z \"$X\" ] && run yes\nfalse || run no",
-    "defaults": "run ${A:-iptables} \"${A:-a b}\" ${A:-a b} ${A+set}\nA=\nrun \"${A-x}\" ${A:+y}${A:=z} $A",
+    "conditions": 'X=a\nif [ "$X" = b ]; then run b; elif [ -n "$X" ]; then run a; else run c; fi\n'
+                  'case $X in [0-9]*|b) run b ;; (a) run a ;; esac\n! [ -z "$X" ] && run yes\nfalse || run no',
+    "defaults": 'run ${A:-iptables} "${A:-a b}" ${A:-a b} ${A+set}\nA=\nrun "${A-x}" ${A:+y}${A:=z} $A',
     "parts of values": "A=tcp:22:x\nrun ${A%%:*} ${A#*:} ${#A} \"${A%:*}\" \"${A##*'*'}\"",
-    "sums": "i=7\nrun $((i / 2 * -3)) \"$(( (i + 1) % 3 ))\" $((i<8)) $((- 7 / 2))",
+    "sums": 'i=7\nrun $((i / 2 * -3)) "$(( (i + 1) % 3 ))" $((i<8)) $((- 7 / 2))',
     "continued words": "run a\\\nb 'a\\\nb' \"a\\\nb\"",
     "set -e": "set -e\nfalse || run a\nif false; then run b; fi\n[ -n '' ] && run c\nf() { false; run d; }\n"
               "f || :\nf\nrun e",
