@@ -409,7 +409,7 @@ def test_ufw_itself_loads_its_folder(tmp_path):
     front = front_end_of(loaded.told, model.rulesets)
     written = places(folder, model, front)
     (ref,) = [ref for ref in written if "--dport 22" in ref.text]
-    assert written[ref] == f"{folder / 'user.rules'}:7"
+    assert written[ref] == f"{folder / 'user.rules'}:8"
     assert front.name(ref) == "ufw rule 1: allow from 10.0.0.1 to any port 22 proto tcp"
     (folder / "ufw.conf").write_text("ENABLED=no\n")
     with pytest.raises(UsageError, match="ENABLED=no"):
@@ -467,7 +467,7 @@ ZONE = """<?xml version="1.0" encoding="utf-8"?>
   <service name="ssh"/>
   <port port="8080" protocol="tcp"/>
   <rule family="ipv4">
-    <source address="10.0.0.0/16"/>
+    <source address="10.0.0.0/8"/>
     <port port="11434" protocol="tcp"/>
     <accept/>
   </rule>
@@ -487,25 +487,30 @@ def test_findings_in_a_folder_of_firewalld_are_in_its_words_and_at_its_lines(tmp
     assert "firewalld zone public, port 8080/tcp" in open_["reason"]
     assert open_["written"] == [f"{folder}/zones/public.xml:4"]
     assert "firewall-cmd --zone=public --remove-port=8080/tcp" in open_["fix"]
-    rich = found["ollama-internal[ai-server-proxy-ipv4]"]
+    rich = found["ollama-internal[ai-server-ipv4]"]
     assert rich["written"] == [f"{folder}/zones/public.xml:5"]
 
 
-ROUTER_ADDRESSES = [("lo", "127.0.0.1", 8), ("eth0", "203.0.113.11", 24), ("eth1", "10.8.1.1", 24),
-                    ("eth2", "10.99.0.11", 24)]  # fmt: skip
+ROUTER_LINKS = {"lo": "127.0.0.1/8 ::1/128", "eth0": "203.0.113.11/24 2001:db8:bad::11/64",
+                "eth1": "10.8.1.1/24 fd00:8:1::1/64", "eth2": "10.99.0.11/24"}  # fmt: skip
 
 
 def test_what_a_router_passes_on_is_sent_through_the_twin_and_watched_on_both_sides(tmp_path):
     """Its networks are the twin's links: who is on one reaches the others through it alone."""
     folder = ROOT / "fixtures" / "lab" / "routers" / "gate" / "etc" / "iptables"
-    known = [{"ifname": name, "addr_info": [{"family": "inet", "local": address, "prefixlen": length}]}
-             for name, address, length in ROUTER_ADDRESSES]  # fmt: skip
+    ends = {name: [ip_interface(each) for each in text.split()] for name, text in ROUTER_LINKS.items()}
+    known = [
+        {"ifname": name, "addr_info": [{"family": "inet" if each.version == 4 else "inet6", "local": str(each.ip),
+                                        "prefixlen": each.network.prefixlen} for each in own]}
+        for name, own in ends.items()
+    ]  # fmt: skip
     (tmp_path / "addr").write_text(json.dumps(known))
-    routes = [{"dst": str(ip_interface(f"{a}/{n}").network), "dev": i} for i, a, n in ROUTER_ADDRESSES if i != "lo"]
+    routes = [{"dst": str(each.network), "dev": name} for name, own in ends.items() if name != "lo" for each in own]
     (tmp_path / "routes").write_text(json.dumps(routes))
     words = [*GATE[:4], "--policy", ROOT / "fixtures" / "routers" / "routers.policy.yaml", "--inventory",
              ROOT / "fixtures" / "routers" / "inventory.yaml", "--for", "gate", "--family", "ipv4", "--addresses",
-             tmp_path / "addr", "--routes", tmp_path / "routes", "--mutation-seconds", "0", "--format", "json"]  # fmt: skip
+             tmp_path / "addr", "--routes", tmp_path / "routes", "--mutation-seconds", "0", "--format",
+             "json"]  # fmt: skip
     text = (folder / "rules.v4").read_text()
     (tmp_path / "open.v4").write_text(text.replace(":FORWARD DROP", ":FORWARD ACCEPT"))
 

@@ -1,8 +1,8 @@
 """The kernel's own twin of a host: networks of one machine in which tables are loaded and packets are real.
 
 Every host is a network namespace; all stand on one link for each interface of the twin. Those on one link reach each
-other without a router; from one link to another the way is through the twin. What runs inside sees this machine's programs, read-only, and no network but these
-(:mod:`fwproof.lab.alone`).
+other without a router; from one link to another the way is through the twin. What runs inside sees this machine's
+programs, read-only, and no network but these (:mod:`fwproof.lab.alone`).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Twin:
         self._target()
 
     def _ways(self, link: str) -> list[str]:
-        """Return the routes of a host on a link: what is not on it is reached by the twin, where that has other links."""
+        """Return the routes of a host on a link: others are reached by the twin, where it stands on more than one."""
         port = next(port for port in self.shape.ports if port.name == link)
         ways = []
         for version, six in ((4, ""), (6, "-6 ")):

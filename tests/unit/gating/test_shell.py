@@ -2,9 +2,11 @@
 
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from fwproof.gating.script import read_script
 from fwproof.gating.shell import read_shell
 
 
@@ -130,3 +132,11 @@ def test_every_fault_is_told_and_the_lines_after_one_are_read_on():
 def test_a_command_that_may_fail_is_known():
     commands = read_shell("run a || true\nrun b || :\nrun c", "s.sh").commands
     assert [command.may_fail for command in commands] == [True, True, False]
+
+
+def test_the_script_of_the_how_to_is_followed():
+    text = (Path(__file__).parents[3] / "docs" / "gate.md").read_text().split("```sh\n")[1].split("```")[0]
+    commands = read_script(text, "s.sh")
+    assert [each.line for each in commands] == [2, 2, 1, 1, 1, 7]
+    assert commands[3].text == "iptables -A INPUT -p tcp --dport 80 -j ACCEPT"
+    assert str(commands[5]) == "s.sh:7: iptables-restore --noflush (COMMIT of table nat)"

@@ -149,8 +149,13 @@ def test_a_script_ends_where_it_exits():
 
 
 def test_sysctls_of_a_script_and_what_keeps_its_tables_are_no_commands():
-    text = ("iptables -F\necho 1 > /proc/sys/net/ipv4/ip_forward\nsysctl -q -w net.ipv6.conf.all.forwarding=0\n"
-            "sysctl -w kernel.panic=1\niptables-save > /etc/iptables/rules.v4\nnetfilter-persistent save\n")  # fmt: skip
+    text = """iptables -F
+echo 1 > /proc/sys/net/ipv4/ip_forward
+sysctl -q -w net.ipv6.conf.all.forwarding=0
+sysctl -w kernel.panic=1
+iptables-save > /etc/iptables/rules.v4
+netfilter-persistent save
+"""
     script = read_whole(text, "s.sh")
     assert len(script.commands) == 1
     assert script.sysctls == {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "0"}
