@@ -17,6 +17,7 @@ from fwproof.decision import Decision
 from fwproof.errors import InputError, LabError, UsageError
 from fwproof.flow import TCP, Family, Hook
 from fwproof.flows import request
+from fwproof.frontends.front_end import front_end_of
 from fwproof.gating.folders import tables_of_folder
 from fwproof.gating.guard import Harm, guarded
 from fwproof.gating.loading import listed, through_kernel
@@ -25,6 +26,7 @@ from fwproof.gating.script import read_script
 from fwproof.gating.states import states
 from fwproof.gating.tables import text_of
 from fwproof.gating.ways import ManagementPath
+from fwproof.gating.written import places
 from fwproof.lab.twin import Port, Shape, Twin
 from fwproof.policy.model import Service
 from fwproof.ruleset.iptables import parse
@@ -112,7 +114,7 @@ def test_every_state_of_a_script_is_what_the_kernel_has_after_that_command(twin)
         for state in states(start, commands, dict.fromkeys(Family, "script")):
             if state.command is None:
                 continue
-            done = twin.run("srv", *state.command.words)
+            done = twin.run("srv", *state.command.words, stdin=state.command.feed.encode())
             assert (done.status == 0) or state.command.may_fail, done.err
             kernel = listed(twin)
             for family, key in ((Family.IPV4, "iptables_save"), (Family.IPV6, "ip6tables_save")):
@@ -136,6 +138,35 @@ iptables -F OUTPUT
 iptables -P FORWARD DROP
 ip6tables -F
 ip6tables -X
+allow() { proto=$1; shift; for port; do iptables -I INPUT 1 -p "$proto" --dport "$port" -j ACCEPT; done; }
+allow tcp 22 80:81
+for ipt in iptables ip6tables; do
+    $ipt -P INPUT ACCEPT
+    $ipt-restore --noflush <<END
+*filter
+:OWN - [0:0]
+:NEW - [0:0]
+:OUTPUT DROP [0:0]
+-A OWN -p tcp --dport ${NOBODY:-9} -j DROP
+-I INPUT 1 -m comment --comment "two words" -j NEW
+COMMIT
+*mangle
+[1:60] -A OUTPUT -j MARK --set-mark 5
+COMMIT
+END
+done
+iptables-restore <<'END'
+*filter
+:INPUT DROP
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-P OUTPUT DROP
+-A INPUT -m comment --comment "$1 stays" -j ACCEPT
+COMMIT
+*nat
+-A POSTROUTING -j MASQUERADE
+COMMIT
+END
 """
 
 
@@ -254,7 +285,7 @@ def test_what_the_kernel_refuses_is_told_with_its_line(tmp_path):
     assert refused["line"] == bad.read_text().split("--sprite")[0].count("\n") + 1
     assert "--sprite" in refused["message"]
     with pytest.raises(InputError, match=r"^n\.nft:2:1: the kernel does not take it"):
-        through_kernel("n.nft", "table inet t {\n  chain c { tcp dprt 22 accept }\n}\n", script=False)
+        through_kernel([("n.nft", "table inet t {\n  chain c { tcp dprt 22 accept }\n}\n")])
 
 
 NFT = """define ADMIN = 10.0.0.1
@@ -294,7 +325,7 @@ test -e {mark} && exit 7
 ip route get 198.51.100.1 && exit 8
 iptables -A INPUT -p tcp --dport 22 -j ACCEPT
 """
-    found = through_kernel("s.sh", script, script=True)
+    (found,) = through_kernel([("s.sh", script)], by_sh=True)
     assert "--dport 22" in found["iptables_save"]
     assert not (ROOT / "changed").exists()
     assert mark.read_text() == "as it was"
@@ -320,7 +351,7 @@ def test_nothing_stays_when_whoever_asked_is_killed():
 def test_a_machine_without_the_program_says_so(twin, monkeypatch):
     monkeypatch.setattr("fwproof.gating.loading._NFT", ("fwproof-no-such-program",))
     with pytest.raises(LabError, match="no fwproof-no-such-program"):
-        through_kernel("n.nft", "", script=False)
+        through_kernel([("n.nft", "")])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this user is an ordinary one already, and all of the above is its test")
@@ -366,7 +397,8 @@ def test_ufw_itself_loads_its_folder(tmp_path):
         f"{rule}\n### END RULES ###\nCOMMIT\n"
     )
     said = []
-    texts = tables_of_folder("ufw", folder, said.append)
+    loaded = tables_of_folder("ufw", folder, said.append)
+    texts = loaded.texts
     assert said
     own = {"family": "inet", "local": "10.0.0.10", "prefixlen": 24}
     model = HostModel.build(**texts, addresses=json.dumps([{"ifname": "eth0", "addr_info": [own]}]))
@@ -374,6 +406,11 @@ def test_ufw_itself_loads_its_folder(tmp_path):
     assert model.decide(flow, Hook.INPUT).accepted
     assert model.decide(replace(flow, src=ip_address("10.0.0.2")), Hook.INPUT).refused
     assert ":INPUT DROP" in texts["ip6tables_save"]
+    front = front_end_of(loaded.told, model.rulesets)
+    written = places(folder, model, front)
+    (ref,) = [ref for ref in written if "--dport 22" in ref.text]
+    assert written[ref] == f"{folder / 'user.rules'}:8"
+    assert front.name(ref) == "ufw rule 1: allow from 10.0.0.1 to any port 22 proto tcp"
     (folder / "ufw.conf").write_text("ENABLED=no\n")
     with pytest.raises(UsageError, match="ENABLED=no"):
         tables_of_folder("ufw", folder, said.append)
@@ -423,3 +460,78 @@ def test_an_inventory_of_zones_and_one_host_will_do(tmp_path):
     assert told["app[web-in-admins-ipv4]"] == ("pass", "refused by the tables, and on the wire")
     assert told["database[web-in-database-ipv4]"] == ("pass", "let through by the tables, and on the wire")
     assert told["app:rate[web-in-office-ipv4]"] == ("pass", "exactly 10 of 15 were let in")
+
+
+ZONE = """<?xml version="1.0" encoding="utf-8"?>
+<zone>
+  <service name="ssh"/>
+  <port port="8080" protocol="tcp"/>
+  <rule family="ipv4">
+    <source address="10.0.0.0/8"/>
+    <port port="11434" protocol="tcp"/>
+    <accept/>
+  </rule>
+</zone>
+"""
+
+
+def test_findings_in_a_folder_of_firewalld_are_in_its_words_and_at_its_lines(tmp_path):
+    folder = tmp_path / "firewalld"
+    (folder / "zones").mkdir(parents=True)
+    (folder / "firewalld.conf").write_text("DefaultZone=public\n")
+    (folder / "zones" / "public.xml").write_text(ZONE)
+    words = [*GATE, "--for", "ai-server", "--firewalld", folder, "--no-twin", "--family", "ipv4"]
+    done = subprocess.run([*map(str, words), "--format", "json"], capture_output=True, text=True, check=False)
+    found = {check["id"]: check for check in json.loads(done.stdout)["checks"]}
+    open_ = found["webui-proxy[ai-server-admin-ipv4]"]
+    assert "firewalld zone public, port 8080/tcp" in open_["reason"]
+    assert open_["written"] == [f"{folder}/zones/public.xml:4"]
+    assert "firewall-cmd --zone=public --remove-port=8080/tcp" in open_["fix"]
+    rich = found["ollama-internal[ai-server-ipv4]"]
+    assert rich["written"] == [f"{folder}/zones/public.xml:5"]
+
+
+ROUTER_LINKS = {"lo": "127.0.0.1/8 ::1/128", "eth0": "203.0.113.11/24 2001:db8:bad::11/64",
+                "eth1": "10.8.1.1/24 fd00:8:1::1/64", "eth2": "10.99.0.11/24"}  # fmt: skip
+
+
+def test_what_a_router_passes_on_is_sent_through_the_twin_and_watched_on_both_sides(tmp_path):
+    """Its networks are the twin's links: who is on one reaches the others through it alone."""
+    folder = ROOT / "fixtures" / "lab" / "routers" / "gate" / "etc" / "iptables"
+    ends = {name: [ip_interface(each) for each in text.split()] for name, text in ROUTER_LINKS.items()}
+    known = [
+        {"ifname": name, "addr_info": [{"family": "inet" if each.version == 4 else "inet6", "local": str(each.ip),
+                                        "prefixlen": each.network.prefixlen} for each in own]}
+        for name, own in ends.items()
+    ]  # fmt: skip
+    (tmp_path / "addr").write_text(json.dumps(known))
+    routes = [{"dst": str(each.network), "dev": name} for name, own in ends.items() if name != "lo" for each in own]
+    (tmp_path / "routes").write_text(json.dumps(routes))
+    words = [*GATE[:4], "--policy", ROOT / "fixtures" / "routers" / "routers.policy.yaml", "--inventory",
+             ROOT / "fixtures" / "routers" / "inventory.yaml", "--for", "gate", "--family", "ipv4", "--addresses",
+             tmp_path / "addr", "--routes", tmp_path / "routes", "--mutation-seconds", "0", "--format",
+             "json"]  # fmt: skip
+    text = (folder / "rules.v4").read_text()
+    (tmp_path / "open.v4").write_text(text.replace(":FORWARD DROP", ":FORWARD ACCEPT"))
+
+    def run(rules):
+        done = subprocess.run([*map(str, words), "--iptables-save", str(rules)], capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        found = json.loads(done.stdout)
+        return done.returncode, {check["id"]: check for check in found["checks"]}, found
+
+    status, told, found = run(folder / "rules.v4")
+    assert status == 0, [each for each in told.values() if each["verdict"] not in {"pass", "not-applicable"}]
+    assert "gate passed it on as tcp 203.0.113.11:" in told["web-out[gate-web-ipv4-outside]"]["observed"]
+    assert ":80; a service answered" in told["page-in[gate-outside-ipv4]"]["observed"]
+    assert "came to gate and was dropped there" in told["forward-default[gate-outside-ipv4-web-tcp-22]"]["observed"]
+    assert any("passes packets on" in each for each in found["assumed"])
+    status, told, _ = run(tmp_path / "open.v4")
+    assert status == 1
+    assert "gate passed it on" in told["forward-default[gate-outside-ipv4-web-tcp-22]"]["observed"]
+
+
+def test_files_of_nft_are_loaded_in_turn():
+    texts = through_kernel([("a.nft", "flush ruleset\ntable inet a {}\n"), ("b.nft", "table inet b {}\n")])
+    assert ['"a"' in each["nft_json"] for each in texts] == [True, True]
+    assert ['"b"' in each["nft_json"] for each in texts] == [False, True]

@@ -177,3 +177,45 @@ def test_lint_of_a_live_host_has_no_file_to_point_at(tmp_path):
     told = lint(tmp_path, "--host", "web")
     assert type(told.exception).__name__ == "UsageError"
     assert "points at lines of files" in str(told.exception)
+
+
+POLICY = "policy: small\nhosts: [web]\nservices: {http: tcp/80, dns: udp/53}\ninbound:\n  default: deny\n"
+INVENTORY = "zones: {near: [192.0.2.0/24]}\nhosts: {web: {addresses: [198.51.100.1]}}\n"
+
+
+def lint_policy(tmp_path, text, form):
+    (tmp_path / "small.policy.yaml").write_text(text)
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    words = ("lint", str(tmp_path), "--inventory", str(tmp_path / "inventory.yaml"), "--format", form)
+    return CliRunner().invoke(cli, words)
+
+
+def test_lint_of_policies_points_at_line_and_column(validator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = lint_policy(tmp_path, POLICY, "sarif")
+    assert told.exit_code == 1
+    log = json.loads(told.stdout)
+    validator.validate(log)
+    found = {each["ruleId"]: each for each in log["runs"][0]["results"]}
+    unused = found["fwproof/unused-service"]
+    assert unused["level"] == "warning"
+    assert found["fwproof/no-samples"]["level"] == "note"
+    place = unused["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "small.policy.yaml"
+    assert place["region"]["startLine"] == 3
+    remarks = json.loads(lint_policy(tmp_path, POLICY, "json").stdout)["findings"]
+    assert place["region"]["startColumn"] in {each["column"] for each in remarks if each["line"] == 3}
+
+
+def test_faults_of_a_policy_are_findings_and_the_document_says_that_nothing_else_was_looked_at(validator, tmp_path):
+    text = POLICY.replace("default: deny", "default: perhaps").replace("tcp/80", "tpc/80")
+    told = lint_policy(tmp_path, text, "sarif")
+    assert type(told.exception).__name__ == "InputError"
+    log = json.loads(told.stdout)
+    validator.validate(log)
+    (run,) = log["runs"]
+    assert {each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in run["results"]} == {3, 5}
+    assert {(each["ruleId"], each["level"]) for each in run["results"]} == {("fwproof/fault", "error")}
+    assert run["invocations"][0]["executionSuccessful"] is False
+    document = json.loads(lint_policy(tmp_path, text, "json").stdout)
+    assert [fault["line"] for fault in document["faults"]] == [3, 5]

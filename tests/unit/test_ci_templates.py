@@ -154,7 +154,7 @@ def test_github_workflow(sandbox):
     assert sandbox.run(key["run"], SSH_KEY="secret\nkey").returncode == 0
     stored = sandbox.home / "ssh/auditor"
     assert (stored.read_text(), stored.stat().st_mode & 0o777) == ("secret\nkey\n", 0o600)
-    lint = workflow["jobs"]["rules"]["steps"][1]
+    lint, policies = workflow["jobs"]["rules"]["steps"][1:3]
     done = sandbox.run(lint["run"])
     assert done.returncode == 0, done.stderr
     found = json.loads(sandbox.written("lint.sarif"))["runs"][0]["results"]
@@ -162,6 +162,8 @@ def test_github_workflow(sandbox):
     assert place["artifactLocation"]["uri"] in {"rules/rules.v4", "rules/rules.v6"}
     (sandbox.project / "rules/rules.v6").unlink()
     assert sandbox.run(lint["run"]).returncode == 4, "a lint that did not take place is no success"
+    assert sandbox.run(policies["run"]).returncode == 0
+    assert json.loads(sandbox.written("policies.sarif"))["runs"][0]["results"]
 
 
 def test_gitlab_component(sandbox):

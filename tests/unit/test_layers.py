@@ -38,7 +38,7 @@ ALLOWED = {
     | {"farends", "covered", "frontends", "planning"},
     "gating": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
-    | {"farends", "planning"},
+    | {"farends", "frontends", "planning"},
     "verify": VALUES | {"policy", "plan", "planning", "facts", "audit", "report"},
     "codec": {"errors"},
     "redact": set(),

@@ -17,15 +17,17 @@ from fwproof.cli.gate_text import markdown, text, workflow_commands
 from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text, say
 from fwproof.errors import UsageError
 from fwproof.flow import Family
-from fwproof.gating.candidate import Candidate, from_commands, placed
+from fwproof.gating.candidate import Candidate, from_scripts, placed
+from fwproof.gating.commits import Loaded, in_turn, restored
 from fwproof.gating.folders import tables_of_folder
 from fwproof.gating.gate import Asked
 from fwproof.gating.gate import gate as ask
 from fwproof.gating.loading import through_kernel
 from fwproof.gating.record import record
-from fwproof.gating.script import read_script
+from fwproof.gating.script import read_whole
 from fwproof.gating.states import State
 from fwproof.gating.ways import ManagementPath, ways_of
+from fwproof.gating.written import places
 from fwproof.inventory import Inventory
 from fwproof.planning.plan import plan
 from fwproof.policy.inventory_file import load_inventory
@@ -48,7 +50,8 @@ _SIDE = ("addresses", "routes", "sysctls")
 @file_options
 @click.option("--script", "scripts", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="A script of iptables and ip6tables commands. May be repeated; they run in turn.")  # fmt: skip
-@click.option("--nft", type=click.Path(path_type=Path), metavar="FILE", help="A script for nft -f.")
+@click.option("--nft", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="A script for nft -f. May be repeated; they are loaded in turn.")  # fmt: skip
 @click.option("--ufw", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/ufw (and default/ufw).")
 @click.option("--firewalld", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/firewalld.")
 @click.option("--twin-script", is_flag=True,
@@ -66,7 +69,7 @@ _SIDE = ("addresses", "routes", "sysctls")
 @click.option("--reports", type=click.Path(path_type=Path), help="Write results.json, junit.xml and evidence here.")
 @click.option("--format", "form", type=click.Choice(_FORMS), default="text", help="How to answer.")
 def gate(  # noqa: PLR0913 - one parameter for each option
-    *, policy: Path, host: str | None, inventory: Path, scripts: tuple[Path, ...], nft: Path | None,
+    *, policy: Path, host: str | None, inventory: Path, scripts: tuple[Path, ...], nft: tuple[Path, ...],
     ufw: Path | None, firewalld: Path | None, twin_script: bool, against: tuple[str, ...],
     management: tuple[str, ...], family: str | None, no_twin: bool, seconds: float, min_score: float | None,
     reports: Path | None, form: str, **files: Path | None,
@@ -91,7 +94,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     sources = {"script": scripts, "nft": nft, "ufw": ufw, "firewalld": firewalld}
     candidate = _candidate(sources, files, family, before, twin_script=twin_script)
     sides = {key: read_text(path) for key in _SIDE if (path := files.get(key)) is not None}
-    candidate = placed(candidate, known.hosts[name], sides)
+    candidate = placed(candidate, known.hosts[name], sides, router=bool(expected.forward))
     complain(Tables(candidate.model, list(candidate.given), f"{name}: "))
     wanted = tuple(Family) if family is None else (Family(family),)
     asked = Asked(
@@ -175,28 +178,37 @@ def _candidate(
         return _of_scripts(sources["script"], running, executed=twin_script)
     if tables:
         return _loaded({key: read_text(path) for key, path in tables.items()}, tables, family, running)
-    if sources["nft"] is not None:
-        path = sources["nft"]
-        script = (str(path), read_text(path))
-        texts = through_kernel(*script, script=False)
-        found = _from_texts({"nft_json": texts["nft_json"]}, {"nft_json": str(path)}, running)
-        return replace(found, nft=script)
+    if sources["nft"]:
+        return _of_nft([(str(path), read_text(path)) for path in sources["nft"]], running)
     front = "ufw" if sources["ufw"] else "firewalld"
-    texts = tables_of_folder(front, sources[front], lambda line: click.echo(line, err=True))
-    return _from_texts(texts, {key: f"{sources[front]} ({key})" for key in texts}, running)
+    loaded = tables_of_folder(front, sources[front], lambda line: click.echo(line, err=True))
+    names = {key: f"{sources[front]} ({key})" for key in loaded.texts}
+    found = replace(_from_texts(loaded.texts, names, running), told=loaded.told)
+    made = found.front(found.model)
+    return found if made is None else replace(found, places=places(sources[front], found.model, made))
 
 
 def _of_scripts(paths: Sequence[Path], running: HostModel | None, *, executed: bool) -> Candidate:
     if not executed:
-        commands = [command for path in paths for command in read_script(read_text(path), str(path))]
-        return from_commands(commands, running)
+        return from_scripts([read_whole(read_text(path), str(path)) for path in paths], running)
     if running is not None:
         raise UsageError("--twin-script runs a script on empty tables: leave --against away, or write commands only")
     whole = "\n".join(read_text(path) for path in paths)
-    texts = through_kernel(" and ".join(map(str, paths)), whole, script=True)
+    (texts,) = through_kernel([(" and ".join(map(str, paths)), whole)], by_sh=True)
     found = _from_texts(texts, {key: f"{paths[0]} ({key})" for key in texts}, None)
     word = "the script was run as it is, on empty tables: the states between its commands are not known"
     return replace(found, assumed=(word,))
+
+
+def _of_nft(scripts: Sequence[tuple[str, str]], running: HostModel | None) -> Candidate:
+    texts = [{"nft_json": each["nft_json"]} for each in through_kernel(scripts)]
+    models = [HostModel.build(**text, sources={"nft_json": name})
+              for text, (name, _) in zip(texts, scripts, strict=True)]  # fmt: skip
+    loaded = in_turn(running, scripts, models)
+    return Candidate(
+        states=loaded.states, given=tuple(Family), texts=texts[-1], sources={"nft_json": scripts[-1][0]},
+        nft=tuple(scripts), assumed=loaded.assumed, before=running,
+    )  # fmt: skip
 
 
 def _loaded(
@@ -215,7 +227,11 @@ def _at_once(
     model: HostModel, families: Sequence[Family], texts: Mapping[str, str], sources: Mapping[str, str],
     running: HostModel | None,
 ) -> Candidate:  # fmt: skip
-    """Return a candidate that is loaded whole: what is before it, and then it."""
-    states = [State(0, None, running)] if running is not None and all(f in running.rulesets for f in families) else []
-    states.append(State(len(states), None, model))
-    return Candidate(states=tuple(states), given=tuple(families), texts=texts, sources=sources, before=running)
+    """Return a candidate that is loaded from files: what is before it, the states between their tables, and then it."""
+    loaded = Loaded(states=(State(0, None, model),))
+    if running is not None and all(family in running.rulesets for family in families):
+        loaded = restored(running, model, texts, sources)
+    return Candidate(
+        states=loaded.states, given=tuple(families), texts=texts, sources=sources, under=loaded.under,
+        assumed=loaded.assumed, before=running,
+    )  # fmt: skip

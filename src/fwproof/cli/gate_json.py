@@ -6,12 +6,13 @@ from collections import Counter
 from typing import Any
 
 from fwproof.cli.diff import document as diff_document
+from fwproof.cli.gate_text import place_of
 from fwproof.cli.tables import packet_json, rule_json, understood_json
 from fwproof.gating.gate import Gated
 from fwproof.gating.guard import Found
 from fwproof.gating.mutation import Score
 from fwproof.gating.offline import Judged
-from fwproof.gating.script import Command
+from fwproof.gating.states import Step
 
 SCHEMA = "fwproof-gate-1"
 
@@ -23,7 +24,7 @@ def document(found: Gated) -> dict[str, Any]:
     return {
         "schema": SCHEMA, "host": asked.host, "policy": asked.policy.name, "status": found.status,
         "seconds": round(found.seconds, 3), "counts": {"checks": len(found.judged), **counts},
-        "checks": [_check(each) for each in found.judged],
+        "checks": [_check(found, each) for each in found.judged],
         "difference": None if found.changes is None else diff_document(found.changes, []),
         "lock_out": {
             "ways": list(found.guard.ways), "states": found.guard.states, "failed": found.guard.failed,
@@ -41,13 +42,14 @@ def document(found: Gated) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _check(each: Judged) -> dict[str, Any]:
+def _check(found: Gated, each: Judged) -> dict[str, Any]:
     check, outcome = each.check, each.outcome
     return {
         "id": check.id, "kind": check.kind.value, "expectation": check.expectation.id, "file": check.expectation.file,
         "line": check.expectation.line, "verdict": outcome.verdict.value, "not_tested": each.untested or None,
         "reason": outcome.reason, "cause": outcome.cause, "proved": outcome.proved, "observed": outcome.observed,
         "rules": [rule_json(ref) for ref in outcome.by], "fix": outcome.fix,
+        "written": [place for ref in outcome.by if (place := place_of(found, ref))],
     }  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def _coverage(each: Judged) -> dict[str, Any]:
     return {"family": each.check.family} | {name: getattr(rules, name) for name in names}
 
 
-def _command(command: Command | None) -> dict[str, Any] | None:
+def _command(command: Step | None) -> dict[str, Any] | None:
     return None if command is None else {"file": command.source, "line": command.line, "text": command.text}
 
 

@@ -139,7 +139,9 @@ def _untested(checks: Sequence[Judged]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 def place_of(found: Gated, ref: RuleRef) -> str:
     """Return where a rule is written, as FILE:LINE; empty where it is written nowhere."""
-    for command in found.candidate.commands:
+    if found.candidate.told is not None:
+        return found.candidate.places.get(ref, "")
+    for command in (each for whole in found.candidate.commands for each in whole.block or (whole,)):
         if command.family.table_family == ref.family and any(f"-A {ref.chain} {r}" == ref.text for r in command.rules):
             return f"{command.source}:{command.line}"
     for family, sets in found.candidate.model.rulesets.items():
@@ -174,16 +176,18 @@ def _lock_out(found: Gated) -> Section:
         said = "no way by which the host is managed is known: --management FROM:SERVICE names one"
         return Section("Lock-out", None, said)
     said = f"{number_of(len(guard.ways), 'way')} looked at in {number_of(guard.states, 'state')}"
-    items = [_harm(each) for each in (*guard.found, *found.windows)]
+    items = [_harm(found, each) for each in (*guard.found, *found.windows)]
     items += [(guard.cut_short, ())] if guard.cut_short else []
     well = False if guard.failed else None if guard.unclear else True
     return Section("Lock-out", well, said, tuple(items))
 
 
-def _harm(each: Found) -> tuple[str, tuple[str, ...]]:
+def _harm(found: Gated, each: Found) -> tuple[str, tuple[str, ...]]:
     way = f"{each.way}: " if each.way else ""
-    more = [f"from {each.first}" if each.first else "", f"until {each.until}" if each.until else "",
-            f"by {each.by}" if each.by else "", f"for example {each.witness}" if each.witness else ""]  # fmt: skip
+    more = [
+        f"from {each.first}" if each.first else "", f"until {each.until}" if each.until else "",
+        f"by {found.spoken(each.by)}" if each.by else "", f"for example {each.witness}" if each.witness else "",
+    ]  # fmt: skip
     return f"{each.harm}: {way}{each.text}", tuple(filter(None, more))
 
 
@@ -209,7 +213,7 @@ def _mutation(found: Gated) -> Section:
     share = "" if each.score is None else f" ({each.score:.0%})"
     count = each.noticed + len(each.survivors)
     said = f"of {number_of(count, 'slip')} that matter, expectations notice {each.noticed}{share}; {_tried(each)}"
-    items = [_survivor(one) for one in each.survivors if one.mendable]
+    items = [_survivor(found, one) for one in each.survivors if one.mendable]
     items += _hopeless([one for one in each.survivors if not one.mendable])
     items += [(f"not known: {mutant.rule}: {mutant.text}: {why}", ()) for mutant, why in each.unknown]
     return Section("Slips", not found.weak, said, tuple(items))
@@ -224,9 +228,9 @@ def _tried(each: Score) -> str:
     return f"{each.equivalent} change nothing; {sample} in {each.seconds:.0f} s"
 
 
-def _survivor(one: Survivor) -> tuple[str, tuple[str, ...]]:
+def _survivor(found: Gated, one: Survivor) -> tuple[str, tuple[str, ...]]:
     more = [one.what, f"for example {one.witness}" if one.witness else "", f"add: {one.suggestion}"]
-    return f"unnoticed: {one.mutant.rule}: {one.mutant.text}", tuple(filter(None, more))
+    return f"unnoticed: {found.spoken(str(one.mutant.rule))}: {one.mutant.text}", tuple(filter(None, more))
 
 
 def _hopeless(survivors: Sequence[Survivor]) -> Iterator[tuple[str, tuple[str, ...]]]:

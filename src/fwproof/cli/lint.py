@@ -55,6 +55,7 @@ def lint(
     \b
     Examples:
       fwproof lint checks --inventory fixtures/inventory.yaml             the policies of a folder
+      fwproof lint checks --format sarif > policies.sarif                   the same, for code scanning
       fwproof lint --iptables-save rules.v4 --ip6tables-save rules.v6
       iptables-save -c > now; fwproof lint --iptables-save now --ignore redundant
       fwproof lint --host web1
@@ -96,8 +97,8 @@ def _policies(
     paths: tuple[Path, ...], tables: Given, family: str | None, form: str, chosen: tuple[tuple[str, ...], ...]
 ) -> None:
     only, ignore = chosen
-    if family or form == "sarif" or any(value for key, value in tables.items() if key != "inventory"):
-        raise UsageError("PATHS are policies: leave out rule tables, --family and sarif, or leave out PATHS")
+    if family or any(value for key, value in tables.items() if key != "inventory"):
+        raise UsageError("PATHS are policies: leave out rule tables and --family, or leave out PATHS")
     _known((*only, *ignore), KINDS, "policies")
     inventory = tables.get("inventory")
     from fwproof.cli.lint_policy import lint_policies

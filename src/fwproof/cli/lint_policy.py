@@ -12,9 +12,10 @@ import click
 from fwproof.advice import Advice, Linted, advice, counts
 from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
+from fwproof.cli.lint_sarif import policy_sarif
 from fwproof.cli.plan import policy_files
 from fwproof.cli.tables import say
-from fwproof.errors import UsageError
+from fwproof.errors import Fault, InputError, UsageError
 from fwproof.policy.document import read_document
 
 SCHEMA = "fwproof-lint-policy-1"
@@ -23,7 +24,8 @@ SCHEMA = "fwproof-lint-policy-1"
 def lint_policies(paths: Sequence[Path], inventory: Path | None, kinds: Collection[str], form: str) -> None:
     """Print the remarks of some kinds about policies; exit with 1 where one is more than a note.
 
-    Raises InputError with every fault of the policies, and UsageError where there are none.
+    Raises InputError with every fault of the policies, which a document has as well, and UsageError where there is no
+    policy.
     """
     files = policy_files(paths)
     if not files:
@@ -31,17 +33,30 @@ def lint_policies(paths: Sequence[Path], inventory: Path | None, kinds: Collecti
     run = AuditRun(
         inventory_path=inventory or INVENTORY, reports=Path("reports"), exercise=True, command="lint", root=Path.cwd()
     )
-    run.checks_of_all(files)
+    try:
+        run.checks_of_all(files)
+    except InputError as error:
+        _print([], error.faults, form)
+        raise
     linted = [Linted(policy=run.policies[f], document=read_document(f), checks=run.checks[f]) for f in files]
     every = advice(linted, run.inventory, read_document(run.inventory.path))
     found = [each for each in every if each.kind in kinds]
-    if form == "json":
-        remarks = [asdict(each) | {"level": "warning" if each.is_warning else "note"} for each in found]
-        click.echo(json.dumps({"schema": SCHEMA, "findings": remarks, "counts": counts(found)}))
-    else:
+    if form == "text":
         say(_text(found, len(files)))
+    else:
+        _print(found, (), form)
     if any(each.is_warning for each in found):
         raise SystemExit(1)
+
+
+def _print(found: Sequence[Advice], faults: Sequence[Fault], form: str) -> None:
+    """Print a document of remarks and faults; as text, faults are the message that ends the command."""
+    if form == "json":
+        remarks = [asdict(each) | {"level": "warning" if each.is_warning else "note"} for each in found]
+        document = {"schema": SCHEMA, "findings": remarks, "counts": counts(found), "faults": list(map(asdict, faults))}
+        click.echo(json.dumps(document))
+    elif form == "sarif":
+        click.echo(policy_sarif(found, faults, Path.cwd()), nl=False)
 
 
 def _text(found: Sequence[Advice], files: int) -> Iterator[str]:

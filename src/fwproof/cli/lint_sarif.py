@@ -1,12 +1,15 @@
-"""``fwproof lint --format sarif``: findings at the lines of the saved rules that they are about."""
+"""``fwproof lint --format sarif``: findings at the lines of the saved rules, or policies, that they are about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from fwproof.advice import Advice
+from fwproof.audit.run import shown
 from fwproof.decision import RuleRef
-from fwproof.errors import UsageError
+from fwproof.errors import Fault, UsageError
 from fwproof.flow import Family
 from fwproof.report import sarif
 from fwproof.report.clean import clip
@@ -18,6 +21,8 @@ _SEVERITIES = {
     Kind.SHADOWED: "medium", Kind.REDUNDANT: "low", Kind.UNUSED: "low",
 }  # fmt: skip
 _WORDS = 4000
+FAULT = "fault"
+"""The kind of what keeps a policy from being loaded."""
 
 
 def need_files(host: object) -> None:
@@ -41,6 +46,24 @@ def lint_sarif(
     ]  # fmt: skip
     severities = {kind.value: word for kind, word in _SEVERITIES.items()}
     return sarif.document(results, severities, trouble="; ".join(unanswered))
+
+
+def policy_sarif(found: Iterable[Advice], faults: Iterable[Fault], root: Path) -> bytes:
+    """Return remarks about policies, and the ``faults`` for which one cannot be loaded, at line and column."""
+    faulty = list(faults)
+    results = [_at(each.kind, each.message, each, "medium" if each.is_warning else "low", root) for each in found]
+    results += [_at(FAULT, each.message, each, "high", root) for each in faulty]
+    severities = {result["ruleId"].partition("/")[2]: result["properties"]["severity"] for result in results}
+    trouble = "the policies cannot be loaded, and nothing else of them was looked at" if faulty else ""
+    return sarif.document(results, severities, trouble=trouble)
+
+
+def _at(kind: str, message: str, place: Advice | Fault, severity: str, root: Path) -> dict[str, Any]:
+    file = shown(Path(place.file), root)
+    result = sarif.result(kind, clip(message, _WORDS), (file, place.line), (file, message), severity)
+    if place.line and place.column:
+        result["locations"][0]["physicalLocation"]["region"]["startColumn"] = place.column
+    return result
 
 
 def _places(model: HostModel, snapshot: Path | None) -> dict[tuple[Family, RuleRef], tuple[str, int]]:

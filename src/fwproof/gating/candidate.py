@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 
+from fwproof.decision import RuleRef
 from fwproof.errors import UsageError
 from fwproof.flow import Address, Family
-from fwproof.gating.script import Command
+from fwproof.frontends.front_end import FrontEnd, front_end_of
+from fwproof.gating.command import Command
+from fwproof.gating.script import Script
 from fwproof.gating.states import State, plain, states
 from fwproof.gating.tables import text_of
 from fwproof.inventory import Host
@@ -21,8 +24,10 @@ from fwproof.ruleset.asks import Interface
 from fwproof.semantics.addresses import Addresses, Route, parse_addresses, parse_routes
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.routing import parse_sysctls
+from fwproof.snapshot import Snapshot
 
 _EVERYBODY = {Family.IPV4: ip_network("0.0.0.0/0"), Family.IPV6: ip_network("::/0")}
+_FORWARDS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 _LINK = {4: 24, 6: 64}
 """Prefix lengths of the host's links where nobody says: inventories name no subnets."""
 
@@ -34,7 +39,9 @@ class Candidate:
     ``states`` are those that the host goes through, the first being what runs now; of tables that are loaded at once
     these are two, or one where nothing is known of what runs. ``texts`` are the inputs by the parameter of
     :meth:`HostModel.build` that they are for, ``sources`` the names of those; ``under`` are those of what runs.
-    ``nft`` is an nft script with its name, and ``commands`` those of a script of iptables.
+    ``nft`` are scripts of nft with their names, and ``commands`` those of a script of iptables; ``sysctls`` are what
+    such a script sets. ``told`` is what a front end says of itself that has made the tables, ``places`` FILE:LINE of
+    the rules that are written in its files.
     ``assumed`` says in words what was taken for granted. ``given`` are the families that it has tables of.
     """
 
@@ -44,7 +51,10 @@ class Candidate:
     sources: Mapping[str, str] = field(default_factory=dict)
     under: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[Command, ...] = ()
-    nft: tuple[str, str] | None = None
+    nft: tuple[tuple[str, str], ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    told: Snapshot | None = None
+    places: Mapping[RuleRef, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     before: HostModel | None = None
 
@@ -53,32 +63,40 @@ class Candidate:
         """The tables as they are to stand in the end."""
         return self.states[-1].model
 
+    def front(self, model: HostModel) -> FrontEnd | None:
+        """Return the front end of tables that were made by one, for these tables or the same as a kernel has them."""
+        return None if self.told is None else front_end_of(self.told, model.rulesets)
 
-def from_commands(commands: Sequence[Command], before: HostModel | None) -> Candidate:
-    """Return what a script of iptables commands makes of the tables that run, or of empty ones where they are unknown.
+
+def from_scripts(scripts: Sequence[Script], before: HostModel | None) -> Candidate:
+    """Return what scripts of iptables commands make of the tables that run, or of empty ones where they are unknown.
 
     Raises InputError at a command that the kernel would refuse.
     """
+    commands = [command for script in scripts for command in script.commands]
     start = before or HostModel.build(iptables_save="", ip6tables_save="")
     names = {f: " and ".join(dict.fromkeys(c.source for c in commands if c.family is f)) or "what runs" for f in Family}
     every = tuple(states(start, commands, names))
     touched = {command.family for command in commands}
     given = tuple(f for f in Family if f in touched or (before is not None and f in before.rulesets))
-    assumed = () if before is not None else (
-        "what the script changes are empty tables with policy ACCEPT, as nobody says which tables run (--against)",
-    )  # fmt: skip
+    assumed = tuple(word for script in scripts for word in script.assumed)
+    if before is None:
+        word = "what the script changes are empty tables with policy ACCEPT, as nobody says what runs (--against)"
+        assumed = (word, *assumed)
     keys = {Family.IPV4: "iptables_save", Family.IPV6: "ip6tables_save"}
     sets = ((family, each) for family, sets in start.rulesets.items() for each in sets if plain(each))
     under = {keys[family]: text_of(each) for family, each in sets}
     return Candidate(
-        states=every, given=given, texts={}, under=under, commands=tuple(commands), assumed=assumed, before=before
-    )
+        states=every, given=given, texts={}, under=under, commands=tuple(commands), assumed=assumed, before=before,
+        sysctls={path: value for script in scripts for path, value in script.sysctls.items()},
+    )  # fmt: skip
 
 
-def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candidate:
+def placed(candidate: Candidate, host: Host, given: Mapping[str, str], *, router: bool = False) -> Candidate:
     """Return the candidate with the host's addresses, routes and sysctls: given, those of what runs, or assumed ones.
 
-    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``). Raises InputError for what is not the
+    ``given`` are texts by what they are (``addresses``, ``routes``, ``sysctls``); a ``router`` is taken to pass packets
+    on where nobody says. Raises InputError for what is not the
     output of the commands, UsageError where rules name several interfaces and nothing says which addresses they have.
     """
     known = candidate.model
@@ -88,7 +106,12 @@ def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candid
     assumed = tuple(filter(None, (invented, made_up)))
     sysctls = given.get("sysctls")
     running = before.settings if before is not None else {}
-    settings = known.settings or running if sysctls is None else parse_sysctls(sysctls)
+    settings = {**(known.settings or running if sysctls is None else parse_sysctls(sysctls)), **candidate.sysctls}
+
+    unsaid = {key: "1" for key in _FORWARDS if key not in settings} if router else {}
+    if unsaid:
+        settings |= unsaid
+        assumed = (*assumed, f"{host.name} passes packets on, as its policy expects (--sysctls says otherwise)")
 
     def at(model: HostModel) -> HostModel:
         return replace(model, addresses=own, routes=roads, settings=settings)

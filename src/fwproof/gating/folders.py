@@ -6,11 +6,15 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from fwproof.errors import LabError, UsageError
+from fwproof.errors import HostError, LabError, NotThere, UsageError
+from fwproof.hosts.access import PLAIN_COMMANDS, ROOT_COMMANDS
 from fwproof.lab import Lab
+from fwproof.snapshot import Capture, Snapshot
 
 _HOST = "candidate"
 _TOPOLOGY = f"""\
@@ -31,10 +35,20 @@ _COMMANDS = {
     "nft_json": ("nft", "-j", "list", "ruleset"),
 }  # fmt: skip
 _MASK = re.compile(r" --mask (?:255\.255\.255\.255|ffff(?::ffff){7})(?= )")
+_TOLD = ("ufw", "firewalld", "boot-links")
+"""How the commands are called whose output says what a front end has been told."""
 _WANTED = {"ufw": ("iptables_save", "ip6tables_save"), "firewalld": ("iptables_save", "ip6tables_save", "nft_json")}
 
 
-def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The tables that a front end has loaded, and what it and its files say of themselves, as a snapshot has it."""
+
+    texts: dict[str, str]
+    told: Snapshot
+
+
+def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) -> Loaded:
     """Return the tables that ``front`` (``ufw``, ``firewalld``) loads from a copy of its folder in /etc.
 
     What a folder makes it run is run on the lab's host, which has no way out. Raises UsageError for a folder that is
@@ -55,7 +69,26 @@ def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) 
         topology = place / "topology.yaml"
         topology.write_text(_TOPOLOGY % front, encoding="utf-8")
         with Lab(f"gate-{os.getpid()}", topology) as lab:
-            return {key: _plain(_printed(lab, _COMMANDS[key], front)) for key in _WANTED[front]}
+            texts = {key: _plain(_printed(lab, _COMMANDS[key], front)) for key in _WANTED[front]}
+            return Loaded(texts, _told(lab))
+
+
+def _told(lab: Lab) -> Snapshot:
+    """Ask the host what an audit asks one of its front end."""
+    captures: dict[str, Capture] = {}
+    faults: dict[str, HostError] = {}
+    for each in (*ROOT_COMMANDS, *PLAIN_COMMANDS):
+        if not each.name.startswith(_TOLD):
+            continue
+        begun, done = time.monotonic(), lab.run(_HOST, list(each.words))
+        if done.returncode != 0:
+            faults[each.name] = NotThere(_HOST, f"{each.words[0]} says: {done.stderr.strip()[:200]}")
+            continue
+        captures[each.name] = Capture(
+            name=each.name, argv=each.words, status=0, stdout=str(done.stdout), stderr="", at="",
+            seconds=time.monotonic() - begun,
+        )  # fmt: skip
+    return Snapshot(host=_HOST, captures=captures, faults=faults)
 
 
 def _plain(text: str) -> str:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 
 from fwproof.audit.outcomes import outcome_of
 from fwproof.errors import Fault, HostError, LabError
+from fwproof.facts import Facts
 from fwproof.flow import Family
+from fwproof.frontends.front_end import FrontEnd
 from fwproof.gating.candidate import Candidate, named_texts
 from fwproof.gating.guard import Found, Guarded, guarded
-from fwproof.gating.kernel import Twinned, on_the_wire, twinned
+from fwproof.gating.kernel import Twinned, on_the_wire, placed, twinned
 from fwproof.gating.mutation import Score, score
 from fwproof.gating.offline import TABLES, Judged, checks_of, facts_of, judged
 from fwproof.gating.twin_field import as_twins
@@ -72,6 +74,11 @@ class Gated:
     gaps: tuple[str, ...]
     seconds: float
     snapshot: Snapshot
+    front: FrontEnd | None = None
+
+    def spoken(self, text: str) -> str:
+        """Return a text in which rules have the names that the front end gives them, if one made the tables."""
+        return text if self.front is None else self.front.spoken(text)
 
     def of(self, *verdicts: Verdict) -> list[Judged]:
         """Return the checks with one of some verdicts, those that were not tested left out."""
@@ -122,11 +129,11 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     missing = _missing(policy, inventory, asked, candidate)
     snapshot = _snapshot(asked.host, candidate)
     progress(f"proving {len(checks)} checks on the tables")
-    tables = facts_of(inventory, asked.host, candidate.model, snapshot, checks)
+    tables = _fronted(facts_of(inventory, asked.host, candidate.model, snapshot, checks), candidate)
     twin, trouble = _twin(asked, candidate, policy, inventory, checks, progress)
-    wire = twin.facts if twin else None
+    wire = _fronted(twin.facts, candidate) if twin and twin.facts else None
     here = set(wire.inventory.hosts) if wire else set()
-    sent = {c.id: on_the_wire(c) and (c.vantage is None or c.vantage in here) for c in checks}
+    sent = {c.id: on_the_wire(c) and placed(c, here) for c in checks}
     today = datetime.now(UTC).date()
     found = [
         replace(each, outcome=waive(each.outcome, each.check, asked.waivers, today))
@@ -140,8 +147,15 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     return Gated(
         asked=asked, candidate=candidate, judged=tuple(found), guard=guard, windows=windows, changes=changes[0],
         twin=twin, trouble=trouble, mutation=mutation, missing=missing, gaps=(*gaps, *changes[1]),
-        seconds=time.monotonic() - begun, snapshot=snapshot,
+        seconds=time.monotonic() - begun, snapshot=snapshot, front=tables.front_ends.get(asked.host),
     )  # fmt: skip
+
+
+def _fronted(facts: Facts, candidate: Candidate) -> Facts:
+    """Return facts with the front end that made the tables, if any did."""
+    models = ((name, model) for name, model in facts.models.items() if isinstance(model, HostModel))
+    fronts = {name: front for name, model in models if (front := candidate.front(model)) is not None}
+    return replace(facts, front_ends=fronts)
 
 
 def _running(candidate: Candidate) -> bool:
@@ -159,8 +173,8 @@ def _snapshot(host: str, candidate: Candidate) -> Snapshot:
     texts = dict(named_texts(candidate.texts))
     if candidate.commands:
         texts["commands"] = "".join(f"{command}\n" for command in candidate.commands)
-    if candidate.nft is not None:
-        texts["nft-script"] = candidate.nft[1]
+    if candidate.nft:
+        texts["nft-script"] = "\n".join(text for _, text in candidate.nft)
     captures = {
         name: Capture(name=name, argv=(), status=0, stdout=text, stderr="", at="", seconds=0.0)
         for name, text in texts.items()
@@ -182,7 +196,7 @@ def _twin(  # noqa: PLR0913, PLR0917 - what a twin is made of
 
 def _windows(candidate: Candidate, families: Sequence[Family]) -> tuple[tuple[Found, ...], tuple[str, ...]]:
     found, gaps = list[Found](), list[str]()
-    for family in families if candidate.commands else ():
+    for family in families if len(candidate.states) > 2 else ():
         try:
             window = opened(candidate.states, family)
         except SpaceTooLarge as limit:

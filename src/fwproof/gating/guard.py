@@ -14,8 +14,7 @@ from enum import StrEnum
 from fwproof.decision import Ruling
 from fwproof.flow import TCP, CtState, Flow
 from fwproof.flows import reply
-from fwproof.gating.script import Command
-from fwproof.gating.states import State
+from fwproof.gating.states import State, Step
 from fwproof.gating.ways import ManagementPath
 from fwproof.judging.flow import past
 from fwproof.semantics.conversation import converse
@@ -46,8 +45,8 @@ class Found:
     way: str
     text: str
     by: str = ""
-    first: Command | None = None
-    until: Command | None = None
+    first: Step | None = None
+    until: Step | None = None
     witness: Flow | None = None
 
 
@@ -182,7 +181,7 @@ def _of_one(
 
 
 def _found(
-    way: ManagementPath, answer: _Answer, first: Command | None, until: Command | None, harm: Harm
+    way: ManagementPath, answer: _Answer, first: Step | None, until: Step | None, harm: Harm
 ) -> Found:  # fmt: skip
     ruling = answer.ruling
     assert ruling is not None

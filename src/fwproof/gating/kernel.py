@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +27,9 @@ from fwproof.semantics.space import SpaceTooLarge
 
 WIRE = frozenset({
     Kind.INBOUND, Kind.OUTBOUND, Kind.EVASION, Kind.RATE, Kind.MEASURE, Kind.CONNECTIONS, Kind.LOOPBACK,
-    Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.COVERAGE,
+    Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.COVERAGE, Kind.FORWARD,
 })  # fmt: skip
-"""Checks that packets of the twin answer; so do samples of a default, but for those sent through the host."""
+"""Checks that packets of the twin answer; so do samples of a default."""
 _CAPTURES = (
     "uname", "ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl", "sockets", "iptables-save",
     "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save",
@@ -73,8 +73,13 @@ class Twinned:
 
 def on_the_wire(check: Check) -> bool:
     """Whether packets in a twin have a part in a check's answer."""
-    sample = check.vantage is not None and check.kind.value.endswith("-default") and check.direction != "forward"
+    sample = check.vantage is not None and check.kind.value.endswith("-default")
     return check.kind in WIRE or sample
+
+
+def placed(check: Check, here: Collection[str]) -> bool:
+    """Whether those who send and receive for a check have a place in the twin."""
+    return (check.vantage is None or check.vantage in here) and (not check.to or check.to in here)
 
 
 def twinned(
@@ -130,7 +135,7 @@ def _asked(
     with tempfile.TemporaryDirectory(prefix="fwproof-gate-") as scratch, serving(twin, policy, checks):
         hosts = {key: each for key, each in inventory.hosts.items() if key in here}
         field_ = TwinField(replace(inventory, hosts=hosts), twin, Path(scratch))
-        wanted = [c for c in checks if on_the_wire(c) and (c.vantage is None or c.vantage in here)]
+        wanted = [c for c in checks if on_the_wire(c) and placed(c, here)]
         far = {c.vantage for c in wanted if c.vantage} | {v.name for v in field_.inventory.vantages}
         try:
             field_.enter([name, *sorted(far - {name})])
@@ -159,6 +164,10 @@ def serving(twin: Twin, policy: Policy, checks: Sequence[Check]) -> Iterator[Non
         far, service = check.vantage or "", check.service
         if check.direction == "outbound" and far in twin.shape.others and service is not None and service.port:
             wanted.setdefault(far, set()).add(str(service))
+    for passing in policy.forward:
+        for end, (_, addresses) in twin.shape.others.items():
+            if passing.service.port is not None and any(address in passing.to for address in addresses):
+                wanted.setdefault(end, set()).add(str(passing.service))
     open_: list[ProcessChannel] = []
     try:
         for host, services in wanted.items():

@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 
 from fwproof.errors import Fault, InputError, LabError
 from fwproof.gating.candidate import Candidate
-from fwproof.gating.script import Command
+from fwproof.gating.command import Command
 from fwproof.gating.states import plain
 from fwproof.lab.twin import Done, Port, Shape, Twin
 
@@ -22,6 +22,7 @@ _RESTORE = {
 """What loads a text, in the order in which they have to come: rules name sets."""
 _NFT = ("nft", "-f", _FILE)
 _LINE = re.compile(r"(?:\bline:? |/tmp/fwproof-rules:|internal:)(\d+)")
+_END = "fwproof-end-of-table"
 _ABSENT = 127
 _SECONDS = 60.0
 _LISTED = {
@@ -39,9 +40,8 @@ def load(twin: Twin, candidate: Candidate) -> tuple[Fault, ...]:
     if candidate.commands and not all(map(plain, beside)):
         raise LabError("the kernel twin: what runs has tables beside those of iptables, and it would be without them")
     found = list(_texts(twin, candidate.under, {}))
-    found += _texts(twin, candidate.texts if candidate.nft is None else {}, candidate.sources)
-    if candidate.nft is not None:
-        name, text = candidate.nft
+    found += _texts(twin, {} if candidate.nft else candidate.texts, candidate.sources)
+    for name, text in candidate.nft:
         found += _faults(_fed(twin, _NFT, text), name, text, "nft")
     if candidate.commands:
         found += _commands(twin, candidate.commands)
@@ -85,7 +85,9 @@ def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
     lines = []
     for number, command in enumerate(commands):
         fallback = "true" if command.may_fail else f"{{ echo fwproof-{number} >&2; exit 1; }}"
-        lines.append(f"{shlex.join(command.words)} || {fallback}")
+        here = f" <<'{_END}'" if command.feed else ""
+        lines.append(f"{shlex.join(command.words)}{here} || {fallback}")
+        lines += [f"{command.feed}{_END}"] if command.feed else []
     done = twin.run(twin.shape.name, "sh", "-s", stdin=_bytes("\n".join([*lines, ""])), timeout=_SECONDS)
     if done.status == 0:
         return
@@ -108,18 +110,20 @@ def listed(twin: Twin) -> dict[str, str]:
     return found
 
 
-def through_kernel(name: str, text: str, *, script: bool) -> dict[str, str]:
-    """Return the tables that an nft script, or a ``script`` of any commands, leaves in a kernel of its own.
+def through_kernel(scripts: Sequence[tuple[str, str]], *, by_sh: bool = False) -> list[dict[str, str]]:
+    """Return the tables after each of some scripts for ``nft -f``, or of any commands (``by_sh``), in a kernel alone.
 
-    A script is run by sh, in a network that leads nowhere and with every file of this machine read-only. Raises
-    InputError where it fails, LabError where no such kernel can be had.
+    Such commands are run by sh, in a network that leads nowhere and with every file of this machine read-only.
+    Each script has its name before it. Raises InputError where one fails, LabError where no such kernel can be had.
     """
+    words = ("sh", "-s") if by_sh else _NFT
+    tables = []
     with Twin(
         Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
     ) as twin:
-        words = ("sh", "-s") if script else _NFT
-        done = _fed(twin, words, text)
-        found = list(_faults(done, name, text, words[0]))
-        if found:
-            raise InputError(found)
-        return listed(twin)
+        for name, text in scripts:
+            found = list(_faults(_fed(twin, words, text), name, text, words[0]))
+            if found:
+                raise InputError(found)
+            tables.append(listed(twin))
+    return tables

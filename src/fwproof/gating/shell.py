@@ -1,204 +1,223 @@
-"""A strict reader of the little shell that scripts of iptables commands are written in; nothing is ever run by it.
+"""Reads the shell that scripts of iptables commands are written in, as POSIX has it; nothing is ever run by it.
 
-Read are simple commands one after the other (newline, ``;``, ``&&``), quotes, comments, continued lines, plain
-assignments and their ``$NAME``; output thrown away, and ``|| true``. Whatever else a shell would do is a fault with its
-line, so that no command is missed and none is made up.
+What a script says by itself is followed: variables, quotes, splitting, loops, conditions, functions, here-documents.
+What depends on the machine (files, output of commands, whether a command works), or is not the same in every sh, is a
+fault with its line where the script comes to it, so that no command is missed and none is made up.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from fwproof.errors import Fault
-from fwproof.ruleset.words import Word
+from fwproof.gating import shell_builtins as builtins
+from fwproof.gating.shell_builtins import Leave
+from fwproof.gating.shell_commands import DEEP, HARMLESS, Commands, Simple
+from fwproof.gating.shell_grammar import Grammar
+from fwproof.gating.shell_sums import Unknown
+from fwproof.gating.shell_tree import (
+    Body,
+    Both,
+    Case,
+    For,
+    Function,
+    Group,
+    If,
+    Node,
+    Not,
+    Plain,
+    Unread,
+    While,
+)
+from fwproof.gating.shell_words import Broken
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_QUIET = re.compile(r"(?:[12]?>>? */dev/null|2>&1|&> */dev/null)(?=[ \t;&|\n]|$)")
-_TRUE = re.compile(r"\|\|[ \t]*(?:true|:)(?=[ \t;&|#\n]|$)")
-_BLANK = " \t"
-_REFUSED = {
-    "|": "a pipe", "&": "a command in the background", "<": "input from elsewhere", ">": "output to a file",
-    "(": "a subshell or function", ")": "a subshell or function", "`": "the output of a command",
-    "*": "a pattern of file names", "?": "a pattern of file names", "[": "a pattern of file names",
-}  # fmt: skip
-_KEYWORDS = frozenset({
-    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "{", "}",
-    "[[", "eval", "source", ".", "exec", "trap", "shift", "return", "alias",
-})  # fmt: skip
+_AFTER = HARMLESS | {"true", ":", "false", "exit", "return"}
+"""What may stand where a command fails: a gate stops there in any case."""
+_MOST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Simple:
-    """One simple command: the line on which it begins, its words, and whether the script goes on where it fails."""
+class Script:
+    """What a script runs, what of it cannot be read, and what was taken for granted."""
 
-    line: int
-    words: tuple[Word, ...]
-    may_fail: bool = False
-
-
-@dataclass(slots=True)
-class _Reader:
-    source: str
-    text: str
-    at: int = 0
-    line: int = 1
-    variables: dict[str, str] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-
-    def fault(self, message: str, line: int = 0) -> None:
-        self.faults.append(Fault(self.source, line or self.line, 1, message))
-
-    def peek(self, length: int = 1) -> str:
-        return self.text[self.at : self.at + length]
-
-    def take(self) -> str:
-        letter = self.text[self.at]
-        self.at += 1
-        self.line += letter == "\n"
-        return letter
-
-    def skip_line(self) -> None:
-        """Pass over what is left of a line that cannot be read, continued ones included."""
-        while self.at < len(self.text) and self.peek() != "\n":
-            self.at += 1
-            if self.text[self.at - 1] == "\\" and self.at < len(self.text):
-                self.take()
+    commands: tuple[Simple, ...]
+    faults: tuple[Fault, ...]
+    assumed: tuple[str, ...] = ()
 
 
-def simple_commands(text: str, source: str) -> tuple[tuple[Simple, ...], tuple[Fault, ...]]:
-    """Return the commands of a script, in order, and what of it cannot be read, each with its line.
-
-    Assignments are carried out, and are none of the commands.
-    """
-    reader = _Reader(source, text.replace("\r\n", "\n"))
-    found = [command for command in _commands(reader) if command.words]
-    return tuple(found), tuple(reader.faults)
-
-
-def _commands(reader: _Reader) -> Iterator[Simple]:
-    while reader.at < len(reader.text):
-        begun = len(reader.faults)
-        command = _command(reader)
-        if len(reader.faults) > begun:
-            reader.skip_line()
-            continue
-        words = list(command.words)
-        while words and not words[0].quoted and (assigned := _ASSIGNED.fullmatch(words[0].text)):
-            reader.variables[assigned[1]] = assigned[2]
-            words = words[1:]
-            if words and not _ASSIGNED.fullmatch(words[0].text):
-                reader.fault(
-                    "a variable for one command only is not read: assign it on a line of its own", command.line
-                )
-                words = []
-        if words and words[0].text in {"export", "readonly"} and all(_ASSIGNED.fullmatch(w.text) for w in words[1:]):
-            reader.variables |= {m[1]: m[2] for w in words[1:] if (m := _ASSIGNED.fullmatch(w.text))}
-            words = []
-        if words and words[0].text in _KEYWORDS:
-            reader.fault(f"{words[0].text!r} is not read: write the commands out one by one", command.line)
-            words = []
-        yield Simple(command.line, tuple(words), command.may_fail)
+def read_shell(text: str, source: str) -> Script:
+    """Return the commands of a script, in the order in which a shell runs them, and every fault with its line."""
+    shell = _Shell(source)
+    try:
+        grammar = Grammar(text.replace("\r\n", "\n"))
+        shell.bash = grammar.bash
+        shell.whole(grammar.script())
+    except Broken as broken:
+        shell.fault(broken.line, broken.why)
+    except RecursionError:
+        shell.fault(0, "its commands stand in one another too deeply to be read")
+    return Script(tuple(shell.found), tuple(shell.faults), tuple(shell.scope.assumed))
 
 
-def _command(reader: _Reader) -> Simple:
-    """Read up to the end of one command; a fault ends it where it is found."""
-    words: list[Word] = []
-    line, may_fail = 0, False
-    while reader.at < len(reader.text):
-        letter = reader.peek()
-        if _between(reader):
-            continue
-        if letter in "\n;" or reader.peek(2) == "&&":
-            reader.at += 2 if letter == "&" else 0
-            if letter != "&":
-                reader.take()
-            break
-        if quiet := _QUIET.match(reader.text, reader.at):
-            reader.at = quiet.end()
-        elif true := _TRUE.match(reader.text, reader.at):
-            reader.at, may_fail = true.end(), True
-        else:
-            line = line or reader.line
-            begun = len(reader.faults)
-            words += _word(reader)
-            if len(reader.faults) > begun:
-                break
-    return Simple(line or reader.line, tuple(words), may_fail)
+class _Shell(Commands):
+    """Follows lists, loops and conditions."""
 
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+        self.faults: dict[Fault, None] = {}
+        self._steps = 0
+        self._do: dict[type, Callable[..., int | None]] = {
+            Plain: self.plain, Both: self._both, Not: self._not, If: self._if, For: self._for, While: self._while,
+            Case: self._case, Group: lambda node: self._list(node.body), Function: self._function,
+            Unread: self._unread,
+        }  # fmt: skip
 
-def _between(reader: _Reader) -> bool:
-    """Pass over blanks, a line's end that is continued, or a comment; return whether there was any."""
-    if reader.peek() in _BLANK:
-        reader.take()
-    elif reader.peek(2) == "\\\n":
-        reader.take()
-        reader.take()
-    elif reader.peek() == "#":
-        while reader.at < len(reader.text) and reader.peek() != "\n":
-            reader.take()
-    else:
-        return False
-    return True
+    def fault(self, line: int, why: str) -> None:
+        self.faults[Fault(self.source, line, 1 if line else 0, why)] = None
 
+    def whole(self, body: Body) -> None:
+        try:
+            self._list(body)
+        except Leave:
+            return
 
-def _word(reader: _Reader) -> list[Word]:
-    """Read one word; one whose variable has blanks in it and no quotes around becomes several, as in a shell."""
-    text, quoted, loose = "", False, True
-    while reader.at < len(reader.text):
-        letter = reader.peek()
-        if letter in _BLANK or letter in "\n;" or reader.peek(2) in {"&&", "\\\n"}:
-            break
-        if letter in _REFUSED:
-            reader.fault(f"{_REFUSED[letter]} ({letter}) is not read: write the commands out one by one")
-            break
-        if letter in "'\"":
-            quoted, loose = quoted or not text, False
-            text += _quoted(reader)
-        elif letter == "$":
-            text += _value(reader)
-        elif letter == "\\":
-            reader.take()
-            text += reader.take() if reader.at < len(reader.text) else ""
-        else:
-            text += reader.take()
-    return [Word(part) for part in text.split()] if loose else [Word(text, quoted=quoted)]
+    # ---- commands
 
+    def _list(self, body: Body) -> int | None:
+        """Run commands in turn; what cannot be told of one is a fault, and the others are read on."""
+        status: int | None = 0
+        for node in body:
+            try:
+                status = self.run(node)
+            except Unknown as unknown:
+                status, why = None, str(unknown)
+                # one variable that is missing says nothing of the next; anything else may have set some
+                self.scope.lost = self.scope.lost or "has no value: assign" not in why
+                if why:
+                    self.fault(unknown.line, why)
+            self.scope.status = status
+        return status
 
-def _quoted(reader: _Reader) -> str:
-    mark, begun, text = reader.take(), reader.line, ""
-    while reader.at < len(reader.text) and reader.peek() != mark:
-        letter = reader.peek()
-        if mark == '"' and letter == "`":
-            reader.fault("the output of a command (`) is not read")
-            return ""
-        if mark == '"' and letter == "$":
-            text += _value(reader)
-        elif mark == '"' and letter == "\\" and reader.peek(2)[1:] in {'"', "\\", "$", "`", "\n"}:
-            reader.take()
-            text += reader.take().replace("\n", "")
-        else:
-            text += reader.take()
-    if reader.at >= len(reader.text):
-        reader.fault("the quote that opens here is never closed", begun)
-        return text
-    reader.take()
-    return text
+    def run(self, node: Node) -> int | None:
+        self._steps += 1
+        if self._steps > _MOST:
+            self.fault(node.line, f"the script is not read on: it has run {_MOST} commands here")
+            raise Leave("exit")
+        try:
+            self.scope.status = self._do[type(node)](node)
+        except Unknown as unknown:
+            unknown.line = unknown.line or node.line
+            raise
+        return self.scope.status
 
+    def _unread(self, node: Unread) -> int:
+        raise Unknown(node.why)
 
-def _value(reader: _Reader) -> str:
-    """Return what a variable stands for, with the reader behind it."""
-    reader.take()
-    braced = reader.peek() == "{"
-    reader.at += braced
-    name = _NAME.match(reader.text, reader.at)
-    if name is None or (braced and reader.text[name.end() : name.end() + 1] != "}"):
-        reader.fault("of $ only the plain value of a variable is read, $NAME or ${NAME}")
-        return ""
-    reader.at = name.end() + braced
-    if name[0] not in reader.variables:
-        reader.fault(f"the variable {name[0]} has no value: assign it above, NAME=value")
-        return ""
-    return reader.variables[name[0]]
+    def _holds(self, body: Body) -> bool:
+        """Return whether a condition holds; raises Unknown where that is not known."""
+        before = len(self.faults)
+        self.tested += 1
+        try:
+            status = self._list(body)
+        finally:
+            self.tested -= 1
+        if len(self.faults) > before:
+            raise Unknown("")
+        if status is None:
+            raise Unknown("whether this holds depends on whether a command works: write the commands one by one")
+        return not status
+
+    def _both(self, node: Both) -> int | None:
+        tolerant = node.operator == "||" and isinstance(node.left, Plain) and self._is(node.right, {"true", ":"})
+        self.tested += 1
+        self.tolerant, before = tolerant, self.tolerant
+        try:
+            status = self.run(node.left)
+        finally:
+            self.tested -= 1
+            self.tolerant = before
+        if node.operator == "&&":
+            return status or self.run(node.right)
+        if status is None:
+            if not self._is(node.right, _AFTER):
+                raise Unknown("what runs where a command fails depends on the tables: only `|| true` and what ends the"
+                              " script is read")  # fmt: skip
+            return 0 if tolerant else None
+        return self.run(node.right) if status else status
+
+    def _is(self, node: Node, names: frozenset[str] | set[str], depth: int = 0) -> bool:
+        """Whether a command consists of some that have these names, in functions as well."""
+        if isinstance(node, Group):
+            return all(self._is(each, names, depth) for each in node.body)
+        if not isinstance(node, Plain) or len(node.words) < 1 or depth > DEEP:
+            return False
+        name = node.words[0].plain
+        if name in self.scope.functions:
+            return self._is(self.scope.functions[name], names, depth + 1)
+        return name in names and not any(each.kind in {"out", "here"} for each in node.redirects)
+
+    def _not(self, node: Not) -> int | None:
+        self.tested += 1
+        try:
+            status = self.run(node.inner)
+        finally:
+            self.tested -= 1
+        return None if status is None else int(not status)
+
+    def _if(self, node: If) -> int | None:
+        for test, body in node.branches:
+            if self._holds(test):
+                return self._list(body)
+        return self._list(node.rest)
+
+    def _for(self, node: For) -> int | None:
+        if node.words is None and self.scope.parameters is None:
+            raise Unknown("the arguments of the script are not known: `set -- WORDS` at its head says what they are")
+        words = self.expander.fields(node.words) if node.words is not None else list(self.scope.parameters or ())
+        turns = iter(words)
+
+        def more() -> bool:
+            word = next(turns, None)
+            if word is not None:
+                self.scope.assign(node.name, word)
+            return word is not None
+
+        return self._loop(more, node.body)
+
+    def _while(self, node: While) -> int | None:
+        return self._loop(lambda: self._holds(node.test) != node.until, node.body)
+
+    def _loop(self, more: Callable[[], bool], body: Body) -> int | None:
+        self.loops += 1
+        status: int | None = 0
+        try:
+            while True:
+                try:
+                    if not more():
+                        return status
+                    status = self._list(body)
+                except Leave as way:
+                    if way.what not in {"break", "continue"}:
+                        raise
+                    if way.count > 1:
+                        raise Leave(way.what, way.count - 1) from None
+                    status = 0
+                    if way.what == "break":
+                        return status
+        finally:
+            self.loops -= 1
+
+    def _case(self, node: Case) -> int | None:
+        text = self.expander.one(node.word)
+        for patterns, body in node.items:
+            if any(self.expander.pattern(each).fullmatch(text) for each in patterns):
+                return self._list(body)
+        return 0
+
+    def _function(self, node: Function) -> int:
+        if node.name in builtins.SPECIAL or node.name in builtins.REFUSED or node.name in {"local", "command"}:
+            raise Unknown(f"a function of the name {node.name} is not the same in every sh")
+        self.scope.functions[node.name] = node.body
+        return 0

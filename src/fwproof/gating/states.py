@@ -6,18 +6,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family
-from fwproof.gating.script import Command
+from fwproof.gating.command import Command
 from fwproof.gating.tables import EMPTY, Shop, Tables, applied, tables_of
 from fwproof.ruleset.model import Ruleset
 from fwproof.semantics.model import HostModel
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """A part of a file that is loaded at once, and where it ends in the file; ``family`` None where it has both."""
+
+    source: str
+    line: int
+    text: str
+    family: Family | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}: {self.text}" if self.line else f"{self.source}: {self.text}"
+
+
+Step = Command | Load
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """The host after ``number`` commands, of which ``command`` was the last, None before the first."""
+    """The host after ``number`` steps, of which ``command`` was the last, None before the first."""
 
     number: int
-    command: Command | None
+    command: Step | None
     model: HostModel
 
 

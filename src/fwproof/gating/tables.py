@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, InputError
 from fwproof.flow import Family
-from fwproof.gating.script import Command
+from fwproof.gating.command import COMMIT, Command
 from fwproof.ruleset.iptables import BUILT_IN, parse_rule
 from fwproof.ruleset.model import Act, Chain, Match, Rule, Ruleset, Table, Target
 from fwproof.ruleset.words import split
@@ -244,7 +244,33 @@ def _default(edit: _Edit) -> Tables:
     return edit.put({**edit.chains, edit.command.chain: replace(own, default=edit.command.default)})
 
 
+def _declare(edit: _Edit) -> Tables:
+    """Do a line ``:CHAIN POLICY`` of iptables-restore: a chain that is there is emptied, unless it is built in."""
+    name, default = edit.command.chain, edit.command.default
+    if name not in BUILT_IN[edit.command.table]:
+        return edit.put({**edit.chains, name: Rules(None)})
+    own = edit.chains[name]
+    return edit.put({**edit.chains, name: replace(own, default=own.default if default == "-" else default)})
+
+
+def _commit(edit: _Edit) -> Tables:
+    """Do one table of iptables-restore, as a whole or not at all."""
+    command, before = edit.command, edit.chains
+    chains = before if command.keeps else {name: Rules(before[name].default) for name in BUILT_IN[command.table]}
+    said = {each.chain for each in command.block if each.action in {":", "-P"} and each.default != "-"}
+    for name in () if command.keeps else BUILT_IN[command.table]:
+        if before[name].default == "DROP" and name not in said:
+            raise edit.wrong(
+                f"the policy of {name} is DROP at this point, and table {command.table} does not say what it is to be:"
+                f" variants of iptables-restore differ; write :{name} DROP [0:0] or :{name} ACCEPT [0:0] in it"
+            )
+    tables = edit.put(chains)
+    for each in command.block:
+        tables = applied(tables, each, edit.shop)
+    return tables
+
+
 _DO = {
     "-A": _append, "-I": _insert, "-D": _delete, "-R": _replace, "-F": _flush, "-N": _create, "-X": _remove,
-    "-P": _default,
+    "-P": _default, ":": _declare, COMMIT: _commit,
 }  # fmt: skip

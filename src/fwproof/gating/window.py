@@ -35,7 +35,7 @@ def opened(states: Sequence[State], family: Family) -> Window:
     Raises SpaceTooLarge.
     """
     distinct = [s for n, s in enumerate(states) if n == 0 or s.model.rulesets != states[n - 1].model.rulesets]
-    distinct = [s for s in distinct if s.command is None or s.command.family is family]
+    distinct = [s for s in distinct if s.command is None or s.command.family in {family, None}]
     if len(distinct) < 3:
         return Window()
     if len(distinct) > MOST and not guarded(lambda: _all_open((distinct[0], distinct[-1]), family)):

@@ -1,8 +1,8 @@
 """The kernel's own twin of a host: networks of one machine in which tables are loaded and packets are real.
 
-Every host is a network namespace; all stand on one link for each interface of the twin, and reach each other without
-a router. What runs inside sees this machine's programs, read-only, and no network but these
-(:mod:`fwproof.lab.alone`).
+Every host is a network namespace; all stand on one link for each interface of the twin. Those on one link reach each
+other without a router; from one link to another the way is through the twin. What runs inside sees this machine's
+programs, read-only, and no network but these (:mod:`fwproof.lab.alone`).
 """
 
 from __future__ import annotations
@@ -159,9 +159,19 @@ class Twin:
         self._batch(_SWITCH, lines)
         for name, (_, addresses) in self.shape.others.items():
             own = [f"addr add {address}/{address.max_prefixlen} dev eth0" for address in addresses]
-            ways = ["route add default dev eth0", "-6 route add default dev eth0"]
-            self._batch(name, ["link set lo up", "link set eth0 up", *own, *ways])
+            self._batch(name, ["link set lo up", "link set eth0 up", *own, *self._ways(self.shape.others[name][0])])
         self._target()
+
+    def _ways(self, link: str) -> list[str]:
+        """Return the routes of a host on a link: others are reached by the twin, where it stands on more than one."""
+        port = next(port for port in self.shape.ports if port.name == link)
+        ways = []
+        for version, six in ((4, ""), (6, "-6 ")):
+            own = [each for each in port.addresses if each.version == version]
+            ways += [f"{six}route replace {each.network} dev eth0" for each in own]
+            hop = f"via {own[0].ip} " if own and len(self.shape.ports) > 1 else ""
+            ways.append(f"{six}route add default {hop}dev eth0")
+        return ways
 
     def _cable(self, end: str, bridge: str, host: str, interface: str) -> list[str]:
         place = f"{NETWORKS}/{self._names[host]}"

@@ -7,7 +7,7 @@ import pytest
 
 from fwproof.errors import InputError
 from fwproof.flow import Family
-from fwproof.gating.script import read_script
+from fwproof.gating.script import read_script, read_whole
 from fwproof.gating.states import states
 from fwproof.gating.tables import text_of
 from fwproof.ruleset.iptables import parse
@@ -133,7 +133,7 @@ UNREAD = {
     "iptables -t nope -A X": "is not a table", "iptables": "nothing to do", "iptables -Q": "expected one of",
     "iptables -P INPUT": "ACCEPT or DROP", "iptables -A": "name of a chain", "iptables -F INPUT x": "takes one chain",
     "iptables -R INPUT -j DROP": "number of a rule", "iptables -I INPUT 0 -j DROP": "counted from 1",
-    "ufw enable": "only iptables and ip6tables", "iptables-restore rules": "only iptables and ip6tables",
+    "ufw enable": "only iptables and ip6tables", "iptables-restore rules": "not in the script",
     "iptables -A INPUT ! -s 1.1.1.1,2.2.2.2 -j DROP": "takes one address", "echo": "no iptables",
 }  # fmt: skip
 
@@ -146,6 +146,22 @@ def test_what_is_no_such_command_is_refused(command, message):
 
 def test_a_script_ends_where_it_exits():
     assert len(read_script("iptables -F\nexit 0\nufw enable\n", "s.sh")) == 1
+
+
+def test_sysctls_of_a_script_and_what_keeps_its_tables_are_no_commands():
+    text = """iptables -F
+echo 1 > /proc/sys/net/ipv4/ip_forward
+sysctl -q -w net.ipv6.conf.all.forwarding=0
+sysctl -w kernel.panic=1
+iptables-save > /etc/iptables/rules.v4
+netfilter-persistent save
+"""
+    script = read_whole(text, "s.sh")
+    assert len(script.commands) == 1
+    assert script.sysctls == {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "0"}
+    assert "s.sh sets net/ipv4/ip_forward = 1, from its beginning on" in script.assumed
+    with pytest.raises(InputError, match="what it sets is not read"):
+        read_whole("iptables -F\nsysctl -p\n", "s.sh")
 
 
 def test_whatever_a_script_holds_is_read_or_refused_and_never_a_crash():
