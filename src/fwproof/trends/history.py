@@ -146,7 +146,7 @@ class History:
         sorts[Sort.NOT_ASKED] = len(self._answers.keys() - answers.keys())
         first = len(self._times) == 1
         self._answers = answers
-        self._known |= answers.keys()
+        self._known |= {key for key, check in answers.items() if check.verdict not in _UNKNOWN}
         return None if first else {sort.value: sorts[sort] for sort in Sort if sorts[sort]}
 
     def _take(self, key: tuple[str, str], check: Answer) -> None:
