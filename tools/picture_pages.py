@@ -22,15 +22,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
 from fwproof.report.document import read_results, render_json
 from fwproof.report.html import render_html
 from fwproof.report.write import write_run
 from fwproof.results import Results
 from fwproof.trends.ages import earlier_of
-from markdown_it import MarkdownIt
-from rich.console import Console
-from rich.terminal_theme import TerminalTheme
-from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "reports" / "sample"
@@ -110,30 +111,33 @@ def fwproof(*words: str, place: Path = ROOT) -> str:
 
 
 def report(place: Path) -> Path:
-    """The report of the sample, as it would be written now."""
+    """Write the report of the sample, as it would be written now."""
     return kept(place / "report.html", render_html(read_results(SAMPLE)))
 
 
 def aged(place: Path) -> Path:
-    """The report of the last night."""
+    """Return the report of the last night."""
     return run_of(place, len(NIGHTS) - 1) / "report.html"
 
 
 def diff(place: Path) -> Path:
-    """The night on which the old rules are back, compared with the one before."""
+    """Write the comparison of the night on which the old rules are back with the one before."""
     words = (f"reports/{run_of(place, BACK - 1).name}", f"reports/{run_of(place, BACK).name}", "--format", "html")
     return kept(place / "diff.html", fwproof("diff", *words, place=place))
 
 
 def index(place: Path) -> Path:
-    """The index of all nights."""
+    """Write the index of all nights."""
     nights(place)
     fwproof("index", "reports", place=place)
     return nights(place) / "index.html"
 
 
 def candidate(place: Path) -> list[str]:
-    """Return the words of a gate: the repaired server's tables in which somebody opens tcp/8080 to everybody."""
+    """Return the words of a gate: the repaired server's tables in which somebody opens tcp/8080 to everybody.
+
+    Slips are not tried: how many can be in a time differs from run to run.
+    """
     for folder in ("running", "new"):
         (place / folder).mkdir(parents=True, exist_ok=True)
         for name, source in (("rules.v4", "iptables-save"), ("rules.v6", "ip6tables-save")):
@@ -145,24 +149,26 @@ def candidate(place: Path) -> list[str]:
     for name in ("checks", "fixtures"):
         shutil.copytree(ROOT / name, place / name, dirs_exist_ok=True)
     words = "gate --policy checks/ai-server.policy.yaml --for ai-server --against running"
-    return f"{words} --iptables-save new/rules.v4 --ip6tables-save new/rules.v6 --mutation-seconds 120".split()
+    return f"{words} --iptables-save new/rules.v4 --ip6tables-save new/rules.v6 --mutation-seconds 0".split()
 
 
 def comment(place: Path) -> Path:
-    """The gate's review comment, as a forge shows Markdown."""
-    made = MarkdownIt("commonmark").enable("table").render(
-        fwproof(*candidate(place / "gate"), "--format", "markdown", place=place / "gate")
+    """Write the gate's review comment, as a forge shows Markdown."""
+    made = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(fwproof(*candidate(place / "gate"), "--format", "markdown", place=place / "gate"))
     )
     return kept(place / "comment.html", _page(_COMMENT, f"<article>{made}</article>"))
 
 
 def gate(place: Path) -> Path:
-    """The same on a terminal."""
-    return terminal(place / "gate", candidate(place / "gate"), most=34)
+    """Write the same as on a terminal."""
+    return terminal(place / "gate", candidate(place / "gate"), most=14)
 
 
 def explain(place: Path) -> Path:
-    """Why a packet gets in, by the tables of the published server."""
+    """Write why a packet gets in, by the tables of the published server."""
     place /= "explain"
     shutil.copytree(ROOT / "fixtures", place / "fixtures", dirs_exist_ok=True)
     for name, source in (("rules.v4", "iptables-save"), ("addresses.json", "ip-addr")):
@@ -172,7 +178,7 @@ def explain(place: Path) -> Path:
 
 
 def audit(place: Path) -> Path:
-    """The end of what an audit prints: the summary that `fwproof report` makes of the same run."""
+    """Write the end of what an audit prints, as `fwproof report` makes it of the same run."""
     place /= "audit"
     (place / "reports" / "sample").mkdir(parents=True)
     shutil.copy(SAMPLE / "results.json", place / "reports" / "sample")
@@ -180,7 +186,7 @@ def audit(place: Path) -> Path:
 
 
 def terminal(place: Path, words: Sequence[str], most: int = 0) -> Path:
-    """Return a page that shows a command and what it printed; of it the first ``most`` lines, the last ones if negative."""
+    """Write a page with a command and what it printed: its first ``most`` lines, or its last paragraphs if negative."""
     lines = fwproof(*words, place=place).splitlines()
     begin = next(n for n in range(len(lines) + most, len(lines)) if not lines[n - 1]) if most < 0 else 0
     shown = lines[begin:] if most < 0 else lines[: most or None]
@@ -213,16 +219,17 @@ def _page(style: str, body: str) -> str:
 
 
 _COMMENT = """
-body { margin: 0; padding: 16px; font: 14px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1f2328; background: #fff; }
-article { border: 1px solid #d1d9e0; border-radius: 6px; padding: 16px 20px; max-width: 900px; overflow-wrap: anywhere; }
+body { margin: 0; padding: 16px; font: 14px/1.5 system-ui, "DejaVu Sans"; color: #1f2328; background: #fff; }
+article { border: 1px solid #d1d9e0; border-radius: 6px; padding: 16px 20px; max-width: 900px; }
+* { overflow-wrap: anywhere; }
 h2, h3 { line-height: 1.25; padding-bottom: .3em; border-bottom: 1px solid #d1d9e0; } h2 { margin-top: 0; }
 code { font: 85%/1.5 "DejaVu Sans Mono", monospace; padding: .2em .4em; border-radius: 6px; background: #eff1f3; }
 ul { padding-left: 2em; } li { margin-top: .25em; }
 """
 _TERMINAL = f"""
 body {{ margin: 0; padding: 16px; background: #fff; }}
-figure {{ margin: 0; width: {COLUMNS}ch; font: 14px/1.45 "DejaVu Sans Mono", monospace; padding: 14px 18px; border-radius: 8px;
-  background: #16191d; }}
+figure {{ margin: 0; width: {COLUMNS}ch; font: 14px/1.45 "DejaVu Sans Mono", monospace;
+  padding: 14px 18px; border-radius: 8px; background: #16191d; }}
 pre {{ margin: 0; font: inherit; color: #d8dbdf; white-space: pre-wrap; word-break: break-all; }}
 """
 _THEME = TerminalTheme(

@@ -2,9 +2,9 @@
 """Draws every picture of the documentation: `make pictures`, or `tools/pictures.py NAME …` for some of them.
 
 Nothing in them is typed by hand: pages are those that fwproof writes, drawn by headless Chromium; what stands in a
-terminal is what the command printed. All of it comes from reports/sample, through :mod:`picture_pages`. Needs chromium
-and pngquant, for the gate's kernel namespaces as well; the same input gives the same picture, but for the seconds that
-the gate took.
+terminal is what the command printed. All of it comes from reports/sample, through :mod:`picture_pages`, and the same
+input gives the same bytes with the same Chromium. Needs chromium and pngquant, and for the gate's kernel what
+`fwproof gate` needs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools"), str(ROOT / "tests" / "report")]
 FOLDER = ROOT / "docs" / "pictures"
-WIDTH, SHARP, COLOURS = 1100, 1.5, 24
+WIDTH, SHARP, COLOURS = 1100, 1.3, 24
 """Of the page in pixels of CSS, how many pixels of the picture each of them has, and colours of the picture."""
 SHELL = 912
 """Width of a terminal of 100 columns."""
@@ -31,7 +35,8 @@ SHELL = 912
 class Picture:
     """What to draw: from the top of ``first`` to the end of ``last`` (selectors) of a page, at most ``height`` high.
 
-    ``before`` is JavaScript that runs in the page first, such as to open what is folded. ``scheme``: light or dark.
+    ``before`` is JavaScript that runs in the page first, such as to open what is folded; ``margin`` is what of the page
+    around it is shown too. Lengths are pixels of CSS.
     """
 
     page: str
@@ -40,41 +45,40 @@ class Picture:
     before: str = ""
     height: int = 1400
     width: int = WIDTH
-    scheme: str = "light"
     margin: int = 16
 
 
 _SHOWN = """(() => {
-  const row = [...document.querySelectorAll('.record .id')].find(e => e.textContent == %r).closest('.record');
+  const wanted = "webui-proxy[ai-server-published-outside-ipv4]";
+  const row = [...document.querySelectorAll('.record .id')].find(e => e.textContent == wanted).closest('.record');
   for (let e = row; e; e = e.parentElement) if (e.tagName == 'DETAILS') e.open = true;
   row.id = 'shown';
-})()""" % "webui-proxy[ai-server-published-outside-ipv4]"
+})()"""
 """Opens one check of those that are folded."""
 _LAST = "document.querySelector('#controls details:last-of-type').open = true"
-_MATRIX = ("#inbound h2", "#inbound figure:last-of-type")
 
 PICTURES = {
-    "report-matrix": Picture(page="report", first=_MATRIX[0], last=_MATRIX[1]),
-    "report-matrix-dark": Picture(page="report", first=_MATRIX[0], last=_MATRIX[1], scheme="dark"),
+    "report-matrix": Picture(page="report", first="#inbound h2", last="#inbound figure:last-of-type"),
     "report-cover": Picture(page="report", first=".brand", last=".counts"),
     "report-finding": Picture(page="report", first="#f3", last="#f3", margin=0),
     "report-check": Picture(page="report", first="#shown", last="#shown", before=_SHOWN, margin=2),
-    "report-controls": Picture(page="report", first="#controls h2", last="#controls details:last-of-type", before=_LAST, height=800),
+    "report-controls": Picture(
+        page="report", first="#controls h2", last="#controls details:last-of-type", before=_LAST, height=800
+    ),
     "report-ages": Picture(page="aged", first="#findings h2", last="#findings .scroll", height=480),
     "run-diff": Picture(page="diff", first=".brand", height=860),
     "runs-index": Picture(page="index", first=".brand", height=800),
-    "gate-comment": Picture(page="comment", first="article", last="article", height=900),
+    "gate-comment": Picture(page="comment", first="article", last="article", height=640),
     "terminal-audit": Picture(page="audit", first="figure", last="figure", width=SHELL),
     "terminal-explain": Picture(page="explain", first="figure", last="figure", width=SHELL),
     "terminal-gate": Picture(page="gate", first="figure", last="figure", width=SHELL),
 }
-"""Every picture by its name: docs/pictures/NAME.png. A page has to show each, which tests/unit/test_pictures.py sees to."""
+"""By name, docs/pictures/NAME.png; tests/unit/test_pictures.py sees that a page shows each of them."""
 
-_BOX = """(() => {
-  const first = document.querySelector(%r).getBoundingClientRect();
-  const last = %r ? document.querySelector(%r).getBoundingClientRect() : document.documentElement.getBoundingClientRect();
-  return [first.top + scrollY, last.bottom + scrollY, document.documentElement.scrollWidth];
-})()"""
+_BOX = """((first, last) => {
+  const box = name => (name ? document.querySelector(name) : document.documentElement).getBoundingClientRect();
+  return [box(first).top + scrollY, box(last).bottom + scrollY];
+})"""
 
 
 def draw(names: list[str], place: Path) -> None:
@@ -87,25 +91,26 @@ def draw(names: list[str], place: Path) -> None:
     try:
         for name in names:
             picture = PICTURES[name]
-            browser.open(pages[picture.page], width=picture.width, scheme=picture.scheme)
+            browser.open(pages[picture.page], width=picture.width)
             (FOLDER / f"{name}.png").write_bytes(small(shot(browser, picture)))
     finally:
         browser.close()
 
 
-def shot(browser, picture: Picture) -> bytes:
+def shot(browser: Browser, picture: Picture) -> bytes:
     """Return the picture as Chromium draws it."""
     if picture.before:
         browser.value(picture.before)
-    top, bottom, _ = browser.value(_BOX % (picture.first, picture.last, picture.last))
+    top, bottom = browser.value(f"{_BOX}({picture.first!r}, {picture.last!r})")
     top = max(top - picture.margin, 0)
-    clip = {"x": 0, "y": top, "width": picture.width, "height": min(bottom + picture.margin - top, picture.height), "scale": SHARP}
+    high = min(bottom + picture.margin - top, picture.height)
+    clip = {"x": 0, "y": top, "width": picture.width, "height": high, "scale": SHARP}
     found = browser("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
     return base64.b64decode(found["data"])
 
 
 def small(content: bytes) -> bytes:
-    """Return a picture with few colours."""
+    """Return a picture with few colours, none of them mixed by dots."""
     words = ["pngquant", "--speed", "1", "--nofs", "--strip", str(COLOURS), "-"]
     return subprocess.run(words, input=content, capture_output=True, check=True).stdout
 

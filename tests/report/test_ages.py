@@ -90,7 +90,7 @@ def test_an_age_begins_and_ends_with_answers(told, run, history, carried):
 
 
 def test_it_agrees_with_the_index_of_the_same_folder(told, tmp_path):
-    found = told((1, "pass", "fail", "pass"), (4, "fail", "fail", "fail"), (5, "error", "waived", "fail"),
+    found = told((1, "pass", "error", "pass"), (4, "fail", "fail", "fail"), (5, "error", "waived", "fail"),
                  (9, "fail", "fail", "fail"))  # fmt: skip
     standing = {each.id: (each.first_seen, each.at_least) for each in read_index(tmp_path).standing}
     assert {id_: (age.since, age.at_least) for id_, age in found.ages.items()} == standing

@@ -219,9 +219,8 @@ def _headline(results: Results, cards: list[HostCard]) -> str:
         text = f"{_names(failed)} {'does' if len(failed) == 1 else 'do'} not do what the policy says"
         return f"{text}; {_names(passed)} {'does' if len(passed) == 1 else 'do'}" if passed else text
     if verdict is Verdict.ERROR:
-        if all(check.verdict is Verdict.ERROR for check in results.checks):
-            return "Not established: no check could be carried out"
-        return "Not established: some checks could not be carried out"
+        none = all(check.verdict is Verdict.ERROR for check in results.checks)
+        return f"Not established: {'no check could' if none else 'some checks could not'} be carried out"
     if verdict is Verdict.INCONCLUSIVE:
         return "Not established: some questions are still open"
     if verdict is Verdict.WAIVED:

@@ -32,7 +32,7 @@ class Finding:
 
     ``state``: ``open``, ``waived``, ``not-known`` or ``not-asked`` (in the last run), ``fixed`` or ``not-applicable``.
     ``days`` is its age at the last run, or how long it took until it was fixed. ``at_least`` where it was there the
-    first time that it was looked for, so that it may be older. ``ended`` is empty as long as it stands.
+    first time that it had an answer, so that it may be older. ``ended`` is empty as long as it stands.
     """
 
     policy: str
