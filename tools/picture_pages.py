@@ -159,6 +159,8 @@ def comment(place: Path) -> Path:
         .enable("table")
         .render(fwproof(*candidate(place / "gate"), "--format", "markdown", place=place / "gate"))
     )
+    for emoji, mark in _EMOJI.items():
+        made = made.replace(emoji, mark)
     return kept(place / "comment.html", _page(_COMMENT, f"<article>{made}</article>"))
 
 
@@ -220,12 +222,15 @@ def _page(style: str, body: str) -> str:
 
 _COMMENT = """
 body { margin: 0; padding: 16px; font: 14px/1.5 system-ui, "DejaVu Sans"; color: #1f2328; background: #fff; }
-article { border: 1px solid #d1d9e0; border-radius: 6px; padding: 16px 20px; max-width: 900px; }
+article { border: 1px solid #d1d9e0; border-radius: 6px; padding: 16px 20px; }
 * { overflow-wrap: anywhere; }
 h2, h3 { line-height: 1.25; padding-bottom: .3em; border-bottom: 1px solid #d1d9e0; } h2 { margin-top: 0; }
 code { font: 85%/1.5 "DejaVu Sans Mono", monospace; padding: .2em .4em; border-radius: 6px; background: #eff1f3; }
 ul { padding-left: 2em; } li { margin-top: .25em; }
+.ok { color: #1a7f37; } .bad { color: #cf222e; } .off { color: #59636e; }
 """
+_EMOJI = {"✅": "<b class='ok'>✔</b>", "❌": "<b class='bad'>✖</b>", "💤": "<b class='off'>◌</b>"}
+"""What stands for emoji, of which the machine that draws need not have a font."""
 _TERMINAL = f"""
 body {{ margin: 0; padding: 16px; background: #fff; }}
 figure {{ margin: 0; width: {COLUMNS}ch; font: 14px/1.45 "DejaVu Sans Mono", monospace;

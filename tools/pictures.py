@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools"), str(ROOT / "tests" / "re
 FOLDER = ROOT / "docs" / "pictures"
 WIDTH, SHARP, COLOURS = 1100, 1.3, 24
 """Of the page in pixels of CSS, how many pixels of the picture each of them has, and colours of the picture."""
-SHELL = 912
+SHELL = 910
 """Width of a terminal of 100 columns."""
 
 
@@ -68,7 +68,7 @@ PICTURES = {
     "report-ages": Picture(page="aged", first="#findings h2", last="#findings .scroll", height=480),
     "run-diff": Picture(page="diff", first=".brand", height=860),
     "runs-index": Picture(page="index", first=".brand", height=800),
-    "gate-comment": Picture(page="comment", first="article", last="article", height=640),
+    "gate-comment": Picture(page="comment", first="article", last="article", height=640, width=SHELL),
     "terminal-audit": Picture(page="audit", first="figure", last="figure", width=SHELL),
     "terminal-explain": Picture(page="explain", first="figure", last="figure", width=SHELL),
     "terminal-gate": Picture(page="gate", first="figure", last="figure", width=SHELL),
@@ -103,7 +103,8 @@ def shot(browser: Browser, picture: Picture) -> bytes:
         browser.value(picture.before)
     top, bottom = browser.value(f"{_BOX}({picture.first!r}, {picture.last!r})")
     top = max(top - picture.margin, 0)
-    high = min(bottom + picture.margin - top, picture.height)
+    # whole pixels, or there is a line of half a one at the edge
+    high = min(bottom + picture.margin - top, picture.height) // 10 * 10
     clip = {"x": 0, "y": top, "width": picture.width, "height": high, "scale": SHARP}
     found = browser("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
     return base64.b64decode(found["data"])
