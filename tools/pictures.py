@@ -49,7 +49,7 @@ class Picture:
 
 
 _SHOWN = """(() => {
-  const wanted = "webui-proxy[ai-server-published-outside-ipv4]";
+  const wanted = "webui-proxy[ai-server-published-proxy-ipv4]";
   const row = [...document.querySelectorAll('.record .id')].find(e => e.textContent == wanted).closest('.record');
   for (let e = row; e; e = e.parentElement) if (e.tagName == 'DETAILS') e.open = true;
   row.id = 'shown';
@@ -63,7 +63,7 @@ PICTURES = {
     "report-finding": Picture(page="report", first="#f3", last="#f3", margin=0),
     "report-check": Picture(page="report", first="#shown", last="#shown", before=_SHOWN, margin=2),
     "report-controls": Picture(
-        page="report", first="#controls h2", last="#controls details:last-of-type", before=_LAST, height=800
+        page="report", first="#controls h2", last="#controls details:last-of-type", before=_LAST, height=660
     ),
     "report-ages": Picture(page="aged", first="#findings h2", last="#findings .scroll", height=480),
     "run-diff": Picture(page="diff", first=".brand", height=860),
