@@ -20,7 +20,7 @@ SETUP := tools/setup pyproject.toml requirements/run.txt requirements/build.txt
 TABLES ?= 1000
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
 
-.PHONY: demo audit test lint types pytest unit differential sample sample-from-latest picture pins docs sbom dist bench clean
+.PHONY: demo audit test lint types pytest unit differential sample sample-from-latest pictures pins docs sbom dist bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.stamp
@@ -59,9 +59,9 @@ sample: $(VENV)/dev.stamp
 sample-from-latest: $(VENV)/run.stamp
 	@$(BIN)/python tools/record_sample.py
 
-# docs/report.png, drawn from reports/sample; needs chromium and pngquant
-picture:
-	@tools/screenshot
+# docs/pictures, drawn from reports/sample; needs chromium and pngquant; make pictures PICTURES=report-matrix
+pictures: $(VENV)/dev.stamp
+	@$(BIN)/python tools/pictures.py $(PICTURES)
 
 # the documentation site, in docs/_build/html; a link that leads nowhere is an error
 docs: $(VENV)/dev.stamp

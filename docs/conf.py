@@ -18,6 +18,7 @@ for _name, _text in pages().items():
 
 project = "fwproof"
 author = "The fwproof authors"
+copyright = "The fwproof authors, under the MIT licence"  # noqa: A001 - the name that Sphinx reads
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_parser"]

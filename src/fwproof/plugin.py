@@ -72,6 +72,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PolicyFile
 def _run_of(config: pytest.Config) -> AuditRun:
     if _RUN not in config.stash:
         from fwproof.audit.run import AuditRun  # here, so that a session without policies does not pay for it
+        from fwproof.trends.ages import earlier_of
 
         root = config.rootpath
         inventory = config.getoption("--inventory") or root / "fixtures" / "inventory.yaml"
@@ -81,6 +82,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
             trace=config.getoption("--trace-rules"), waivers=_path_or_none(config.getoption("--waivers")),
             sign=_path_or_none(config.getoption("--sign-key")), reports_as=plugin_reports.reports_as(config),
+            earlier=earlier_of,
         )  # fmt: skip
     return config.stash[_RUN]
 

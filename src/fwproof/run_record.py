@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fwproof.ages import Earlier
 from fwproof.controls import Framework
 
 
@@ -173,7 +174,7 @@ class Run:
     ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
     first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
     ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones`` are those of the
-    inventory with the hosts that stand in them.
+    inventory with the hosts that stand in them. ``earlier`` is None where the folder had no earlier run.
     """
 
     id: str
@@ -204,3 +205,4 @@ class Run:
     previous: Previous | None = None
     outside: dict[str, str] = field(default_factory=dict)
     zones: dict[str, list[str]] = field(default_factory=dict)
+    earlier: Earlier | None = None

@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fwproof.ages import Earlier
 from fwproof.audit.allowed import recorded
 from fwproof.audit.controller import controller, trigger
 from fwproof.audit.gather import Gathered, gather
@@ -68,15 +69,18 @@ class AuditRun:
 
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
     ``trace`` has audited hosts tell which rules the probes meet. ``waivers`` is a file of waivers for all policies;
-    without it, each policy's are those beside it. ``reports_as`` are the formats by file name.
+    without it, each policy's are those beside it. ``reports_as`` are the formats by file name. ``earlier`` says since
+    when checks deviate, by the runs in the folder of reports.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
         self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
         waivers: Path | None = None, reports_as: Mapping[str, str] = REPORTS, sign: Path | None = None,
+        earlier: Callable[[Results, Path], Earlier | None] | None = None,
     ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
         self.command, self.root, self.reports_as, self.sign = command, root, reports_as, sign
+        self.earlier = earlier
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -181,6 +185,8 @@ class AuditRun:
         judged = [check for check in self.selected if check.id in self._outcomes]
         clean = partial(without, secrets=self._secrets())
         results = Results(run=self._record(), checks=tuple(self._result(check) for check in judged))
+        if self.earlier is not None:
+            results = replace(results, run=replace(results.run, earlier=self.earlier(results, self.reports)))
         self.results = in_words(results, clean)
         inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
         unjudged = [check.id for check in self.selected if check.id not in self._outcomes]

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -153,6 +153,8 @@ def _context(results: Results) -> dict[str, Any]:
         "mark_of": lambda check: matrix.mark_of(check) if matrix.in_matrix(check) else None,
         "where": _where,
         "unasked": UNASKED,
+        "since": partial(view.open_since, results),
+        "ages": partial(view.ages, results),
     }
 
 

@@ -9,7 +9,16 @@ from fwproof.report.clean import markdown_text as _text
 from fwproof.report.controls import of_results
 from fwproof.report.controls_text import markdown as controls_markdown
 from fwproof.report.reasoning import repro
-from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
+from fwproof.report.view import (
+    Finding,
+    counts_line,
+    findings,
+    hosts,
+    not_tested,
+    number_of,
+    open_since,
+    verdict_sentences,
+)
 from fwproof.results import Results, Verdict
 from fwproof.run_record import WaiverRecord
 
@@ -51,7 +60,7 @@ def render_markdown(results: Results, limit: int = COMMENT) -> str:
     room -= _size(parts[-1])
     shown = findings(results, Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
     for position, finding in enumerate(shown):
-        text = _finding(finding)
+        text = _finding(finding, open_since(results, finding.checks))
         room -= _size(text)
         if room < 0:
             checks = sum(len(each.checks) for each in shown[position:])
@@ -99,13 +108,14 @@ def _waivers(waivers: Sequence[WaiverRecord]) -> list[str]:
     return ["\n".join(lines)]
 
 
-def _finding(finding: Finding) -> str:
+def _finding(finding: Finding, since: str) -> str:
     lead = finding.lead
     where = f"{number_of(len(finding.checks), 'check')} on {', '.join(finding.hosts[:5])}"
     if len(finding.hosts) > 5:
         where += f" and {len(finding.hosts) - 5:,} more"
     rows = [
         ("where", _text(where)),
+        ("history", _text(since)),
         ("expected", _text(lead.expected)),
         ("proved", _text(lead.proved)),
         ("observed", _text(lead.observed)),

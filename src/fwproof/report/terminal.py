@@ -11,7 +11,16 @@ from pathlib import Path
 
 from fwproof.report.clean import no_command, one_line
 from fwproof.report.reasoning import UNASKED, repro, witnesses
-from fwproof.report.view import Finding, counts_line, findings, not_tested, number_of, outcome, verdict_sentences
+from fwproof.report.view import (
+    Finding,
+    counts_line,
+    findings,
+    not_tested,
+    number_of,
+    open_since,
+    outcome,
+    verdict_sentences,
+)
 from fwproof.results import CheckResult, Results, Verdict
 
 _SHOWN = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED)
@@ -45,9 +54,10 @@ def render_summary(
     painter = _Painter(color=color)
     lines: list[str] = []
     for finding in findings(results, *_SHOWN):
-        shown = _in_full(finding, width, painter, place) if verbose else _brief(finding, width, painter)
-        lines += [*shown, ""]
-    lines.append(_coverage(results))
+        since = open_since(results, finding.checks)
+        told = _in_full(finding, since, width, painter, place) if verbose else _brief(finding, since, width, painter)
+        lines += [*told, ""]
+    lines += [_coverage(results), *_unread(results, width)]
     headline, basis = verdict_sentences(results)
     verdict = outcome(results)
     said = textwrap.wrap(one_line(f"{_GLYPHS[verdict]} {headline}. {basis}"), width, subsequent_indent="  ")
@@ -74,6 +84,14 @@ def _coverage(results: Results) -> str:
     return f"not tested: {missing:,} of {number_of(results.run.planned, 'planned check')} {why}"
 
 
+def _unread(results: Results, width: int) -> list[str]:
+    unread = results.run.earlier.unread if results.run.earlier else []
+    if not unread:
+        return []
+    said = f"history: {number_of(len(unread), 'earlier run')} not read, so findings may be older or have been away: "
+    return textwrap.wrap(one_line(said + unread[0], 400), width, subsequent_indent="  ")
+
+
 def _head(finding: Finding, width: int, painter: _Painter) -> list[str]:
     head = one_line(f"{_GLYPHS[finding.verdict]} {finding.verdict.value.upper()}  {finding.cause}")
     return [painter.paint(finding.verdict, line) for line in textwrap.wrap(head, width, subsequent_indent="  ")]
@@ -83,12 +101,13 @@ def _where(finding: Finding) -> str:
     return f"{number_of(len(finding.checks), 'check')} on {_first(finding.hosts)}; severity {finding.severity}"
 
 
-def _brief(finding: Finding, width: int, painter: _Painter) -> list[str]:
+def _brief(finding: Finding, since: str, width: int, painter: _Painter) -> list[str]:
     """Return a cause in about six lines: what was expected and seen, the rule, how to mend and repeat it."""
     lead = finding.lead
     wanted = f"; expected: {lead.expected}" if lead.expected else ""
     rows = [
         ("where", _where(finding) + wanted, 2),
+        ("history", since, 1),
         (*_seen(lead), 2),
         ("rule", lead.rule, 3),
         ("mend", lead.fix, 2),
@@ -107,10 +126,11 @@ def _seen(check: CheckResult) -> tuple[str, str]:
     return next(((name, text) for name, text in said if text), ("reason", ""))
 
 
-def _in_full(finding: Finding, width: int, painter: _Painter, folder: str) -> list[str]:
+def _in_full(finding: Finding, since: str, width: int, painter: _Painter, folder: str) -> list[str]:
     lead = finding.lead
     rows = [
         ("where", _where(finding)),
+        ("history", since),
         *((name, said) for name, said in witnesses(lead) if said != UNASKED),
         ("reason", lead.reason),
     ]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fwproof.ages import Age
 from fwproof.results import CheckResult, Results, Verdict
 from fwproof.run_record import HostRecord
 
@@ -219,7 +220,8 @@ def _headline(results: Results, cards: list[HostCard]) -> str:
         text = f"{_names(failed)} {'does' if len(failed) == 1 else 'do'} not do what the policy says"
         return f"{text}; {_names(passed)} {'does' if len(passed) == 1 else 'do'}" if passed else text
     if verdict is Verdict.ERROR:
-        return "Not established: some checks could not be carried out"
+        none = all(check.verdict is Verdict.ERROR for check in results.checks)
+        return f"Not established: {'no check could' if none else 'some checks could not'} be carried out"
     if verdict is Verdict.INCONCLUSIVE:
         return "Not established: some questions are still open"
     if verdict is Verdict.WAIVED:
@@ -227,3 +229,21 @@ def _headline(results: Results, cards: list[HostCard]) -> str:
     if verdict is Verdict.NOT_APPLICABLE:
         return "No check applied to these hosts"
     return f"{_names(passed)} {'does' if len(passed) == 1 else 'do'} what the policy says"
+
+
+def ages(results: Results, checks: Iterable[CheckResult]) -> list[Age]:
+    """Return since when checks deviate, the oldest first; empty where no earlier run can say it."""
+    known = results.run.earlier.ages if results.run.earlier else {}
+    return sorted((known[check.id] for check in checks if check.id in known), key=lambda age: (age.since, -age.runs))
+
+
+def open_since(results: Results, checks: Iterable[CheckResult]) -> str:
+    """Return since when checks deviate in words, the oldest of them first told; empty where it is not known."""
+    if not (found := ages(results, checks)):
+        return ""
+    oldest, alike = found[0], sum(age == found[0] for age in found)
+    if oldest.runs == 1:
+        said = "first answered in this run" if oldest.at_least else "new in this run"
+    else:
+        said = f"open since {oldest.since[:10]}{' or longer' if oldest.at_least else ''} ({oldest.runs:,} runs)"
+    return said if alike == len(found) else f"{said}, {alike:,} of its {len(found):,} checks; the others since later"

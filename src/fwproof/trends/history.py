@@ -32,7 +32,7 @@ class Finding:
 
     ``state``: ``open``, ``waived``, ``not-known`` or ``not-asked`` (in the last run), ``fixed`` or ``not-applicable``.
     ``days`` is its age at the last run, or how long it took until it was fixed. ``at_least`` where it was there the
-    first time that it was looked for, so that it may be older. ``ended`` is empty as long as it stands.
+    first time that it had an answer, so that it may be older. ``ended`` is empty as long as it stands.
     """
 
     policy: str
@@ -146,7 +146,7 @@ class History:
         sorts[Sort.NOT_ASKED] = len(self._answers.keys() - answers.keys())
         first = len(self._times) == 1
         self._answers = answers
-        self._known |= answers.keys()
+        self._known |= {key for key, check in answers.items() if check.verdict not in _UNKNOWN}
         return None if first else {sort.value: sorts[sort] for sort in Sort if sorts[sort]}
 
     def _take(self, key: tuple[str, str], check: Answer) -> None:

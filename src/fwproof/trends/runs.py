@@ -75,7 +75,7 @@ class _Checks(BaseModel):
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class _Unreadable(Exception):
+class NoRun(Exception):
     """Why a folder is no run that can be read."""
 
 
@@ -92,8 +92,8 @@ def read_index(folder: Path) -> Index:
             continue
         try:
             head = _head(place)
-            found.append((_moment(head.run.started), place, head))
-        except _Unreadable as why:
+            found.append((moment_of(head.run.started), place, head))
+        except NoRun as why:
             unreadable.append(Unreadable(folder=place.name, why=str(why)))
     found.sort(key=lambda each: (each[0], each[1].name))
     history, runs, last = History(), [], None
@@ -101,56 +101,59 @@ def read_index(folder: Path) -> Index:
         try:
             runs.append(_added(history, place, began, head, last))
             last = head.run
-        except _Unreadable as why:
+        except NoRun as why:
             unreadable.append(Unreadable(folder=place.name, why=str(why)))
     return history.index(runs, unreadable)
 
 
-def _content(place: Path) -> bytes:
+def content_of(place: Path) -> bytes:
+    """Return a run's results.json; raises NoRun."""
     file = place / _RESULTS
     if place.is_symlink():
-        raise _Unreadable("is a symbolic link, which is not followed")
+        raise NoRun("is a symbolic link, which is not followed")
     try:
         if not file.is_file():
-            raise _Unreadable(f"has no {_RESULTS}")
+            raise NoRun(f"has no {_RESULTS}")
         if file.stat().st_size > _LARGEST:
-            raise _Unreadable(f"{_RESULTS} has more than {_LARGEST:,} bytes")
+            raise NoRun(f"{_RESULTS} has more than {_LARGEST:,} bytes")
         return file.read_bytes()
     except OSError as error:
-        raise _Unreadable(f"{_RESULTS} cannot be read: {error.strerror}") from error
+        raise NoRun(f"{_RESULTS} cannot be read: {error.strerror}") from error
 
 
 def _head(place: Path) -> _Head:
-    return _parsed(_content(place), _Head)
+    return parsed(content_of(place), _Head)
 
 
-def _parsed(content: bytes, model: type[_Model]) -> _Model:
+def parsed(content: bytes, model: type[_Model]) -> _Model:
+    """Return as much of a results.json as a model has; raises NoRun with the first fault."""
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _Unreadable(one_line(f"{_RESULTS}: {where + ': ' if where else ''}{first['msg']}", 300)) from error
+        raise NoRun(one_line(f"{_RESULTS}: {where + ': ' if where else ''}{first['msg']}", 300)) from error
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """Return when a run began; raises NoRun."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise _Unreadable(one_line(f"{_RESULTS}: run.started is no time: {text}", 200)) from None
+        raise NoRun(one_line(f"{_RESULTS}: run.started is no time: {text}", 200)) from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _added(history: History, place: Path, began: datetime, head: _Head, last: _Run | None) -> IndexRun:
     """Read a run's checks and give them to the history."""
-    content = _content(place)
-    checks = _parsed(content, _Checks).checks
+    content = content_of(place)
+    checks = parsed(content, _Checks).checks
     counts = {verdict.value.replace("-", "_"): 0 for verdict in Verdict}
     for check in checks:
         counts[check.verdict.value.replace("-", "_")] += 1
     counts = {"planned": head.run.planned, "run": len(checks)} | counts
     if counts != head.counts:
-        raise _Unreadable(f"{_RESULTS}: the counts are not those of the checks: the file was changed or cut")
+        raise NoRun(f"{_RESULTS}: the counts are not those of the checks: the file was changed or cut")
     verdict = overall(check.verdict for check in checks)
     if verdict in {Verdict.PASS, Verdict.WAIVED, Verdict.NOT_APPLICABLE} and head.run.planned > len(checks):
         verdict = Verdict.INCONCLUSIVE
@@ -180,13 +183,10 @@ def _differs(last: _Run | None, run: _Run) -> list[str]:
 def _stored(place: Path, head: _Head, content: bytes) -> tuple[str, list[str]]:
     """Return how a run's files stand, in words, and what is wrong with them."""
     said, wrong = [], []
-    sums = _sums(place)
-    if sums is None:
-        said.append(f"no {_SUMS}")
-    elif f"{hashlib.sha256(content).hexdigest()}  {_RESULTS}".encode() in sums.split(b"\n"):
-        said.append("as stored")
-    else:
-        wrong.append(f"{_RESULTS} is not the one of {_SUMS}")
+    try:
+        said.append("as stored" if as_stored(place, content) else f"no {_SUMS}")
+    except NoRun as why:
+        wrong.append(str(why))
     if (place / _SIGNATURE).is_file():
         said.append("signed")
     if head.run.id != place.name:
@@ -201,6 +201,14 @@ def _stored(place: Path, head: _Head, content: bytes) -> tuple[str, list[str]]:
         else:
             said.append("chained")
     return ", ".join(said), wrong
+
+
+def as_stored(place: Path, content: bytes) -> bool:
+    """Return whether SHA256SUMS is there to vouch for a results.json; raises NoRun where it has another one."""
+    sums = _sums(place)
+    if sums is not None and f"{hashlib.sha256(content).hexdigest()}  {_RESULTS}".encode() not in sums.split(b"\n"):
+        raise NoRun(f"{_RESULTS} is not the one of {_SUMS}")
+    return sums is not None
 
 
 def _sums(place: Path) -> bytes | None:
