@@ -376,7 +376,8 @@ class Run:
     ``trigger`` is ``manual``, ``schedule`` or ``ci``, and ``job`` the address of a CI job. ``previous`` is None for the
     first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
     ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones`` are those of the
-    inventory with the hosts that stand in them.
+    inventory with the hosts that stand in them. ``workers`` are those that hosts were reached by, where that was not
+    the auditor's own machine.
     """
 
     id: str
@@ -407,6 +408,7 @@ class Run:
     previous: Previous | None = None
     outside: dict[str, str] = field(default_factory=dict)
     zones: dict[str, list[str]] = field(default_factory=dict)
+    workers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
