@@ -2,10 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,48 +14,47 @@ from .auditing import on
 
 ROOT = Path(__file__).parents[2]
 HOSTS = {
-    "auditor": "10.60.0.1",
-    "app1": "10.60.0.11",
-    "app2": "10.60.0.12",
-    "gateway": "10.60.0.2",
-    "db1": "10.60.1.11",
-    "db2": "10.60.1.12",
+    "auditor": ["10.60.0.1"],
+    "app1": ["10.60.0.11"],
+    "app2": ["10.60.0.12", "10.60.0.13"],
+    "gateway": ["10.60.0.2", "10.60.1.2"],
+    "db1": ["10.60.1.11"],
+    "db2": ["10.60.1.12", "10.60.1.13"],
 }
-AUDITED = ("app1", "db1")
-INVENTORY = (
-    """\
+"""The addresses of each; the second one of a host is for bursts."""
+NETWORKS = {"front": "10.60.0.", "back": "10.60.1."}
+AUDITED = {"app1": "front", "db1": "back"}
+INVENTORY = """\
 zones: {front: [10.60.0.0/24], back: [10.60.1.0/24]}
 defaults: {access: root, max_pps: 20000}
 hosts:
-"""
-    + "".join(
-        f"  {name}: {{addresses: {address}, vantage: {'true' if name.endswith('2') else 'false'}}}\n"
-        for name, address in HOSTS.items()
-        if name != "gateway"
-    )
-    + "  gateway: {addresses: [10.60.0.2, 10.60.1.2], access: read}\n"
+  gateway: {addresses: [10.60.0.2, 10.60.1.2], access: read}
+""" + "".join(
+    f"  {name}: {{addresses: {json.dumps(addresses)}, vantage: {json.dumps(name in ('app2', 'db2'))}}}\n"
+    for name, addresses in HOSTS.items()
+    if name != "gateway"
 )
 POLICY = """\
-policy: NAME
+policy: HOST
 hosts: [HOST]
 services: {web: tcp/8080, ssh: tcp/22}
 inbound:
   default: deny
   allow:
-    - {id: NAME-web, service: web, from: ZONE, rate: {limit: 5, per: 60s, by: source}}
-    - {id: NAME-ssh, service: ssh, from: [front, back]}
-essential: [loopback, established]
+    - {id: HOST-web, service: web, from: ZONE, rate: {limit: 5, per: 3s, by: source}}
+    - {id: HOST-ssh, service: ssh, from: [front, back]}
 """
 RULES = """\
-iptables -A INPUT -i lo -j ACCEPT
-iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-iptables -A INPUT -p tcp --dport 22 -j ACCEPT
-iptables -A INPUT -s SOURCES -p tcp --dport 8080 -m recent --name web --rcheck --seconds 60 --hitcount 5 -j DROP
-iptables -A INPUT -s SOURCES -p tcp --dport 8080 -m conntrack --ctstate NEW -m recent --name web --set
-iptables -A INPUT -s SOURCES -p tcp --dport 8080 -j ACCEPT
-iptables -P INPUT DROP; ip6tables -P INPUT DROP
+for command in iptables ip6tables; do
+  $command -A INPUT -i lo -j ACCEPT
+  $command -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+  $command -P INPUT DROP
+done
+iptables -A INPUT -s 10.60.0.0/23 -p tcp --dport 22 -j ACCEPT
+iptables -A INPUT -s SOURCES -p tcp --dport 8080 -m recent --name web --rcheck --seconds 3 --hitcount 5 -j DROP
+iptables -A INPUT -s SOURCES -p tcp --dport 8080 -m conntrack --ctstate NEW -m recent --name web --set -j ACCEPT
 """
-SOURCES = {"app1": "10.60.0.0/24", "db1": "10.60.0.0/16"}
+SOURCES = {"app1": "10.60.0.0/24", "db1": "10.60.0.0/23"}
 """Who gets in where: db1 lets in more than its policy does."""
 JOINED = """\
 import runpy, sys
@@ -72,18 +71,16 @@ def topology(folder: Path) -> Path:
     (folder / "bin").mkdir(parents=True)
     shutil.copy(ROOT / "fixtures/lab/bin/lab-service.py", folder / "bin/lab-service.py")
     hosts = {}
-    for name, address in HOSTS.items():
-        net = "front" if address.startswith("10.60.0.") else "back"
-        hosts[name] = {"links": [{"network": net, "addresses": [f"{address}/24"]}], "access": "root"}
-        if name[:2] in {"ap", "db"}:
-            other = "10.60.1.0/24 via 10.60.0.2" if net == "front" else "10.60.0.0/24 via 10.60.1.2"
+    for name, addresses in HOSTS.items():
+        by_net = {net: [f"{a}/24" for a in addresses if a.startswith(start)] for net, start in NETWORKS.items()}
+        links = [{"network": net, "addresses": some} for net, some in by_net.items() if some]
+        hosts[name] = {"links": links, "access": "root"}
+        if name not in {"gateway", "auditor"}:
+            other = "10.60.1.0/24 via 10.60.0.2" if by_net["front"] else "10.60.0.0/24 via 10.60.1.2"
             hosts[name] |= {"routes": [other], "services": [{"kind": "http", "port": 8080}]}
-    hosts["gateway"]["links"].append({"network": "back", "addresses": ["10.60.1.2/24"]})
     hosts["gateway"] |= {"access": "read", "sysctls": {"net.ipv4.ip_forward": 1}}
     path = folder / "topology.yaml"
-    path.write_text(
-        json.dumps({"service_program": "bin/lab-service.py", "networks": ["front", "back"], "hosts": hosts})
-    )
+    path.write_text(json.dumps({"service_program": "bin/lab-service.py", "networks": list(NETWORKS), "hosts": hosts}))
     return path
 
 
@@ -93,8 +90,8 @@ def written(folder: Path, lab, auditor: str = "auditor") -> tuple[Path, Path]:
     inventory.write_text(f"lab: {lab.topology}\nauditor: {auditor}\n{INVENTORY}")
     checks = folder / "checks"
     checks.mkdir(exist_ok=True)
-    for host, zone in (("app1", "front"), ("db1", "back")):
-        text = POLICY.replace("NAME", host).replace("HOST", host).replace("ZONE", zone)
+    for host, zone in AUDITED.items():
+        text = POLICY.replace("HOST", host).replace("ZONE", zone)
         (checks / f"{host}.policy.yaml").write_text(text)
     return inventory, checks
 
@@ -132,29 +129,38 @@ def until(log, words):
         time.sleep(0.05)
 
 
-@contextmanager
-def cluster(lab, tls, folder, at, workers):
-    """Start a scheduler with the host ``at``, by its name and address, and workers by name: their host and zone."""
-    host, address = at
-    files = ["--tls-ca-file", f"{tls}/ca", "--tls-cert", f"{tls}/cert", "--tls-key", f"{tls}/key"]
-    with ExitStack() as stack:
+class Cluster:
+    """A scheduler at a host's address, and workers by name; all of them end with ``stack``."""
+
+    def __init__(self, stack, lab, tls, folder, host, address):
+        self.stack, self.lab, self.folder, self.workers = stack, lab, folder, {}
+        self.address = f"tls://{address}:8786"
+        self.files = ["--tls-ca-file", f"{tls}/ca", "--tls-cert", f"{tls}/cert", "--tls-key", f"{tls}/key"]
         _started(
             stack, lab, host, folder / "log", "distributed.cli.dask_scheduler",
-            "--protocol", "tls", "--host", address, "--port", "8786", "--no-dashboard", "--no-show", *files,
+            "--protocol", "tls", "--host", address, "--port", "8786", "--no-dashboard", "--no-show", *self.files,
         )  # fmt: skip
         until(folder / "log", "Scheduler at:")
-        found = {}
-        for name, (host, zone) in workers.items():
-            own = folder / name
-            own.mkdir()
-            found[name] = _started(
-                stack, lab, host, own / "log", "distributed.cli.dask_worker",
-                f"tls://{address}:8786", "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-                "--resources", f"zone:{zone}=1000", "--local-directory", str(own), *files,
-            )  # fmt: skip
-        for name in found:
-            until(folder / name / "log", "Registered to:")
-        yield found
+
+    def begin(self, name, host, *zones):
+        """Start a worker in a host's network that says it stands in zones; it is there once ``ready`` returns."""
+        own = self.folder / name
+        own.mkdir()
+        self.workers[name] = _started(
+            self.stack, self.lab, host, own / "log", "distributed.cli.dask_worker",
+            self.address, "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard",
+            "--resources", " ".join(f"zone:{zone}=1000" for zone in zones), "--local-directory", str(own), *self.files,
+        )  # fmt: skip
+
+    def ready(self):
+        """Wait until all workers have told the scheduler that they are there."""
+        for name in self.workers:
+            until(self.folder / name / "log", "Registered to:")
+
+    def kill(self, name):
+        """End a worker as a power cut would."""
+        self.workers[name].send_signal(signal.SIGKILL)
+        self.workers[name].wait(10)
 
 
 def client_files(tls, monkeypatch):

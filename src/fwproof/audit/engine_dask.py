@@ -26,18 +26,14 @@ _CONNECT = 15.0
 def client_of(address: str) -> Any:
     """Return a client of the scheduler at ``tls://host:port``; raises UsageError where that cannot be had."""
     if not address.startswith("tls://"):
-        raise UsageError(
-            f"the scheduler's address is tls://HOST:PORT, not {address!r}: workers run what they are sent"
-        )
+        raise UsageError(f"the scheduler's address is tls://HOST:PORT, not {address!r}: workers run what they are sent")
     try:
         from distributed import Client
         from distributed.security import Security
     except ImportError:
         raise UsageError("the engine dask needs dask.distributed: pip install 'fwproof[distributed]'") from None
     try:
-        return Client(
-            address, security=Security(require_encryption=True), timeout=_CONNECT, set_as_default=False
-        )
+        return Client(address, security=Security(require_encryption=True), timeout=_CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(
             f"no connection to the scheduler {address}: {error}; dask's configuration"

@@ -106,7 +106,7 @@ class Gathered:
         return [path for path in wanted if path in self.evidence]
 
 
-def gather(
+def gather(  # noqa: PLR0913 - how it is done is by name
     checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool,
     trace: bool = False, engine: str = THREADS,
 ) -> Gathered:  # fmt: skip

@@ -70,12 +70,7 @@ class _Held:
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._asked, self._over = time.monotonic(), False
         self._dials = ThreadPoolExecutor(_DIALS, "fwproof-dial")
-        self._do(self._expire())
-
-    def _do(self, work: object) -> None:
-        task = self.loop.create_task(work)  # type: ignore[arg-type]  # a coroutine
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._expire()
 
     async def open(self, stream: int, host: Host) -> tuple[str, str] | HostError:
         try:
@@ -88,7 +83,9 @@ class _Held:
             writer.transport.abort()
             return HostUnreachable(host.name, "the post was closed")
         self._writers[stream] = writer
-        self._do(self._read(stream, reader))
+        task = self.loop.create_task(self._read(stream, reader))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return ends
 
     async def _read(self, stream: int, reader: asyncio.StreamReader) -> None:
@@ -130,10 +127,12 @@ class _Held:
         self._room.clear()
         return came
 
-    async def _expire(self) -> None:
-        while time.monotonic() - self._asked < LEASE:
-            await asyncio.sleep(LEASE / 10)
-        self.close()
+    def _expire(self) -> None:
+        left = self._asked + LEASE - time.monotonic()
+        if left <= 0:
+            self.close()
+        elif not self._over:
+            self.loop.call_later(left, self._expire)
 
     def close(self) -> None:
         self._over = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError as FutureCancelled
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -57,9 +57,11 @@ class Posts:
 
     def dial(self, host: Host) -> Carried:
         """Return a stream to a host's SSH server; raises HostUnreachable, or WorkerLost for want of a worker."""
-        outpost = self._outpost(host)
-        outpost.start(self._client)
-        return outpost.dial(host)
+        while True:
+            outpost = self._outpost(host)
+            outpost.start(self._client)
+            if not outpost.lost:
+                return outpost.dial(host)
 
     def _outpost(self, host: Host) -> Outpost:
         known = self._of.get(host.name)
@@ -157,17 +159,22 @@ class Outpost:
             raise WorkerLost(host.name, self.lost or "the connections were closed")
         raise HostUnreachable(host.name, f"{answer.message}, from the worker {self.worker.name}", answer.advice)
 
-    def _wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    def _wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """Have the client's loop do something; None where it did not, which it does unless it has ended."""
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+        except (TimeoutError, CancelledError, RuntimeError):
+            return None
 
     def _send(self, number: int, data: bytes | None) -> None:
         with self._lock:
             if data is None:
                 self._streams.pop(number, None)
             self._out.append((number, data))
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._work.set)
+        with suppress(RuntimeError):  # a loop that has ended sends nothing
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._work.set)
 
     def close(self) -> None:
         """End all streams, and the post; safe to call again."""
@@ -176,8 +183,7 @@ class Outpost:
         for _, stream in streams:
             stream.close()
         if not over and not self.lost:
-            with suppress(TimeoutError, FutureCancelled):
-                self._wait(self._end(), 2 * GRACE)
+            self._wait(self._end(), 2 * GRACE)
         self._over = True
         if self._future is not None:
             self._future.release()
@@ -241,11 +247,17 @@ class Outpost:
         with self._lock:
             if self.lost or self._over:
                 return
-            late = " (it did not answer in time)" if isinstance(error, TimeoutError) else ""
-            self.lost = f"the worker {self.worker.name} that it was reached by was lost{late}"
+            self.lost = f"the worker {self.worker.name} that it was reached by was lost{_why(error)}"
             streams = list(self._streams.values())
             self._streams.clear()
         for host in dict.fromkeys(host for host, _ in streams):
             self._told(host, self.lost)
         for _, stream in streams:
             stream.end(self.lost)
+
+
+def _why(error: Exception) -> str:
+    """Return what is to be said of a worker's end, where it is more than that its connection ended."""
+    if isinstance(error, TimeoutError):
+        return " (it did not answer in time)"
+    return "" if isinstance(error, OSError | RuntimeError) else f" ({type(error).__name__}: {str(error)[:200]})"

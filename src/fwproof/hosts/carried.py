@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fwproof.errors import HostUnreachable
+
 if TYPE_CHECKING:
     import paramiko
 
@@ -82,6 +84,10 @@ class Carried:
             return first
 
 
-def why_lost(connection: paramiko.Transport | None) -> str:
-    """Return why the stream below an SSH connection ended, where its carrier knows; empty where nobody does."""
-    return str(getattr(getattr(connection, "sock", None), "lost", ""))
+def lost(
+    host: str, connection: paramiko.Transport | None, words: str = "the connection was lost",
+    advice: str = "see that the host is up, then run again",
+) -> HostUnreachable:  # fmt: skip
+    """Return what to raise where an SSH connection does not stand any more: its carrier's reason goes before words."""
+    why = getattr(getattr(connection, "sock", None), "lost", "")
+    return HostUnreachable(host, why, "run again once it is back") if why else HostUnreachable(host, words, advice)

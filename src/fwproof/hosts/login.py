@@ -18,7 +18,7 @@ import paramiko
 
 from fwproof.errors import HostKeyRefused, HostUnreachable, LoginRefused
 from fwproof.hosts import certificates, known_hosts
-from fwproof.hosts.carried import Carried, why_lost
+from fwproof.hosts.carried import Carried, lost
 from fwproof.hosts.known_hosts import HostKey
 from fwproof.hosts.ordered import Transport
 from fwproof.inventory import Host
@@ -136,8 +136,8 @@ def _handshake(host: Host, sock: socket.socket | paramiko.Channel | Carried, kno
     late = transport.is_active()
     error = transport.get_exception()
     end(transport)
-    if why := why_lost(transport):
-        raise HostUnreachable(host.name, why) from error
+    if getattr(sock, "lost", ""):
+        raise lost(host.name, transport) from error
     if late or "banner" in str(error):
         said = f"{_place(host)} did not finish the SSH handshake within {limit:g} s"
         raise HostUnreachable(host.name, said, "see that it is an SSH server and not overloaded") from error

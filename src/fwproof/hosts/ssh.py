@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from fwproof.errors import CommandTimeout, HostError, HostUnreachable, JumpLost
 from fwproof.hosts.access import Command
-from fwproof.hosts.carried import Carried, why_lost
+from fwproof.hosts.carried import Carried, lost
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.session import run_many
 from fwproof.hosts.stream import SshChannel
@@ -85,12 +85,6 @@ class SshTransport:
     def _way(self, host: Host) -> paramiko.Channel | Carried | None:
         """Return a stream to the host, as ``host`` describes it; None where it is connected to from here."""
         return self._ways.through(host) if self._ways is not None else None
-
-    def _lost(self) -> HostUnreachable:
-        """Return what to raise where the connection does not stand any more."""
-        why = why_lost(self._connection)
-        advice = "see that the host is up, then run again"
-        return HostUnreachable(self.host.name, why or "the connection was lost", "" if why else advice)
 
     def visit(self, timeout: float, patience: float) -> None:
         """Log in once more, by the same way, and out again; raises as :meth:`connect`.
@@ -165,7 +159,7 @@ class SshTransport:
         self.connect()
         connection = self._connection
         if connection is None or not connection.is_active():
-            raise self._lost()
+            raise lost(self.host.name, connection)
         limit = min(timeout, _START)
         words = shlex.join(["/usr/bin/env", "LC_ALL=C", *argv])
         try:
@@ -181,7 +175,7 @@ class SshTransport:
                 alarm.cancel()
         except (paramiko.SSHException, EOFError, OSError) as error:
             if not connection.is_active():
-                raise self._lost() from error
+                raise lost(self.host.name, connection) from error
             raise CommandTimeout(
                 self.host.name, f"the host did not start {argv[0]} within {limit:g} s: {error}"
             ) from error
@@ -236,8 +230,8 @@ class Ways:
     def through(self, host: Host) -> paramiko.Channel | Carried | None:
         """Return a stream to a host's SSH server through its jump hosts, each logged in to with its key checked.
 
-        None where there is no jump host, and nobody else who connects. Raises HostUnreachable, which names the jump host
-        that stands in the way.
+        None where there is no jump host, and nobody else who connects. Raises HostUnreachable, which names the jump
+        host that stands in the way.
         """
         if not host.ssh.jumps:
             return self._dial(host) if self._dial is not None else None

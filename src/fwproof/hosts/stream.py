@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fwproof.errors import CommandTimeout, Garbled, HostUnreachable
-from fwproof.hosts.carried import why_lost
+from fwproof.errors import CommandTimeout, Garbled
+from fwproof.hosts.carried import lost
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.transport import OUTPUT_LIMIT
 
@@ -47,8 +47,8 @@ class SshChannel:
             self._channel.sendall(data)
         except (OSError, EOFError) as error:
             raise_if_refused(self._host, self._argv, self.stderr)
-            why = why_lost(self._channel.get_transport())
-            raise HostUnreachable(self._host, why or "the command ended before it had read its input") from error
+            said = "the command ended before it had read its input"
+            raise lost(self._host, self._channel.get_transport(), said, "") from error
 
     def end_input(self) -> None:
         """Tell the command that nothing more will be sent."""
@@ -111,8 +111,7 @@ class SshChannel:
     def _must_be_alive(self) -> None:
         connection = self._channel.get_transport()
         if self._channel.exit_status == -1 and not connection.is_active():
-            why = why_lost(connection) or "the connection was lost while a command ran"
-            raise HostUnreachable(self._host, why, "see that the host is up")
+            raise lost(self._host, connection, "the connection was lost while a command ran", "see that the host is up")
 
     @property
     def _words(self) -> str:
