@@ -21,10 +21,10 @@ from .test_stopping import AGENTS, SOON
 
 pytest.importorskip("distributed.security", exc_type=ImportError)
 pytestmark = pytest.mark.lab
-HELD = """\
-rm -f /usr/sbin/ip6tables-save; touch /run/hold
-printf '#!/bin/sh\nwhile [ -e /run/hold ]; do sleep 0.05; done\nexec /usr/sbin/xtables-nft-multi ip6tables-save "$@"\n' \
-> /usr/sbin/ip6tables-save; chmod 755 /usr/sbin/ip6tables-save
+HELD = r"""
+cd /usr/sbin; rm -f ip6tables-save; touch /run/hold
+printf '#!/bin/sh\nwhile [ -e /run/hold ]; do sleep 0.05; done\n' > ip6tables-save
+echo 'exec /usr/sbin/xtables-nft-multi ip6tables-save "$@"' >> ip6tables-save; chmod 755 ip6tables-save
 """
 """Lets the host be read no further than to its IPv6 tables as long as a file is there."""
 

@@ -35,20 +35,22 @@ class Post:
     def __init__(self) -> None:
         self._held: _Held | None = None
 
+    def _streams(self) -> _Held:
+        if self._held is None:  # by the first call: dask makes the post itself outside of its loop
+            self._held = _Held(asyncio.get_running_loop())
+        return self._held
+
     async def open(self, stream: int, host: Host) -> tuple[str, str] | HostError:
         """Connect to a host's SSH server; return the addresses of both ends, or what stood in the way."""
-        if self._held is None:
-            self._held = _Held(asyncio.get_running_loop())
-        return await self._held.open(stream, host)
+        return await self._streams().open(stream, host)
 
     async def give(self, pieces: Pieces) -> None:
         """Send bytes to hosts, and end streams; what is for a stream that is over goes nowhere."""
-        if self._held is not None:
-            self._held.give(pieces)
+        self._streams().give(pieces)
 
     async def take(self, seconds: float) -> Pieces:
         """Return what came from hosts; waits so many seconds for the first of it."""
-        return [] if self._held is None else await self._held.take(seconds)
+        return await self._streams().take(seconds)
 
     def __del__(self) -> None:
         """Close everything: dask drops a post as soon as the auditor's connection to the scheduler has ended."""
