@@ -49,6 +49,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--no-exercise", action="store_true", help="provoke nothing: no bursts, no bans, no drop-log probes"
     )
+    group.addoption(
+        "--fwproof-engine", metavar="threads|tls://HOST:PORT", default="threads",
+        help="who connects to hosts: this process, or workers of a dask.distributed scheduler in the hosts' zones",
+    )  # fmt: skip
     plugin_reports.add_options(group)
 
 
@@ -82,7 +86,7 @@ def _run_of(config: pytest.Config) -> AuditRun:
             command=" ".join(["pytest", *config.invocation_params.args]), root=root,
             trace=config.getoption("--trace-rules"), waivers=_path_or_none(config.getoption("--waivers")),
             sign=_path_or_none(config.getoption("--sign-key")), reports_as=plugin_reports.reports_as(config),
-            earlier=earlier_of,
+            earlier=earlier_of, engine=config.getoption("--fwproof-engine"),
         )  # fmt: skip
     return config.stash[_RUN]
 

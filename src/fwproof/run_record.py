@@ -175,6 +175,7 @@ class Run:
     first run of a folder. ``waiver_files`` are the SHA-256 of the files of waivers by path, as ``policies``.
     ``outside`` are hosts of the inventory that were not audited, each with the reason; ``zones`` are those of the
     inventory with the hosts that stand in them. ``earlier`` is None where the folder had no earlier run.
+    ``workers`` are those that hosts were reached by, where that was not the auditor's own machine.
     """
 
     id: str
@@ -206,3 +207,4 @@ class Run:
     outside: dict[str, str] = field(default_factory=dict)
     zones: dict[str, list[str]] = field(default_factory=dict)
     earlier: Earlier | None = None
+    workers: dict[str, str] = field(default_factory=dict)

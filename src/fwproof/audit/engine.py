@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from typing import Protocol
 
 from fwproof.audit.bounds import bounded
-from fwproof.errors import HostError
+from fwproof.errors import HostError, HostUnreachable, UsageError
 from fwproof.hosts.collect import collect
 from fwproof.hosts.ssh import SshTransport
 from fwproof.inventory import Host, Inventory
@@ -26,10 +26,24 @@ TRIES = 3
 """Times that a shard is begun at most: a host whose reading ends its worker each time must not end them all."""
 
 
+THREADS = "threads"
+"""The engine of this process."""
+
 _Found = Snapshot | HostError | BrokenExecutor | CancelledError
 
 
-class WorkerLost(HostError):
+def check_engine(name: str) -> None:
+    """Raise UsageError for an engine that no audit can have."""
+    if name == "processes":
+        raise UsageError(
+            "an audit's hosts keep one connection each from first to last, which processes cannot share: the engine is"
+            " threads, or tls://HOST:PORT for the workers of a dask.distributed scheduler"
+        )
+    if name != THREADS and "://" not in name:
+        raise UsageError(f"the engine of an audit is threads or tls://HOST:PORT, not {name!r}")
+
+
+class WorkerLost(HostUnreachable):
     """The worker that read a host ended, and so did those that it was given to afterwards."""
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fwproof.audit.engine import WorkerLost
@@ -22,47 +23,68 @@ _PREFIX = "zone:"
 _CONNECT = 15.0
 
 
+def client_of(address: str) -> Any:
+    """Return a client of the scheduler at ``tls://host:port``; raises UsageError where that cannot be had."""
+    if not address.startswith("tls://"):
+        raise UsageError(f"the scheduler's address is tls://HOST:PORT, not {address!r}: workers run what they are sent")
+    try:
+        from distributed import Client
+        from distributed.security import Security
+    except ImportError:
+        raise UsageError("the engine dask needs dask.distributed: pip install 'fwproof[distributed]'") from None
+    try:
+        return Client(address, security=Security(require_encryption=True), timeout=_CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"no connection to the scheduler {address}: {error}; dask's configuration"
+            " (distributed.comm.tls) names ca-file, and key and cert of client"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker of a scheduler, with the zones that it says it stands in."""
+
+    name: str
+    address: str
+    zones: tuple[str, ...]
+
+
+def workers_of(client: Any) -> list[Worker]:
+    """Return the workers that the scheduler has now."""
+    found = client.scheduler_info(n_workers=-1)["workers"]
+    return [
+        Worker(str(each.get("name", address)), address,
+               tuple(name.removeprefix(_PREFIX) for name in each.get("resources", {}) if name.startswith(_PREFIX)))
+        for address, each in found.items()
+    ]  # fmt: skip
+
+
+def unmanned(host: Host, zones: Iterable[str]) -> WorkerLost:
+    """Return the error of a host that nobody stands near."""
+    names = ", ".join(zones) or "none of the inventory"
+    return WorkerLost(
+        host.name, f"no worker stands in its zone ({names})", f'start one with --resources "{_PREFIX}NAME=1000"'
+    )
+
+
 class Dask:
     """Workers of a scheduler at ``address`` (``tls://host:port``), with the client's TLS files as dask has them."""
 
     def __init__(self, inventory: Inventory, address: str) -> None:
-        if not address.startswith("tls://"):
-            raise UsageError(
-                f"the scheduler's address is tls://HOST:PORT, not {address!r}: workers run what they are sent"
-            )
-        try:
-            from distributed import Client
-            from distributed.security import Security
-        except ImportError:
-            raise UsageError("the engine dask needs dask.distributed: pip install 'fwproof[distributed]'") from None
-        try:
-            self._client = Client(
-                address, security=Security(require_encryption=True), timeout=_CONNECT, set_as_default=False
-            )
-        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-            raise UsageError(
-                f"no connection to the scheduler {address}: {error}; dask's configuration"
-                " (distributed.comm.tls) names ca-file, and key and cert of client"
-            ) from None
+        self._client = client_of(address)
         self._inventory = inventory
         self._executors: dict[str, Executor] = {}
 
     def executor(self, host: Host) -> Executor:
         """Return what hands a shard to the workers of a zone that the host stands in, the first that has any."""
-        manned = self._manned()
+        manned = {zone for worker in workers_of(self._client) for zone in worker.zones}
         for zone in self._inventory.zones_of(host):
             if zone in manned:
                 if zone not in self._executors:
                     self._executors[zone] = _ZoneExecutor(self._client, zone)
                 return self._executors[zone]
-        zones = ", ".join(self._inventory.zones_of(host)) or "none of the inventory"
-        raise WorkerLost(
-            host.name, f"no worker stands in its zone ({zones})", f'start one with --resources "{_PREFIX}NAME=1000"'
-        )
-
-    def _manned(self) -> set[str]:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return {name.removeprefix(_PREFIX) for worker in workers for name in worker.get("resources", {})}
+        raise unmanned(host, self._inventory.zones_of(host))
 
     def renew(self) -> None:
         """Nothing is to be done: the scheduler goes on without the worker."""

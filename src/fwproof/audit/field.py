@@ -10,9 +10,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fwproof.audit.bounds import in_zones
+from fwproof.audit.losses import Losses
 from fwproof.audit.memory import Memory
 from fwproof.audit.recording import Record, RecordingProber
 from fwproof.errors import AgentRefused, CommandRefused, HostError, NotGranted
@@ -26,6 +29,11 @@ from fwproof.probing.observe import Prober
 from fwproof.probing.start import start_agent
 from fwproof.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from fwproof.audit.posts import Posts
+
+TRIES = 3
+"""Times that a host is opened at most, where its workers are lost meanwhile."""
 GREETING = 10.0
 """Seconds between two signs of life to an agent: it ends after 60 without any (``IDLE`` in probing/agent.py)."""
 
@@ -45,6 +53,8 @@ class Field:
     ways: Ways | None = None
     gate: Gate = field(init=False)
     record: Record = field(default_factory=Record)
+    posts: Posts | None = None
+    losses: Losses | None = None
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -63,6 +73,13 @@ class Field:
         if self.inventory.auditor is not None:
             self.lab.join_network(self.inventory.auditor)
 
+    def reach_by(self, scheduler: str, progress: Callable[[str], None]) -> None:
+        """Have the workers of a scheduler connect to hosts, from now on; raises UsageError where it is not there."""
+        from fwproof.audit.posts import Posts
+
+        self.losses = Losses(self.gate, progress)
+        self.posts = Posts(self.inventory, scheduler, self.losses.lost)
+
     def open(
         self, names: Iterable[str], jails: Mapping[str, tuple[str, ...]], *, agents: bool = True, trace: bool = False
     ) -> None:
@@ -72,14 +89,42 @@ class Field:
         then, or ``untraced``, with the reason.
         """
         hosts = [self.inventory.hosts[name] for name in dict.fromkeys(names)]
-        self.ways = self.ways or Ways(self.inventory.hosts)
+        self.ways = self.ways or Ways(self.inventory.hosts, self.posts.dial if self.posts is not None else None)
         if agents:
             threading.Thread(target=self._greet, args=(self._closing,), name="greeter", daemon=True).start()
+        open_ = partial(self._open, jails=jails, agents=agents, trace=trace)
         try:
-            in_zones(self.inventory, hosts, lambda h: self._open(h, jails.get(h.name), agents=agents, trace=trace))
+            if self.losses is None:
+                in_zones(self.inventory, hosts, open_)
+            else:
+                self._open_by_workers(hosts, open_, self.losses)
         except BaseException:
             self._hang_up()  # so that nothing waits for a host that does not answer
             raise
+
+    def _open_by_workers(self, hosts: list[Host], open_: Callable[[Host], None], losses: Losses) -> None:
+        """Open hosts, and those anew whose worker was lost meanwhile, as often as hosts are read."""
+        losses.begin(hosts)
+        for _ in range(TRIES):
+            in_zones(self.inventory, hosts, open_)
+            hosts = losses.take()
+            if not hosts:
+                break
+            self._forget(hosts)
+        losses.settle()
+
+    def _forget(self, hosts: list[Host]) -> None:
+        """Take out what is known of hosts, as if they had never been opened."""
+        for host in hosts:
+            agent = self.agents.pop(host.name, None)
+            if isinstance(agent, Agent):
+                with suppress(HostError, OSError, EOFError):
+                    agent.close()
+            for known in (self.snapshots, self.transports, self.untraced):
+                known.pop(host.name, None)
+            self.traceable.discard(host.name)
+        if self.ways is not None:
+            self.ways.forget({host.name for host in hosts} | {j.name for host in hosts for j in host.ssh.jumps[:1]})
 
     def _greet(self, closing: threading.Event) -> None:
         """Let agents know that we are there, which end by themselves else: reading many hosts takes its time."""
@@ -88,7 +133,7 @@ class Field:
                 with suppress(HostError, OSError, EOFError):  # whoever asks it next will hear of it
                     agent.alive(GREETING)
 
-    def _open(self, host: Host, jails: tuple[str, ...] | None, *, agents: bool, trace: bool) -> None:
+    def _open(self, host: Host, jails: Mapping[str, tuple[str, ...]], *, agents: bool, trace: bool) -> None:
         try:
             transport = (self.ways or Ways()).to(host)
             transport.connect()
@@ -96,10 +141,11 @@ class Field:
             self.agents[host.name] = self.snapshots[host.name] = error
             return
         self.transports[host.name] = transport
-        if jails is not None:
-            self._keep(self.snapshots, host.name, lambda: collect(transport, jails))
+        read = host.name in jails
+        if read:
+            self._keep(self.snapshots, host.name, lambda: collect(transport, jails[host.name]))
         if agents:
-            start = self._start_tracer if trace and jails is not None else start_agent
+            start = self._start_tracer if trace and read else start_agent
             self._keep(self.agents, host.name, lambda: start(transport, self.gate))
 
     def _start_tracer(self, transport: SshTransport, gate: Gate) -> Agent:
@@ -162,6 +208,8 @@ class Field:
         try:
             self._hang_up()
         finally:
+            if self.posts is not None:
+                self.posts.close()
             if self.lab is not None and self.lab_is_ours:
                 self.lab_is_ours = False
                 self.lab.down()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fwproof.audit.allowed import check_allowed, ended_by_signal
 from fwproof.audit.asking import Asking
+from fwproof.audit.engine import THREADS, check_engine
 from fwproof.audit.evidence import bursts, evidence_of, exercise_pcaps, host_record, observations
 from fwproof.audit.field import Field
 from fwproof.audit.lock import Lock
@@ -71,6 +72,10 @@ class Gathered:
             for name, sources in sorted(used.items()) if name in hosts
         ]  # fmt: skip
 
+    def workers(self) -> dict[str, str]:
+        """Return the worker that each host was reached by, jump hosts included; empty where that was this process."""
+        return self.field.posts.stands if self.field.posts is not None else {}
+
     def stored(
         self, checks: Sequence[Check], unjudged: Sequence[str], clean: Callable[[str], str]
     ) -> dict[str, bytes]:  # fmt: skip
@@ -102,14 +107,16 @@ class Gathered:
         return [path for path in wanted if path in self.evidence]
 
 
-def gather(
+def gather(  # noqa: PLR0913 - how it is done is by name
     checks: Sequence[Check], inventory: Inventory, progress: Callable[[str], None], *, exercise: bool,
-    trace: bool = False,
+    trace: bool = False, engine: str = THREADS,
 ) -> Gathered:  # fmt: skip
     """Look at every host that the checks are about, and do what they need; raises LabError and UsageError.
 
-    With ``trace``, the kernels of audited hosts tell which rules the probes meet, where that is allowed.
+    ``engine`` says who connects to them: this process, or the workers of the scheduler that it names. With ``trace``,
+    the kernels of audited hosts tell which rules the probes meet, where that is allowed.
     """
+    check_engine(engine)
     audited = tuple(dict.fromkeys(check.host for check in checks))
     check_allowed(inventory, audited)
     lock = Lock([inventory.hosts[name] for name in audited], lab=inventory.lab is not None)
@@ -117,6 +124,8 @@ def gather(
     try:
         with ended_by_signal(found.field.gate.stop):
             found.field.enter_lab(progress)
+            if engine != THREADS:
+                found.field.reach_by(engine, progress)
             _look(found, checks, audited, progress, trace=trace)
             models = found.facts.models
             with found.field.prober as prober, watched(found.field, audited, models.get, progress):

@@ -19,6 +19,7 @@ from pathlib import Path
 from fwproof.ages import Earlier
 from fwproof.audit.allowed import recorded
 from fwproof.audit.controller import controller, trigger
+from fwproof.audit.engine import THREADS
 from fwproof.audit.gather import Gathered, gather
 from fwproof.audit.outcomes import Judging, result_of
 from fwproof.audit.scope import outside, standing_in
@@ -70,17 +71,18 @@ class AuditRun:
     ``exercise`` False provokes nothing: checks that need a burst, a ban or a dropped probe are not planned.
     ``trace`` has audited hosts tell which rules the probes meet. ``waivers`` is a file of waivers for all policies;
     without it, each policy's are those beside it. ``reports_as`` are the formats by file name. ``earlier`` says since
-    when checks deviate, by the runs in the folder of reports.
+    when checks deviate, by the runs in the folder of reports. ``engine`` says who connects to hosts: ``threads`` of
+    this process, or the workers of the dask.distributed scheduler at tls://HOST:PORT.
     """
 
     def __init__(  # noqa: PLR0913 - each is one setting of a run, all by name
         self, *, inventory_path: Path, reports: Path, exercise: bool, command: str, root: Path, trace: bool = False,
         waivers: Path | None = None, reports_as: Mapping[str, str] = REPORTS, sign: Path | None = None,
-        earlier: Callable[[Results, Path], Earlier | None] | None = None,
+        earlier: Callable[[Results, Path], Earlier | None] | None = None, engine: str = THREADS,
     ) -> None:  # fmt: skip
         self.inventory_path, self.reports, self.exercise, self.trace = inventory_path, reports, exercise, trace
         self.command, self.root, self.reports_as, self.sign = command, root, reports_as, sign
-        self.earlier = earlier
+        self.earlier, self.engine = earlier, engine
         self.policies: dict[Path, Policy] = {}
         self.checks: dict[Path, tuple[Check, ...]] = {}
         self.selected: tuple[Check, ...] = ()
@@ -151,7 +153,9 @@ class AuditRun:
 
     def gather(self, progress: Callable[[str], None]) -> None:
         """Look at every host and send every probe that the selected checks need."""
-        self.gathered = gather(self.selected, self.inventory, progress, exercise=self.exercise, trace=self.trace)
+        self.gathered = gather(
+            self.selected, self.inventory, progress, exercise=self.exercise, trace=self.trace, engine=self.engine
+        )
 
     def judge(self, check: Check) -> Outcome:
         """Return a check's outcome; what could not be looked at becomes the verdict ``error``."""
@@ -238,6 +242,7 @@ class AuditRun:
             waiver_files={self._shown(path): each.sha256 for path, each in self.waivers.files.items()},
             vantages=self.gathered.vantages(),
             outside=outside(self.inventory, {host.name for host in hosts}), zones=standing_in(self.inventory),
+            workers=self.gathered.workers(),
         )  # fmt: skip
 
     def _hosts(self) -> list[HostRecord]:

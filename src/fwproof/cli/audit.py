@@ -15,6 +15,10 @@ from fwproof.plugin_reports import SERVICES
 @click.option("--inventory", type=click.Path(), help="The hosts and zones  [default: fixtures/inventory.yaml].")
 @click.option("--reports", type=click.Path(), help="Where runs are written  [default: reports].")
 @click.option("--trace", is_flag=True, help="Have audited hosts tell which rules the probes meet (nft trace).")
+@click.option(
+    "--engine", "fwproof_engine", metavar="threads|tls://HOST:PORT",
+    help="Who connects to hosts: this process, or the workers of a dask.distributed scheduler  [default: threads].",
+)  # fmt: skip
 @click.option("--sign-key", type=click.Path(), help="SSH key to sign the run with  [FWPROOF_SIGN_KEY, inventory].")
 @click.option(
     "--fail-on", type=click.Choice(SEVERITIES), help="Findings of lower severity leave the exit status alone."

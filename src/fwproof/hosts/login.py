@@ -18,6 +18,7 @@ import paramiko
 
 from fwproof.errors import HostKeyRefused, HostUnreachable, LoginRefused
 from fwproof.hosts import certificates, known_hosts
+from fwproof.hosts.carried import Carried, lost
 from fwproof.hosts.known_hosts import HostKey
 from fwproof.hosts.ordered import Transport
 from fwproof.inventory import Host
@@ -30,7 +31,7 @@ _USER_TIMEOUT_MS = 30_000
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its threads print tracebacks otherwise
 
 
-Way = Callable[[], socket.socket | paramiko.Channel | None]
+Way = Callable[[], socket.socket | paramiko.Channel | Carried | None]
 
 
 def log_in(host: Host, patience: float | None = None, *, way: Way = lambda: None) -> paramiko.Transport:
@@ -41,7 +42,7 @@ def log_in(host: Host, patience: float | None = None, *, way: Way = lambda: None
     HostKeyRefused or LoginRefused, each with what to do about it.
     """
     known = _known(host)
-    sock = way() or _connect(host)
+    sock = way() or connect(host)
     host = host if patience is None else replace(host, ssh=replace(host.ssh, timeout=patience))
     transport = _handshake(host, sock, known)
     try:
@@ -64,7 +65,8 @@ def _place(host: Host) -> str:
     return f"{host.ssh.address} port {host.ssh.port}"
 
 
-def _connect(host: Host) -> socket.socket:
+def connect(host: Host) -> socket.socket:
+    """Return a TCP connection to a host's SSH server; raises HostUnreachable."""
     ssh = host.ssh
     try:
         sock = socket.create_connection((ssh.address, ssh.port), ssh.timeout)
@@ -118,9 +120,9 @@ def _add_advice(host: Host, path: Path) -> str:
     return f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path}"
 
 
-def _handshake(host: Host, sock: socket.socket | paramiko.Channel, known: _Known) -> paramiko.Transport:
+def _handshake(host: Host, sock: socket.socket | paramiko.Channel | Carried, known: _Known) -> paramiko.Transport:
     limit = host.ssh.timeout
-    transport = Transport(sock)
+    transport = Transport(sock)  # type: ignore[arg-type]  # it asks no more of one than a Carried has
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
     transport.daemon = True
     _prefer(transport, known)
@@ -134,6 +136,8 @@ def _handshake(host: Host, sock: socket.socket | paramiko.Channel, known: _Known
     late = transport.is_active()
     error = transport.get_exception()
     end(transport)
+    if getattr(sock, "lost", ""):
+        raise lost(host.name, transport) from error
     if late or "banner" in str(error):
         said = f"{_place(host)} did not finish the SSH handshake within {limit:g} s"
         raise HostUnreachable(host.name, said, "see that it is an SSH server and not overloaded") from error

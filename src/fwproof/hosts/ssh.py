@@ -6,14 +6,16 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from fwproof.errors import CommandTimeout, HostError, HostUnreachable, JumpLost
 from fwproof.hosts.access import Command
+from fwproof.hosts.carried import Carried, lost
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.session import run_many
 from fwproof.hosts.stream import SshChannel
@@ -58,7 +60,7 @@ class SshTransport:
             if self._connection is not None:
                 return
             try:
-                self._connection = login.log_in(self.host, way=self._way)
+                self._connection = login.log_in(self.host, way=partial(self._way, self.host))
             except HostError as error:
                 self._failure = error
                 raise
@@ -73,14 +75,16 @@ class SshTransport:
     def ends(self) -> tuple[str, str] | None:
         """The addresses of the connection, ours and the host's; None where it does not stand."""
         sock = self._connection.sock if self._connection is not None else None
+        if isinstance(sock, Carried):
+            return sock.ends if self.connected else None
         try:
             return (sock.getsockname()[0], sock.getpeername()[0]) if isinstance(sock, socket.socket) else None
         except OSError:
             return None
 
-    def _way(self) -> paramiko.Channel | None:
-        """Return the stream through the host's jump hosts; None where it is reached directly."""
-        return self._ways.through(self.host) if self._ways is not None else None
+    def _way(self, host: Host) -> paramiko.Channel | Carried | None:
+        """Return a stream to the host, as ``host`` describes it; None where it is connected to from here."""
+        return self._ways.through(host) if self._ways is not None else None
 
     def visit(self, timeout: float, patience: float) -> None:
         """Log in once more, by the same way, and out again; raises as :meth:`connect`.
@@ -90,7 +94,7 @@ class SshTransport:
         from fwproof.hosts import login
 
         host = replace(self.host, ssh=replace(self.host.ssh, timeout=timeout))
-        login.end(login.log_in(host, patience, way=self._way))
+        login.end(login.log_in(host, patience, way=partial(self._way, host)))
 
     def forward(self, address: str, port: int, timeout: float) -> paramiko.Channel:
         """Return a stream from this host to a TCP port that it can reach (RFC 4254, 7.2); raises HostError.
@@ -155,7 +159,7 @@ class SshTransport:
         self.connect()
         connection = self._connection
         if connection is None or not connection.is_active():
-            raise HostUnreachable(self.host.name, "the connection was lost", "see that the host is up, then run again")
+            raise lost(self.host.name, connection)
         limit = min(timeout, _START)
         words = shlex.join(["/usr/bin/env", "LC_ALL=C", *argv])
         try:
@@ -171,7 +175,7 @@ class SshTransport:
                 alarm.cancel()
         except (paramiko.SSHException, EOFError, OSError) as error:
             if not connection.is_active():
-                raise HostUnreachable(self.host.name, "the connection was lost", "see that the host is up") from error
+                raise lost(self.host.name, connection) from error
             raise CommandTimeout(
                 self.host.name, f"the host did not start {argv[0]} within {limit:g} s: {error}"
             ) from error
@@ -196,14 +200,19 @@ class SshTransport:
         self.close()
 
 
+Dial = Callable[[Host], Carried]
+"""Opens a stream to a host's SSH server; raises HostUnreachable."""
+
+
 class Ways:
     """The ways to all hosts of a run: one connection each, jump hosts' included, whoever asks for it.
 
-    ``hosts`` are those of the inventory: one that is a jump host as well has one connection for both.
+    ``hosts`` are those of the inventory: one that is a jump host as well has one connection for both. ``dial`` opens
+    the streams to hosts that have no jump host before them, where somebody else than this process does that.
     """
 
-    def __init__(self, hosts: Mapping[str, Host] | None = None) -> None:
-        self._hosts = hosts or {}
+    def __init__(self, hosts: Mapping[str, Host] | None = None, dial: Dial | None = None) -> None:
+        self._hosts, self._dial = hosts or {}, dial
         self._lock = threading.Lock()
         self._open: dict[tuple[str, SshAddress], SshTransport] = {}
         self._closed = False
@@ -218,13 +227,14 @@ class Ways:
                 self._open[key] = SshTransport(host, self)
             return self._open[key]
 
-    def through(self, host: Host) -> paramiko.Channel | None:
+    def through(self, host: Host) -> paramiko.Channel | Carried | None:
         """Return a stream to a host's SSH server through its jump hosts, each logged in to with its key checked.
 
-        None where there is no jump host. Raises HostUnreachable, which names the jump host that stands in the way.
+        None where there is no jump host, and nobody else who connects. Raises HostUnreachable, which names the jump
+        host that stands in the way.
         """
         if not host.ssh.jumps:
-            return None
+            return self._dial(host) if self._dial is not None else None
         *before, last = host.ssh.jumps
         ssh = replace(last.ssh, jumps=tuple(before))
         known = self._hosts.get(last.name)
@@ -237,6 +247,15 @@ class Ways:
             message = f"no way there through the jump host {jump.name}: {error.message}"
             raise JumpLost(host.name, message, error.advice) from error
 
+    def forget(self, names: Collection[str]) -> None:
+        """Close the connections to hosts, and those that go through them: whoever asks for them again gets new ones."""
+        with self._lock:
+            gone = [key for key, each in self._open.items() if goes_by(each.host, names)]
+            transports = [self._open.pop(key) for key in gone]
+        for transport in transports:
+            with suppress(HostError, OSError, EOFError):  # one that broke is closed as well
+                transport.close()
+
     def close(self) -> None:
         """Close every connection, those that go through others first; safe to call again."""
         with self._lock:
@@ -246,6 +265,11 @@ class Ways:
         for transport in open_:
             with suppress(HostError, OSError, EOFError):  # one that broke is closed as well
                 transport.close()
+
+
+def goes_by(host: Host, names: Collection[str]) -> bool:
+    """Whether a host is one of those named, or is reached through one of them."""
+    return host.name in names or any(jump.name in names for jump in host.ssh.jumps)
 
 
 def _session(connection: paramiko.Transport, limit: float) -> paramiko.Channel:

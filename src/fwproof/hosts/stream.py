@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fwproof.errors import CommandTimeout, Garbled, HostUnreachable
+from fwproof.errors import CommandTimeout, Garbled
+from fwproof.hosts.carried import lost
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.transport import OUTPUT_LIMIT
 
@@ -46,7 +47,8 @@ class SshChannel:
             self._channel.sendall(data)
         except (OSError, EOFError) as error:
             raise_if_refused(self._host, self._argv, self.stderr)
-            raise HostUnreachable(self._host, "the command ended before it had read its input") from error
+            said = "the command ended before it had read its input"
+            raise lost(self._host, self._channel.get_transport(), said, "") from error
 
     def end_input(self) -> None:
         """Tell the command that nothing more will be sent."""
@@ -107,8 +109,9 @@ class SshChannel:
         return took
 
     def _must_be_alive(self) -> None:
-        if self._channel.exit_status == -1 and not self._channel.get_transport().is_active():
-            raise HostUnreachable(self._host, "the connection was lost while a command ran", "see that the host is up")
+        connection = self._channel.get_transport()
+        if self._channel.exit_status == -1 and not connection.is_active():
+            raise lost(self._host, connection, "the connection was lost while a command ran", "see that the host is up")
 
     @property
     def _words(self) -> str:

@@ -108,6 +108,10 @@ class Gate:
         """Let nothing through any more that goes to a host, or comes from it."""
         self._lost.setdefault(host, why)
 
+    def regain(self, host: str) -> None:
+        """Let through again what goes to a host, or comes from it: it was lost before anything was sent."""
+        self._lost.pop(host, None)
+
     @property
     def lost(self) -> Mapping[str, str]:
         """Why nothing more is sent to hosts, by name."""

@@ -11,6 +11,7 @@ from fwproof.cli.main import cli
     [
         ([], ["checks"]),
         (["--trace"], ["--trace-rules", "checks"]),
+        (["--engine", "tls://h:1"], ["--fwproof-engine", "tls://h:1", "checks"]),
         (["--exit-zero", "--fail-on", "high"], ["--fail-on", "high", "--exit-zero", "checks"]),
         (
             ["--fw-formats", "hdf,sarif", "--junit-dialect", "rich", "--fw-ci", "plain"],
