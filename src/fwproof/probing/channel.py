@@ -1,7 +1,8 @@
 """Agent: the auditor's side of one probing agent, over any byte channel (SSH, or a local process).
 
 One request is under way at a time; threads may share an Agent. What the agent captured is filed here by the
-probe's source port, so that several observations can go on at once.
+probe's source port, so that several observations can go on at once; neighbour discovery, which has no ports, is given
+to all who listen for its target.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from fwproof.errors import AgentRefused, CommandRefused, CommandTimeout, Garbled, HostError, HostUnreachable
@@ -110,7 +111,9 @@ class Agent:
         self._ref = 0
         self._broken: HostError | None = None
         self._hello: Hello | None = None
+        self._filing = threading.Lock()
         self._filed: dict[int, list[Caught]] = {}
+        self._listening: dict[Address, list[list[Caught]]] = {}
         self._confirmed: dict[int, list[tuple[int, Address, Address]]] = {}
         self._tracking: Mapping[str, bool] = {}
         self._events: dict[int, list[RuleEvent]] = {}
@@ -216,24 +219,55 @@ class Agent:
         self.call("capture", cookie=cookie, who=_who())
 
     def collect(self, wait: float = 0.0) -> None:
-        """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
-        answer = self.call("get", timeout=wait + 15.0, wait=wait)
-        with self.reading("captures"):
-            for when, direction, interface, role, _, port, data in answer["packets"]:
-                raw = bytes.fromhex(data)
-                packet = dissect(raw)
-                words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
-                side = "out" if direction == "out" else "in"
-                seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
-                caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
-                self._filed.setdefault(int(port), []).append(caught)
-            for proto, src, port, dst, _ in answer["confirmed"]:
-                self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
-            self._tracking = dict(answer["tracking"])
-            self.lost += int(answer["lost"])
-            for row in answer.get("traced", ()):
-                self._events.setdefault(int(row[0]), []).append(event_of(self.host, row))
-            self.untold += int(answer.get("untold", 0))
+        """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it.
+
+        What any thread has fetched is filed when this returns, in the order of capture.
+        """
+        with self._filing:
+            answer = self.call("get", timeout=wait + 15.0, wait=wait)
+            with self.reading("captures"):
+                self._file(answer)
+
+    def _file(self, answer: Mapping[str, Any]) -> None:
+        for when, direction, interface, role, _, port, data in answer["packets"]:
+            raw = bytes.fromhex(data)
+            packet = dissect(raw)
+            words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
+            side = "out" if direction == "out" else "in"
+            seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
+            caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
+            number = int(port)
+            if role != "neighbour":
+                self._filed.setdefault(number, []).append(caught)
+            elif packet is not None and packet.target is not None:
+                for heard in self._listening.get(packet.target, ()):
+                    heard.append(caught)
+        for proto, src, port, dst, _ in answer["confirmed"]:
+            self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
+        self._tracking = dict(answer["tracking"])
+        self.lost += int(answer["lost"])
+        for row in answer.get("traced", ()):
+            self._events.setdefault(int(row[0]), []).append(event_of(self.host, row))
+        self.untold += int(answer.get("untold", 0))
+
+    @contextmanager
+    def listening(self, target: IPv6Address) -> Iterator[Sequence[Caught]]:
+        """Have neighbour discovery about ``target`` captured, and give what comes of it from now on, as it is filed.
+
+        Each listener has a list of its own: several may wait at once, for one target as well.
+        """
+        self.call("solicited", target=str(target))
+        self.collect()  # what was captured before is nobody's answer
+        heard: list[Caught] = []
+        with self._filing:
+            self._listening.setdefault(target, []).append(heard)
+        try:
+            yield heard
+        finally:
+            with self._filing:
+                left = [each for each in self._listening.pop(target) if each is not heard]
+                if left:
+                    self._listening[target] = left
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
