@@ -139,13 +139,17 @@ class Shot:
             target=(receiver.hello().addresses if receiver else frozenset()) | {self.flow.dst},
         )
 
-    def settled(self, now: float, timing: Timing) -> bool:
-        """Whether nothing more is to be expected; ``now`` is the auditor's monotonic clock."""
+    def settled(self, looked: float, timing: Timing) -> bool:
+        """Whether nothing more is to be expected.
+
+        ``looked`` is when the last look at the captures began, by the auditor's monotonic clock: on a busy machine one
+        look may take longer than all the time that is to be waited for, and what came meanwhile is in the next.
+        """
         ends = self.ends()
         if self.fault or self.error or ends.returned or ends.stuck:
             return True
         if ends.emitted:
-            return now - self.noticed.setdefault("emitted", now) > timing.window
+            return looked - self._since("emitted") > timing.window
         if ends.arrival:
             confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
             # a service may take its time, where nothing says that the packet was not let in
@@ -154,12 +158,16 @@ class Shot:
             )
             slow = self.flow.proto == UDP and (confirmed or doubtful)
             patience = timing.window if slow else timing.settle
-            return now - self.noticed.setdefault("arrived", now) > patience
+            return looked - self._since("arrived") > patience
         if ends.passage is not None and ends.passage.came and not ends.passage.went:
             # without conntrack, a packet that waits for its next neighbour looks like one that was dropped
             tracked = self.through is not None and self.through.tracks(self.flow.family)
-            return now - self.noticed.setdefault("came", now) > (timing.settle if tracked else timing.window)
-        return now - self.sent_at > timing.window
+            return looked - self._since("came") > (timing.settle if tracked else timing.window)
+        return looked - self.sent_at > timing.window
+
+    def _since(self, what: str) -> float:
+        """Return when something was noticed first."""
+        return self.noticed.setdefault(what, time.monotonic())
 
     def packets(self) -> tuple[Seen, ...]:
         """Return the captures of both ends, in order of time."""
@@ -203,9 +211,9 @@ def fire(
     _each(pool, groups, lambda agent: send(agent, groups[agent]), shots)
     agents = {agent for shot in shots for agent in shot.watchers}
     while agents and not any(agent.gate.closed for agent in agents):
+        looked = time.monotonic()
         _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
-        now = time.monotonic()
-        waiting = [shot for shot in shots if not shot.settled(now, timing)]
+        waiting = [shot for shot in shots if not shot.settled(looked, timing)]
         agents = {agent for shot in waiting for agent in shot.watchers}
     # an answer may be here before what was told of its question
     _each(pool, [agent for agent in before if agent.tracing], lambda agent: agent.collect(), shots)
