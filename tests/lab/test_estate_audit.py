@@ -58,7 +58,7 @@ def addresses(network, number):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Write topology and inventory: the auditor, a bastion that routes nothing, and behind it a vantage and the hosts."""
+    """Write topology and inventory: the auditor, a bastion that routes nothing, a vantage and the hosts behind it."""
     folder = tmp_path_factory.mktemp("behind")
     (folder / "bin").mkdir()
     shutil.copy(estate.ROOT / "fixtures/lab/bin/lab-service.py", folder / "bin/lab-service.py")
