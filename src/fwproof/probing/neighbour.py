@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,11 +9,11 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 
 from fwproof.errors import AgentRefused
-from fwproof.flow import ICMPV6, Flow
+from fwproof.flow import ICMPV6, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.channel import Agent, Caught, Interface
 from fwproof.probing.packets import solicitation_frame
-from fwproof.probing.verdict import Finding
+from fwproof.probing.verdict import Finding, not_sent
 from fwproof.probing.volley import Timing
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -58,7 +56,8 @@ def _solicit_once(
             agent.collect()
     arrived = _seen(heard[receiver], "in", _SOLICITATION) if receiver else None
     emitted = _seen(heard[receiver], "out", _ADVERTISEMENT) if receiver else None
-    finding = _judge(error, arrived, emitted, returned=_seen(heard[sender], "in", _ADVERTISEMENT))
+    returned = _seen(heard[sender], "in", _ADVERTISEMENT)
+    finding = not_sent(error, Family.IPV6) or _judge(arrived, emitted, returned=returned)
     caught = [c.seen for agent in agents for c in heard[agent]]
     return Observation(
         probe=Probe(ref="neighbour", sender=sender.host, receiver=receiver.host if receiver else "", flow=flow),
@@ -89,12 +88,8 @@ def _seen(heard: Sequence[Caught], direction: str, kind: int) -> bool:
     return any(c.seen.direction == direction and c.packet is not None and c.packet.icmp_type == kind for c in heard)
 
 
-def _judge(error: int, arrived: bool | None, emitted: bool | None, *, returned: bool) -> Finding:  # noqa: FBT001
+def _judge(arrived: bool | None, emitted: bool | None, *, returned: bool) -> Finding:  # noqa: FBT001
     advertisement = "ICMPv6 neighbour advertisement"
-    if error == errno.EPERM:
-        return Finding(PortState.REFUSED_LOCALLY, None, "The sender's own output rules refused it (EPERM).")
-    if error:
-        return Finding(PortState.UNREACHABLE, None, f"The sender's kernel says: {os.strerror(error)}.")
     if returned:
         return Finding(PortState.OPEN, advertisement)
     if emitted:
