@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -398,19 +397,6 @@ def test_a_packet_that_the_senders_queue_had_no_room_for_is_told(net, prober):
         net.run("vantage", "tc", "qdisc", "del", "dev", "v0", "root")
     assert (seen.state, seen.sent) == (PortState.UNREACHABLE, 3)
     assert "Its queue or its table of neighbours may be full" in seen.note
-
-
-def test_one_vantage_asks_for_many_neighbours_at_once(net, prober):
-    addresses = [ip_address(f"fd00:1::a:{n:x}") for n in range(1, 31)]
-    for address in addresses:
-        net.run("router", "ip", "address", "add", f"{address}/64", "dev", "rv", "nodad")
-    try:
-        with ThreadPoolExecutor(len(addresses)) as pool:
-            found = list(pool.map(lambda address: prober.neighbour("vantage", "router", address), addresses))
-    finally:
-        for address in addresses:
-            net.run("router", "ip", "address", "del", f"{address}/64", "dev", "rv")
-    assert {(seen.state, seen.arrived, seen.sent) for seen in found} == {(PortState.OPEN, True, 1)}
 
 
 def test_connect(net, prober):
