@@ -102,7 +102,7 @@ def not_passed(folder: Path) -> list[str]:
         for c in results["checks"]
         if c["verdict"] != "pass"
     )
-    return [f"{count} × {' · '.join(words)}" for words, count in alike.most_common()]
+    return [f"{count} x {' · '.join(words)}" for words, count in alike.most_common()]
 
 
 def naive(lab: Lab, folder: Path, names: list[str], checks: int) -> dict[str, float]:
