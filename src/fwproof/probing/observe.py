@@ -273,8 +273,7 @@ class Prober:
                 probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver, share=share,
                 again=bool(case.shots) or case.extra, through=through,
             )  # fmt: skip
-            for agent in shot.watchers:
-                agent.release([ident])
+            shot.open_files()
             case.shots.append(shot)
             shots.append(shot)
         if shots:
@@ -293,7 +292,7 @@ class Prober:
             if receiver is None:
                 continue
             served = ends.returned or ends.emitted
-            if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
+            if served and served.quoted is None and "RST" not in served.flags and not shot.confirmed_at(receiver):
                 self._untracked.add((probe.receiver, family, shot.flow.proto))
         for shot in shots:
             shot.confirmed = self._confirmed(shot)
@@ -302,7 +301,7 @@ class Prober:
         receiver = shot.receiver
         if receiver is None or receiver is shot.sender:  # on loopback the entry is made before the input path
             return None
-        if receiver.confirmed(shot.port):
+        if shot.confirmed_at(receiver):
             return True
         family = shot.flow.family
         silent = (shot.probe.receiver, family, shot.flow.proto) in self._untracked or not receiver.tracks(family)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from fwproof.errors import HostError, Stopped
 from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import Passage, Probe, RuleEvent, Seen
-from fwproof.probing.channel import Agent, Caught
+from fwproof.probing.channel import Agent, Caught, File
 from fwproof.probing.gate import Share
 from fwproof.probing.packets import Packet, probe_frames, reset_frame
 from fwproof.probing.verdict import Ends
@@ -42,7 +42,7 @@ class Shot:
 
     ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
     packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits. ``through``
-    watches on the way.
+    watches on the way. ``files`` hold what each of them told, once :meth:`open_files` was called.
     """
 
     probe: Probe
@@ -63,6 +63,7 @@ class Shot:
     share: Share | None = None
     through: Agent | None = None
     noticed: dict[str, float] = field(default_factory=dict)
+    files: dict[Agent, File] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -74,9 +75,17 @@ class Shot:
         """The agents that see something of it, each once."""
         return tuple(dict.fromkeys(filter(None, (self.sender, self.through, self.receiver))))
 
+    def open_files(self) -> None:
+        """Begin to keep what is seen of this packet; to be called before it is sent."""
+        self.files = {agent: agent.open(self.port) for agent in self.watchers}
+
     def events(self) -> tuple[RuleEvent, ...]:
         """Return what traced ends told of the rules that it met."""
-        return tuple(event for agent in self.watchers for event in agent.events(self.port))
+        return tuple(event for file in self.files.values() for event in file.events)
+
+    def confirmed_at(self, agent: Agent) -> bool:
+        """Whether conntrack reported a new connection there."""
+        return self.files[agent].confirmed
 
     def passage(self) -> Passage | None:
         """Return what the host on the way did with it so far."""
@@ -85,7 +94,7 @@ class Shot:
             return None
         came = self._first(on_the_way, "in", "probe") is not None
         left = self._first(on_the_way, "out", "probe")
-        went = left is not None or on_the_way.confirmed(self.port)
+        went = left is not None or self.confirmed_at(on_the_way)
         said = self._first(on_the_way, "out", "answer", "error")
         own = said is not None and self._first(on_the_way, "in", "answer", "error") is None
         return Passage(
@@ -100,7 +109,7 @@ class Shot:
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
             return None
-        found = (c.packet for c in agent.caught(self.port) if c.seen.direction == direction and c.role in roles)
+        found = (c.packet for c in self.files[agent].caught if c.seen.direction == direction and c.role in roles)
         return next((packet for packet in found if packet is not None), None)
 
     def _arrival(self) -> Packet | None:
@@ -108,7 +117,7 @@ class Shot:
         first = self._first(self.receiver, "in", "probe")
         if first is None or first.fragment is None or self.receiver is None:
             return first
-        seen = self.receiver.caught(self.port)
+        seen = self.files[self.receiver].caught
         pieces = [c for c in seen if c.seen.direction == "in" and c.role in {"probe", "piece"}]
         return first if len(pieces) >= self.frames else None
 
@@ -151,7 +160,7 @@ class Shot:
         if ends.emitted:
             return looked - self._since("emitted") > timing.window
         if ends.arrival:
-            confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
+            confirmed = self.receiver is not None and self.confirmed_at(self.receiver)
             # a service may take its time, where nothing says that the packet was not let in
             doubtful = (
                 self.through is not None and self.receiver is not None and not self.receiver.tracks(self.flow.family)
@@ -171,8 +180,8 @@ class Shot:
 
     def packets(self) -> tuple[Seen, ...]:
         """Return the captures of both ends, in order of time."""
-        agents = {agent.host: agent for agent in self.watchers}
-        caught: list[Caught] = [c for agent in agents.values() for c in agent.caught(self.port)]
+        files = {agent.host: file for agent, file in self.files.items()}
+        caught: list[Caught] = [c for file in files.values() for c in file.caught]
         return tuple(sorted((c.seen for c in caught), key=lambda seen: seen.time)[:_KEPT])
 
     def half_open(self) -> bool:
@@ -183,10 +192,10 @@ class Shot:
         answers = [packet for packet in (ends.emitted, ends.returned) if packet]
         if any("RST" in packet.flags or packet.quoted for packet in answers):
             return False
-        if not answers and not (self.receiver and self.receiver.confirmed(self.port)):
+        if not answers and not (self.receiver and self.confirmed_at(self.receiver)):
             return False
         watcher, direction = (self.receiver, "in") if self.receiver else (self.sender, "out")
-        probes = (c for c in watcher.caught(self.port) if c.role == "probe" and c.seen.direction == direction)
+        probes = (c for c in self.files[watcher].caught if c.role == "probe" and c.seen.direction == direction)
         return not any(c.packet and "RST" in c.packet.flags for c in probes)
 
 
