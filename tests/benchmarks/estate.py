@@ -30,7 +30,7 @@ from fwproof.inventory import Host, SshAddress
 from fwproof.lab import Lab
 
 MAIN = [sys.executable, "-c", "from fwproof.cli.main import main; main()"]
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds until a run is ended that does not end by itself."""
 ENGINES = os.environ.get("ENGINES", "threads processes").split()
 SAMPLE = 4
@@ -96,7 +96,10 @@ def table_fulls() -> int:
 
 def not_passed(folder: Path) -> list[str]:
     """Return what an audit says of the checks that did not pass, alike ones together."""
-    results = json.loads((folder / "reports" / "latest" / "results.json").read_text())
+    path = folder / "reports" / "latest" / "results.json"
+    if not path.exists():
+        return ["it did not end by itself, and wrote no reports"]
+    results = json.loads(path.read_text())
     alike = Counter(
         (c["verdict"], c["kind"], re.sub(r"[\da-f]*[:.][\da-f:.]+", "…", c["reason"]))
         for c in results["checks"]
