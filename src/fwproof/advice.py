@@ -13,7 +13,8 @@ from typing import Any
 from fwproof.inventory import Inventory
 from fwproof.plan import Check
 from fwproof.policy.document import Document, Keys
-from fwproof.policy.model import Allow, Default, Draft, Expectation, Passing, Policy, Question, Sample
+from fwproof.policy.expectation import Expectation
+from fwproof.policy.model import Allow, Default, Draft, Passing, Policy, Question, Sample
 from fwproof.policy.relations import expectations
 
 WARNINGS = (

@@ -26,7 +26,8 @@ from fwproof.inventory import Inventory
 from fwproof.measured import Attempt, Held, Measured
 from fwproof.observation import Observation
 from fwproof.policy.accepted import AcceptedChange
-from fwproof.semantics.model import HostModel, LogAct
+from fwproof.semantics.limits import LogAct
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.traced import Traced
 from fwproof.snapshot import Snapshot
 

@@ -10,7 +10,8 @@ from ipaddress import ip_address
 
 from fwproof.flow import Address, Family
 from fwproof.inventory import Host, Inventory
-from fwproof.policy.model import Allow, Bans, Expectation, Passing, Peers, Policy, Service
+from fwproof.policy.expectation import Expectation
+from fwproof.policy.model import Allow, Bans, Passing, Peers, Policy, Service
 
 _LINK = {Family.IPV4: 24, Family.IPV6: 64}
 """Prefix lengths within which two addresses are taken to stand in one subnet; inventories name no subnets."""

@@ -92,7 +92,8 @@ def fwproof_here(target: dict[str, int], version: int, proto: str, rate: int) ->
     from fwproof.flow import TCP, UDP, Flow
     from fwproof.probing import portset
     from fwproof.probing.agent import SWEEP_LOW
-    from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
+    from fwproof.probing.frames import sweep_frame
+    from fwproof.probing.packets import FINGERPRINT_TOS
     from fwproof.probing.sweep import Order, Sweeper
     from fwproof.semantics.model import HostModel
 

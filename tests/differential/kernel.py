@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import ClassVar
 
@@ -233,6 +234,21 @@ class Kernel:
         self.process.stdout.close()
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def scratch(tmp_path_factory, kind=Kernel, settle=2.5):
+    """Give a kernel that knows its ``facts``, addresses and routes as ip prints them.
+
+    ``settle``: seconds until its own multicast reports of the new interfaces are over, where packets are counted.
+    """
+    reason = available()
+    assert not reason, reason
+    made = kind(tmp_path_factory.mktemp("xtables") / "lock")
+    made.facts = (made.run("ip", "-j", "addr"), made.run("ip", "-j", "route") + made.run("ip", "-6", "-j", "route"))
+    time.sleep(settle)
+    yield made
+    made.close()
 
 
 def checksum(data):

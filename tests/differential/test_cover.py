@@ -5,7 +5,6 @@
 
 import os
 import random
-import time
 from collections import Counter
 from dataclasses import replace
 from ipaddress import ip_network
@@ -209,14 +208,8 @@ def sent(kernel, model, found, read, first):
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = NftKernel(tmp_path_factory.mktemp("xtables") / "lock")
-    addresses, routes = ("ip", "-j", "addr"), [("ip", "-j", "route"), ("ip", "-6", "-j", "route")]
-    scratch.facts = scratch.run(*addresses), "".join(scratch.run(*each) for each in routes)
-    time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory, NftKernel) as scratch:
+        yield scratch
 
 
 def silent_rules(kernel, rng, serial, tamper=None):

@@ -23,17 +23,9 @@ TCP4 = replace(TCP6, src=ip_address("10.0.5.7"), dst=ip_address("10.0.0.10"), le
 
 @pytest.fixture
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = k.Kernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.run("nft", "delete", "table", "inet", "keep")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory) as scratch:
+        scratch.run("nft", "delete", "table", "inet", "keep")
+        yield scratch
 
 
 def first_rules(kernel, version, lines, flows, data=None):

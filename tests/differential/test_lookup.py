@@ -6,7 +6,6 @@ The walk that asks every rule is compared with the kernel in test_tables.py, tes
 
 import os
 import random
-import time
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
@@ -174,16 +173,8 @@ def test_long_chains(monkeypatch, room):
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = NftKernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(0.1)
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory, NftKernel, settle=0.1) as scratch:
+        yield scratch
 
 
 @pytest.mark.lab

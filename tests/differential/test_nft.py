@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import time
 from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
@@ -39,16 +38,8 @@ SEED = int(os.environ.get("FWPROOF_SEED", "1"))
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = NftKernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory, NftKernel) as scratch:
+        yield scratch
 
 
 REFUSED = re.compile(r"^/dev/stdin:(\d+):", re.MULTILINE)

@@ -6,7 +6,6 @@ The walk of single packets is compared with the kernel in test_nft.py; here deci
 
 import os
 import random
-import time
 
 import pytest
 
@@ -29,16 +28,8 @@ CONFIGS = [Config(CtState.NEW), Config(CtState.ESTABLISHED, "reply", 0, 1), Conf
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = NftKernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(0.1)
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory, NftKernel, settle=0.1) as scratch:
+        yield scratch
 
 
 def build(kernel, rng, serial):

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 from dataclasses import replace
 from ipaddress import ip_network
 from itertools import count
@@ -30,16 +29,8 @@ PORTS = count(20000)
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = k.Kernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory) as scratch:
+        yield scratch
 
 
 def loaded(kernel, v4, v6):

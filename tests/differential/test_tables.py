@@ -7,7 +7,6 @@ the rule counters that are compared as well. ``FWPROOF_TABLES`` and ``FWPROOF_SE
 import os
 import random
 import re
-import time
 from collections import Counter
 from dataclasses import replace
 from ipaddress import ip_address
@@ -36,16 +35,8 @@ NOTHING = "".join(
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    reason = k.available()
-    assert not reason, reason
-    scratch = k.Kernel(tmp_path_factory.mktemp("xtables") / "lock")
-    scratch.facts = (
-        scratch.run("ip", "-j", "addr"),
-        scratch.run("ip", "-j", "route") + scratch.run("ip", "-6", "-j", "route"),
-    )
-    time.sleep(2.5)  # the kernel's own multicast reports of the new interfaces have to be over
-    yield scratch
-    scratch.close()
+    with k.scratch(tmp_path_factory) as scratch:
+        yield scratch
 
 
 def as_it_is(test):

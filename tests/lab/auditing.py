@@ -7,6 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from fwproof.lab import Lab
+
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "checks" / "ai-server.policy.yaml"
 INVENTORY = ROOT / "fixtures" / "inventory.yaml"
@@ -45,3 +49,33 @@ def on(lab, host, script, status=0):
     done = lab.run(host, ["/bin/sh", "-c", script])
     assert done.returncode == status, done.stderr
     return done.stdout
+
+
+def scenario(name, topology, folder, *words, timeout=180):
+    """Return the fixtures ``lab``, ``audit`` and ``first`` of a module about one topology, and policies in a folder.
+
+    ``words`` choose what of the policies the first audit checks.
+    """
+
+    @pytest.fixture(scope="module")
+    def lab():
+        with Lab(f"{name}{os.getpid()}", ROOT / "fixtures" / "lab" / topology) as lab:
+            yield lab
+
+    @pytest.fixture(scope="module")
+    def audit(lab, tmp_path_factory):
+        place = tmp_path_factory.mktemp(name)
+
+        def audit(*words, policy=folder):
+            return Run(
+                lab, place / "reports", *words, inventory=folder / "inventory.yaml", policy=policy, timeout=timeout
+            )
+
+        return audit
+
+    @pytest.fixture(scope="module")
+    def first(audit):
+        """The audit of all hosts as the lab starts them."""
+        return audit(*words)
+
+    return lab, audit, first

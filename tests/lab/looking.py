@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fwproof.errors import HostError
 from fwproof.hosts.access import Command
-from fwproof.hosts.collect import collect, collect_all, on_all
+from fwproof.hosts.collect import collect, on_all
 from fwproof.hosts.ssh import SshTransport
 from fwproof.hosts.testinfra_backend import host as testinfra_host
 from fwproof.inventory import Access, AgentPin, Host, SshAddress
@@ -110,7 +110,9 @@ def again(transport, spec):
 
 
 def everyone(transports, spec):
-    return {name: described(taken) for name, taken in collect_all(transports, spec.get("jails", {})).items()}
+    jails = spec.get("jails", {})
+    found = on_all(lambda name: collect(transports[name], jails.get(name, ())), transports)
+    return {name: described(taken) for name, taken in found.items()}
 
 
 def answer(spec):

@@ -7,9 +7,7 @@ import threading
 
 import pytest
 
-from fwproof.lab import Lab
-
-from .auditing import ROOT, Run, on
+from .auditing import ROOT, on, scenario
 
 pytestmark = pytest.mark.lab
 FOLDER = ROOT / "fixtures" / "boot"
@@ -32,28 +30,7 @@ while time.monotonic() < end:
         waiting.pop(0).close()
 print(opened)
 """
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(f"boots{os.getpid()}", ROOT / "fixtures" / "lab" / "boot.yaml") as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def audit(lab, tmp_path_factory):
-    place = tmp_path_factory.mktemp("boots")
-
-    def audit(*words, policy=FOLDER):
-        return Run(lab, place / "reports", *words, inventory=FOLDER / "inventory.yaml", policy=policy)
-
-    return audit
-
-
-@pytest.fixture(scope="module")
-def first(audit):
-    """The audit of all hosts as the lab starts them."""
-    return audit()
+lab, audit, first = scenario("boots", "boot.yaml", FOLDER)
 
 
 def knocks(lab, source, host, port, seconds=0.6):

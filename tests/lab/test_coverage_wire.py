@@ -14,7 +14,8 @@ from fwproof.flow import Family
 from fwproof.inventory import Access, Host, Inventory, SshAddress
 from fwproof.judging.coverage_rows import Status, rows
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Coverage, Policy
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Coverage
 from fwproof.probing.observe import Prober
 from fwproof.probing.volley import Timing
 from fwproof.semantics.model import HostModel

@@ -4,16 +4,14 @@ The hosts are those of fixtures/lab/front-ends.yaml, with the real programs in t
 inventory in fixtures/front-ends.
 """
 
-import os
 import re
 import shlex
 
 import pytest
 
 from fwproof.frontends.ufw_rules import read_rules
-from fwproof.lab import Lab
 
-from .auditing import ROOT, Run, on
+from .auditing import ROOT, on, scenario
 
 pytestmark = pytest.mark.lab
 FOLDER = ROOT / "fixtures" / "front-ends"
@@ -26,28 +24,7 @@ except OSError:
     print("shut")
 """
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(f"fronts{os.getpid()}", ROOT / "fixtures" / "lab" / "front-ends.yaml") as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def audit(lab, tmp_path_factory):
-    place = tmp_path_factory.mktemp("fronts")
-    inventory = FOLDER / "inventory.yaml"
-
-    def audit(*words, policy=FOLDER):
-        return Run(lab, place / "reports", *words, inventory=inventory, policy=policy, timeout=240)
-
-    return audit
-
-
-@pytest.fixture(scope="module")
-def first(audit):
-    """The audit of all hosts as the lab starts them."""
-    return audit()
+lab, audit, first = scenario("fronts", "front-ends.yaml", FOLDER, timeout=240)
 
 
 def failing(run, host):

@@ -1,7 +1,6 @@
 """Real fail2ban, as it should be and as it goes wrong: the hosts of fixtures/lab/bans.yaml, audited for real."""
 
 import json
-import os
 import re
 import time
 
@@ -10,9 +9,8 @@ import pytest
 from fwproof.audit.jails import _asked
 from fwproof.evidence.ban_lines import parse_trials
 from fwproof.evidence.fail2ban_config import parse_config
-from fwproof.lab import Lab
 
-from .auditing import ROOT, Run, on
+from .auditing import ROOT, on, scenario
 
 pytestmark = pytest.mark.lab
 FOLDER = ROOT / "fixtures" / "bans"
@@ -20,28 +18,7 @@ SCRIPT = (ROOT / "src" / "fwproof" / "hosts" / "failregex.py").read_text(encodin
 LOGS = "/usr/lib/python3/dist-packages/fail2ban/tests/files/logs"
 STOCK = ("sshd", "postfix", "dovecot", "apache-auth", "nginx-http-auth", "exim", "asterisk", "named-refused")
 BAD = "[auth] Invalid API key from"
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(f"jails{os.getpid()}", ROOT / "fixtures" / "lab" / "bans.yaml") as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def audit(lab, tmp_path_factory):
-    place = tmp_path_factory.mktemp("jails")
-
-    def audit(*words, policy=FOLDER):
-        return Run(lab, place / "reports", *words, inventory=FOLDER / "inventory.yaml", policy=policy)
-
-    return audit
-
-
-@pytest.fixture(scope="module")
-def first(audit):
-    """The audit of all hosts as the lab starts them."""
-    return audit()
+lab, audit, first = scenario("jails", "bans.yaml", FOLDER)
 
 
 def reason(run, id_, verdict="fail"):

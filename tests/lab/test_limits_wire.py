@@ -14,7 +14,7 @@ from fwproof.audit.measuring import Aim, claim_of, predict, seated, send, with_k
 from fwproof.flows import request
 from fwproof.measured import Manner, Part
 from fwproof.policy.model import Rate
-from fwproof.policy.shapes import read_service
+from fwproof.policy.references import read_service
 from fwproof.probing.limit_reading import read
 from fwproof.probing.limit_schedule import Source, schedule
 from fwproof.probing.observe import Prober

@@ -15,13 +15,14 @@ import pytest
 
 from fwproof.errors import HostError
 from fwproof.flow import TCP, Family, Flow
+from fwproof.hosts.access import AGENT_PATH
 from fwproof.hosts.ssh import SshTransport
 from fwproof.inventory import AgentPin
 from fwproof.lab import Lab
 from fwproof.observation import Observation, Probe
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.probing.observe import Prober
-from fwproof.probing.start import INSTALLED_PATH, agent_sha256, start_agent
+from fwproof.probing.start import agent_sha256, start_agent
 
 pytestmark = pytest.mark.lab
 
@@ -80,28 +81,28 @@ def test_nothing_stays_behind(lab):
 
 def test_an_agent_can_be_found_while_it_runs(lab):
     """The check above looks for the right thing."""
-    found = lab.run("ai-server", ["/bin/sh", "-c", f'sleep 5 | {INSTALLED_PATH} & python3 -c "$0"', AGENT_PROCESSES])
+    found = lab.run("ai-server", ["/bin/sh", "-c", f'sleep 5 | {AGENT_PATH} & python3 -c "$0"', AGENT_PROCESSES])
     assert "fwproof-agent" in found.stdout
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (f"echo '# more' >> {INSTALLED_PATH}", "has SHA-256"),
-        (f"chmod g+w {INSTALLED_PATH}", "changed by others"),
-        (f"chown auditor {INSTALLED_PATH}", "changed by others"),
+        (f"echo '# more' >> {AGENT_PATH}", "has SHA-256"),
+        (f"chmod g+w {AGENT_PATH}", "changed by others"),
+        (f"chown auditor {AGENT_PATH}", "changed by others"),
         ("chmod o+w /usr/local/sbin", "/usr/local/sbin can be changed"),
-        (f"mv {INSTALLED_PATH} /tmp/a && ln -s /tmp/a {INSTALLED_PATH}", "not a plain file"),
-        (f"rm {INSTALLED_PATH}", "is it installed"),
+        (f"mv {AGENT_PATH} /tmp/a && ln -s /tmp/a {AGENT_PATH}", "not a plain file"),
+        (f"rm {AGENT_PATH}", "is it installed"),
     ],
 )
 def test_a_tampered_agent_is_not_started(lab, change, why):
-    shell(lab, "proxy", f"cp -p {INSTALLED_PATH} /root/kept")
+    shell(lab, "proxy", f"cp -p {AGENT_PATH} /root/kept")
     try:
         shell(lab, "proxy", change)
         assert why in ask("start proxy")["proxy"]
     finally:
-        shell(lab, "proxy", f"rm -f {INSTALLED_PATH}; chmod 755 /usr/local/sbin; mv /root/kept {INSTALLED_PATH}")
+        shell(lab, "proxy", f"rm -f {AGENT_PATH}; chmod 755 /usr/local/sbin; mv /root/kept {AGENT_PATH}")
     assert ask("start proxy")["proxy"] == "started"
 
 
@@ -138,7 +139,7 @@ class Auditor:
         lab = Lab(NAME)
         lab.join_network("admin")
         inventory = load_inventory(ROOT / "fixtures" / "inventory.yaml")
-        pin = AgentPin(path=INSTALLED_PATH, sha256=agent_sha256())
+        pin = AgentPin(path=AGENT_PATH, sha256=agent_sha256())
         self.hosts = {
             name: replace(
                 host,

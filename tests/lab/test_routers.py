@@ -4,14 +4,11 @@ The hosts are those of fixtures/lab/routers.yaml, two gateways with iptables and
 fixtures/routers. One audit answers most questions.
 """
 
-import os
 import re
 
 import pytest
 
-from fwproof.lab import Lab
-
-from .auditing import ROOT, Run, on
+from .auditing import ROOT, on, scenario
 
 pytestmark = pytest.mark.lab
 FOLDER = ROOT / "fixtures" / "routers"
@@ -19,27 +16,7 @@ INSIDE = {"gate": "web", "gate-published": "web-published", "gate-nft": "web-nft
 BOTH = pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 GOOD = pytest.mark.parametrize("gate", ["gate", "gate-nft"])
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab(f"routers{os.getpid()}", ROOT / "fixtures" / "lab" / "routers.yaml") as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def audit(lab, tmp_path_factory):
-    place = tmp_path_factory.mktemp("routers")
-
-    def audit(*words, policy=FOLDER):
-        return Run(lab, place / "reports", *words, inventory=FOLDER / "inventory.yaml", policy=policy, timeout=240)
-
-    return audit
-
-
-@pytest.fixture(scope="module")
-def first(audit):
-    """The audit of all routers, and of the hosts behind them, as the lab starts them."""
-    return audit("-k", "gate or spoofing")
+lab, audit, first = scenario("routers", "routers.yaml", FOLDER, "-k", "gate or spoofing", timeout=240)
 
 
 def not_passed(run, host):

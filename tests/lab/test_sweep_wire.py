@@ -18,8 +18,9 @@ from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import PortState
 from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_LOW
+from fwproof.probing.frames import sweep_frame
 from fwproof.probing.gate import Gate
-from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
+from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.sweep import Order, Sweeper
 from fwproof.semantics.model import HostModel
 

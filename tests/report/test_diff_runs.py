@@ -15,7 +15,8 @@ from fwproof.errors import InputError, UsageError
 from fwproof.judging.wire import _IN_WORDS, reached_in_words
 from fwproof.observation import PortState
 from fwproof.report.document import render_json
-from fwproof.results import Verdict, WaiverRecord
+from fwproof.results import Verdict
+from fwproof.run_record import WaiverRecord
 from fwproof.trends.changes import Effect, HostRules, Sort
 from fwproof.trends.compare import compare_runs
 from fwproof.trends.document import render_diff, schema

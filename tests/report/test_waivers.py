@@ -10,7 +10,8 @@ from fwproof.report.html import render_html
 from fwproof.report.junit import render_junit
 from fwproof.report.markdown import render_markdown
 from fwproof.report.oscal import render_oscal
-from fwproof.results import Verdict, WaiverRecord
+from fwproof.results import Verdict
+from fwproof.run_record import WaiverRecord
 
 from .sample_run import results as sample_results
 

@@ -7,12 +7,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
 VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured", "forms"}
-VALUES |= {"codec", "redact", "controls"}
+VALUES |= {"run_record", "codec", "redact", "controls"}
 ALLOWED = {
     "flows": {"flow", "policy"},
     "policy": VALUES - {"flows"},
     "farends": {"policy", *VALUES},
-    "plan": {"policy", "farends", *VALUES},
+    "plan": {"policy", *VALUES},
+    "planning": {"policy", "plan", "farends", *VALUES},
     "advice": VALUES | {"policy", "plan"},
     "ruleset": VALUES,
     "semantics": {"ruleset", *VALUES},
@@ -25,7 +26,8 @@ ALLOWED = {
     "judging": VALUES
     | {"policy", "plan", "farends", "facts", "covered", "evidence", "ruleset", "semantics"}
     | {"frontends"},
-    "drafting": VALUES | {"policy", "plan", "facts", "judging", "evidence", "ruleset", "semantics", "frontends"},
+    "drafting": VALUES
+    | {"policy", "plan", "planning", "facts", "judging", "evidence", "ruleset", "semantics", "frontends"},
     "explaining": VALUES | {"evidence", "ruleset", "semantics", "frontends", "flows"},
     "review": VALUES | {"policy", "evidence", "ruleset", "semantics"},
     "report": VALUES | {"policy"},
@@ -33,11 +35,11 @@ ALLOWED = {
     "lab": VALUES | {"policy", "hosts", "probing"},
     "audit": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "evidence", "facts", "judging", "report", "lab"}
-    | {"farends", "covered", "frontends"},
+    | {"farends", "covered", "frontends", "planning"},
     "gating": VALUES
     | {"policy", "plan", "hosts", "ruleset", "semantics", "probing", "facts", "judging", "report", "lab", "audit"}
-    | {"farends"},
-    "verify": VALUES | {"policy", "plan", "facts", "audit", "report"},
+    | {"farends", "planning"},
+    "verify": VALUES | {"policy", "plan", "planning", "facts", "audit", "report"},
     "codec": {"errors"},
     "redact": set(),
 }
@@ -54,7 +56,7 @@ PURE = {
     "codec",
     "redact",
 }
-PURE |= {"advice", "drafting", "explaining"}
+PURE |= {"advice", "drafting", "explaining", "planning"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}
 
 

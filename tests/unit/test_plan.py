@@ -10,7 +10,9 @@ from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.forms import Group
 from fwproof.inventory import Access, Host, Inventory, SshAddress, Zone, ZoneLimits
-from fwproof.plan import Kind, burst_size, plan
+from fwproof.plan import Kind
+from fwproof.planning.limits import burst_size
+from fwproof.planning.plan import plan
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy, policy_of

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from fwproof.audit.waivers import RunWaivers
 from fwproof.cli.agent import agent
 from fwproof.cli.main import cli
-from fwproof.plan import plan
+from fwproof.planning.plan import plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.probing.start import agent_sha256

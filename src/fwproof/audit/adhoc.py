@@ -25,7 +25,8 @@ from fwproof.policy.model import Service
 from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_LOW
 from fwproof.probing.channel import Agent
-from fwproof.probing.packets import FINGERPRINT_TOS, sweep_frame
+from fwproof.probing.frames import sweep_frame
+from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.sweep import Order, Sweeper
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fwproof.errors import UsageError
 from fwproof.inventory import Authorisation, Inventory
-from fwproof.results import Authorised
+from fwproof.run_record import Authorised
 
 
 def check_allowed(inventory: Inventory, hosts: Collection[str], now: datetime | None = None) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import fwproof
-from fwproof.results import Controller
+from fwproof.run_record import Controller
 
 _PATIENCE = 3.0
 

@@ -23,7 +23,8 @@ from fwproof.semantics.conversation import converse
 from fwproof.semantics.cover_confirm import Walks
 from fwproof.semantics.cover_found import Limits, Missed, Source, Why, Witness
 from fwproof.semantics.cover_reach import Elements
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import NotSettled
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
 if TYPE_CHECKING:

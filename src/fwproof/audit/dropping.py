@@ -25,7 +25,7 @@ from fwproof.inventory import Access, Inventory
 from fwproof.judging.wire import observed_words
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check
-from fwproof.policy.model import DropLog
+from fwproof.policy.table_model import DropLog
 from fwproof.redact import redacted
 from fwproof.semantics.model import HostModel
 

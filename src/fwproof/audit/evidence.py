@@ -11,7 +11,7 @@ from fwproof.facts import BurstFacts, EvasionFacts, Facts, FlowFacts, SocketFact
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.observation import Observation, Seen
 from fwproof.probing.pcap import pcap_bytes
-from fwproof.results import HostRecord, Inexact, Understood
+from fwproof.run_record import HostRecord, Inexact, Understood
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
 from fwproof.snapshot import Snapshot

@@ -22,9 +22,11 @@ from fwproof.flows import loopback as loop
 from fwproof.flows import request
 from fwproof.inventory import Access, Inventory
 from fwproof.observation import Observation, PortState
-from fwproof.plan import Check, burst_size
+from fwproof.plan import Check
+from fwproof.planning.limits import burst_size
 from fwproof.policy.model import Allow, Peers, Service
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import NotSettled
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check, Kind
 from fwproof.policy.accepted import NAME, load_accepted
-from fwproof.policy.model import Bans, Baseline, Passing
-from fwproof.results import HostRecord, Sent, VantageRecord
+from fwproof.policy.model import Bans, Passing
+from fwproof.policy.table_model import Baseline
+from fwproof.run_record import HostRecord, Sent, VantageRecord
 
 _FROM_ALL = frozenset({Kind.BAN_EXERCISE, Kind.MEASURE, Kind.CONNECTIONS, Kind.COVERAGE, Kind.LISTENERS})
 """What asks every vantage: one shows that others are not banned, all lend spare addresses, reach rules or sockets."""

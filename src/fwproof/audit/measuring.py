@@ -27,8 +27,8 @@ from fwproof.probing.channel import Agent
 from fwproof.probing.limit_reading import Answer, read
 from fwproof.probing.limit_schedule import GAP, Claim, Schedule, Source, schedule
 from fwproof.probing.timetable import TimedProbes
-from fwproof.semantics.limits import Limiter
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import Limiter, NotSettled
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
 if TYPE_CHECKING:

@@ -29,11 +29,12 @@ from fwproof.forms import on_the_wire
 from fwproof.hosts.access import Command, commands
 from fwproof.inventory import Access, Host, Inventory
 from fwproof.observation import Probe
-from fwproof.plan import Check, Kind, burst_size
+from fwproof.plan import Check, Kind
+from fwproof.planning.limits import burst_size
 from fwproof.policy.model import Allow, Bans
 from fwproof.probing.agent import PORT_LOW
+from fwproof.probing.frames import probe_frames
 from fwproof.probing.limit_schedule import schedule
-from fwproof.probing.packets import probe_frames
 from fwproof.probing.start import agent_argv, pin_argvs
 from fwproof.probing.volley import Timing
 

@@ -25,7 +25,8 @@ from fwproof.audit.stored import inventory_file
 from fwproof.audit.waivers import RunWaivers
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.inventory import Inventory
-from fwproof.plan import Check, plan
+from fwproof.plan import Check
+from fwproof.planning.plan import plan
 from fwproof.policy.catalogue import joined
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
@@ -35,7 +36,8 @@ from fwproof.report.document import in_words
 from fwproof.report.formats import REPORTS
 from fwproof.report.sign import SIGN_KEY
 from fwproof.report.write import write_run
-from fwproof.results import CheckResult, HostRecord, Outcome, Results, Run, Verdict
+from fwproof.results import CheckResult, Outcome, Results, Verdict
+from fwproof.run_record import HostRecord, Run
 
 _PACKAGES = ("fwproof", "pytest", "scapy", "paramiko", "pytest-testinfra", "junit-xml", "PyYAML", "pydantic", "Jinja2")
 

@@ -28,7 +28,7 @@ from fwproof.flow import Family
 from fwproof.inventory import Inventory
 from fwproof.observation import Observation
 from fwproof.plan import Check
-from fwproof.policy.model import Baseline
+from fwproof.policy.table_model import Baseline
 from fwproof.redact import redacted
 from fwproof.report.clean import safe_path
 from fwproof.semantics.model import HostModel

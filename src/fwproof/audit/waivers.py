@@ -15,7 +15,7 @@ from fwproof.policy.document import read_document
 from fwproof.policy.model import Policy
 from fwproof.policy.waiver_file import load_waivers
 from fwproof.policy.waivers import FILE, Waiver, Waivers
-from fwproof.results import WaiverRecord
+from fwproof.run_record import WaiverRecord
 
 _POLICIES = "*.policy.yaml"
 

@@ -23,7 +23,8 @@ from fwproof.flows import request
 from fwproof.hosts.ssh import SshTransport
 from fwproof.policy.model import Service
 from fwproof.probing.channel import Agent
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import NotSettled
+from fwproof.semantics.model import HostModel
 from fwproof.semantics.walk import TooLarge
 
 EVERY = 2.0

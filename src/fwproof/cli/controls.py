@@ -18,7 +18,7 @@ from fwproof.errors import UsageError
 from fwproof.policy.baseline import baseline
 from fwproof.policy.catalogue import Catalogue, catalogue_of, joined
 from fwproof.policy.fields import suggest
-from fwproof.policy.model import MANAGERS
+from fwproof.policy.table_model import MANAGERS
 from fwproof.report.controls import Claim, Coverage, coverage, of_results
 from fwproof.report.controls_text import (
     catalogue_document,

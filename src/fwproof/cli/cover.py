@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 
+from fwproof.cli.families import in_each
 from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options
 from fwproof.errors import UsageError
 from fwproof.flow import TCP, CtState, Flow, Network
-from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.cover import Cover, Limits, Missed, Source, Why, Witness
 from fwproof.semantics.cover import cover as find
-from fwproof.semantics.space import SpaceTooLarge
 
 SCHEMA = "fwproof-cover-1"
 _ITSELF = "host"
@@ -57,16 +56,8 @@ def cover(  # noqa: PLR0913 - one parameter for each option
         states=frozenset(CtState) if replies else frozenset({CtState.NEW}),
     )
     model, families = read_tables(files, family)
-    found: list[Cover] = []
-    unanswered: list[str] = []
-    for each in families:
-        unanswered += [f"{each}: {reason}" for reason in unread(model, each)]
-        if model.blind.get(each):
-            continue
-        try:
-            found.append(find(model, each, limits))
-        except SpaceTooLarge as limit:
-            unanswered.append(f"{each}: {limit}")
+    by_family, unanswered = in_each(model, families, lambda model, each: find(model, each, limits))
+    found = list(by_family.values())
     if packets_out is not None:
         _write(packets_out, found)
     if form == "json":

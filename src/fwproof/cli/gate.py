@@ -27,7 +27,7 @@ from fwproof.gating.script import read_script
 from fwproof.gating.states import State
 from fwproof.gating.ways import ManagementPath, ways_of
 from fwproof.inventory import Inventory
-from fwproof.plan import plan
+from fwproof.planning.plan import plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fwproof.advice import KINDS
+from fwproof.cli.families import in_each
 from fwproof.cli.lint_sarif import lint_sarif, need_files
 from fwproof.cli.tables import (
     Given,
@@ -23,11 +24,9 @@ from fwproof.cli.tables import (
 )
 from fwproof.errors import UsageError
 from fwproof.flow import Family
-from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.lint import lint as find
 from fwproof.semantics.lint_finding import Finding, Kind
 from fwproof.semantics.lint_shared import of_both
-from fwproof.semantics.space import SpaceTooLarge
 
 SCHEMA = "fwproof-lint-1"
 _KINDS = tuple(kind.value for kind in Kind)
@@ -74,16 +73,7 @@ def lint(
         need_files(tables.get("host"))
     model, families = read_tables(tables, family)
     wanted = [kind for kind in _KINDS if (not only or kind in only) and kind not in ignore]
-    by_family: dict[Family, list[Finding]] = {}
-    unanswered: list[str] = []
-    for each in families:
-        unanswered += [f"{each}: {reason}" for reason in unread(model, each)]
-        if model.blind.get(each):
-            continue
-        try:
-            by_family[each] = find(model, each)
-        except SpaceTooLarge as limit:
-            unanswered.append(f"{each}: {limit}")
+    by_family, unanswered = in_each(model, families, find)
     found = [(each, finding) for each, finding in of_both(by_family) if finding.kind in wanted]
     if form == "json":
         document = {

@@ -18,7 +18,7 @@ from fwproof.errors import Fault, InputError, UsageError
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.waiver_file import load_waivers
 from fwproof.policy.waivers import FILE, State
-from fwproof.results import WaiverRecord
+from fwproof.run_record import WaiverRecord
 
 SCHEMA = "fwproof-waivers-1"
 

@@ -24,7 +24,8 @@ from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.model import Service
 from fwproof.report.document import read_results
-from fwproof.results import CheckResult, HostRecord, Results
+from fwproof.results import CheckResult, Results
+from fwproof.run_record import HostRecord
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot
@@ -59,7 +60,7 @@ def question(text: str) -> Question:
     """Return what was asked; raises UsageError."""
     from pydantic_core import PydanticCustomError
 
-    from fwproof.policy.shapes import read_service
+    from fwproof.policy.references import read_service
 
     found = _WORDS.fullmatch(text)
     if found is None:

@@ -15,7 +15,8 @@ from fwproof.flow import Family, Hook
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.judging.space import STATES, claims_of, own_networks
-from fwproof.plan import Check, Kind, plan
+from fwproof.plan import Check, Kind
+from fwproof.planning.plan import plan
 from fwproof.policy.model import Policy
 from fwproof.results import Verdict
 from fwproof.semantics.reach import Opening, openings

@@ -83,27 +83,10 @@ def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candid
     """
     known = candidate.model
     before = candidate.before
-    assumed: tuple[str, ...] = ()
-    addresses, routes, sysctls = (given.get(key) for key in ("addresses", "routes", "sysctls"))
-    if addresses is not None:
-        own = parse_addresses(addresses, "addresses")
-    elif before is not None and before.addresses is not None:
-        own = before.addresses
-    elif known.addresses is not None:
-        own = known.addresses
-    else:
-        own, word = _assumed(known, host)
-        assumed = (word,)
-    if routes is not None:
-        roads = {f: tuple(r for r in parse_routes(routes, "routes", None) if Family.of(r.network) is f) for f in Family}
-    elif before is not None and any(before.routes.values()):
-        roads = dict(before.routes)
-    elif any(known.routes.values()):
-        roads = dict(known.routes)
-    else:
-        roads, word = _default_routes(own, host)
-        assumed = (*assumed, word)
-
+    own, invented = _addresses(candidate, host, given.get("addresses"))
+    roads, made_up = _roads(candidate, host, own, given.get("routes"))
+    assumed = tuple(filter(None, (invented, made_up)))
+    sysctls = given.get("sysctls")
     running = before.settings if before is not None else {}
     settings = known.settings or running if sysctls is None else parse_sysctls(sysctls)
 
@@ -117,6 +100,29 @@ def placed(candidate: Candidate, host: Host, given: Mapping[str, str]) -> Candid
     return replace(
         candidate, states=moved, assumed=(*candidate.assumed, *assumed), before=None if before is None else at(before)
     )
+
+
+def _addresses(candidate: Candidate, host: Host, given: str | None) -> tuple[Addresses, str]:
+    """Return the host's addresses, and what was assumed of them, in words; empty where they are known."""
+    if given is not None:
+        return parse_addresses(given, "addresses"), ""
+    for model in filter(None, (candidate.before, candidate.model)):
+        if model.addresses is not None:
+            return model.addresses, ""
+    return _assumed(candidate.model, host)
+
+
+def _roads(
+    candidate: Candidate, host: Host, own: Addresses, given: str | None
+) -> tuple[dict[Family, tuple[Route, ...]], str]:
+    """Return the host's routes, and what was assumed of them, in words; empty where they are known."""
+    if given is not None:
+        listed = parse_routes(given, "routes", None)
+        return {f: tuple(road for road in listed if Family.of(road.network) is f) for f in Family}, ""
+    for model in filter(None, (candidate.before, candidate.model)):
+        if any(model.routes.values()):
+            return dict(model.routes), ""
+    return _default_routes(own, host)
 
 
 def interfaces_named(model: HostModel) -> tuple[str, ...]:

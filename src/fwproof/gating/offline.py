@@ -15,8 +15,10 @@ from fwproof.errors import HostError, NotGranted
 from fwproof.facts import Exercised, Facts, FlowFacts
 from fwproof.flow import Family
 from fwproof.inventory import Inventory
-from fwproof.plan import Check, Kind, plan
-from fwproof.policy.model import Coverage, Policy
+from fwproof.plan import Check, Kind
+from fwproof.planning.plan import plan
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Coverage
 from fwproof.probing.observe import Prober
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.model import HostModel

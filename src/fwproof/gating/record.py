@@ -16,7 +16,8 @@ from fwproof.audit.waivers import recorded
 from fwproof.facts import Facts
 from fwproof.gating.gate import Gated
 from fwproof.gating.guard import Harm
-from fwproof.results import CheckResult, Results, Run, Verdict
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import Run
 
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 

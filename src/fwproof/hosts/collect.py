@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -59,29 +59,6 @@ def _without_secrets(answer: Capture | HostError) -> Capture | HostError:
     if isinstance(answer, HostError):
         return type(answer)(answer.host, redacted(answer.message), answer.advice)
     return replace(answer, stdout=redacted(answer.stdout), stderr=redacted(answer.stderr))
-
-
-def collect_all(
-    transports: Mapping[str, Transport],
-    jails: Mapping[str, Iterable[str]],
-    *,
-    timeout: float = LIMIT,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Snapshot | HostError]:
-    """Collect from all hosts at once, by host name; a host that cannot be looked at is a HostError in its place.
-
-    ``jails`` names the jails to ask about by host; ``progress`` is called, from several threads, with a host's
-    name when it is done.
-    """
-
-    def one(name: str) -> Snapshot:
-        try:
-            return collect(transports[name], jails.get(name, ()), timeout=timeout)
-        finally:
-            if progress is not None:
-                progress(name)
-
-    return on_all(one, transports)
 
 
 def on_all(work: Callable[[str], _T], names: Collection[str]) -> dict[str, _T | HostError]:

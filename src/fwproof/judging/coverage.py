@@ -11,7 +11,7 @@ from fwproof.facts import Facts
 from fwproof.flow import TCP
 from fwproof.judging.coverage_rows import Row, Status, rows
 from fwproof.plan import Check
-from fwproof.policy.model import Coverage
+from fwproof.policy.table_model import Coverage
 from fwproof.results import CoveredRule, CoveringProbe, Outcome, RuleCoverage, Verdict
 
 _SHOWN = 6

@@ -10,7 +10,7 @@ from fwproof.flow import Family
 from fwproof.judging.changes import SHOWN, told
 from fwproof.plan import Check
 from fwproof.policy.accepted import EFFECT, AcceptedChange
-from fwproof.policy.model import Baseline
+from fwproof.policy.table_model import Baseline
 from fwproof.results import Drift, Outcome, Verdict
 from fwproof.semantics.compare import by_rule
 from fwproof.semantics.diff import Comparison, Kind, Selection, compare, words

@@ -10,7 +10,7 @@ from fwproof.facts import Facts
 from fwproof.flow import Family, Hook
 from fwproof.judging.droplog import FEW, SCAN, SCAN_TIME
 from fwproof.plan import Check
-from fwproof.policy.model import DropLog, DropPaths
+from fwproof.policy.table_model import DropLog, DropPaths
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.silent import Silence, silences

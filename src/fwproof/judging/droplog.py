@@ -5,9 +5,9 @@ from __future__ import annotations
 from fwproof.errors import HostError
 from fwproof.facts import Facts, LogFacts, Untried
 from fwproof.plan import Check
-from fwproof.policy.model import DropLog
+from fwproof.policy.table_model import DropLog
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.model import LogAct
+from fwproof.semantics.limits import LogAct
 
 SCAN, SCAN_TIME, FEW = 1000, 10, 20
 """A scan as many make it, packets in seconds; a rule that logs fewer lines of it tells little of what happened."""

@@ -15,7 +15,7 @@ from fwproof.facts import Facts
 from fwproof.flow import Family
 from fwproof.judging.kernel_settings import DEFAULT, SETTINGS, Join, Setting, Values, fits, lines
 from fwproof.plan import Check
-from fwproof.policy.model import Kernel
+from fwproof.policy.table_model import Kernel
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.routing import parse_sysctls
 from fwproof.snapshot import Snapshot

@@ -17,7 +17,8 @@ from fwproof.flows import request
 from fwproof.judging.space import STATES, claim_of
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check
-from fwproof.policy.model import AcceptedSocket, Allow, Listeners
+from fwproof.policy.model import Allow
+from fwproof.policy.table_model import AcceptedSocket, Listeners
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.conversation import Conversation, converse
 from fwproof.semantics.model import HostModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fwproof.facts import Facts
 from fwproof.frontends.recognise import RULERS, Presence
 from fwproof.plan import Check
-from fwproof.policy.model import ANY_ONE, Managers
+from fwproof.policy.table_model import ANY_ONE, Managers
 from fwproof.results import Outcome, Verdict
 
 NO_FIREWALL = "the host has no firewall"

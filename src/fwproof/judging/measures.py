@@ -89,23 +89,7 @@ def _contradicted(rate: Rate, found: MeasureFacts, seen: Measured, service: str)
 
 def _contradictions(rate: Rate, found: Measured, service: str, who: str) -> Iterator[_Fault]:
     """Yield what of the measured numbers contradicts the expectation; what was not measured contradicts nothing."""
-    limit = f"{rate.limit} in {rate.per:g} s"
-    if found.manner is Manner.NONE:
-        off = "no limiter applies to this source"
-        yield (
-            f"{who} no limit: all of {found.sent} were let in",
-            f"{service}: {off}",
-            f"Limit new connections to {limit}.",
-        )
-    elif found.burst == 0:
-        yield (
-            f"{who} none let in", f"{service} is refused to the peers that may use it",
-            "Accept the service for its peers first.",
-        )  # fmt: skip
-    elif found.burst is not None and found.burst != rate.limit:
-        off = f"the limiter admits {found.burst}, not {rate.limit}"
-        fix = "Check the limit before counting: --rcheck (or --update) … -j DROP first, --set … -j ACCEPT after it."
-        yield f"{who} {found.burst} let in at once, not {rate.limit}", f"{service}: {off}", fix
+    yield from _at_once(rate, found, service, who)
     if found.shared is not None and found.shared != (rate.by == "total") and found.burst:
         words = ("all sources together", "each source by itself")
         is_, wanted = words if found.shared else words[::-1]
@@ -130,6 +114,27 @@ def _contradictions(rate: Rate, found: Measured, service: str, who: str) -> Iter
             f"{who} {found.crowd.sources} other sources push a refused one off the list",
             f"{service}: the limit's list can be filled", "Give the list room (xt_recent ip_list_tot, a set's size).",
         )  # fmt: skip
+
+
+def _at_once(rate: Rate, found: Measured, service: str, who: str) -> Iterator[_Fault]:
+    """Yield what is wrong with how many were let in at once."""
+    limit = f"{rate.limit} in {rate.per:g} s"
+    if found.manner is Manner.NONE:
+        off = "no limiter applies to this source"
+        yield (
+            f"{who} no limit: all of {found.sent} were let in",
+            f"{service}: {off}",
+            f"Limit new connections to {limit}.",
+        )
+    elif found.burst == 0:
+        yield (
+            f"{who} none let in", f"{service} is refused to the peers that may use it",
+            "Accept the service for its peers first.",
+        )  # fmt: skip
+    elif found.burst is not None and found.burst != rate.limit:
+        off = f"the limiter admits {found.burst}, not {rate.limit}"
+        fix = "Check the limit before counting: --rcheck (or --update) … -j DROP first, --set … -j ACCEPT after it."
+        yield f"{who} {found.burst} let in at once, not {rate.limit}", f"{service}: {off}", fix
 
 
 def _untimely(rate: Rate, found: Measured, service: str, who: str) -> Iterator[_Fault]:

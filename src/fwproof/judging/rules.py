@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fwproof.facts import Facts
 from fwproof.plan import Check
-from fwproof.policy.model import Accepted, Rules
+from fwproof.policy.table_model import Accepted, Rules
 from fwproof.results import Outcome, Verdict
 from fwproof.semantics.bdd_walk import unread
 from fwproof.semantics.lint import lint

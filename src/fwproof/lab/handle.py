@@ -88,17 +88,7 @@ class Lab:
         life_r, life_w = os.pipe()
         words = [self.name, str(self.topology.resolve()), str(image), str(life_r)]
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "fwproof.lab.starter", *words],
-                pass_fds=[life_r],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd="/",
-                env={**os.environ, "PATH": _search_path()},
-                timeout=_START_SECONDS,
-            )
+            done = _started(words, life_r)
         except BaseException as error:
             os.close(life_w)  # the first process sees it and ends
             if isinstance(error, subprocess.TimeoutExpired):
@@ -276,6 +266,21 @@ def _require_programs(kind: str) -> None:
         raise LabError(
             f"the lab needs programs of {', '.join(packages)}: run `sudo apt-get install {' '.join(packages)}`"
         )
+
+
+def _started(words: list[str], life: int) -> subprocess.CompletedProcess[str]:
+    """Run the lab's starter, which has ``life``, until the lab is up or has failed."""
+    return subprocess.run(
+        [sys.executable, "-m", "fwproof.lab.starter", *words],
+        pass_fds=[life],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={**os.environ, "PATH": _search_path()},
+        timeout=_START_SECONDS,
+    )
 
 
 def _search_path() -> str:

@@ -12,7 +12,7 @@ from importlib import resources
 
 from fwproof.controls import Framework
 from fwproof.errors import UsageError
-from fwproof.policy.model import ANY_ONE
+from fwproof.policy.table_model import ANY_ONE
 
 _PLACE = re.compile(r"^( *(?:# +)?)@controls ([a-z0-9_ -]+)@\n", re.MULTILINE)
 _WIDTH = 116

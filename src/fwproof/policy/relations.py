@@ -10,8 +10,10 @@ from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, Place
-from fwproof.policy.model import HOST, Allow, Expectation, Passing, Peers, Policy, Sample
+from fwproof.policy.expectation import Expectation
+from fwproof.policy.model import Allow, Passing, Peers, Policy, Sample
 from fwproof.policy.scalars import quoted
+from fwproof.policy.table_model import HOST
 
 
 def expectations(policy: Policy) -> tuple[Expectation, ...]:

@@ -18,10 +18,6 @@ from fwproof.errors import Fault, InputError
 from fwproof.policy.document import display_name
 from fwproof.policy.scalars import quoted
 
-USED = (
-    *("hostname", "port", "user", "identityfile", "identitiesonly", "proxyjump"),
-    *("userknownhostsfile", "hostkeyalias", "connecttimeout"),
-)
 _REFUSED = {
     "proxycommand": "fwproof runs no command on the way to a host; write ProxyJump instead",
     "knownhostscommand": "fwproof runs no command to learn host keys; write them into UserKnownHostsFile",

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fwproof.policy.fields import Choice, Shape, Shorthand, Text, Title, word_for
-from fwproof.policy.model import DROP_EXCEPTIONS, DROP_FINDINGS, Accepted, DropPaths
+from fwproof.policy.table_model import DROP_EXCEPTIONS, DROP_FINDINGS, Accepted, DropPaths
 from fwproof.policy.table_shapes import TRUTH, Common, yes_or_no
 
 UNCHECKED = "unchecked"

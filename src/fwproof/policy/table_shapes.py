@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from fwproof.policy.fields import Choice, Id, Shape, Shorthand, Text, Title, word_for, wrong
-from fwproof.policy.model import (
+from fwproof.policy.scalars import describe
+from fwproof.policy.table_model import (
     FINDINGS,
     FINDINGS_THAT_FAIL,
     LISTENER_FINDINGS,
     LISTENER_FINDINGS_THAT_FAIL,
     MANAGERS,
 )
-from fwproof.policy.scalars import describe
 
 Framework = Annotated[str, Text("a framework's id such as pci-dss-4.0.1", r"[a-z0-9][a-z0-9.-]*")]
 ControlId = Annotated[str, Text("a control's id such as SC-7(5)", r"[A-Za-z0-9][A-Za-z0-9.()_-]*")]

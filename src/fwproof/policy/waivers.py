@@ -12,7 +12,7 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
-from fwproof.policy.model import Expectation
+from fwproof.policy.expectation import Expectation
 
 FILE = "waivers.yaml"
 """The file beside the policies whose deviations it waives."""

@@ -12,7 +12,7 @@ from fwproof.errors import AgentRefused
 from fwproof.flow import ICMPV6, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.channel import Agent, Caught, Interface
-from fwproof.probing.packets import solicitation_frame
+from fwproof.probing.frames import solicitation_frame
 from fwproof.probing.verdict import Finding, not_sent
 from fwproof.probing.volley import Timing
 

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
-from threading import Lock
 from typing import Self
 
-from fwproof.errors import AgentRefused, HostError
-from fwproof.flow import TCP, UDP, Address, Family, Flow
+from fwproof.errors import HostError
+from fwproof.flow import TCP, UDP, Address, Flow
 from fwproof.forms import PLAIN, on_the_wire
 from fwproof.observation import Handles, Observation, PortState, Probe
-from fwproof.probing.case import Case, Way, controls_for, is_missing, refused_on_the_way, way_of
+from fwproof.probing.captures import Captures
+from fwproof.probing.case import Case, controls_for, is_missing, refused_on_the_way, way_of
 from fwproof.probing.channel import Agent
 from fwproof.probing.gate import Share
 from fwproof.probing.holding import Held, held
@@ -25,6 +25,7 @@ from fwproof.probing.ports import BLOCK, Ports
 from fwproof.probing.timetable import TimedProbes, Timetable, busiest
 from fwproof.probing.verdict import Finding, judge
 from fwproof.probing.volley import Prepare, Shot, Timing, fire
+from fwproof.probing.ways import Ways
 
 _BATCH = BLOCK // 8
 
@@ -55,15 +56,12 @@ class Prober:
     """
 
     def __init__(self, agents: Mapping[str, Agent], *, timing: Timing | None = None, cookie: int | None = None) -> None:
-        self._agents = dict(agents)
         self._timing = timing or Timing()
         self._cookie = secrets.randbelow(1 << 16) if cookie is None else cookie
         self._ports = Ports()
-        self._pool = ThreadPoolExecutor(max_workers=max(4, 2 * len(self._agents)), thread_name_prefix="probe")
-        self._lock = Lock()
-        self._watching: dict[str, HostError | None] = {}
-        self._reached: set[tuple[str, str, Family]] = set()
-        self._untracked: set[tuple[str, Family, int]] = set()
+        self._pool = ThreadPoolExecutor(max_workers=max(4, 2 * len(agents)), thread_name_prefix="probe")
+        self._captures = Captures(dict(agents), self._cookie, self._pool)
+        self._ways = Ways()
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +124,9 @@ class Prober:
     def _share(self, salvos: Sequence[TimedProbes]) -> AbstractContextManager[Share | None]:
         """Set aside what packets that have their time need of their host's cap: all go to one."""
         first = next((probe for salvo in salvos for probe in salvo.probes), None)
-        if first is None or first.sender not in self._agents:
+        if first is None or first.sender not in self._captures.agents:
             return nullcontext()
-        return self._agents[first.sender].gate.share(first.receiver, 2 * busiest(salvos))
+        return self._captures.agents[first.sender].gate.share(first.receiver, 2 * busiest(salvos))
 
     def _all_of(self, cases: Iterable[Case]) -> tuple[Observation, ...]:
         found = []
@@ -154,7 +152,7 @@ class Prober:
 
         ``timeout`` in seconds bounds the whole; the connection has the rights of the auditor's account there.
         """
-        agent = self._agent(sender)
+        agent = self._captures.agent(sender)
         answer = agent.call(
             "connect",
             timeout=timeout + 15.0,
@@ -178,59 +176,28 @@ class Prober:
         finally:
             for host in (name for name, handles in found.items() if not isinstance(handles, HostError)):
                 with suppress(HostError):  # an agent that broke down has ended, and its trace with it
-                    self._agents[host].trace(on=False)
+                    self._captures.agents[host].trace(on=False)
 
     def _begin_trace(self, host: str) -> Handles | HostError:
         try:
-            return self._watched(host).trace(on=True)
+            return self._captures.watched(host).trace(on=True)
         except HostError as error:
             return error
 
     def pause(self, sender: str, seconds: float) -> None:
         """Wait; raises Stopped as soon as nothing may be sent from a host."""
-        self._agent(sender).gate.pause(seconds, sender)
+        self._captures.agent(sender).gate.pause(seconds, sender)
 
     def holding(self, sender: str) -> AbstractContextManager[Held]:
         """Give ordinary connections to keep open from a host, which are reset in the end."""
-        return held(self._agent(sender))
+        return held(self._captures.agent(sender))
 
     def neighbour(self, sender: str, receiver: str, target: IPv6Address) -> Observation:
         """Ask from ``sender`` who has ``target``, an address of ``receiver`` on the same link (RFC 4861).
 
         ``open`` when the advertisement came back, ``silent`` when the solicitation arrived and none left.
         """
-        return solicit(self._watched(sender), self._optional(receiver), target, self._timing)
-
-    def _agent(self, host: str) -> Agent:
-        if host not in self._agents:
-            raise AgentRefused(host, "no agent runs there, so nothing can be sent from it")
-        return self._agents[host]
-
-    def _prepare(self, hosts: Iterable[str]) -> None:
-        """Start the captures that do not run yet, all at the same time."""
-        with self._lock:
-            new = [host for host in dict.fromkeys(hosts) if host in self._agents and host not in self._watching]
-            self._watching |= dict(zip(new, self._pool.map(self._begin, new), strict=True))
-
-    def _begin(self, host: str) -> HostError | None:
-        try:
-            self._agents[host].hello()
-            self._agents[host].capture(self._cookie)
-        except HostError as error:
-            return error
-        return None
-
-    def _watched(self, host: str) -> Agent:
-        """Return a host's agent with its capture running."""
-        agent = self._agent(host)
-        self._prepare([host])
-        fault = self._watching[host]
-        if fault is not None:
-            raise fault
-        return agent
-
-    def _optional(self, host: str) -> Agent | None:
-        return self._watched(host) if host in self._agents else None
+        return solicit(self._captures.watched(sender), self._captures.optional(receiver), target, self._timing)
 
     def _with_retries(self, cases: Sequence[Case], retries: int, timing: Timing) -> None:
         pending = list(cases)
@@ -257,15 +224,16 @@ class Prober:
         share: Share | None = None,
     ) -> None:  # fmt: skip
         shots = []
-        self._prepare(
+        self._captures.prepare(
             host for case in cases for host in (case.probe.sender, case.probe.receiver, case.probe.through or "")
         )
         for case in cases:
             ident = self._ports.take()
             flow = on_the_wire(case.probe.form, replace(case.probe.flow, tos=tos or case.probe.flow.tos), ident)
             try:
-                sender, receiver = self._watched(case.probe.sender), self._optional(case.probe.receiver)
-                through = self._optional(case.probe.through) if case.probe.through else None
+                sender = self._captures.watched(case.probe.sender)
+                receiver = self._captures.optional(case.probe.receiver)
+                through = self._captures.optional(case.probe.through) if case.probe.through else None
             except HostError as error:
                 case.fault = error
                 continue
@@ -278,34 +246,7 @@ class Prober:
             shots.append(shot)
         if shots:
             fire(shots, self._cookie, timing, self._pool, prepare)
-            self._learn(shots)
-
-    def _learn(self, shots: Sequence[Shot]) -> None:
-        """Remember which ways are open, and where conntrack is silent about what was let in."""
-        for shot in shots:
-            ends, probe, receiver = shot.ends(), shot.probe, shot.receiver
-            if shot.fault:
-                continue
-            family = shot.flow.family
-            if ends.passage.came if ends.passage else ends.arrival:
-                self._reached.add(way_of(probe))
-            if receiver is None:
-                continue
-            served = ends.returned or ends.emitted
-            if served and served.quoted is None and "RST" not in served.flags and not shot.confirmed_at(receiver):
-                self._untracked.add((probe.receiver, family, shot.flow.proto))
-        for shot in shots:
-            shot.confirmed = self._confirmed(shot)
-
-    def _confirmed(self, shot: Shot) -> bool | None:
-        receiver = shot.receiver
-        if receiver is None or receiver is shot.sender:  # on loopback the entry is made before the input path
-            return None
-        if shot.confirmed_at(receiver):
-            return True
-        family = shot.flow.family
-        silent = (shot.probe.receiver, family, shot.flow.proto) in self._untracked or not receiver.tracks(family)
-        return None if silent or shot.ends().arrival is None else False
+            self._ways.learn(shots)
 
     def _conclude(self, case: Case) -> Observation | HostError:
         fault = case.unsent()
@@ -340,7 +281,7 @@ class Prober:
         were being resolved): the probes are sent once more, after the control.
         """
         missing = [case for case in cases if is_missing(found[case.probe.ref])]
-        late = [case for case in missing if way_of(case.probe) not in self._reached]
+        late = [case for case in missing if way_of(case.probe) not in self._ways.reached]
         controls = [
             Case(replace(probe, ref=f"control-{index}", flow=flow, form=PLAIN), extra=True)
             for probe in {way_of(case.probe): case.probe for case in late}.values()
@@ -348,14 +289,14 @@ class Prober:
         ]
         self._with_retries(controls, 0, timing)
         unasked = {way_of(case.probe): fault for case in controls if (fault := case.unsent())}
-        again = [case for case in late if way_of(case.probe) in self._reached and not case.probe.form.spoofed]
+        again = [case for case in late if way_of(case.probe) in self._ways.reached and not case.probe.form.spoofed]
         if again:
             self._with_retries(again, 0, timing)
             self._fingerprint(again, timing)
         said = {way_of(seen.probe): seen for seen in found.values() if refused_on_the_way(seen)}
         concluded = {case.probe.ref: self._conclude(case) for case in missing}
         return {
-            ref: self._with_control(seen, said, unasked) if is_missing(seen) else seen
+            ref: self._ways.controlled(seen, said, unasked) if is_missing(seen) else seen
             for ref, seen in concluded.items()
         }
 
@@ -363,21 +304,7 @@ class Prober:
         """Return a probe's flow from an address that its sender has: a control with another would be stopped too."""
         if not probe.form.spoofed:
             return probe.flow
-        agent = self._agent(probe.sender)
+        agent = self._captures.agent(probe.sender)
         answer = agent.call("route", dst=str(probe.flow.dst))
         with agent.reading("route"):
             return replace(probe.flow, src=ip_address(answer["source"]))
-
-    def _with_control(
-        self, seen: Observation, told: Mapping[Way, Observation], unasked: Mapping[Way, HostError]
-    ) -> Observation | HostError:
-        way = way_of(seen.probe)
-        said = told.get(way)
-        if way in self._reached:
-            return replace(seen, note=f"{seen.note} Another packet from the same vantage did arrive.")
-        if way in unasked:
-            return unasked[way]
-        note = "Nothing from this vantage arrives there: not this probe, nor control packets (ICMP, UDP/33434, TCP/80)."
-        if said is not None:
-            note = f"{note} Of another probe, {said.note}"
-        return replace(seen, state=PortState.UNREACHABLE, note=note)

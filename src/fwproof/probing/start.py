@@ -12,8 +12,6 @@ from fwproof.inventory import Access, AgentPin, Host
 from fwproof.probing.channel import CAP_NET_RAW, Agent, agent_source, stream_argv, streamed
 from fwproof.probing.gate import Gate
 
-INSTALLED_PATH = "/usr/local/sbin/fwproof-agent"
-
 
 def agent_sha256() -> str:
     """Return the SHA-256 of the agent that this fwproof brings, in hex: the pin for the inventory."""

@@ -19,7 +19,8 @@ from fwproof.observation import Seen
 from fwproof.probing import portset
 from fwproof.probing.agent import SWEEP_HIGH, SWEEP_LOW, SWEEP_PPS, SWEEP_SECONDS
 from fwproof.probing.channel import Agent
-from fwproof.probing.packets import FINGERPRINT_TOS, dissect, sweep_frame
+from fwproof.probing.frames import sweep_frame
+from fwproof.probing.packets import FINGERPRINT_TOS, dissect
 from fwproof.probing.swept import Sightings, Swept, judge
 
 DEFAULT_PPS = 5000

@@ -13,8 +13,9 @@ from fwproof.errors import HostError, Stopped
 from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import Passage, Probe, RuleEvent, Seen
 from fwproof.probing.channel import Agent, Caught, File
+from fwproof.probing.frames import probe_frames, reset_frame
 from fwproof.probing.gate import Share
-from fwproof.probing.packets import Packet, probe_frames, reset_frame
+from fwproof.probing.packets import Packet
 from fwproof.probing.verdict import Ends
 
 _POLL = 0.02

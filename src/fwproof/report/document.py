@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fwproof.errors import Fault, InputError
 from fwproof.report.clean import encodable, one_line
-from fwproof.results import SCHEMA_ID, CheckResult, Results, Run
+from fwproof.results import SCHEMA_ID, CheckResult, Results
+from fwproof.run_record import Run
 
 SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
 """The published schema of results-1, as :func:`schema` generates it; a copy goes into every run's folder."""

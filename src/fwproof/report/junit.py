@@ -20,7 +20,8 @@ from junit_xml import TestCase, TestSuite
 
 from fwproof.report.clean import one_line, visible
 from fwproof.report.reasoning import control_names, full_text, summary
-from fwproof.results import CheckResult, Results, Run, Verdict
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import Run
 
 
 class Dialect(StrEnum):

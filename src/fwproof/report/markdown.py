@@ -10,7 +10,8 @@ from fwproof.report.controls import of_results
 from fwproof.report.controls_text import markdown as controls_markdown
 from fwproof.report.reasoning import repro
 from fwproof.report.view import Finding, counts_line, findings, hosts, not_tested, number_of, verdict_sentences
-from fwproof.results import Results, Verdict, WaiverRecord
+from fwproof.results import Results, Verdict
+from fwproof.run_record import WaiverRecord
 
 COMMENT = 64_000
 """Bytes; comments on merge and pull requests hold 65,536 characters or more."""

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from fwproof import __version__
 from fwproof.report.clean import clip, one_line, visible
 from fwproof.report.reasoning import FIELD_LIMIT, full_text, on_the_wire
-from fwproof.results import CheckResult, HostRecord, Inexact, Results, Verdict
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import HostRecord, Inexact
 
 _SECURITY = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "2.0"}
 """GitHub's ``security-severity``, within its bands: critical over 9.0, high over 7.0, medium over 4.0."""

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fwproof.results import CheckResult, HostRecord, Results, Verdict
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import HostRecord
 
 WORST_FIRST = (
     Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.WAIVED, Verdict.PASS, Verdict.NOT_APPLICABLE,

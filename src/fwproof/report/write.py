@@ -30,7 +30,8 @@ from fwproof.report.formats import FORMATS, REPORTS
 from fwproof.report.manifest import MANIFEST, POLICY, SUMS, digest, manifest, sums
 from fwproof.report.markdown import JOB_SUMMARY, SMALLEST, render_markdown
 from fwproof.report.sign import SIGNATURE, sign
-from fwproof.results import Artefact, Previous, Results
+from fwproof.results import Results
+from fwproof.run_record import Artefact, Previous
 
 _EVIDENCE = "evidence"
 _LATEST = "latest"

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from fwproof.flow import ICMP, ICMPV6, Family
 from fwproof.ruleset import numbers
 from fwproof.ruleset.asks import AnyOf, Constant, Literal, OneOf, Ranges, Test, Within
-from fwproof.ruleset.nft_keys import merged
+from fwproof.ruleset.ranges import merged
 
 TYPES: dict[str, tuple[str, ...]] = {
     "bitmap:ip": ("ip",), "bitmap:port": ("port",), "hash:ip": ("ip",), "hash:net": ("net",),

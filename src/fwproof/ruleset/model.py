@@ -167,16 +167,6 @@ class Unparsed:
     table: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Honesty:
-    """How many rules are understood exactly, up to an oracle, and not; and the lines that are no rule at all."""
-
-    exact: int = 0
-    oracle: int = 0
-    opaque: int = 0
-    unparsed: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
     """Everything that one ``iptables-save`` or ``ip6tables-save`` printed, or, where ``native``, nft's own list.
@@ -206,12 +196,6 @@ class Ruleset:
             if rule.ref.rule is not None:  # else it stands for a chain's default
                 found.setdefault(rule.ref, []).append(rule)
         return {ref: tuple(parts) for ref, parts in found.items()}
-
-    @property
-    def honesty(self) -> Honesty:
-        """How much of the rules is understood; one that became several counts once, as the least understood part."""
-        sorts = [worst(part.sort for part in parts) for parts in self.printed().values()]
-        return Honesty(sorts.count(Sort.EXACT), sorts.count(Sort.ORACLE), sorts.count(Sort.OPAQUE), len(self.unparsed))
 
     def chain(self, table: str, name: str) -> Chain | None:
         """Return a chain, None when there is none of that name."""

@@ -23,8 +23,9 @@ from fwproof.ruleset.asks import (
     Within,
 )  # fmt: skip
 from fwproof.ruleset.nft import Json
-from fwproof.ruleset.nft_keys import Number, Plain, inner, merged
+from fwproof.ruleset.nft_keys import Number, Plain, inner
 from fwproof.ruleset.nft_text import expression
+from fwproof.ruleset.ranges import merged
 
 PORTED = frozenset({6, 17, 33, 132, 136})
 """The protocols whose header starts with two ports: TCP, UDP, DCCP, SCTP, UDP-Lite."""

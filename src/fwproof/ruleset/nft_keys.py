@@ -8,25 +8,16 @@ understood".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
 from ipaddress import ip_address
 from typing import Protocol
 
 from fwproof.ruleset import numbers
-from fwproof.ruleset.asks import (
-    AnyOf,
-    Bits,
-    Constant,
-    Interface,
-    Literal,
-    OneOf,
-    Ranges,
-    Test,
-    Within,
-)  # fmt: skip
+from fwproof.ruleset.asks import AnyOf, Bits, Constant, Interface, Literal, OneOf, Ranges, Test, Within
 from fwproof.ruleset.nft import Json
+from fwproof.ruleset.ranges import merged
 
 
 class Key(Protocol):
@@ -73,17 +64,6 @@ def inner(value: Json) -> Json:
     if isinstance(value, dict) and set(value) == {"elem"}:
         return inner(value["elem"]["val"])
     return value
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Return intervals in order, with those that touch made one."""
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        elif low <= high:
-            found.append((low, high))
-    return tuple(found)
 
 
 def _same(low: int, high: int) -> Ranges:

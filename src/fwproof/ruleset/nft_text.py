@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fwproof.ruleset.nft import Json, NftRule
 
@@ -131,7 +131,7 @@ def _list(value: Json, between: str) -> str:
     return between.join(expression(each) for each in value) if isinstance(value, list) else expression(value)
 
 
-def expression(value: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - one return for each kind of expression
+def expression(value: Json) -> str:
     """Return an expression or a value."""
     if isinstance(value, bool):
         return "exists" if value else "missing"
@@ -142,46 +142,71 @@ def expression(value: Json) -> str:  # noqa: C901, PLR0911, PLR0912 - one return
     if not isinstance(value, dict) or len(value) != 1:
         return _raw(value)
     ((kind, body),) = value.items()
-    if kind == "payload":
-        if "protocol" in body:
-            return f"{body['protocol']} {body['field']}"
-        return f"@{body['base']},{body['offset']},{body['len']}"
-    if kind == "meta":
-        return str(body["key"]) if body["key"] in _BARE else f"meta {body['key']}"
-    if kind == "osf":
-        return " ".join(["osf", *(("ttl", str(body["ttl"])) if "ttl" in body else ()), str(body["key"])])
-    if kind == "ipsec":
-        return " ".join(["ipsec", *(str(body[key]) for key in ("dir", "family", "key") if key in body)])
-    if kind in {"ct", "rt", "socket"}:
-        return " ".join([kind, *(str(body[key]) for key in ("dir", "family") if key in body), str(body["key"])])
-    if kind == "fib":
-        return f"fib {_list(body['flags'], ' . ')} {body['result']}"
-    if kind in {"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}:
-        return " ".join([kind, *(str(body[key]) for key in ("name", "field") if key in body)])
-    if kind == "prefix":
-        return f"{expression(body['addr'])}/{body['len']}"
-    if kind == "range":
-        return f"{expression(body[0])}-{expression(body[1])}"
-    if kind == "concat":
-        return _list(body, " . ")
-    if kind == "set":
-        return _elements(body if isinstance(body, list) else [body])
-    if kind == "map":
-        return f"{expression(body['key'])} map {expression(body['data'])}"
-    if kind == "elem":
-        extra = f" timeout {body['timeout']}s" if "timeout" in body else ""
-        return f"{expression(body['val'])}{extra}"
-    if kind in {"&", "|", "^", "<<", ">>"}:
-        return f" {kind} ".join(
-            f"({_list(each, '|')})" if isinstance(each, list) else expression(each) for each in body
-        )
-    if kind == "numgen":
-        return f"numgen {body['mode']} mod {body['mod']}" + (f" offset {body['offset']}" if body.get("offset") else "")
-    if kind in {"jhash", "symhash"}:
-        hashed = f" {expression(body['expr'])}" if "expr" in body else ""
-        seed = f" seed {body['seed']:#x}" if "seed" in body else ""
-        return f"{kind}{hashed} mod {body['mod']}{seed}"
+    if kind in _EXPRESSIONS:
+        return _EXPRESSIONS[kind](kind, body)
     return statement_text({kind: body}) if kind in {*_PLAIN, "jump", "goto"} else _raw(value)
+
+
+def _payload(_: str, body: Json) -> str:
+    if "protocol" in body:
+        return f"{body['protocol']} {body['field']}"
+    return f"@{body['base']},{body['offset']},{body['len']}"
+
+
+def _meta(_: str, body: Json) -> str:
+    return str(body["key"]) if body["key"] in _BARE else f"meta {body['key']}"
+
+
+def _osf(_: str, body: Json) -> str:
+    return " ".join(["osf", *(("ttl", str(body["ttl"])) if "ttl" in body else ()), str(body["key"])])
+
+
+def _keyed(kind: str, body: Json) -> str:
+    return " ".join([kind, *(str(body[key]) for key in ("dir", "family") if key in body), str(body["key"])])
+
+
+def _elem(_: str, body: Json) -> str:
+    extra = f" timeout {body['timeout']}s" if "timeout" in body else ""
+    return f"{expression(body['val'])}{extra}"
+
+
+def _bits(kind: str, body: Json) -> str:
+    return f" {kind} ".join(f"({_list(each, '|')})" if isinstance(each, list) else expression(each) for each in body)
+
+
+def _numgen(_: str, body: Json) -> str:
+    return f"numgen {body['mode']} mod {body['mod']}" + (f" offset {body['offset']}" if body.get("offset") else "")
+
+
+def _hash(kind: str, body: Json) -> str:
+    hashed = f" {expression(body['expr'])}" if "expr" in body else ""
+    seed = f" seed {body['seed']:#x}" if "seed" in body else ""
+    return f"{kind}{hashed} mod {body['mod']}{seed}"
+
+
+def _named(*keys: str) -> Callable[[str, Json], str]:
+    return lambda kind, body: " ".join([kind, *(str(body[key]) for key in keys if key in body)])
+
+
+_EXPRESSIONS: dict[str, Callable[[str, Json], str]] = {
+    "payload": _payload,
+    "meta": _meta,
+    "osf": _osf,
+    "ipsec": _named("dir", "family", "key"),
+    **dict.fromkeys(("ct", "rt", "socket"), _keyed),
+    "fib": lambda _, body: f"fib {_list(body['flags'], ' . ')} {body['result']}",
+    **dict.fromkeys(("exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"), _named("name", "field")),
+    "prefix": lambda _, body: f"{expression(body['addr'])}/{body['len']}",
+    "range": lambda _, body: f"{expression(body[0])}-{expression(body[1])}",
+    "concat": lambda _, body: _list(body, " . "),
+    "set": lambda _, body: _elements(body if isinstance(body, list) else [body]),
+    "map": lambda _, body: f"{expression(body['key'])} map {expression(body['data'])}",
+    "elem": _elem,
+    **dict.fromkeys(("&", "|", "^", "<<", ">>"), _bits),
+    "numgen": _numgen,
+    **dict.fromkeys(("jhash", "symhash"), _hash),
+}
+"""What writes each kind of expression, from its kind and what nft says of it (libnftables-json(5))."""
 
 
 def _elements(elements: Sequence[Json]) -> str:

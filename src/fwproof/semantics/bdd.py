@@ -10,22 +10,18 @@ two managers must never meet, which is why no function leaves its :class:`Sets`.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from oxidd.bcdd import BCDDFunction, BCDDManager
 
+from fwproof.ruleset.ranges import merged
+from fwproof.semantics.bdd_layout import Field, Spans
 from fwproof.semantics.space import SpaceTooLarge
 
 Set = BCDDFunction
-Spans = tuple[tuple[int, int], ...]
 T = TypeVar("T")
-
-ORDER = ("iif", "oif", "pkttype", "mac", "fragment", "proto", "tos", "ttl", "length", "dst", "src", "dport", "sport",
-         "icmp", "spi", "flags")  # fmt: skip
-"""The fields from the top of a diagram to its bottom."""
 
 _SMALL = 3000
 _NODES = (1 << 23, 1 << 26)
@@ -33,93 +29,6 @@ _CACHE = (1 << 18, 1 << 20)
 """Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
 SECONDS = 120.0
 """How long one engine may take to build sets before it gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field and its variables: ``starts`` holds the first value of each atom, empty where every value is one.
-
-    ``words`` names the atoms of a field that is no number; ``largest`` is the largest value.
-    """
-
-    name: str
-    first: int
-    width: int
-    starts: tuple[int, ...]
-    words: tuple[str, ...]
-    largest: int
-
-    @property
-    def raw(self) -> bool:
-        """Whether the field has no atoms, so that the variables are its bits."""
-        return not self.starts and not self.words
-
-    @property
-    def size(self) -> int:
-        """The number of atoms."""
-        return len(self.words) or len(self.starts) or self.largest + 1
-
-    def codes(self, spans: Iterable[tuple[int, int]]) -> Spans:
-        """Return values as codes; the ends of the spans are cuts. Codes above the last atom stand for it too.
-
-        Values that the field cannot have (an IPv6 address in a set that both families share) are in none.
-        """
-        top = (1 << self.width) - 1
-        found = []
-        for low, high in spans:
-            high = min(high, self.largest)  # noqa: PLW2901
-            if low > high:
-                continue
-            if self.starts:
-                low, high = bisect_left(self.starts, low), bisect_left(self.starts, high + 1) - 1  # noqa: PLW2901
-                assert low <= high, f"{self.name}: the ends of an interval are no cuts"
-            found.append((low, top if high >= self.size - 1 else high))
-        return _merged(found)
-
-    def code(self, value: int) -> int:
-        """Return the code of a value."""
-        return bisect_right(self.starts, value) - 1 if self.starts else value
-
-    def values(self, codes: Spans) -> Spans:
-        """Return codes as values."""
-        if not self.starts:
-            return tuple((low, min(high, self.size - 1)) for low, high in codes if low < self.size)
-        found = []
-        for low, high in codes:
-            if low < self.size:
-                ends = self.starts[high + 1] - 1 if high + 1 < self.size else self.largest
-                found.append((self.starts[low], ends))
-        return tuple(found)
-
-
-def _merged(spans: list[tuple[int, int]]) -> Spans:
-    spans.sort()
-    found: list[tuple[int, int]] = []
-    for low, high in spans:
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return tuple(found)
-
-
-def fields_of(numbers: dict[str, tuple[Sequence[int], int]], words: dict[str, Sequence[str]]) -> dict[str, Field]:
-    """Lay out fields: ``numbers`` are cuts (none: every value) and largest value, ``words`` the atoms' names."""
-    found: dict[str, Field] = {}
-    first = 0
-    for name in ORDER:
-        if name in numbers:
-            starts, largest = numbers[name]
-            size, names = len(starts) or largest + 1, tuple[str, ...]()
-        elif name in words:
-            starts, largest, names = (), len(words[name]) - 1, tuple(words[name])
-            size = len(names)
-        else:
-            continue
-        width = (size - 1).bit_length()
-        found[name] = Field(name, first, width, tuple(starts), names, largest)
-        first += width
-    return found
 
 
 class Sets:
@@ -321,7 +230,7 @@ class Sets:
             found.setdefault(rest, []).append((low, high))
         if field.raw:
             return [(tuple(masks), rest) for rest, masks in found.items()]
-        return [(field.values(_merged(spans)), rest) for rest, spans in found.items()]
+        return [(field.values(merged(spans)), rest) for rest, spans in found.items()]
 
     def _parts(self, some: Set, field: Field) -> Iterator[tuple[int, int, Set]]:
         """Yield (first code, last code, rest), or (value, mask, rest) of a field without atoms."""

@@ -18,6 +18,16 @@ def calls(table: Table) -> dict[str, list[str]]:
     }
 
 
+def called_from(table: Table) -> dict[str, list[tuple[str, int]]]:
+    """Return where the rules that call each chain stand: chain, and place among the rules that nft's became."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for chain in table.chains.values():
+        for at, rule in enumerate(chain.rules):
+            if rule.target.act in CALLS:
+                found.setdefault(rule.target.chain, []).append((chain.name, at))
+    return found
+
+
 def rings(table: Table) -> dict[str, int]:  # noqa: C901 - one algorithm, best read in one piece
     """Return the ring of calls that each chain is in; chains of one ring call one another for ever (Tarjan 1972)."""
     called = calls(table)

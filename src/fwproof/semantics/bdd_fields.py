@@ -11,7 +11,7 @@ from fwproof.ruleset.model import Rule
 from fwproof.ruleset.numbers import bits
 from fwproof.semantics import kinds, reverse
 from fwproof.semantics.atoms import cuts_of
-from fwproof.semantics.bdd import Field, fields_of
+from fwproof.semantics.bdd_layout import Field, fields_of
 from fwproof.semantics.nat import MOST
 from fwproof.semantics.packet import SECURED
 from fwproof.semantics.routing import Router

@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics.bdd import Field, Set, Sets
+from fwproof.semantics.bdd import Set, Sets
+from fwproof.semantics.bdd_layout import Field
 from fwproof.semantics.packet import PORTED, SECURED
 from fwproof.semantics.plausible import atom_of
 

@@ -10,7 +10,7 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
-from fwproof.semantics.bdd_calls import CALLS
+from fwproof.semantics.bdd_calls import CALLS, called_from
 from fwproof.semantics.bdd_chains import Grown, Part, Way, view
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_taking import Met, Taking
@@ -202,14 +202,9 @@ class Reach:
         return {chain: sorted(places) for chain, places in found.items()}
 
     def _callers(self, table: Table) -> dict[str, list[tuple[str, int]]]:
-        known = self._known.get(id(table))
-        if known is None:
-            known = self._known[id(table)] = {}
-            for chain in table.chains.values():
-                for at, rule in enumerate(chain.rules):
-                    if rule.target.act in CALLS:
-                        known.setdefault(rule.target.chain, []).append((chain.name, at))
-        return known
+        if id(table) not in self._known:
+            self._known[id(table)] = called_from(table)
+        return self._known[id(table)]
 
 
 def _at_the_end(route: Route, stage: Stage, arrived: Incoming) -> Iterator[Set]:

@@ -9,7 +9,8 @@ from ipaddress import ip_network
 from fwproof.flow import Family, Network
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics import kinds
-from fwproof.semantics.bdd import Set, Sets, Spans
+from fwproof.semantics.bdd import Set, Sets
+from fwproof.semantics.bdd_layout import Spans
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.routing import Router
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from fwproof.ruleset.ranges import merged
+
 Spans = tuple[tuple[int, int], ...]
 Values = tuple[Spans, bool]
 """Spans of values, or, where the second is true, (value, mask) pairs."""
@@ -127,14 +129,3 @@ def _split(spans: Spans, cuts: Sequence[int]) -> list[tuple[int, int]]:
         inside = [low, *(cut for cut in cuts if low < cut <= high), high + 1]
         found += [(start, end - 1) for start, end in pairwise(inside)]
     return found
-
-
-def merged(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Return spans in order, those that overlap or touch as one."""
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return tuple(found)

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from fwproof.flow import Family, Network
 from fwproof.ruleset.asks import AddressType, Ranges, Test, Within
 from fwproof.ruleset.numbers import bits
+from fwproof.ruleset.ranges import merged
 from fwproof.semantics.addresses import Addresses
 from fwproof.semantics.routing import Router
 
@@ -20,7 +21,7 @@ _MULTICAST: dict[Family, Network] = {Family.IPV4: ip_network("224.0.0.0/4"), Fam
 
 def own(addresses: Addresses, family: Family) -> Ranges:
     """Return the addresses of the host itself, loopback included."""
-    return _sorted([_span(_LOOPBACK[family]), *((int(a), int(a)) for a in addresses.of(family))])
+    return merged([_span(_LOOPBACK[family]), *((int(a), int(a)) for a in addresses.of(family))])
 
 
 def cuts(tests: Iterable[Test], addresses: Addresses, family: Family) -> list[tuple[str, Ranges]]:
@@ -43,44 +44,33 @@ def plain(test: AddressType, router: Router | None) -> Test:
 
 
 def _ranges(kinds: frozenset[str], addresses: Addresses, family: Family) -> Ranges | None:
-    local, multicast = own(addresses, family), _sorted([_span(_MULTICAST[family])])
+    local, multicast = own(addresses, family), merged([_span(_MULTICAST[family])])
     ones = broadcast(addresses, family)
     if family is Family.IPV6:
         known = {"LOCAL": local, "MULTICAST": multicast, "UNSPEC": ((0, 0),),
-                 "UNICAST": _without(family, _sorted([*multicast, (0, 0)]))}  # fmt: skip
+                 "UNICAST": _without(family, merged([*multicast, (0, 0)]))}  # fmt: skip
         if not kinds <= known.keys():
             return None
         found: Ranges = ((0, (1 << bits(family)) - 1),)
         for kind in kinds:
-            found = _without(family, _sorted([*_without(family, found), *_without(family, known[kind])]))
+            found = _without(family, merged([*_without(family, found), *_without(family, known[kind])]))
         return found
     if not kinds <= {"LOCAL", "MULTICAST", "BROADCAST", "UNICAST"}:
         return None
     by_kind = {"LOCAL": local, "MULTICAST": multicast, "BROADCAST": _only(family, ones, local, multicast),
-               "UNICAST": _without(family, _sorted([*local, *multicast, *ones]))}  # fmt: skip
-    return _sorted([span for kind in kinds for span in by_kind[kind]])
+               "UNICAST": _without(family, merged([*local, *multicast, *ones]))}  # fmt: skip
+    return merged([span for kind in kinds for span in by_kind[kind]])
 
 
 def broadcast(addresses: Addresses, family: Family) -> Ranges:
     """Return the broadcast addresses of the host's networks, which IPv6 does not have."""
     if family is Family.IPV6:
         return ()
-    return _sorted([(each, each) for each in addresses.broadcasts()])
+    return merged([(each, each) for each in addresses.broadcasts()])
 
 
 def _span(network: Network) -> tuple[int, int]:
     return int(network.network_address), int(network.broadcast_address)
-
-
-def _sorted(spans: Iterable[tuple[int, int]]) -> Ranges:
-    """Return intervals in order, those that overlap or touch as one."""
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return tuple(found)
 
 
 def _without(family: Family, spans: Ranges) -> Ranges:
@@ -96,5 +86,5 @@ def _without(family: Family, spans: Ranges) -> Ranges:
 
 def _only(family: Family, spans: Ranges, *others: Ranges) -> Ranges:
     """Return the addresses of ``spans`` that are in none of the others."""
-    rest = _sorted([span for ranges in others for span in ranges])
-    return _without(family, _sorted([*_without(family, spans), *rest]))
+    rest = merged([span for ranges in others for span in ranges])
+    return _without(family, merged([*_without(family, spans), *rest]))

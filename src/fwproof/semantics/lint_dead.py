@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fwproof.decision import RuleRef
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
-from fwproof.semantics.bdd_calls import CALLS
+from fwproof.semantics.bdd_calls import CALLS, called_from
 from fwproof.semantics.bdd_chains import Way
 from fwproof.semantics.bdd_config import BASE, Config
 from fwproof.semantics.lint_finding import MOST_CAUSES, REFUSES, Finding, Kind
@@ -57,14 +57,9 @@ def _uncalled(rule: Rule, chain: Chain, callers: Sequence[RuleRef]) -> Finding:
 
 def _callers(space: Space, table: Table, name: str) -> list[tuple[str, int]]:
     """Return where the rules that call a chain stand; a part of a rule of nft stands elsewhere than its number says."""
-    found = space.callers.get(id(table))
-    if found is None:
-        found = space.callers[id(table)] = {}
-        for chain in table.chains.values():
-            for at, rule in enumerate(chain.rules):
-                if rule.target.act in CALLS:
-                    found.setdefault(rule.target.chain, []).append((chain.name, at))
-    return found.get(name, [])
+    if id(table) not in space.callers:
+        space.callers[id(table)] = called_from(table)
+    return space.callers[id(table)].get(name, [])
 
 
 def _refs(table: Table, places: Sequence[tuple[str, int]]) -> list[RuleRef]:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from fwproof.decision import RuleRef
 from fwproof.ruleset.asks import Constant, Within
 from fwproof.ruleset.model import Chain, Match, Rule
-from fwproof.ruleset.nft_keys import merged
+from fwproof.ruleset.ranges import merged
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.lookup_fields import ASKED, KEYS, LACKS, NUMBERS, group_of, numbers_of
 from fwproof.semantics.packet import Packet

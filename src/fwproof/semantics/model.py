@@ -10,31 +10,24 @@ from typing import Any, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Ruling
 from fwproof.flow import Address, CtState, Family, Flow, Hook
-from fwproof.ruleset import ipset, iptables
+from fwproof.ruleset import ipset
 from fwproof.ruleset.asks import Rate
 from fwproof.ruleset.model import Act, Rule, Ruleset
-from fwproof.semantics import native, order, route, turns
-from fwproof.semantics.addresses import (
-    Addresses,
-    interface_to,
-    parse_addresses,
-    special_rules,
-)  # fmt: skip
+from fwproof.semantics import order, route, turns
+from fwproof.semantics.addresses import Addresses, interface_to, parse_addresses
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
 from fwproof.semantics.context import Connection, Question
 from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
 from fwproof.semantics.lookup import Indexes
 from fwproof.semantics.packet import Packet, Simulate
-from fwproof.semantics.readings import routes_of, unread_of
+from fwproof.semantics.readings import routes_of, rulesets_of, special_of, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
 from fwproof.semantics.tracking import Tracking, tracking_of
 from fwproof.semantics.walk import Leaf, TooLarge, Walker
 from fwproof.snapshot import Snapshot
-
-__all__ = ["HostModel", "Limiter", "LogAct", "NotSettled", "Sources"]
 
 Sources = Mapping[str, str]
 """Names of the texts, for messages, by the parameter of :meth:`HostModel.build` they were given as."""
@@ -46,21 +39,15 @@ _MOST_PACKETS = 2000
 """The longest burst that is simulated to find how many connections a limiter admits."""
 
 
-def _read(text: str, family: Family, key: str, names: Mapping[str, str]) -> Ruleset:
-    """Return a view of iptables; what was given as legacy is that, also where a text of it has no heading."""
-    found = iptables.parse(text, family, names.get(key, key))
-    return replace(found, backend=found.backend or ("legacy" if "legacy" in key else ""))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostModel:
     """The rule tables of a host with its addresses, routes and sysctls.
 
     ``rulesets``: of each family the view of iptables, that of its legacy variant, and nftables' own; a family without
-    any was not read. ``settings``: the
-    sysctls that were read. ``special``: the families whose routing has rules of its own. ``blind``: why a family's
-    answers are all unknown. ``sets``: the members of IP sets. ``read_from``: the snapshot that it was built from, and
-    the families that must be in it, for whoever stores it; None where it was built from texts.
+    any was not read. ``settings``: the sysctls that were read. ``special``: the families whose routing has rules of its
+    own. ``blind``: why a family's answers are all unknown. ``sets``: the members of IP sets. ``read_from``: the
+    snapshot that it was built from, and the families that must be in it, for whoever stores it; None where it was
+    built from texts.
     """
 
     rulesets: Mapping[Family, tuple[Ruleset, ...]]
@@ -87,21 +74,11 @@ class HostModel:
         not what the commands print; ``sources`` names the texts in its message.
         """
         names = dict(sources or {})
-        views = {
-            Family.IPV4: (("iptables_save", iptables_save), ("iptables_legacy_save", iptables_legacy_save)),
-            Family.IPV6: (("ip6tables_save", ip6tables_save), ("ip6tables_legacy_save", ip6tables_legacy_save)),
-        }
-        rulesets = {
-            family: tuple(_read(text, family, key, names) for key, text in texts if text is not None)
-            for family, texts in views.items()
-        }
-        if nft_json is not None:
-            rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
-        sets = ipset.IpSets({})
-        if ipset_save is not None:
-            sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
-            every = [each for found in rulesets.values() for each in found]
-            rulesets = {f: tuple(ipset.resolved(r, sets, every) for r in found) for f, found in rulesets.items()}
+        saved = {
+            "iptables_save": iptables_save, "ip6tables_save": ip6tables_save,
+            "iptables_legacy_save": iptables_legacy_save, "ip6tables_legacy_save": ip6tables_legacy_save,
+        }  # fmt: skip
+        rulesets, sets = rulesets_of(saved, nft_json, ipset_save, names)
         return cls(
             rulesets=rulesets,
             addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
@@ -111,14 +88,7 @@ class HostModel:
                 + routes_of(routes6, names.get("routes6", "routes6"), Family.IPV6),
             },
             settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
-            special=frozenset(
-                family
-                for family, key, text in (
-                    (Family.IPV4, "routing_rules", routing_rules),
-                    (Family.IPV6, "routing_rules6", routing_rules6),
-                )
-                if text is not None and special_rules(text, names.get(key, key))
-            ),
+            special=special_of({Family.IPV4: routing_rules, Family.IPV6: routing_rules6}, names),
             blind={f: unread_of(f, rulesets[f]) for f in Family},
             sets=sets,
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fwproof.flow import Hook, protocol_name
-from fwproof.semantics.bdd import Spans
-from fwproof.semantics.grouping import merged
+from fwproof.ruleset.ranges import merged
+from fwproof.semantics.bdd_layout import Spans
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.parity_view import ECHO, ENDS, OTHER, Face, Where, compared
 from fwproof.semantics.parity_zones import Key, words

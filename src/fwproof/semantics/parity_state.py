@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from fwproof.semantics.bdd import Spans
+from fwproof.semantics.bdd_layout import Spans
 from fwproof.semantics.parity_limits import Limited, Value
 
 State = tuple[Value, Value, bool]

@@ -16,9 +16,10 @@ from fwproof.decision import RuleRef
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Hook
 from fwproof.ruleset.asks import Ranges
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics.bdd import Set, Spans
+from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_config import Config
 from fwproof.semantics.bdd_fields import fields_for
+from fwproof.semantics.bdd_layout import Spans
 from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.deciders import rules_of
 from fwproof.semantics.model import HostModel

@@ -12,7 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow, Hook
 from fwproof.ruleset.numbers import FLAGS
-from fwproof.semantics.bdd import Field, Set, Sets
+from fwproof.semantics.bdd import Set, Sets
+from fwproof.semantics.bdd_layout import Field
 from fwproof.semantics.packet import PORTED, SECURED
 from fwproof.semantics.routing import Router
 

@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from fwproof.flow import Family
-from fwproof.ruleset import iptables
+from fwproof.ruleset import ipset, iptables
 from fwproof.ruleset.model import Ruleset
+from fwproof.semantics import native
 from fwproof.semantics.addresses import Route as Road
-from fwproof.semantics.addresses import (
-    parse_routes,
-)  # fmt: skip
+from fwproof.semantics.addresses import parse_routes, special_rules
+
+_SAVES = {
+    Family.IPV4: ("iptables_save", "iptables_legacy_save"), Family.IPV6: ("ip6tables_save", "ip6tables_legacy_save"),
+}  # fmt: skip
+
+
+def rulesets_of(
+    saved: Mapping[str, str | None], nft_json: str | None, ipset_save: str | None, names: Mapping[str, str]
+) -> tuple[dict[Family, tuple[Ruleset, ...]], ipset.IpSets]:
+    """Return the rulesets of each family, and the IP sets that they ask; ``saved`` are the views of iptables by key.
+
+    ``names`` are the texts' names by key. Raises InputError for JSON that is not what nft prints.
+    """
+    rulesets = {
+        family: tuple(_read(text, family, key, names) for key in keys if (text := saved[key]) is not None)
+        for family, keys in _SAVES.items()
+    }
+    if nft_json is not None:
+        rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
+    if ipset_save is None:
+        return rulesets, ipset.IpSets({})
+    sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
+    every = [each for found in rulesets.values() for each in found]
+    return {f: tuple(ipset.resolved(r, sets, every) for r in found) for f, found in rulesets.items()}, sets
+
+
+def _read(text: str, family: Family, key: str, names: Mapping[str, str]) -> Ruleset:
+    """Return a view of iptables; what was given as legacy is that, also where a text of it has no heading."""
+    found = iptables.parse(text, family, names.get(key, key))
+    return replace(found, backend=found.backend or ("legacy" if "legacy" in key else ""))
+
+
+def special_of(texts: Mapping[Family, str | None], names: Mapping[str, str]) -> frozenset[Family]:
+    """Return the families whose routing has rules of its own; raises InputError for what is no list of them."""
+    keys = {Family.IPV4: "routing_rules", Family.IPV6: "routing_rules6"}
+    return frozenset(
+        family
+        for family, text in texts.items()
+        if text is not None and special_rules(text, names.get(keys[family], keys[family]))
+    )
 
 
 def routes_of(text: str | None, source: str, family: Family) -> tuple[Road, ...]:

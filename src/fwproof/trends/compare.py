@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from fwproof.report.view import SEVERITIES, outcome
-from fwproof.results import CheckResult, Results, Verdict, WaiverRecord
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import WaiverRecord
 from fwproof.trends.changes import (
     ChangedCheck,
     CoverageChange,

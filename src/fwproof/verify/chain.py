@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fwproof.errors import InputError, UsageError
 from fwproof.report.clean import one_line
 from fwproof.report.document import read_results
 from fwproof.report.manifest import SUMS, digest
-from fwproof.results import Run
+from fwproof.run_record import Run
 from fwproof.verify.files import Problem
 
 
@@ -40,25 +40,7 @@ def chain(folder: Path) -> tuple[list[Path], list[Problem]]:
     if not runs and not problems:
         raise UsageError(f"{one_line(str(folder))} has no runs")
     named = Counter(run.previous.run for run in runs.values() if run.previous)
-    for name, run in runs.items():
-        before = run.previous
-        if run.id != name:
-            problems.append(Problem("chain", one_line(name), f"is the folder of run {one_line(run.id, 80)}"))
-        if before is None:
-            continue
-        if before.run not in runs:
-            problems.append(
-                Problem("chain", one_line(before.run, 80), f"was removed: {one_line(name)} was written after it")
-            )
-            continue
-        if digest((folder / before.run / SUMS).read_bytes()) != before.sha256sums:
-            problems.append(
-                Problem("chain", one_line(before.run, 80), f"was altered after {one_line(name)} was written")
-            )
-        if runs[before.run].started > run.started:
-            problems.append(
-                Problem("chain", one_line(name), f"began before {one_line(before.run, 80)}, which it names as earlier")
-            )
+    problems += [problem for name in runs for problem in _linked(folder, runs, name)]
     problems += [
         Problem("chain", one_line(each, 80), f"{count} runs name it as the one before")
         for each, count in named.items()
@@ -70,6 +52,22 @@ def chain(folder: Path) -> tuple[list[Path], list[Problem]]:
     ]
     order = sorted(runs, key=lambda name: (runs[name].started, name))
     return [folder / name for name in order], problems
+
+
+def _linked(folder: Path, runs: Mapping[str, Run], name: str) -> Iterator[Problem]:
+    """Yield what is wrong with a run's own id, and with the run that it names as the one before."""
+    run, before = runs[name], runs[name].previous
+    if run.id != name:
+        yield Problem("chain", one_line(name), f"is the folder of run {one_line(run.id, 80)}")
+    if before is None:
+        return
+    if before.run not in runs:
+        yield Problem("chain", one_line(before.run, 80), f"was removed: {one_line(name)} was written after it")
+        return
+    if digest((folder / before.run / SUMS).read_bytes()) != before.sha256sums:
+        yield Problem("chain", one_line(before.run, 80), f"was altered after {one_line(name)} was written")
+    if runs[before.run].started > run.started:
+        yield Problem("chain", one_line(name), f"began before {one_line(before.run, 80)}, which it names as earlier")
 
 
 def _runs(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, Run]]:

@@ -17,7 +17,8 @@ from fwproof.codec import Misfit
 from fwproof.errors import FwproofError
 from fwproof.facts import Facts
 from fwproof.inventory import Inventory
-from fwproof.plan import Check, plan
+from fwproof.plan import Check
+from fwproof.planning.plan import plan
 from fwproof.policy.catalogue import shipped
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import inventory_of

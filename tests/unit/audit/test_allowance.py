@@ -8,7 +8,8 @@ from fwproof.audit.allowance import allowance_of
 from fwproof.errors import HostError
 from fwproof.facts import Facts
 from fwproof.judging import judge
-from fwproof.plan import Kind, plan
+from fwproof.plan import Kind
+from fwproof.planning.plan import plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.results import Outcome, Verdict

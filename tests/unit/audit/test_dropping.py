@@ -13,7 +13,8 @@ from fwproof.flow import Family
 from fwproof.inventory import Access, Host, SshAddress
 from fwproof.observation import Observation, PortState
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import DropLog, Policy, Service
+from fwproof.policy.model import Policy, Service
+from fwproof.policy.table_model import DropLog
 from fwproof.probing.channel import Agent
 from fwproof.semantics.model import HostModel
 

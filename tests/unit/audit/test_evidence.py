@@ -7,7 +7,7 @@ from fwproof.errors import AgentRefused, CommandRefused, HostError, NotThere
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.frontends.recognise import Manager, Presence
 from fwproof.inventory import Access
-from fwproof.results import Inexact
+from fwproof.run_record import Inexact
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot
 

@@ -7,7 +7,7 @@ import pytest
 from fwproof.flow import Family
 from fwproof.gating.twin_field import as_twins
 from fwproof.inventory import Access
-from fwproof.plan import plan
+from fwproof.planning.plan import plan
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 

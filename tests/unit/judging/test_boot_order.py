@@ -7,7 +7,8 @@ import pytest
 from fwproof.errors import CommandRefused
 from fwproof.judging import judge
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Persistence, Policy
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Persistence
 from fwproof.results import Verdict
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot

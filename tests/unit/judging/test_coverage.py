@@ -14,7 +14,8 @@ from fwproof.flow import Family, Flow, Hook
 from fwproof.judging import judge
 from fwproof.judging.coverage_rows import PACKETS, Status, again, rows
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Accepted, Coverage, Policy
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Accepted, Coverage
 from fwproof.results import Verdict
 from fwproof.semantics.cover_found import Missed, Why
 

@@ -14,7 +14,8 @@ from fwproof.flow import Family, Hook
 from fwproof.judging import judge
 from fwproof.plan import Check, Kind
 from fwproof.policy.accepted import AcceptedChange, Space, load_accepted
-from fwproof.policy.model import Baseline, Policy
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Baseline
 from fwproof.results import Verdict
 from fwproof.semantics.diff import compare
 from fwproof.semantics.model import HostModel

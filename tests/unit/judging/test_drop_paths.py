@@ -10,7 +10,8 @@ from fwproof.flow import Family
 from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Accepted, DropLog, DropPaths, Policy
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Accepted, DropLog, DropPaths
 from fwproof.results import Verdict
 from fwproof.semantics.model import HostModel
 

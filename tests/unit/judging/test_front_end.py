@@ -15,7 +15,8 @@ from fwproof.inventory import Inventory
 from fwproof.judging import judge
 from fwproof.judging.front_end import in_its_words
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Allow, Default, Managers, Peers, Persistence, Policy, Rate, Service
+from fwproof.policy.model import Allow, Default, Peers, Policy, Rate, Service
+from fwproof.policy.table_model import Managers, Persistence
 from fwproof.results import Outcome, Verdict
 
 NAMED = {"title": "", "file": "f", "line": 1}

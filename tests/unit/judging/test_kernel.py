@@ -14,9 +14,10 @@ from fwproof.inventory import Host, Inventory, SshAddress
 from fwproof.judging import judge
 from fwproof.judging.kernel_settings import SETTINGS, fits, lines
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import AcceptedSetting, Kernel, Policy
+from fwproof.policy.model import Policy
 from fwproof.policy.surround_shapes import SETTINGS as NAMES
 from fwproof.policy.surround_shapes import KernelShape, wanted_settings
+from fwproof.policy.table_model import AcceptedSetting, Kernel
 from fwproof.results import Verdict
 from fwproof.snapshot import Capture, Snapshot
 

@@ -15,10 +15,12 @@ from fwproof.flows import request
 from fwproof.judging import judge
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Allow, Bans, DropLog, Essential, Peers, Persistence, Policy, Rate, Service
+from fwproof.policy.model import Allow, Bans, Essential, Peers, Policy, Rate, Service
+from fwproof.policy.table_model import DropLog, Persistence
 from fwproof.results import Verdict
 from fwproof.ruleset.asks import Limit
-from fwproof.semantics.model import HostModel, LogAct
+from fwproof.semantics.limits import LogAct
+from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot
 
 PASS, FAIL, UNSURE, NA = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE

@@ -15,7 +15,8 @@ from fwproof.inventory import Host, Inventory, SshAddress
 from fwproof.judging import judge
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import AcceptedSocket, Allow, Listeners, Peers, Policy, Service
+from fwproof.policy.model import Allow, Peers, Policy, Service
+from fwproof.policy.table_model import AcceptedSocket, Listeners
 from fwproof.results import Verdict
 from fwproof.semantics.model import HostModel
 

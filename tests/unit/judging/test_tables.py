@@ -12,7 +12,8 @@ from fwproof.flow import Family
 from fwproof.inventory import Host, Inventory, SshAddress, Zone
 from fwproof.judging import judge
 from fwproof.plan import Check, Kind
-from fwproof.policy.model import Accepted, Baseline, Parity, Policy, Rules
+from fwproof.policy.model import Policy
+from fwproof.policy.table_model import Accepted, Baseline, Parity, Rules
 from fwproof.results import Verdict
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Capture, Snapshot

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fwproof.errors import UsageError
-from fwproof.plan import plan
+from fwproof.planning.plan import plan
 from fwproof.policy.baseline import baseline
 from fwproof.policy.catalogue import METHODS, shipped
 from fwproof.policy.inventory_file import load_inventory

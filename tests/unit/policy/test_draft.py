@@ -7,7 +7,8 @@ import pytest
 from fwproof.errors import InputError
 from fwproof.facts import Facts
 from fwproof.judging import judge
-from fwproof.plan import Kind, plan
+from fwproof.plan import Kind
+from fwproof.planning.plan import plan
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import policy_of

@@ -6,17 +6,9 @@ import pytest
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
-from fwproof.policy.model import (
-    FINDINGS,
-    LISTENER_FINDINGS,
-    Accepted,
-    AcceptedSocket,
-    Peers,
-    Rate,
-    Service,
-    Standing,
-)
+from fwproof.policy.model import Peers, Rate, Service, Standing
 from fwproof.policy.relations import expectations
+from fwproof.policy.table_model import FINDINGS, LISTENER_FINDINGS, Accepted, AcceptedSocket
 from fwproof.semantics.lint_finding import Kind
 
 ROOT = Path(__file__).parents[3]

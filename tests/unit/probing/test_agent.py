@@ -16,7 +16,7 @@ import pytest
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent
 from fwproof.probing.channel import agent_source, stream_argv
-from fwproof.probing.packets import probe_frame, reset_frame, solicitation_frame
+from fwproof.probing.frames import probe_frames, reset_frame, solicitation_frame
 
 COOKIE = 0xBEEF
 FOUR, SIX = (ip_address("10.0.0.1"), ip_address("10.0.0.10")), (ip_address("fd00::1"), ip_address("fd00::10"))
@@ -29,7 +29,7 @@ def flow(proto, *, six=False, sport=61000, dport=22, **more):
 
 
 def frame(proto, **more):
-    return probe_frame(flow(proto, **more), COOKIE)
+    return probe_frames(flow(proto, **more), COOKIE)[0]
 
 
 class Captured(agent.Capture):
@@ -162,7 +162,7 @@ def test_only_marked_flows_are_kept():
     assert kept(capture, bytes(stranger)) is None
     assert kept(capture, error(bytes(stranger))) is None
     assert capture.sources == set()
-    other_run = probe_frame(flow(TCP), COOKIE ^ 1)
+    other_run = probe_frames(flow(TCP), COOKIE ^ 1)[0]
     assert kept(capture, other_run) is None
     assert kept(capture, frame(TCP)) == "probe"
     assert capture.sources == {FOUR[0].packed}
@@ -246,8 +246,8 @@ def edited(packet, at, data):
     ("bad", "why"),
     [
         (frame(TCP)[:12] + FOUR[1].packed + frame(TCP)[16:], "not an address of this host"),
-        (probe_frame(flow(TCP, sport=1024), COOKIE), "from ports"),
-        (probe_frame(flow(TCP), COOKIE ^ 1), "marker"),
+        (probe_frames(flow(TCP, sport=1024), COOKIE)[0], "from ports"),
+        (probe_frames(flow(TCP), COOKIE ^ 1)[0], "marker"),
         (frame(TCP) + b"GET /", "empty"),
         (edited(frame(UDP), 28, b"\xff\x00 other"), "marker"),
         (frame(UDP) + b"more", "marker"),

@@ -9,7 +9,8 @@ import pytest
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP
 from fwproof.forms import ESP, GRE, IGMP, SCTP, Ends, Form, Group, dressed, on_the_wire, words
 from fwproof.probing import agent
-from fwproof.probing.packets import dissect, probe_frames, reset_frame
+from fwproof.probing.frames import probe_frames, reset_frame
+from fwproof.probing.packets import dissect
 
 from .test_agent import COOKIE, FOUR, OWN, PROGRAM, SIX, Captured, edited, error, flow, kept, run_bpf
 

@@ -8,7 +8,7 @@ import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent, portset
-from fwproof.probing.packets import probe_frame, sweep_frame
+from fwproof.probing.frames import probe_frames, sweep_frame
 
 from .test_agent import COOKIE, FOUR, SIX, run_bpf
 
@@ -78,7 +78,7 @@ def edited(packet, at, data):
     (frame(UDP) + b"x", "empty SYN"),
     (edited(frame(TCP), 33, b"\x10"), "empty SYN"),
     (edited(frame(TCP), 46, b"\x01\x01"), "empty SYN"),
-    (probe_frame(flow(UDP), COOKIE), "empty SYN"),
+    (probe_frames(flow(UDP), COOKIE)[0], "empty SYN"),
     (edited(frame(TCP), 16, bytes([224, 0, 0, 1])), "unicast"),
     (edited(frame(TCP, six=True), 24, b"\xff\x02"), "unicast"),
     (edited(frame(TCP), 6, b"\x20\x00"), "one whole IP packet"),
@@ -123,7 +123,11 @@ def test_the_kernel_filter_keeps_a_sweep_and_nothing_else(six):
     probe = to(TCP, 80, six=six)
     for kept in (probe, to(UDP, 80, six=six), answer(probe, six=six), error(probe, six=six)):
         assert run_bpf(PROGRAM, kept) == agent.SNAPLEN
-    for other in (frame(TCP, six=six, sport=PORT + 1), probe_frame(flow(TCP, six=six, sport=61000), COOKIE), b"\x45"):
+    for other in (
+        frame(TCP, six=six, sport=PORT + 1),
+        probe_frames(flow(TCP, six=six, sport=61000), COOKIE)[0],
+        b"\x45",
+    ):
         assert run_bpf(PROGRAM, other) == 0
     rng = random.Random(7)
     for _ in range(2000):

@@ -14,8 +14,8 @@ from fwproof.forms import PLAIN
 from fwproof.inventory import Authorisation, Host, Inventory, SshAddress
 from fwproof.probing import gate as gates
 from fwproof.probing.channel import Agent
+from fwproof.probing.frames import probe_frames, solicitation_frame
 from fwproof.probing.gate import Budget, Gate
-from fwproof.probing.packets import probe_frames, solicitation_frame
 
 A, B = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 B6 = ip_address("fd00::2")

@@ -8,7 +8,8 @@ import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent
-from fwproof.probing.packets import dissect, probe_frame, reset_frame, solicitation_frame
+from fwproof.probing.frames import probe_frames, reset_frame, solicitation_frame
+from fwproof.probing.packets import dissect
 
 FOUR, SIX = (ip_address("10.0.0.1"), ip_address("10.0.0.10")), (ip_address("fd00::1"), ip_address("fd00::10"))
 
@@ -40,7 +41,7 @@ def checksum(data):
     ],
 )
 def test_a_frame_has_the_flows_length_and_right_checksums(proto, ends, length):
-    raw = probe_frame(flow(proto, ends, length=length), 7)
+    raw = probe_frames(flow(proto, ends, length=length), 7)[0]
     assert len(raw) == length
     at = 20 if ends is FOUR else 40
     pseudo = ends[0].packed + ends[1].packed + struct.pack("!IHBB", len(raw) - at, 0, 0, proto)
@@ -49,19 +50,19 @@ def test_a_frame_has_the_flows_length_and_right_checksums(proto, ends, length):
 
 
 def test_the_header_is_the_flows():
-    raw = probe_frame(flow(TCP, flags=frozenset({"FIN", "URG", "PSH"}), tos=0x28, ttl=3), 7)
+    raw = probe_frames(flow(TCP, flags=frozenset({"FIN", "URG", "PSH"}), tos=0x28, ttl=3), 7)[0]
     packet = dissect(raw)
     assert (packet.src, packet.dst, packet.sport, packet.dport) == (*FOUR, 61234, 53)
     assert (packet.flags, packet.tos, packet.ttl) == ({"FIN", "PSH", "URG"}, 0x28, 3)
 
 
 def test_a_short_flow_still_carries_the_marker():
-    raw = probe_frame(flow(UDP, length=20), 7)
+    raw = probe_frames(flow(UDP, length=20), 7)[0]
     assert raw[28:] == agent.payload(7, 61234)
 
 
 def test_a_reset_follows_its_probe():
-    probe, reset = probe_frame(flow(TCP), 7), reset_frame(flow(TCP), 7)
+    probe, reset = probe_frames(flow(TCP), 7)[0], reset_frame(flow(TCP), 7)
     sequence = [struct.unpack_from("!I", raw, 24)[0] for raw in (probe, reset)]
     assert sequence == [agent.marker(7, 61234), agent.marker(7, 61234) + 1]
     assert dissect(reset).flags == {"RST"}
@@ -79,11 +80,11 @@ def test_solicitation():
 )
 def test_other_flows_are_refused(changes, why):
     with pytest.raises(ValueError, match=why):
-        probe_frame(flow(**{"proto": TCP, **changes}), 7)
+        probe_frames(flow(**{"proto": TCP, **changes}), 7)[0]
 
 
 def test_an_error_names_what_it_is_about():
-    quoted = probe_frame(flow(UDP), 7)
+    quoted = probe_frames(flow(UDP), 7)[0]
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 56, 0, 0, 64, ICMP, 0, FOUR[1].packed, FOUR[0].packed)
     packet = dissect(head + struct.pack("!BBHI", 3, 3, 0, 0) + quoted[:28])
     assert packet.kind == "ICMP port unreachable"

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from fwproof.errors import AgentRefused
+from fwproof.hosts.access import AGENT_PATH
 from fwproof.inventory import Access, AgentPin, Host, SshAddress
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.probing.channel import agent_source
-from fwproof.probing.start import INSTALLED_PATH, agent_sha256, check_pin, start_agent
+from fwproof.probing.start import agent_sha256, check_pin, start_agent
 from fwproof.snapshot import Capture
 
 FILE, FOLDER, LINK = 0o100755, 0o40755, 0o120777
-PIN = AgentPin(path=INSTALLED_PATH, sha256=agent_sha256())
+PIN = AgentPin(path=AGENT_PATH, sha256=agent_sha256())
 
 
 @dataclass
@@ -123,7 +124,7 @@ def test_tiers():
         start_agent(FakeTransport(host(pin=None)))
     installed = FakeTransport(host(), listing((FILE, 0)), channel=FakeChannel(1 << 13))
     start_agent(installed)
-    assert installed.opened == [("/usr/bin/sudo", "-n", INSTALLED_PATH)]
+    assert installed.opened == [("/usr/bin/sudo", "-n", AGENT_PATH)]
     streamed = FakeTransport(host(Access.ROOT, pin=None, user="root"), channel=FakeChannel(1 << 13))
     start_agent(streamed)
     assert streamed.opened[0][:3] == ("/usr/bin/python3", "-IS", "-c")
@@ -143,4 +144,4 @@ def test_an_agent_without_raw_sockets_is_refused_and_closed():
 def test_an_installed_agent_traces_only_by_its_argument():
     installed = FakeTransport(host(), listing((FILE, 0)), channel=FakeChannel(1 << 13))
     start_agent(installed, trace=True)
-    assert installed.opened == [("/usr/bin/sudo", "-n", INSTALLED_PATH, "--trace")]
+    assert installed.opened == [("/usr/bin/sudo", "-n", AGENT_PATH, "--trace")]

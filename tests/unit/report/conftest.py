@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fwproof.results import CheckResult, HostRecord, Results, Run, Verdict
+from fwproof.results import CheckResult, Results, Verdict
+from fwproof.run_record import HostRecord, Run
 
 
 @pytest.fixture

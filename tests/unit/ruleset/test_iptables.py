@@ -27,6 +27,8 @@ from fwproof.ruleset.asks import (
 from fwproof.ruleset.iptables import parse
 from fwproof.ruleset.model import Act
 
+from .counting import counted
+
 HOSTILE = sorted((Path(__file__).parents[3] / "fixtures" / "hostile" / "rules").glob("*.v[46]"))
 WHOLE = {
     "carriage-returns.v4",
@@ -136,10 +138,10 @@ def test_options_in_any_order_and_by_hand():
     assert {m.test for m in found.matches} >= {Within("dport", ((22, 22),)), Within("proto", ((6, 6),))}
 
 
-def test_honesty_counts_what_is_understood():
+def test_what_is_understood_is_counted():
     text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\n-A INPUT -m limit -j ACCEPT\n"
-    honesty = parse(text + "-A INPUT -m odd\nrubbish\nCOMMIT\n", Family.IPV4).honesty
-    assert (honesty.exact, honesty.oracle, honesty.opaque, honesty.unparsed) == (1, 1, 1, 1)
+    ruleset = parse(text + "-A INPUT -m odd\nrubbish\nCOMMIT\n", Family.IPV4)
+    assert counted(ruleset) == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("path", HOSTILE, ids=lambda p: p.name)

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from fwproof.flow import Family
 from fwproof.ruleset import iptables, nft, nft_tables
 
+from .counting import counted
+
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("fixtures/rules", "fixtures/lab", "fixtures/hostile", "reports/sample/evidence")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
@@ -93,7 +95,7 @@ def test_as_many_rules_as_lines_of_rules(path):
     assert all(odd[number] == lines[number - 1] for number in lost), "a rule outside of tables is kept by its text"
     texts = Counter(re.sub(r"^\[\d+:\d+\] +", "", lines[number - 1]) for number in kept)
     assert Counter(rule.ref.text for rule in ruleset.rules()) == texts
-    honest = ruleset.honesty
+    honest = counted(ruleset)
     assert honest.exact + honest.oracle + honest.opaque == len(kept)
     assert honest.unparsed == len(ruleset.unparsed)
 
@@ -149,7 +151,7 @@ def test_every_rule_of_nft_is_a_rule_of_the_families_that_meet_it(path, family):
             stated.add((*place, numbers[place]))
     ruleset = nft_tables.ruleset_of(nft.parse(text_of(path)), family, path.name)
     assert {(ref.family, ref.table, ref.chain, ref.rule) for ref in ruleset.printed()} == stated
-    honest = ruleset.honesty
+    honest = counted(ruleset)
     assert honest.exact + honest.oracle + honest.opaque == len(stated)
     frames = [each for each in objects_of(path) if each.get("table", {}).get("family") in {"arp", "bridge"}]
     assert len([note for note in ruleset.comments if "sees frames" in note]) == len(frames)

@@ -8,7 +8,8 @@ import pytest
 
 from fwproof.decision import Decision
 from fwproof.flow import CtState, Family, Flow
-from fwproof.semantics.model import HostModel, NotSettled
+from fwproof.semantics.limits import NotSettled
+from fwproof.semantics.model import HostModel
 
 from .tables import ADDRESSES, PUBLISHED, REPAIRED, filter_table
 
