@@ -230,9 +230,13 @@ class EvasionFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourFacts:
-    """Whether a host answered an ICMPv6 neighbour solicitation of a vantage on its own link."""
+    """Whether a host answered an ICMPv6 neighbour solicitation of a vantage on its own link.
 
-    answered: bool
+    ``answered`` is False only where it was seen to arrive and no advertisement left the host; None where an answer is
+    missing and the wire does not tell why.
+    """
+
+    answered: bool | None
     detail: str
 
 

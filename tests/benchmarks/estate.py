@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from estate_lab import write
@@ -29,7 +30,7 @@ from fwproof.inventory import Host, SshAddress
 from fwproof.lab import Lab
 
 MAIN = [sys.executable, "-c", "from fwproof.cli.main import main; main()"]
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds until a run is ended that does not end by itself."""
 ENGINES = os.environ.get("ENGINES", "threads processes").split()
 SAMPLE = 4
@@ -81,6 +82,30 @@ def log_ins(lab: Lab, names: list[str]) -> list[int]:
 def per_host(counts: list[int]) -> str:
     """Return the least, middle and greatest of some counts."""
     return f"{min(counts)}/{statistics.median(counts):g}/{max(counts)}"
+
+
+def table_fulls() -> int:
+    """Return how often the kernel's tables of neighbours, which all labs of a machine share, had no room."""
+    found = 0
+    for name in ("arp_cache", "ndisc_cache"):
+        head, *rows = Path("/proc/net/stat", name).read_text().splitlines()
+        at = head.split().index("table_fulls")
+        found += sum(int(row.split()[at], 16) for row in rows)
+    return found
+
+
+def not_passed(folder: Path) -> list[str]:
+    """Return what an audit says of the checks that did not pass, alike ones together."""
+    path = folder / "reports" / "latest" / "results.json"
+    if not path.exists():
+        return ["it did not end by itself, and wrote no reports"]
+    results = json.loads(path.read_text())
+    alike = Counter(
+        (c["verdict"], c["kind"], re.sub(r"[\da-f]*[:.][\da-f:.]+", "…", c["reason"]))
+        for c in results["checks"]
+        if c["verdict"] != "pass"
+    )
+    return [f"{count} x {' · '.join(words)}" for words, count in alike.most_common()]
 
 
 def naive(lab: Lab, folder: Path, names: list[str], checks: int) -> dict[str, float]:
@@ -171,10 +196,15 @@ def measure(count: int) -> None:
             found = watched([*MAIN, *words], folder, lab.name)
             note = f"exit {found['status']:g}, {len(list(out.iterdir()))} stored"
             show(f"fwproof collect, {engine}", count, found, log_ins(lab, names), note)
+        full = table_fulls()
         found = watched([*MAIN, "audit", "estate.policy.yaml", "--inventory", "inventory.yaml"], folder, lab.name)
+        others = [f"load {os.getloadavg()[0]:.1f}, no room for a neighbour {table_fulls() - full} times"]
+        others += not_passed(folder)
         text = (folder / "log").read_text()
         counted = re.findall(r"planned[ =]\S*|^.*planned.*$", text, re.MULTILINE)
         show("fwproof audit", count, found, log_ins(lab, names), (counted or [f"exit {found['status']:g}"])[-1])
+        for line in others:
+            print(f"  {line}", file=sys.stderr, flush=True)
         checks = int((re.findall(r"([\d,]+) planned", text) or [str(14 * count)])[-1].replace(",", "")) // count
         if importlib.util.find_spec("testinfra"):
             found = testinfra(lab, folder, addresses[:SAMPLE])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from ipaddress import IPv6Address
 from pathlib import Path
+
+from fwproof.lab.pid1 import mac_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = """\
@@ -79,10 +82,45 @@ def write(folder: Path, count: int) -> None:
         links = [{"network": f"z{zone}", "addresses": [f"{addresses[0]}/16", f"{addresses[1]}/64"]}]
         hosts[f"v{zone}"] = {"links": links, "routes": [line.format(z=zone) for line in back]}
         inventory["hosts"][f"v{zone}"] = {"addresses": addresses, "vantage": True, "access": "observe"}
+    know_the_router(hosts, lab)
     # JSON is YAML
     (lab / "topology.yaml").write_text(json.dumps(topology | {"hosts": hosts}))
     (folder / "inventory.yaml").write_text(json.dumps(inventory, indent=1))
     (folder / "estate.policy.yaml").write_text(POLICY)
+
+
+def link_local(mac: str) -> str:
+    """Return the address that the kernel makes of a MAC address (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]))
+
+
+def know_the_router(hosts: dict[str, dict], lab: Path) -> None:
+    """Have the router and all others know each other for good.
+
+    The kernel's table of neighbours is one for all namespaces, and permanent entries do not count in it: with those
+    that it would learn on the way, 200 hosts fill it. What an audit tries, vantage and host on one link, is learned.
+    """
+    known = {name: [] for name in hosts}
+    zones = [link["network"] for link in hosts["router"]["links"]]
+    for number, (name, host) in enumerate(hosts.items()):
+        if name == "router":
+            continue
+        (link,) = host["links"]
+        zone = zones.index(link["network"])
+        for one, index, other, at, addresses in (
+            (name, 0, 0, zone, hosts["router"]["links"][zone]["addresses"]),
+            ("router", zone, number, 0, link["addresses"]),
+        ):
+            mac = mac_of(other, at)
+            theirs = [*(address.partition("/")[0] for address in addresses), link_local(mac)]
+            known[one] += [f"neigh replace {each} lladdr {mac} dev eth{index} nud permanent" for each in theirs]
+    for name, lines in known.items():
+        folder = lab / "known" / name / "etc"
+        folder.mkdir(parents=True)
+        (folder / "neighbours").write_text("\n".join(lines) + "\n")
+        hosts[name]["files"] = [*hosts[name].get("files", ()), f"known/{name}"]
+        hosts[name]["rc"] = ["ip -batch /etc/neighbours"]
 
 
 POLICY = """\

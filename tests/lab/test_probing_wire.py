@@ -389,6 +389,16 @@ def test_neighbour_discovery(net, prober):
         prober.neighbour("vantage", "target", TARGET[6])
 
 
+def test_a_packet_that_the_senders_queue_had_no_room_for_is_told(net, prober):
+    net.run("vantage", "tc", "qdisc", "add", "dev", "v0", "root", "bfifo", "limit", "1")
+    try:
+        seen = prober.observe([Probe(ref="p", sender="vantage", receiver="target", flow=flow(4, TCP, 8080))])["p"]
+    finally:
+        net.run("vantage", "tc", "qdisc", "del", "dev", "v0", "root")
+    assert (seen.state, seen.sent) == (PortState.UNREACHABLE, 3)
+    assert "Its queue or its table of neighbours may be full" in seen.note
+
+
 def test_connect(net, prober):
     request = b"GET / HTTP/1.0\r\n\r\n"
     assert prober.connect("vantage", TARGET[4], 8080, payload=request).data.startswith(b"HTTP/1.0 401")

@@ -180,9 +180,10 @@ def neighbour(field: Field, prober: Prober, check: Check) -> NeighbourFacts:
     assert isinstance(own, IPv6Address)
     seen = prober.neighbour(vantage, check.host, own)
     words = {PortState.OPEN: "was answered", PortState.SILENT: "arrived, and no advertisement left the host"}
-    detail = f"a solicitation from {vantage} for {own} {words.get(seen.state, seen.state.value)}"
+    detail = f"a solicitation from {vantage} for {own} {words.get(seen.state, 'was not answered')}"
+    detail += f", after {seen.sent} packets" if seen.sent > 1 else ""
     detail += f". {seen.note}" if seen.note and seen.state not in words else ""
-    return NeighbourFacts(answered=seen.state is PortState.OPEN, detail=detail)
+    return NeighbourFacts(answered={PortState.OPEN: True, PortState.SILENT: False}.get(seen.state), detail=detail)
 
 
 def loopback(field: Field, prober: Prober, check: Check, model: HostModel) -> Connected | None:

@@ -20,6 +20,8 @@ _FORMAT = click.option(
 )
 _NAME = click.option("--name", help="Which lab, of several on this machine.  [default: $FWPROOF_LAB_NAME or lab]")
 
+_TOPOLOGY = click.option("--topology", type=click.Path(path_type=Path), help="Another topology than the embedded one.")
+
 
 def _progress(line: str) -> None:
     click.echo(line, err=True)
@@ -45,7 +47,7 @@ def lab() -> None:
 
 @lab.command()
 @_NAME
-@click.option("--topology", type=click.Path(path_type=Path), help="Another topology than the embedded one.")
+@_TOPOLOGY
 def up(name: str | None, topology: Path | None) -> None:
     """Bring the lab up; the first time, build its image.
 
@@ -235,19 +237,21 @@ def rm() -> None:
 
 @click.command()
 @_FORMAT
-def doctor(form: str) -> None:
+@_TOPOLOGY
+def doctor(form: str, topology: Path | None) -> None:
     """Try each thing that the lab needs of this machine, and say what to do about what is missing.
 
     \b
     Examples:
       fwproof doctor
+      fwproof doctor --topology many-hosts/topology.yaml
 
     \b
-    Exit status: 0 the lab can run · 1 something is missing
+    Exit status: 0 the lab can run · 1 something is missing · 4 bad input
     """
     from fwproof.lab.doctor import examine
 
-    findings = examine()
+    findings = examine(topology)
     stops = any(finding.stops for finding in findings)
     if form == "json":
         click.echo(json.dumps([finding.as_json() for finding in findings]))

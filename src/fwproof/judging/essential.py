@@ -32,8 +32,13 @@ def _proved(rulings: dict[str, Ruling]) -> str:
     return "; ".join(f"{what}: {r.decision.value}" + (f" by {r.by}" if r.by else "") for what, r in rulings.items())
 
 
-def _outcome(rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *, seen: bool | None) -> Outcome:
-    """Judge: refused by the tables is fail, disagreement is fail, unproved or unseen is not a pass."""
+def _outcome(  # noqa: PLR0913 - the parts of an answer
+    rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *, seen: bool | None, untold: bool = False
+) -> Outcome:
+    """Judge: refused by the tables is fail, disagreement is fail, unproved is not a pass.
+
+    ``untold``: it was tried, and the wire did not tell whether it works.
+    """
     refused = _first_refused(rulings)
     rule = str(refused[1].by) if refused and refused[1].by else ""
     if refused is not None:
@@ -49,6 +54,8 @@ def _outcome(rulings: dict[str, Ruling], observed: str, cause: str, fix: str, *,
         )
     elif _undecided(rulings):
         verdict, reason = Verdict.INCONCLUSIVE, f"the tables do not settle: {_undecided(rulings)}"
+    elif untold:
+        verdict, reason = Verdict.INCONCLUSIVE, f"the tables let it through, but the wire could not show it: {observed}"
     else:
         verdict = Verdict.PASS
         reason = "let through by the tables" + (
@@ -145,7 +152,7 @@ def judge_neighbour(check: Check, facts: Facts) -> Outcome:
         rulings, found.detail if found else "no vantage on the host's link could ask",
         "IPv6 is dead: neighbour discovery is dropped",
         "Accept ICMPv6 types 135 and 136 with hop limit 255, in INPUT and OUTPUT.",
-        seen=found.answered if found else None,
+        seen=found.answered if found else None, untold=found is not None and found.answered is None,
     )  # fmt: skip
 
 

@@ -16,7 +16,10 @@ from typing import Any
 
 from fwproof.errors import LabError
 from fwproof.lab import kernel, netfilter_try
+from fwproof.lab.neighbours import rooms
 from fwproof.lab.pid1 import run_ip_batch
+from fwproof.lab.topology import Topology, default_topology
+from fwproof.lab.topology_file import load_topology
 from fwproof.lab.userns import fork_inside, id_map, user_namespace_advice
 
 _PROGRAMS = {"ip": "iproute2", "nsenter": "util-linux", "tar": "tar", "mmdebstrap": "mmdebstrap"}
@@ -48,12 +51,21 @@ class Finding:
         return f"{self.feature:38} {word}{more}"
 
 
-def examine() -> list[Finding]:
-    """Try everything and return what was found, in the order in which the lab needs it."""
+def examine(topology: Path | None = None) -> list[Finding]:
+    """Try everything and return what was found, in the order in which the lab needs it.
+
+    ``topology`` is the file of the lab in question, by default the embedded one. Raises InputError for one that cannot
+    be used.
+    """
     found = [*_programs(), _ids()]
     if found[-1].ok:
         found += _inside()
-    return found
+    return [*found, *_room(load_topology(topology or default_topology()))]
+
+
+def _room(topology: Topology) -> Iterator[Finding]:
+    for room in rooms(topology):
+        yield Finding(f"room for neighbours (IPv{room.family})", room.enough, str(room), room.advice, optional=True)
 
 
 def _programs() -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from fwproof.errors import LabError
 from fwproof.lab import kernel
 from fwproof.lab.host import SEARCH_PATH
 from fwproof.lab.image import ensure_image, image_folder
+from fwproof.lab.neighbours import rooms
 from fwproof.lab.pid1 import host_pids
 from fwproof.lab.state import StateDir, lab_name, not_up
 from fwproof.lab.topology import default_topology
@@ -74,11 +75,15 @@ class Lab:
         ``with_parent`` ties it to this process: the lab ends when this process does, even by SIGKILL.
         Raises InputError for a topology that cannot be used and LabError when the lab did not come up.
         """
-        kind = load_topology(self.topology).image
+        topology = load_topology(self.topology)
+        kind = topology.image
         _require_programs(kind)
         if self._dir.is_locked():
             raise LabError(f"the lab {self.name!r} is already up: `fwproof lab down --name {self.name}` ends it")
         require_namespaces()
+        for room in rooms(topology):
+            if not room.enough:
+                progress(f"{room}. Packets to hosts without one are not sent: {room.advice}")
         image = ensure_image(progress, kind=kind)
         life_r, life_w = os.pipe()
         words = [self.name, str(self.topology.resolve()), str(image), str(life_r)]

@@ -147,8 +147,8 @@ class FirstProcess:
         networks = self.blueprint.topology.networks
         lines = []
         for index, link in enumerate(self.blueprint.topology.hosts[name].links):
-            mac = f"02:1a:b0:{number >> 8:02x}:{number & 255:02x}:{index:02x}"
             plug = f"lab-v{number}-{index}"
+            mac = mac_of(number, index)
             lines.append(f"link add {plug} type veth peer name eth{index} address {mac} netns {pid}")
             lines.append(f"link set {plug} master {switch(networks.index(link.network))} up")
         return lines
@@ -238,6 +238,11 @@ class FirstProcess:
             time.sleep(0.01)
         if reboot:
             self._boot([name], first=False)
+
+
+def mac_of(number: int, index: int) -> str:
+    """Return the MAC address of interface ``index`` of the host that is the topology's ``number``-th, from 0."""
+    return f"02:1a:b0:{number >> 8:02x}:{number & 255:02x}:{index:02x}"
 
 
 def switch(number: int) -> str:

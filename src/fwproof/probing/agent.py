@@ -12,6 +12,8 @@ What whoever may start it gains, and why no more than that (the auditing account
   whose identification is of the block, IPv6 with extension headers, and what begins like a probe of another protocol;
   of those, only packets of a flow whose first packet carries the 32-bit marker (or that this process sent) are
   kept, without TCP payload, at most SNAPLEN bytes, MAX_PER_FLOW per flow. Other people's traffic never leaves.
+* Neighbour discovery is told of addresses that were named, at most MAX_SOLICITED: who on the link asks for them, and
+  with which MAC they answer, which whoever stands on that link can ask as well.
 * Sending is for probe forms only: empty TCP with the marker as sequence number, UDP and ICMP echo whose payload
   is the marker and zeros, a neighbour solicitation for a unicast address. Source addresses are the host's own, source
   ports of the block, no multicast or broadcast, rate and number capped. Packets go through raw IP
@@ -86,6 +88,7 @@ SNAPLEN = 128
 MAX_FRAME = 128
 MAX_PER_FLOW = 24
 MAX_FLOWS = 200000
+MAX_SOLICITED = 4096
 MAX_HELD = 200000
 MAX_PACKETS = 1000000
 MAX_COOKIES = 64
@@ -122,6 +125,7 @@ EXTENSIONS = (0, 43, 44, 60)  # hop-by-hop options, routing, fragment, destinati
 FRAGMENT = 44
 SOL_PACKET, SOL_NETLINK = 263, 270
 IP_NODEFRAG = 22
+IP_RECVERR = 11
 V4_MAPPED = bytes(10) + b"\xff\xff"
 PACKET_OUTGOING = 4
 SO_RCVBUFFORCE, SO_ATTACH_FILTER, SO_TIMESTAMPNS = 33, 26, 35
@@ -1430,6 +1434,8 @@ class Agent:
             sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
             if cut and len(src) == 4:
                 sock.setsockopt(socket.IPPROTO_IP, IP_NODEFRAG, 1)
+            if len(src) == 4:  # else a full queue or neighbour table is no error (net/ipv4/raw.c, raw_send_hdrinc())
+                sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
             if text(src) not in self.spoofed:
                 sock.bind((text(src), 0))
             self.senders[src, cut] = sock
@@ -1605,8 +1611,7 @@ class Agent:
 
     def op_solicited(self, request: Request) -> Answer:
         """Capture neighbour discovery about one address, too."""
-        target = packed(str(request.get("target")))
-        self.capturing().solicited.add(target)
+        note_solicited(self.capturing(), packed(str(request.get("target"))))
         return {}
 
     def op_sweep_watch(self, request: Request) -> Answer:
@@ -2010,6 +2015,13 @@ def check_solicitation(frame: bytes, head: Header, capture: Capture) -> None:
     fits = len(frame) <= 80 and head.at == 40
     if not fits or head.dst not in (b"\xff\x02" + bytes(9) + b"\x01\xff" + target[13:], target):
         raise Refused("a neighbour solicitation asks the group of its target")
+    note_solicited(capture, target)
+
+
+def note_solicited(capture: Capture, target: bytes) -> None:
+    """Let neighbour discovery about an address be captured from now on; Refused where there are many already."""
+    if len(capture.solicited | {target}) > MAX_SOLICITED:
+        raise Refused(f"neighbour discovery is told of at most {MAX_SOLICITED} addresses")
     capture.solicited.add(target)
 
 

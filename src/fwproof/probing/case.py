@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeGuard
@@ -9,9 +10,10 @@ from typing import TypeGuard
 from fwproof.errors import HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.verdict import NO_ROOM
 from fwproof.probing.volley import Shot
 
-_TRANSIENT = {11, 105}  # EAGAIN, ENOBUFS: the sender's queue was full
+_TRANSIENT = {errno.EAGAIN, errno.ENOBUFS, *NO_ROOM.values()}  # the sender had no room just then
 _CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))
 
 

@@ -1,7 +1,8 @@
 """Agent: the auditor's side of one probing agent, over any byte channel (SSH, or a local process).
 
-One request is under way at a time; threads may share an Agent. What the agent captured is filed here by the
-probe's source port, so that several observations can go on at once.
+One request is under way at a time; threads may share an Agent. What the agent captured is put into the file of the
+probe that has that source port, so that several observations can go on at once; neighbour discovery, which has no
+ports, is given to all who listen for its target.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from fwproof.errors import AgentRefused, CommandRefused, CommandTimeout, Garbled, HostError, HostUnreachable
@@ -96,6 +97,18 @@ class Caught:
     packet: Packet | None
 
 
+@dataclass(slots=True)
+class File:
+    """What one agent told of one packet; when its source port is used again, that has another file.
+
+    ``confirmed`` is whether conntrack reported a new connection, ``events`` what the host told of the rules it met.
+    """
+
+    caught: list[Caught] = field(default_factory=list)
+    confirmed: bool = False
+    events: list[RuleEvent] = field(default_factory=list)
+
+
 class Agent:
     """One agent at work on ``host``; raises HostError (usually AgentRefused) when it cannot do what is asked.
 
@@ -110,10 +123,10 @@ class Agent:
         self._ref = 0
         self._broken: HostError | None = None
         self._hello: Hello | None = None
-        self._filed: dict[int, list[Caught]] = {}
-        self._confirmed: dict[int, list[tuple[int, Address, Address]]] = {}
+        self._filing = threading.Lock()
+        self._files: dict[int, File] = {}
+        self._listening: dict[Address, list[list[Caught]]] = {}
         self._tracking: Mapping[str, bool] = {}
-        self._events: dict[int, list[RuleEvent]] = {}
         self.tracing, self.untold = False, 0
         """Whether rules are traced now, and how many of their events the host lost so far."""
         self.lost = 0
@@ -216,24 +229,58 @@ class Agent:
         self.call("capture", cookie=cookie, who=_who())
 
     def collect(self, wait: float = 0.0) -> None:
-        """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it."""
-        answer = self.call("get", timeout=wait + 15.0, wait=wait)
-        with self.reading("captures"):
-            for when, direction, interface, role, _, port, data in answer["packets"]:
-                raw = bytes.fromhex(data)
-                packet = dissect(raw)
-                words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
-                side = "out" if direction == "out" else "in"
-                seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
-                caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
-                self._filed.setdefault(int(port), []).append(caught)
-            for proto, src, port, dst, _ in answer["confirmed"]:
-                self._confirmed.setdefault(int(port), []).append((proto, ip_address(src), ip_address(dst)))
-            self._tracking = dict(answer["tracking"])
-            self.lost += int(answer["lost"])
-            for row in answer.get("traced", ()):
-                self._events.setdefault(int(row[0]), []).append(event_of(self.host, row))
-            self.untold += int(answer.get("untold", 0))
+        """Fetch what was captured, waiting up to ``wait`` seconds for something, and file it.
+
+        What any thread has fetched is filed when this returns, in the order of capture.
+        """
+        with self._filing:
+            answer = self.call("get", timeout=wait + 15.0, wait=wait)
+            with self.reading("captures"):
+                self._file(answer)
+
+    def _file(self, answer: Mapping[str, Any]) -> None:
+        for when, direction, interface, role, _, port, data in answer["packets"]:
+            raw = bytes.fromhex(data)
+            packet = dissect(raw)
+            words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
+            side = "out" if direction == "out" else "in"
+            seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
+            caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
+            if role != "neighbour":
+                self._file_of(port).caught.append(caught)
+            elif packet is not None and packet.target is not None:
+                for heard in self._listening.get(packet.target, ()):
+                    heard.append(caught)
+        for _, src, port, dst, _ in answer["confirmed"]:
+            self._file_of(port).confirmed = bool(ip_address(src) and ip_address(dst))
+        self._tracking = dict(answer["tracking"])
+        self.lost += int(answer["lost"])
+        for row in answer.get("traced", ()):
+            self._file_of(row[0]).events.append(event_of(self.host, row))
+        self.untold += int(answer.get("untold", 0))
+
+    def _file_of(self, port: Any) -> File:
+        """Return the file of a source port; one that is thrown away where nobody has opened any."""
+        return self._files.get(int(port)) or File()
+
+    @contextmanager
+    def listening(self, target: IPv6Address) -> Iterator[Sequence[Caught]]:
+        """Have neighbour discovery about ``target`` captured, and give what comes of it from now on, as it is filed.
+
+        Each listener has a list of its own: several may wait at once, for one target as well.
+        """
+        self.call("solicited", target=str(target))
+        self.collect()  # what was captured before is nobody's answer
+        heard: list[Caught] = []
+        with self._filing:
+            self._listening.setdefault(target, []).append(heard)
+        try:
+            yield heard
+        finally:
+            with self._filing:
+                left = [each for each in self._listening.pop(target) if each is not heard]
+                if left:
+                    self._listening[target] = left
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -243,13 +290,11 @@ class Agent:
         except _UNREADABLE as error:
             raise Garbled(self.host, f"the agent's {what} cannot be read: {error!r:.200}") from error
 
-    def caught(self, port: int) -> tuple[Caught, ...]:
-        """Return the packets filed so far for a probe's source port, in order of capture."""
-        return tuple(self._filed.get(port, ()))
-
-    def events(self, port: int) -> tuple[RuleEvent, ...]:
-        """Return what the host told so far of the rules that a probe met, by its source port, in order."""
-        return tuple(self._events.get(port, ()))
+    def open(self, port: int) -> File:
+        """Return a new file for what is captured from now on of the packet with a source port, in order of capture."""
+        with self._filing:
+            file = self._files[port] = File()
+        return file
 
     def trace(self, *, on: bool) -> Handles:
         """Begin or end the tracing of probes, for which a capture runs; return the rules' handles at the beginning."""
@@ -258,20 +303,9 @@ class Agent:
         with self.reading("list of rules"):
             return handles_of(answer) if on else {}
 
-    def confirmed(self, port: int) -> bool:
-        """Whether conntrack reported a new connection from a probe's source port."""
-        return bool(self._confirmed.get(port))
-
     def tracks(self, family: Family) -> bool:
         """Whether conntrack is at work in a family, so that a missing event means something."""
         return bool(self._tracking.get(family.value))
-
-    def release(self, ports: Iterable[int]) -> None:
-        """Forget what was filed for source ports, before they are used again."""
-        for port in ports:
-            self._filed.pop(port, None)
-            self._confirmed.pop(port, None)
-            self._events.pop(port, None)
 
     def counters(self, command: str) -> str:
         """Return what a fixed counters command prints (``iptables-save``, ``ip6tables-save``, ``nft`` …)."""

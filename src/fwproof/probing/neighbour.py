@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv6Address
 
 from fwproof.errors import AgentRefused
-from fwproof.flow import ICMPV6, Flow
+from fwproof.flow import ICMPV6, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing.channel import Agent, Caught, Interface
 from fwproof.probing.frames import solicitation_frame
-from fwproof.probing.verdict import Finding
+from fwproof.probing.verdict import Finding, not_sent
 from fwproof.probing.volley import Timing
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _TRIES = 3
 """As the kernel's own resolution does (neigh/default/mcast_solicit)."""
+_AGAIN = {PortState.REPLY_LOST, PortState.NEVER_ARRIVED, PortState.NO_ANSWER}
+_POLL = 0.02
 
 
 def solicit(sender: Agent, receiver: Agent | None, target: IPv6Address, timing: Timing) -> Observation:
-    """Send a neighbour solicitation and return what became of it; one that was lost on the way is sent again.
+    """Send a neighbour solicitation and return what became of it; one that was or may be lost is sent again.
 
     AgentRefused when the target is not on a link of the sender: solicitations do not pass routers.
     """
     for sent in range(1, _TRIES + 1):
         kind = "probes" if sent == 1 else "again"
         seen = replace(_solicit_once(sender, receiver, target, timing, kind), sent=sent)
-        if seen.state not in {PortState.REPLY_LOST, PortState.NEVER_ARRIVED}:
+        if seen.state not in _AGAIN:
             break
     return seen
 
@@ -40,22 +42,23 @@ def _solicit_once(
     link, source = _link(sender, target)
     flow = Flow(src=source, dst=target, proto=ICMPV6, icmp_type=_SOLICITATION, icmp_code=0, length=72, ttl=255)
     agents = tuple(dict.fromkeys(agent for agent in (sender, receiver) if agent))
-    for agent in agents:
-        agent.collect()
-        agent.release([0])  # solicitations have no port: they are filed under 0
-        agent.call("solicited", target=str(target))
     frame = solicitation_frame(source, target, link.mac)
-    answer = sender.call("send", frames=[frame.hex()], gap=0.0, kind=kind)
-    with sender.reading("send report"):
-        error = int(answer["sent"][0][0])
-    end = time.monotonic() + (0.0 if error else timing.window)
-    while time.monotonic() < end and not _seen(sender, "in", _ADVERTISEMENT, target):
-        for agent in agents:
-            agent.collect(0.02)
-    arrived = bool(_seen(receiver, "in", _SOLICITATION, target)) if receiver else None
-    emitted = bool(_seen(receiver, "out", _ADVERTISEMENT, target)) if receiver else None
-    finding = _judge(error, arrived, emitted, returned=bool(_seen(sender, "in", _ADVERTISEMENT, target)))
-    caught = [c.seen for agent in agents for c in agent.caught(0) if c.packet and c.packet.target == target]
+    with ExitStack() as stack:
+        heard = {agent: stack.enter_context(agent.listening(target)) for agent in agents}
+        answer = sender.call("send", frames=[frame.hex()], gap=0.0, kind=kind)
+        with sender.reading("send report"):
+            error = int(answer["sent"][0][0])
+        end = time.monotonic() + (0.0 if error else timing.window)
+        while time.monotonic() < end and not _seen(heard[sender], "in", _ADVERTISEMENT):
+            for agent in agents:
+                agent.collect(_POLL)
+        for agent in agents:  # others may have kept us waiting for our turn
+            agent.collect()
+    arrived = _seen(heard[receiver], "in", _SOLICITATION) if receiver else None
+    emitted = _seen(heard[receiver], "out", _ADVERTISEMENT) if receiver else None
+    returned = _seen(heard[sender], "in", _ADVERTISEMENT)
+    finding = not_sent(error, Family.IPV6) or _judge(arrived, emitted, returned=returned)
+    caught = [c.seen for agent in agents for c in heard[agent]]
     return Observation(
         probe=Probe(ref="neighbour", sender=sender.host, receiver=receiver.host if receiver else "", flow=flow),
         state=finding.state,
@@ -81,21 +84,12 @@ def _link(sender: Agent, target: IPv6Address) -> tuple[Interface, IPv6Address]:
     return link, source
 
 
-def _seen(agent: Agent | None, direction: str, kind: int, target: IPv6Address) -> list[Caught]:
-    found = agent.caught(0) if agent else ()
-    return [
-        c
-        for c in found
-        if c.seen.direction == direction and c.packet and (c.packet.icmp_type, c.packet.target) == (kind, target)
-    ]
+def _seen(heard: Sequence[Caught], direction: str, kind: int) -> bool:
+    return any(c.seen.direction == direction and c.packet is not None and c.packet.icmp_type == kind for c in heard)
 
 
-def _judge(error: int, arrived: bool | None, emitted: bool | None, *, returned: bool) -> Finding:  # noqa: FBT001
+def _judge(arrived: bool | None, emitted: bool | None, *, returned: bool) -> Finding:  # noqa: FBT001
     advertisement = "ICMPv6 neighbour advertisement"
-    if error == errno.EPERM:
-        return Finding(PortState.REFUSED_LOCALLY, None, "The sender's own output rules refused it (EPERM).")
-    if error:
-        return Finding(PortState.UNREACHABLE, None, f"The sender's kernel says: {os.strerror(error)}.")
     if returned:
         return Finding(PortState.OPEN, advertisement)
     if emitted:

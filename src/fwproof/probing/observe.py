@@ -241,8 +241,7 @@ class Prober:
                 probe=case.probe, flow=flow, ident=ident, sender=sender, receiver=receiver, share=share,
                 again=bool(case.shots) or case.extra, through=through,
             )  # fmt: skip
-            for agent in shot.watchers:
-                agent.release([ident])
+            shot.open_files()
             case.shots.append(shot)
             shots.append(shot)
         if shots:

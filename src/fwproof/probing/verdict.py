@@ -27,10 +27,15 @@ import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
+from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family, Flow
 from fwproof.observation import Passage, PortState
 from fwproof.probing.packets import Packet
 
+NO_ROOM = {Family.IPV4: errno.ENOBUFS, Family.IPV6: errno.EINVAL}
+"""What sending fails with where no entry for the next hop can be made, as the kernel's table of neighbours is full.
+
+Seen on Linux 6.18; net/ipv4/ip_output.c, ip_finish_output2(), and net/ipv6/ip6_output.c, ip6_finish_output2().
+"""
 _NO_SUCH_PROTOCOL, _PARAMETER_PROBLEM = (ICMP, 3, 2), (ICMPV6, 4)
 """What the kernel answers to a protocol or header that it has nothing for (RFC 792, RFC 4443).
 
@@ -91,7 +96,7 @@ class Finding:
 
 def judge(ends: Ends) -> Finding:
     """Return what became of the probe."""
-    early = _not_sent(ends)
+    early = not_sent(ends.error, ends.flow.family)
     if early is not None:
         return early
     if ends.passage is not None and ends.arrival is None and ends.passage.came:
@@ -104,12 +109,18 @@ def judge(ends: Ends) -> Finding:
     return _with_note(_with_note(_arrived(ends), _rewritten(ends)), onward)
 
 
-def _not_sent(ends: Ends) -> Finding | None:
-    if ends.error == errno.EPERM:
+def not_sent(error: int, family: Family) -> Finding | None:
+    """Return what the errno of a send call means, None for 0: the packet was sent."""
+    if error == errno.EPERM:
         return Finding(PortState.REFUSED_LOCALLY, None, "The sender's own output rules refused it (EPERM).")
-    if ends.error:
-        return Finding(PortState.UNREACHABLE, None, f"The sender's kernel says: {os.strerror(ends.error)}.")
-    return None
+    if not error:
+        return None
+    note = f"The sender's kernel says: {os.strerror(error)}."
+    if error == NO_ROOM[family]:
+        what = "Its table" if family is Family.IPV6 else "Its queue or its table"
+        most = f"net.{family.value}.neigh.default.gc_thresh3"
+        note += f" {what} of neighbours may be full, which holds {most} of all network namespaces together."
+    return Finding(PortState.UNREACHABLE, None, note)
 
 
 def _passed(ends: Ends, passage: Passage) -> Finding:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from fwproof.errors import HostError, Stopped
 from fwproof.flow import TCP, UDP, Flow
 from fwproof.observation import Passage, Probe, RuleEvent, Seen
-from fwproof.probing.channel import Agent, Caught
+from fwproof.probing.channel import Agent, Caught, File
 from fwproof.probing.frames import probe_frames, reset_frame
 from fwproof.probing.gate import Share
 from fwproof.probing.packets import Packet
@@ -43,7 +43,7 @@ class Shot:
 
     ``receiver`` is None where the far end has no agent; ``lossy`` names the hosts that could not hand over every
     packet meanwhile. ``again``: it is not the first packet of its probe. ``share`` has its permits. ``through``
-    watches on the way.
+    watches on the way. ``files`` hold what each of them told, once :meth:`open_files` was called.
     """
 
     probe: Probe
@@ -64,6 +64,7 @@ class Shot:
     share: Share | None = None
     through: Agent | None = None
     noticed: dict[str, float] = field(default_factory=dict)
+    files: dict[Agent, File] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -75,9 +76,17 @@ class Shot:
         """The agents that see something of it, each once."""
         return tuple(dict.fromkeys(filter(None, (self.sender, self.through, self.receiver))))
 
+    def open_files(self) -> None:
+        """Begin to keep what is seen of this packet; to be called before it is sent."""
+        self.files = {agent: agent.open(self.port) for agent in self.watchers}
+
     def events(self) -> tuple[RuleEvent, ...]:
         """Return what traced ends told of the rules that it met."""
-        return tuple(event for agent in self.watchers for event in agent.events(self.port))
+        return tuple(event for file in self.files.values() for event in file.events)
+
+    def confirmed_at(self, agent: Agent) -> bool:
+        """Whether conntrack reported a new connection there."""
+        return self.files[agent].confirmed
 
     def passage(self) -> Passage | None:
         """Return what the host on the way did with it so far."""
@@ -86,7 +95,7 @@ class Shot:
             return None
         came = self._first(on_the_way, "in", "probe") is not None
         left = self._first(on_the_way, "out", "probe")
-        went = left is not None or on_the_way.confirmed(self.port)
+        went = left is not None or self.confirmed_at(on_the_way)
         said = self._first(on_the_way, "out", "answer", "error")
         own = said is not None and self._first(on_the_way, "in", "answer", "error") is None
         return Passage(
@@ -101,7 +110,7 @@ class Shot:
     def _first(self, agent: Agent | None, direction: str, *roles: str) -> Packet | None:
         if agent is None:
             return None
-        found = (c.packet for c in agent.caught(self.port) if c.seen.direction == direction and c.role in roles)
+        found = (c.packet for c in self.files[agent].caught if c.seen.direction == direction and c.role in roles)
         return next((packet for packet in found if packet is not None), None)
 
     def _arrival(self) -> Packet | None:
@@ -109,7 +118,7 @@ class Shot:
         first = self._first(self.receiver, "in", "probe")
         if first is None or first.fragment is None or self.receiver is None:
             return first
-        seen = self.receiver.caught(self.port)
+        seen = self.files[self.receiver].caught
         pieces = [c for c in seen if c.seen.direction == "in" and c.role in {"probe", "piece"}]
         return first if len(pieces) >= self.frames else None
 
@@ -140,32 +149,40 @@ class Shot:
             target=(receiver.hello().addresses if receiver else frozenset()) | {self.flow.dst},
         )
 
-    def settled(self, now: float, timing: Timing) -> bool:
-        """Whether nothing more is to be expected; ``now`` is the auditor's monotonic clock."""
+    def settled(self, looked: float, timing: Timing) -> bool:
+        """Whether nothing more is to be expected.
+
+        ``looked`` is when the last look at the captures began, by the auditor's monotonic clock: on a busy machine one
+        look may take longer than all the time that is to be waited for, and what came meanwhile is in the next.
+        """
         ends = self.ends()
         if self.fault or self.error or ends.returned or ends.stuck:
             return True
         if ends.emitted:
-            return now - self.noticed.setdefault("emitted", now) > timing.window
+            return looked - self._since("emitted") > timing.window
         if ends.arrival:
-            confirmed = self.receiver is not None and self.receiver.confirmed(self.port)
+            confirmed = self.receiver is not None and self.confirmed_at(self.receiver)
             # a service may take its time, where nothing says that the packet was not let in
             doubtful = (
                 self.through is not None and self.receiver is not None and not self.receiver.tracks(self.flow.family)
             )
             slow = self.flow.proto == UDP and (confirmed or doubtful)
             patience = timing.window if slow else timing.settle
-            return now - self.noticed.setdefault("arrived", now) > patience
+            return looked - self._since("arrived") > patience
         if ends.passage is not None and ends.passage.came and not ends.passage.went:
             # without conntrack, a packet that waits for its next neighbour looks like one that was dropped
             tracked = self.through is not None and self.through.tracks(self.flow.family)
-            return now - self.noticed.setdefault("came", now) > (timing.settle if tracked else timing.window)
-        return now - self.sent_at > timing.window
+            return looked - self._since("came") > (timing.settle if tracked else timing.window)
+        return looked - self.sent_at > timing.window
+
+    def _since(self, what: str) -> float:
+        """Return when something was noticed first."""
+        return self.noticed.setdefault(what, time.monotonic())
 
     def packets(self) -> tuple[Seen, ...]:
         """Return the captures of both ends, in order of time."""
-        agents = {agent.host: agent for agent in self.watchers}
-        caught: list[Caught] = [c for agent in agents.values() for c in agent.caught(self.port)]
+        files = {agent.host: file for agent, file in self.files.items()}
+        caught: list[Caught] = [c for file in files.values() for c in file.caught]
         return tuple(sorted((c.seen for c in caught), key=lambda seen: seen.time)[:_KEPT])
 
     def half_open(self) -> bool:
@@ -176,10 +193,10 @@ class Shot:
         answers = [packet for packet in (ends.emitted, ends.returned) if packet]
         if any("RST" in packet.flags or packet.quoted for packet in answers):
             return False
-        if not answers and not (self.receiver and self.receiver.confirmed(self.port)):
+        if not answers and not (self.receiver and self.confirmed_at(self.receiver)):
             return False
         watcher, direction = (self.receiver, "in") if self.receiver else (self.sender, "out")
-        probes = (c for c in watcher.caught(self.port) if c.role == "probe" and c.seen.direction == direction)
+        probes = (c for c in self.files[watcher].caught if c.role == "probe" and c.seen.direction == direction)
         return not any(c.packet and "RST" in c.packet.flags for c in probes)
 
 
@@ -204,9 +221,9 @@ def fire(
     _each(pool, groups, lambda agent: send(agent, groups[agent]), shots)
     agents = {agent for shot in shots for agent in shot.watchers}
     while agents and not any(agent.gate.closed for agent in agents):
+        looked = time.monotonic()
         _each(pool, agents, lambda agent: agent.collect(_POLL), shots)
-        now = time.monotonic()
-        waiting = [shot for shot in shots if not shot.settled(now, timing)]
+        waiting = [shot for shot in shots if not shot.settled(looked, timing)]
         agents = {agent for shot in waiting for agent in shot.watchers}
     # an answer may be here before what was told of its question
     _each(pool, [agent for agent in before if agent.tracing], lambda agent: agent.collect(), shots)

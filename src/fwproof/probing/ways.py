@@ -31,7 +31,7 @@ class Ways:
             if receiver is None:
                 continue
             served = ends.returned or ends.emitted
-            if served and served.quoted is None and "RST" not in served.flags and not receiver.confirmed(shot.port):
+            if served and served.quoted is None and "RST" not in served.flags and not shot.confirmed_at(receiver):
                 self._untracked.add((probe.receiver, family, shot.flow.proto))
         for shot in shots:
             shot.confirmed = self._confirmed(shot)
@@ -40,7 +40,7 @@ class Ways:
         receiver = shot.receiver
         if receiver is None or receiver is shot.sender:  # on loopback the entry is made before the input path
             return None
-        if receiver.confirmed(shot.port):
+        if shot.confirmed_at(receiver):
             return True
         family = shot.flow.family
         silent = (shot.probe.receiver, family, shot.flow.proto) in self._untracked or not receiver.tracks(family)

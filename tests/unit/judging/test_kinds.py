@@ -355,11 +355,17 @@ ND = """*filter
 -A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT
 COMMIT
 """
-ANSWERED, MUTE = NeighbourFacts(answered=True, detail="answered"), NeighbourFacts(answered=False, detail="silence")
+ANSWERED, MUTE, UNTOLD = (
+    NeighbourFacts(answered=answered, detail=detail)
+    for answered, detail in ((True, "answered"), (False, "no advertisement left"), (None, "nobody watched"))
+)
 NEIGHBOURS = [
     (ND, ANSWERED, PASS, "and it works"),
     (ND, None, PASS, "nothing on the wire was there to try it"),
     (ND, MUTE, FAIL, "model and wire disagree"),
+    (ND, UNTOLD, UNSURE, "the wire could not show it: nobody watched"),
+    (ND.replace("-A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT\n", ""), UNTOLD, FAIL,
+     "advertisement out is dropped"),
     (ND.replace("-A OUTPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT\n", ""), MUTE, FAIL,
      "advertisement out is dropped"),
     (ND.replace("-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT\n", ""), MUTE, FAIL, "IPv6 is dead"),

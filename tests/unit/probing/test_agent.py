@@ -229,6 +229,15 @@ def test_a_solicitation_may_be_sent_and_its_answer_is_kept():
     assert kept(capture, frame_) == "neighbour"
 
 
+def test_no_more_than_some_addresses_are_watched_for_solicitations(monkeypatch):
+    monkeypatch.setattr(agent, "MAX_SOLICITED", 1)
+    capture = Captured()
+    for _ in range(2):
+        agent.note_solicited(capture, SIX[0].packed)
+    with pytest.raises(agent.Refused, match="at most 1 addresses"):
+        agent.check_frame(solicitation_frame(SIX[0], SIX[1], "02:00:00:00:00:01"), capture, OWN)
+
+
 def edited(packet, at, data):
     return packet[:at] + data + packet[at + len(data) :]
 

@@ -7,7 +7,7 @@ import pytest
 from fwproof.errors import AgentRefused, CommandTimeout, Garbled, HostUnreachable
 from fwproof.flow import Family
 from fwproof.observation import Seen
-from fwproof.probing.channel import Agent, stream_argv, streamed
+from fwproof.probing.channel import Agent, File, stream_argv, streamed
 from fwproof.probing.local import ProcessChannel
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.probing.ports import BLOCK, Ports
@@ -72,24 +72,24 @@ def test_captures_are_filed_by_port():
     packets = b'[[1000000000,"in","eth0","probe",6,61000,"00"],[2000000000,"out","eth0","answer",6,61001,"00"]]'
     body = b'{"ref":1,"ok":{"packets":%s,"confirmed":[[6,"10.0.0.1",61000,"10.0.0.2",22]],' % packets
     agent = Agent("h", Script(body + b'"tracking":{"ipv4":true,"ipv6":false},"lost":3}}\n'))
+    first, second = agent.open(61000), agent.open(61001)
     agent.collect()
-    assert [caught.seen.time for caught in agent.caught(61000)] == [1.0]
-    assert (agent.confirmed(61000), agent.confirmed(61001), agent.lost) == (True, False, 3)
+    assert [caught.seen.time for caught in first.caught] == [1.0]
+    assert (first.confirmed, second.confirmed, agent.lost) == (True, False, 3)
     assert (agent.tracks(Family.IPV4), agent.tracks(Family.IPV6)) == (True, False)
-    agent.release([61000])
-    assert (agent.caught(61000), agent.confirmed(61000)) == ((), False)
+    assert agent.open(61000) == File()
+    assert (len(first.caught), first.confirmed) == (1, True)  # what is known of the first packet stays
 
 
 def test_what_a_trace_tells_is_filed_by_port():
     rows = b'[[61000,2,"TRACE: filter:INPUT:rule:4 "],[61001,2,"filter","INPUT",3,7,1,"",null,"aa"]]'
     body = b'{"packets":[],"confirmed":[],"tracking":{},"lost":0,"traced":%s,"untold":2}' % rows
     agent = Agent("h", Script(b'{"ref":1,"ok":' + body + b"}\n"))
+    first, second = agent.open(61000), agent.open(61001)
     agent.collect()
-    assert [(e.legacy, e.number) for e in agent.events(61000)] == [(True, 4)]
-    assert [(e.legacy, e.number, e.verdict) for e in agent.events(61001)] == [(False, 7, "accept")]
+    assert [(e.legacy, e.number) for e in first.events] == [(True, 4)]
+    assert [(e.legacy, e.number, e.verdict) for e in second.events] == [(False, 7, "accept")]
     assert (agent.untold, agent.lost) == (2, 0)
-    agent.release([61000])
-    assert (agent.events(61000), len(agent.events(61001))) == ((), 1)
 
 
 def test_a_trace_begins_with_the_handles_of_the_rules():
@@ -127,8 +127,9 @@ def test_captures_that_cannot_be_read(body):
 def test_names_from_a_host_are_made_harmless():
     row = b'[1,"sideways","<b>\\u001b[31m","probe",6,61000,"00"]'
     agent = Agent("h", Script(b'{"ref":1,"ok":{"packets":[' + row + b'],"confirmed":[],"tracking":{},"lost":0}}\n'))
+    file = agent.open(61000)
     agent.collect()
-    (caught,) = agent.caught(61000)
+    (caught,) = file.caught
     assert "\x1b" not in caught.seen.summary
     assert caught.seen.direction == "in"
 

@@ -25,6 +25,8 @@ def seen(state):
         ([PortState.REPLY_LOST, PortState.OPEN], PortState.OPEN, 2),
         ([PortState.NEVER_ARRIVED, PortState.REPLY_LOST, PortState.OPEN], PortState.OPEN, 3),
         ([PortState.REPLY_LOST] * 3, PortState.REPLY_LOST, 3),
+        ([PortState.NO_ANSWER, PortState.OPEN], PortState.OPEN, 2),
+        ([PortState.NO_ANSWER] * 3, PortState.NO_ANSWER, 3),
         ([PortState.SILENT, PortState.OPEN], PortState.SILENT, 1),
         ([PortState.REFUSED_LOCALLY, PortState.OPEN], PortState.REFUSED_LOCALLY, 1),
     ],

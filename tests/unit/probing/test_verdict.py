@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -98,6 +100,34 @@ def test_the_tos_tells_whose_reset_it_is():
 def test_what_was_never_sent():
     assert judge(Ends(flow=SYN, error=1)).state is PortState.REFUSED_LOCALLY
     assert judge(Ends(flow=SYN, error=113)).state is PortState.UNREACHABLE
+
+
+SIX = Flow(src=ip_address("fd00::1"), dst=ip_address("fd00::2"), proto=TCP, sport=61000, dport=80)
+
+
+@pytest.mark.parametrize(
+    ("flow", "error", "words"),
+    [
+        (
+            SYN,
+            errno.ENOBUFS,
+            "Its queue or its table of neighbours may be full, which holds net.ipv4.neigh.default.gc_t",
+        ),
+        (
+            SIX,
+            errno.EINVAL,
+            "Its table of neighbours may be full, which holds net.ipv6.neigh.default.gc_thresh3 of all",
+        ),
+        (SYN, errno.EINVAL, ""),
+        (SIX, errno.EHOSTUNREACH, ""),
+    ],
+)
+def test_a_full_table_of_neighbours_is_named(flow, error, words):
+    found = judge(Ends(flow=flow, error=error))
+    assert found.state is PortState.UNREACHABLE
+    assert found.note.startswith(f"The sender's kernel says: {os.strerror(error)}.")
+    assert words in found.note
+    assert ("neighbours" in found.note) is bool(words)
     stuck = judge(Ends(flow=SYN, neighbour="incomplete", next_hop="10.0.0.254"))
     assert stuck.state is PortState.UNREACHABLE
     assert "10.0.0.254" in stuck.note

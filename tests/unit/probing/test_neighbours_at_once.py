@@ -1,0 +1,97 @@
+"""Several solicitations of one vantage at a time: none takes what another waits for."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+
+import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
+
+from fwproof.observation import PortState
+from fwproof.probing.agent import VERSION
+from fwproof.probing.channel import Agent
+from fwproof.probing.neighbour import solicit
+from fwproof.probing.volley import Timing
+
+OWN = "fd00::1"
+TARGETS = [ip_address(f"fd00::1:{n:x}") for n in range(1, 41)]
+LINK = {"name": "eth0", "index": 2, "mac": "02:00:00:00:00:01", "up": True, "addresses": [OWN]}
+HELLO = {"version": VERSION, "python": "3", "uid": 0, "capabilities": 0, "kernel": "", "time": 0, "interfaces": [LINK]}
+
+
+class Wire:
+    """An agent's channel to a link where every target answers at once, as often as it is asked."""
+
+    def __init__(self, mute=()):
+        self.mute, self.held, self.answers, self.asked = set(mute), [], [], []
+
+    def send(self, data):
+        request = json.loads(data)
+        does = {"hello": self.hello, "route": self.route, "get": self.get, "send": self.solicitation}
+        answer = does.get(request["op"], lambda _: {})(request)
+        self.answers.append(json.dumps({"ref": request["ref"], "ok": answer}).encode() + b"\n")
+
+    def readline(self, timeout):
+        return self.answers.pop(0)
+
+    def close(self):
+        pass
+
+    def hello(self, _request):
+        return HELLO | {"time": time.time_ns()}
+
+    def route(self, _request):
+        return {"via": "", "local": False, "index": 2, "source": OWN}
+
+    def get(self, request):
+        time.sleep(request["wait"] if not self.held else 0)
+        packets, self.held = self.held, []
+        return {"packets": packets, "confirmed": [], "tracking": {}, "lost": 0}
+
+    def solicitation(self, request):
+        packet = IPv6(bytes.fromhex(request["frames"][0]))
+        target = ip_address(packet[ICMPv6ND_NS].tgt)
+        self.asked.append(target)
+        self.caught("out", packet)
+        if target not in self.mute:
+            self.caught("in", IPv6(src=str(target), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(target), S=1))
+        return {"sent": [[0, time.time_ns()]]}
+
+    def caught(self, direction, packet):
+        self.held.append([time.time_ns(), direction, "eth0", "neighbour", 58, 0, bytes(packet).hex()])
+
+
+@pytest.mark.parametrize("other", TARGETS[:2])
+def test_another_solicitation_takes_nothing_of_one_under_way(other):
+    """The other one begins and ends between the capture of the first one's answer and the look at it."""
+
+    class Interrupted(Agent):
+        def collect(self, wait=0.0):
+            super().collect(wait)
+            if wire.asked and not begun:
+                begun.append(other)
+                others.append(solicit(self, None, other, Timing(window=0.05)))
+
+    wire, begun, others = Wire(), [], []
+    seen = solicit(Interrupted("v", wire), None, TARGETS[0], Timing(window=0.05))
+    for each, target in zip((seen, *others), (TARGETS[0], other), strict=True):
+        assert (each.state, each.sent) == (PortState.OPEN, 1)
+        assert {packet.raw[48:64] for packet in each.packets} == {target.packed}
+
+
+def test_many_threads_ask_through_one_agent():
+    wire = Wire(mute=TARGETS[::8])
+    agent = Agent("v", wire)
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        found = list(pool.map(lambda target: solicit(agent, None, target, Timing(window=0.3)), TARGETS))
+    states = [PortState.NO_ANSWER if target in wire.mute else PortState.OPEN for target in TARGETS]
+    assert [each.state for each in found] == states
+    assert [each.sent for each in found] == [3 if target in wire.mute else 1 for target in TARGETS]
+    assert not agent._listening  # nobody listens any more, so nothing is kept
+
+
+def test_what_was_captured_before_is_no_answer():
+    wire = Wire(mute=TARGETS)
+    wire.caught("in", IPv6(src=str(TARGETS[0]), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(TARGETS[0])))
+    assert solicit(Agent("v", wire), None, TARGETS[0], Timing(window=0.02)).state is PortState.NO_ANSWER
