@@ -43,7 +43,7 @@ class Gate:
             return True
         return SEVERITIES.index(severity) <= SEVERITIES.index(self.fail_on)
 
-    def status(  # noqa: PLR0913 - each is one thing that is known of a session, three by name
+    def status(
         self, found: Collection[tuple[str, Verdict]], status: int, *, others_failed: int, alone: bool,
         unjudged: Collection[str] = (),
     ) -> int:  # fmt: skip

@@ -1,8 +1,8 @@
 """The tables of an :class:`~fwproof.ruleset.nft.NftDocument` as a Ruleset of one address family.
 
 Tables of ``inet`` are in both families' rulesets. A chain of devices (all of netdev, and ``ingress`` of inet) sees
-packets before every other (ingress) or after (egress), and is read as a chain of those hooks. Tables of ``arp`` and ``bridge`` see frames, not routed packets:
-they are named in the comments and not asked.
+packets before every other (ingress) or after (egress), and is read as a chain of those hooks. Tables of ``arp`` and
+``bridge`` see frames, not routed packets: they are named in the comments and not asked.
 """
 
 from __future__ import annotations

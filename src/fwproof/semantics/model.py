@@ -26,7 +26,7 @@ from fwproof.semantics.context import Connection, Question
 from fwproof.semantics.limits import Limiter, LogAct, NotSettled, limiter, log_act, only_limited
 from fwproof.semantics.lookup import Indexes
 from fwproof.semantics.packet import Packet, Simulate
-from fwproof.semantics.readings import routes_of, unread_of
+from fwproof.semantics.readings import routes_of, told_once, unread_of
 from fwproof.semantics.routing import Router, Settings, parse_sysctls
 from fwproof.semantics.ruling import REFUSED, outcome, questions, rule_on
 from fwproof.semantics.stages import Route, Stage
@@ -92,7 +92,7 @@ class HostModel:
             Family.IPV6: (("ip6tables_save", ip6tables_save), ("ip6tables_legacy_save", ip6tables_legacy_save)),
         }
         rulesets = {
-            family: tuple(_read(text, family, key, names) for key, text in texts if text is not None)
+            family: told_once(tuple(_read(text, family, key, names) for key, text in texts if text is not None))
             for family, texts in views.items()
         }
         if nft_json is not None:

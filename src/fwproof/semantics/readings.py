@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fwproof.flow import Family
 from fwproof.ruleset import iptables
 from fwproof.ruleset.model import Ruleset
@@ -15,6 +17,25 @@ def routes_of(text: str | None, source: str, family: Family) -> tuple[Road, ...]
     """Return the routes of a family that a text lists; raises InputError naming ``source``."""
     parsed = () if text is None else parse_routes(text, source, family if text and ":" in text else None)
     return tuple(each for each in parsed if Family.of(each.network) is family)
+
+
+def told_once(views: tuple[Ruleset, ...]) -> tuple[Ruleset, ...]:
+    """Return the views of iptables and of its legacy variant; one of them where both show the same tables.
+
+    That is so where iptables is the legacy variant (update-alternatives(1)): the kernel has these tables once.
+    """
+    if len(views) == 2 and views[0].backend != "nft" and _shown(views[0]) == _shown(views[1]):
+        return (replace(views[0], backend="legacy"),)
+    return views
+
+
+def _shown(ruleset: Ruleset) -> object:
+    """Return all that a text says but for its counters."""
+    tables = {
+        name: {c: (chain.default, [rule.ref.text for rule in chain.rules]) for c, chain in table.chains.items()}
+        for name, table in ruleset.tables.items()
+    }
+    return tables, [(each.text, each.reason) for each in ruleset.unparsed]
 
 
 def unread_of(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:

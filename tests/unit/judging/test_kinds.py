@@ -315,6 +315,11 @@ def test_the_administrator_s_rules_for_docker_are_told_beside_other_differences(
     told(out, FAIL, "would be reachable after a boot at input (most states): tcp 22 from 10.0.0.1")
 
 
+def test_tables_that_run_and_were_not_read_are_no_match_for_what_boots():
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    told(boots(LINK, SAME, running=TABLE + warning), UNSURE, "not read: iptables-save says that there are legacy")
+
+
 def test_two_that_fill_the_same_tables():
     out = boots(LINK, SAME, **{"boot-units": CUSTOM, "iptables.rules": SAME})
     told(out, FAIL, "netfilter-persistent and fw fill the same tables at boot")
@@ -419,6 +424,12 @@ def test_established(tables, states, verdict, words):
     }  # fmt: skip
     known.flows = {**others, **{str(n): probed(state) for n, state in enumerate(states)}}
     told(judge(check, known), verdict, words)
+
+
+def test_nothing_established_is_no_pass():
+    check = check_of(Kind.ESTABLISHED, Essential(what="established", **ANY))
+    found = judge(check, facts(model=HostModel.build(iptables_save=REPLIES, addresses=OWN)))
+    told(found, NA, "the policy lets nothing in or out by IPv4")
 
 
 TRIED = [
