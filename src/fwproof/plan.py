@@ -344,9 +344,14 @@ class _HostPlan:
             yield replace(check, peer=address)
 
     def claim(self, allow: Allow, family: Family, direction: str) -> Iterator[Check]:
-        """Yield the claim over the whole packet space: open to these peers and to nobody else."""
-        if allow.peers.of(family):
-            expected = f"open to {allow.peers.name} only"
+        """Yield the claim over the whole packet space: open to these peers and to nobody else.
+
+        In a family of which the peers have no address it is open to nobody, which a default asks already.
+        """
+        default = self.policy.inbound_default if direction == "inbound" else self.policy.outbound_default
+        there = bool(allow.peers.of(family))
+        if there or default is None:
+            expected = f"open to {allow.peers.name} only" if there else f"open to nobody in {_NAMES[family]}"
             yield self.check(Kind.CLAIM, allow, expected, family, service=allow.service, direction=direction)
 
     def rate(self, allow: Allow, family: Family) -> Iterator[Check]:
