@@ -131,6 +131,13 @@ class Observation:
         return self.arrived
 
     @property
+    def answered_for(self) -> bool:
+        """Whether a service answered a packet that its receiver never saw: something else answers in its place."""
+        if self.state is not PortState.NEVER_ARRIVED or self.answer in {None, "RST"}:
+            return False
+        return not str(self.answer).startswith("ICMP") or str(self.answer).endswith("echo reply")
+
+    @property
     def let_in(self) -> bool | None:
         """Whether the target's firewall let the packet in; None when the wire cannot tell."""
         if self.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST, PortState.ACCEPTED_SILENT}:

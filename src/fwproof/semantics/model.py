@@ -102,9 +102,10 @@ class HostModel:
             sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
             every = [each for found in rulesets.values() for each in found]
             rulesets = {f: tuple(ipset.resolved(r, sets, every) for r in found) for f, found in rulesets.items()}
+        own = None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses"))
         return cls(
             rulesets=rulesets,
-            addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
+            addresses=own,
             routes={
                 Family.IPV4: routes_of(routes, names.get("routes", "routes"), Family.IPV4),
                 Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
@@ -119,7 +120,7 @@ class HostModel:
                 )
                 if text is not None and special_rules(text, names.get(key, key))
             ),
-            blind={f: unread_of(f, rulesets[f]) for f in Family},
+            blind={f: unread_of(f, rulesets[f], own) for f in Family},
             sets=sets,
         )
 

@@ -7,10 +7,8 @@ from dataclasses import replace
 from fwproof.flow import Family
 from fwproof.ruleset import iptables
 from fwproof.ruleset.model import Ruleset
+from fwproof.semantics.addresses import Addresses, parse_routes
 from fwproof.semantics.addresses import Route as Road
-from fwproof.semantics.addresses import (
-    parse_routes,
-)  # fmt: skip
 
 
 def routes_of(text: str | None, source: str, family: Family) -> tuple[Road, ...]:
@@ -38,12 +36,16 @@ def _shown(ruleset: Ruleset) -> object:
     return tables, [(each.text, each.reason) for each in ruleset.unparsed]
 
 
-def unread_of(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
-    """Return why the rules of a family are not all known."""
+def unread_of(family: Family, rulesets: tuple[Ruleset, ...], addresses: Addresses | None) -> tuple[str, ...]:
+    """Return why it is not all known what decides about the packets of a family."""
     program = "iptables" if family is Family.IPV4 else "ip6tables"
     if not rulesets:
         return (f"the rules of {program} were not read",)
-    reasons = [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
+    reasons = [
+        f"an XDP program on {name} decides about packets before any table, and what it does is not read"
+        for name in (() if addresses is None else addresses.programs)
+    ]
+    reasons += [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
     reasons += [
         f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
         for ruleset in rulesets

@@ -68,6 +68,9 @@ def burst(predicted, admitted, *, arrived=25, answered=None, **more):
     )  # fmt: skip
 
 
+STOOD_IN = Observation(
+    probe=None, state=PortState.NEVER_ARRIVED, sent=1, arrived=False, confirmed=None, answer="SYN/ACK"
+)
 INSIDE = "20 of 25 in 60 s"
 OUTSIDE = "limited or denied"
 LIMITS = [
@@ -90,6 +93,8 @@ LIMITS = [
     (OUTSIDE, burst(20, 20), PASS, "limited: 20 of 25"),
     (OUTSIDE, burst(25, 25), FAIL, "not limited at all"),
     (OUTSIDE, burst(0, 25), FAIL, "let in 25 times of 25"),
+    (OUTSIDE, burst(0, 5), FAIL, "the tables let none in, but 5 of 25 were let in"),
+    (OUTSIDE, burst(0, 0, arrived=0, seen=(STOOD_IN,)), UNSURE, "1 packets of the burst were answered, and not seen"),
     (OUTSIDE, burst(25, 0, arrived=0), FAIL, "not limited at all"),
     (OUTSIDE, burst(0, 0, arrived=0), PASS, "no packet of the burst arrived"),
     (OUTSIDE, burst(0, 0, arrived=0, untried=Untried.OFF), NA, "exercises are switched off"),
