@@ -69,7 +69,12 @@ def burst(predicted, admitted, *, arrived=25, answered=None, **more):
 
 
 STOOD_IN = Observation(
-    probe=None, state=PortState.NEVER_ARRIVED, sent=1, arrived=False, confirmed=None, answer="SYN/ACK"
+    probe=Probe(ref="p", sender="v", receiver="h", flow=request(HTTP, *map(ip_address, ("10.0.0.1", "10.0.0.10")))),
+    state=PortState.NEVER_ARRIVED,
+    sent=1,
+    arrived=False,
+    confirmed=None,
+    answer="SYN/ACK",
 )
 INSIDE = "20 of 25 in 60 s"
 OUTSIDE = "limited or denied"
