@@ -102,6 +102,10 @@ class Passage:
     refusal: str = ""
 
 
+_UNSEEN = frozenset({PortState.NEVER_ARRIVED, PortState.UNREACHABLE, PortState.NO_ANSWER})
+"""States in which the receiver did not see the packet, or nobody could look."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What became of one probe.
@@ -133,7 +137,7 @@ class Observation:
     @property
     def answered_for(self) -> bool:
         """Whether a service answered a packet that its receiver never saw: something else answers in its place."""
-        if self.state is not PortState.NEVER_ARRIVED or self.answer in {None, "RST"}:
+        if self.state not in _UNSEEN or self.answer in {None, "RST"}:
             return False
         return not str(self.answer).startswith("ICMP") or str(self.answer).endswith("echo reply")
 
