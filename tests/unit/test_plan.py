@@ -141,13 +141,6 @@ def test_a_service_whose_peers_lack_a_family_is_open_to_nobody_there(section):
     assert rows(planned(text.replace("WORD", "deny")), Kind.CLAIM) == [("a[web-ipv4]", "open to 10.0.2.10 only")]
 
 
-def test_a_default_speaks_of_both_families():
-    """A policy that names addresses of one family alone says of the other that nothing passes."""
-    checks = planned("hosts: old\ninbound: {default: deny, allow: [{id: a, service: tcp/22, from: 10.0.2.10}]}\n")
-    absent = [(check.id, check.expectation.id) for check in checks if check.kind is Kind.ABSENT]
-    assert absent == [("no-ipv6[old]", "inbound-default")]
-
-
 def test_tables_are_asked_about_as_a_whole():
     checks = planned(
         "hosts: [web, old]\nipv6: same\nrules: true\nmanagers: ufw\ncoverage: true\nbaseline: '../baseline/{host}'\n"
