@@ -43,18 +43,22 @@ class Gate:
             return True
         return SEVERITIES.index(severity) <= SEVERITIES.index(self.fail_on)
 
-    def status(self, found: Collection[tuple[str, Verdict]], status: int, *, others_failed: int, alone: bool) -> int:
+    def status(
+        self, found: Collection[tuple[str, Verdict]], status: int, *, others_failed: int, alone: bool,
+        unjudged: Collection[str] = (),
+    ) -> int:  # fmt: skip
         """Return the exit status for checks as severity and verdict, where pytest's own is ``status``.
 
         ``others_failed`` is how many tests failed that are no checks of a policy; ``alone`` says that the session
-        had none, so that a run that tested nothing is no success.
+        had none, so that a run that tested nothing is no success. ``unjudged`` are the severities of checks that were
+        to be judged when the session ended (``-x``): nothing is known of them.
         """
         if status not in _SETTLED or others_failed > 0:
             return status
         counted = {verdict for severity, verdict in found if self.counts(severity)}
         if Verdict.FAIL in counted or (self.strict_waivers and Verdict.WAIVED in counted):
             return 0 if self.exit_zero else 1
-        if counted & {Verdict.ERROR, Verdict.INCONCLUSIVE}:
+        if counted & {Verdict.ERROR, Verdict.INCONCLUSIVE} or any(map(self.counts, unjudged)):
             return 0 if self.exit_zero else UNDETERMINED
         if alone and all(verdict is Verdict.NOT_APPLICABLE for _, verdict in found):
             return _NOTHING_TESTED

@@ -26,6 +26,11 @@ class Family(StrEnum):
         return cls.IPV4 if address.version == 4 else cls.IPV6
 
     @property
+    def display(self) -> str:
+        """``IPv4`` or ``IPv6``, as people write it."""
+        return "IPv4" if self is Family.IPV4 else "IPv6"
+
+    @property
     def table_family(self) -> str:
         """``ip`` or ``ip6``, nft's word for the tables of this family."""
         return "ip" if self is Family.IPV4 else "ip6"

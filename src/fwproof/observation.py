@@ -102,6 +102,10 @@ class Passage:
     refusal: str = ""
 
 
+_UNSEEN = frozenset({PortState.NEVER_ARRIVED, PortState.UNREACHABLE, PortState.NO_ANSWER})
+"""States in which the receiver did not see the packet, or nobody could look."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What became of one probe.
@@ -129,6 +133,13 @@ class Observation:
         if host == self.probe.through:
             return None if self.passage is None else self.passage.came
         return self.arrived
+
+    @property
+    def answered_for(self) -> bool:
+        """Whether a service answered a packet that its receiver never saw: something else answers in its place."""
+        if self.state not in _UNSEEN or self.answer in {None, "RST"}:
+            return False
+        return not str(self.answer).startswith("ICMP") or str(self.answer).endswith("echo reply")
 
     @property
     def let_in(self) -> bool | None:

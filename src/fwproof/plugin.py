@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fwproof.audit.run import AuditRun
 
 SUFFIX = ".policy.yaml"
+_MISNAMED = (".policy.yml", ".policy.yaml", ".policy.json")
+"""How files end that are meant as policies and are none."""
 _RUN = pytest.StashKey["AuditRun"]()
 _FAULTS: pytest.StashKey[list[Fault]] = pytest.StashKey()
 _TROUBLE = pytest.StashKey[str]()
@@ -70,6 +72,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PolicyFile
     """Collect policy files."""
     if file_path.name.endswith(SUFFIX):
         return PolicyFile.from_parent(parent, path=file_path)
+    if file_path.name.lower().endswith(_MISNAMED):
+        message = f"nothing here would be tested: policies are files that end in {SUFFIX}"
+        parent.config.stash[_FAULTS].append(Fault(str(file_path), 0, 0, message))
     return None
 
 
@@ -258,6 +263,7 @@ def _settle(session: pytest.Session, run: AuditRun) -> None:
     session.exitstatus = plugin_reports.gate(config).status(
         found, int(session.exitstatus), others_failed=session.testsfailed - ours,
         alone=session.testscollected == len(run.selected),
+        unjudged=[check.expectation.severity for check in run.unjudged],
     )  # fmt: skip
 
 

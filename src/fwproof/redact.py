@@ -11,6 +11,7 @@ has neither, such as a bare word in a rule's comment, is not seen; the documenta
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 
@@ -59,7 +60,21 @@ def _instead(found: re.Match[str]) -> str:
 
 
 def redacted(text: str) -> str:
-    """Return the text without the secrets that can be told; the same text where there are none."""
+    """Return the text without the secrets that can be told; the same text where there are none.
+
+    Of rule tables and sets each quoted text and each word is looked at by itself: whoever writes a comment must not
+    choose which rules are judged.
+    """
+    if not _WORTH_A_LOOK.search(text):
+        return text
+    if _SAVED.match(text):
+        return _PIECE.sub(_in_rules, text)
+    if _LISTED.match(text):
+        return _STRING.sub(_in_json, text)
+    return _anywhere(text)
+
+
+def _anywhere(text: str) -> str:
     if not _WORTH_A_LOOK.search(text):
         return text
     text = _PEM.sub(MARK, text)
@@ -67,6 +82,34 @@ def redacted(text: str) -> str:
     for pattern in (_HEADER, _SCHEME, _URL, _CURL, _NAMED, _OPTION, _PAIR):
         text = pattern.sub(_instead, text)
     return text
+
+
+_SAVED = re.compile(
+    r"\A(?:[ \t\r]*(?:#[^\n]*)?\n)*(?:\*(?:raw|mangle|nat|filter|security)[ \t\r]*$|create \S+ [a-z]+:)", re.MULTILINE
+)
+"""How the output of iptables-save and of ``ipset save`` begins, and no other."""
+_LISTED = re.compile(r'\A\s*\{\s*"nftables"\s*:')
+"""How the output of ``nft -j list ruleset`` begins."""
+_PIECE = re.compile(r'"(?P<in>(?:\\.|[^"\\\n])*)"|[^\s"]+')
+"""A quoted text of iptables-save, in which a backslash escapes (xtables_save_string()), or a word."""
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
+
+
+def _in_rules(found: re.Match[str]) -> str:
+    if found["in"] is None:
+        return _anywhere(found[0])
+    said = re.sub(r"\\(.)", r"\1", found["in"])
+    clean = _anywhere(said)
+    return found[0] if clean == said else '"' + re.sub(r"""([\\"'])""", r"\\\1", clean) + '"'
+
+
+def _in_json(found: re.Match[str]) -> str:
+    try:
+        said = json.loads(found[0], strict=False)
+    except ValueError:
+        return _anywhere(found[0])
+    clean = _anywhere(said)
+    return found[0] if clean == said else json.dumps(clean)
 
 
 _WORTH_A_LOOK = re.compile(

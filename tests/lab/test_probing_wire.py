@@ -368,6 +368,30 @@ def test_nat_on_the_way_is_noticed(net, prober):
     assert "10.2.0.254" in seen.note
 
 
+PROXY = """
+import socket
+server = socket.create_server(("::", 7777), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    server.accept()[0].close()
+"""
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_answers_in_the_place_of_the_target_is_told(net, prober, version):
+    net.rules("router", "table inet n { chain p { type nat hook prerouting priority -100;"
+                        " tcp dport { 9999, 9998 } redirect to :7777; } }")  # fmt: skip
+    with subprocess.Popen(net.argv("router", sys.executable, "-c", PROXY), stdout=subprocess.PIPE, text=True) as proxy:
+        assert proxy.stdout.readline() == "ready\n"
+        open_, shut = ask(prober, flow(version, TCP, 9999), flow(version, TCP, 2000))
+        proxy.kill()
+    (reset,) = ask(prober, flow(version, TCP, 9998))
+    assert (open_.state, open_.answer, open_.arrived) == (PortState.NEVER_ARRIVED, "SYN/ACK", False)
+    assert open_.answered_for
+    assert not shut.answered_for
+    assert (reset.state, reset.answer, reset.answered_for) == (PortState.NEVER_ARRIVED, "RST", False)
+
+
 def test_a_host_may_probe_itself(net, prober):
     here = Flow(src=ip_address("127.0.0.1"), dst=ip_address("127.0.0.1"), proto=TCP, dport=8080)
     (seen,) = ask(prober, here, sender="target")

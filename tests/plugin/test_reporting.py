@@ -38,6 +38,14 @@ def test_the_status_changes_and_nothing_else(audit, verdicts, words, status):
         assert (f"the cause of {verdict}" in found.out) is (counts[verdict] > 0)
 
 
+@pytest.mark.parametrize(("words", "status"), [((), 1), (("--fail-on", "medium"), 6), (("--exit-zero",), 0)], ids=str)
+def test_checks_that_an_early_end_left_out_are_no_success(audit, words, status):
+    audit.file("checks/small.policy.yaml", POLICY.replace("id: site,", "id: site, severity: low,"))
+    audit.verdicts = {"*": "fail"}
+    assert audit.run("checks", "-x", *words).ret == status
+    assert audit.results["counts"]["run"] == 1
+
+
 def test_bad_input_is_4_whatever_is_asked(audit):
     audit.file("checks/small.policy.yaml", "policy: small\n")
     assert audit.run("checks", "--exit-zero", "--fail-on", "critical").ret == 4

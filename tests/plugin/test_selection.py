@@ -57,6 +57,15 @@ def test_selected_checks_only_are_gathered_and_judged(audit, words, chosen):
         assert f"not tested: {len(IDS) - len(chosen)} of {len(IDS)} planned checks" in found.out
 
 
+@pytest.mark.parametrize("name", ["more.policy.yml", "more.policy.json", "more.Policy.YAML"])
+def test_a_file_that_is_meant_as_a_policy_is_not_passed_over(audit, name):
+    audit.file(f"checks/{name}", "policy: more\n")
+    found = audit.run("checks")
+    assert found.ret == 4
+    assert f"{name}: nothing here would be tested: policies are files that end in .policy.yaml" in found.err
+    assert not audit.gathered
+
+
 def test_one_check_by_its_id(audit):
     found = audit.run("checks/small.policy.yaml::loopback[web-ipv4]", "checks/small.policy.yaml::site[web-ipv4]")
     assert found.ret == 0

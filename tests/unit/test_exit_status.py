@@ -64,5 +64,13 @@ def test_no_option_turns_green_what_kept_the_audit_from_working(gate):
     assert status(gate, ("low", FAIL), others=1) == 1
 
 
+@pytest.mark.parametrize("left", SEVERITIES)
+def test_what_was_not_judged_is_an_open_question(left):
+    assert Gate().status([("low", PASS)], 1, others_failed=0, alone=True, unjudged=[left]) == 6
+    assert Gate().status([("low", FAIL)], 1, others_failed=0, alone=True, unjudged=[left]) == 1
+    expected = 6 if left in {"critical", "high"} else 0
+    assert Gate("high").status([("low", FAIL)], 1, others_failed=0, alone=True, unjudged=[left]) == expected
+
+
 def test_other_tests_of_the_session_make_it_no_empty_audit():
     assert status(Gate(), ("high", NONE), said=0, alone=False) == 0

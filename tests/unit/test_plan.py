@@ -133,6 +133,16 @@ def test_a_family_that_a_host_lacks_is_not_planned():
     assert {check.family for check in checks if check.host == "web"} == {Family.IPV4, Family.IPV6, None}
 
 
+@pytest.mark.parametrize("section", ["inbound", "outbound"])
+def test_a_service_whose_peers_lack_a_family_is_open_to_nobody_there(section):
+    allow = f"{'from' if section == 'inbound' else 'to'}: 10.0.2.10"
+    text = f"hosts: web\n{section}:\n  default: WORD\n  allow: [{{id: a, service: tcp/22, {allow}}}]\n"
+    assert rows(planned(text.replace("WORD", "unchecked")), Kind.CLAIM) == [
+        ("a[web-ipv4]", "open to 10.0.2.10 only"), ("a[web-ipv6]", "open to nobody in IPv6"),
+    ]  # fmt: skip
+    assert rows(planned(text.replace("WORD", "deny")), Kind.CLAIM) == [("a[web-ipv4]", "open to 10.0.2.10 only")]
+
+
 def test_tables_are_asked_about_as_a_whole():
     checks = planned(
         "hosts: [web, old]\nipv6: same\nrules: true\nmanagers: ufw\ncoverage: true\nbaseline: '../baseline/{host}'\n"

@@ -183,6 +183,11 @@ class AuditRun:
         judged = (check for check in self.selected if check.id in self._outcomes)
         return [(check.expectation.severity, self._outcomes[check.id][0].verdict) for check in judged]
 
+    @property
+    def unjudged(self) -> list[Check]:
+        """The checks that were to be judged, and were not: the session ended before."""
+        return [check for check in self.selected if check.id not in self._outcomes]
+
     def finish(self) -> None:
         """Write the reports of what was judged."""
         assert self.gathered is not None
@@ -193,7 +198,7 @@ class AuditRun:
             results = replace(results, run=replace(results.run, earlier=self.earlier(results, self.reports)))
         self.results = in_words(results, clean)
         inputs = {name: cleaned(content, clean) for name, content in self._inputs().items()}
-        unjudged = [check.id for check in self.selected if check.id not in self._outcomes]
+        unjudged = [check.id for check in self.unjudged]
         evidence = self.gathered.evidence | self.gathered.stored(self.selected, unjudged, clean)
         evidence |= inventory_file(self.inventory, clean)
         self.folder = write_run(self.results, evidence, self.reports, self.reports_as, inputs=inputs, key=self.sign_key)

@@ -152,17 +152,13 @@ def _fault(place: Place, ban: str, start: str, family: Family) -> str:
     """Return why the commands cannot take an address of a family."""
     six = family is Family.IPV6
     if place.kind is Kind.CHAIN and six != (place.table == "ip6tables"):
-        return f"it runs {place.table}, which takes no {_name(family)} address"
+        return f"it runs {place.table}, which takes no {family.display} address"
     if place.kind is Kind.NFT_SET and (other := re.search(r"\btype (ipv[46])_addr", start)) is not None:
         return "" if six == (other[1] == "ipv6") else f"its set is of type {other[1]}_addr"
     if re.search(r"\bcreate |--new-ipset", start):
         return "" if six == ("family inet6" in start or "family=inet6" in start) else "its set is of the other family"
     rich = re.search(r"family='(ipv[46])'", ban)
     return "" if rich is None or six == (rich[1] == "ipv6") else f"its rich rule is of {rich[1]}"
-
-
-def _name(family: Family) -> str:
-    return "IPv6" if family is Family.IPV6 else "IPv4"
 
 
 def _within(port: int, ports: str) -> bool | None:

@@ -146,8 +146,9 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     mutation = _mutation(asked, candidate, policy, inventory, checks, families, progress)
     return Gated(
         asked=asked, candidate=candidate, judged=tuple(found), guard=guard, windows=windows, changes=changes[0],
-        twin=twin, trouble=trouble, mutation=mutation, missing=missing, gaps=(*gaps, *changes[1]),
-        seconds=time.monotonic() - begun, snapshot=snapshot, front=tables.front_ends.get(asked.host),
+        twin=twin, trouble=trouble, mutation=mutation, missing=missing,
+        gaps=(*gaps, *changes[1], *(twin.gaps if twin else ())), seconds=time.monotonic() - begun, snapshot=snapshot,
+        front=tables.front_ends.get(asked.host),
     )  # fmt: skip
 
 

@@ -61,7 +61,8 @@ while True:
 class Twinned:
     """What the kernel said: what it would not take, where it reads tables otherwise, and the facts of its packets.
 
-    ``facts`` is None where nothing was sent. ``absent`` are hosts that have no place in the twin.
+    ``facts`` is None where nothing was sent. ``absent`` are hosts that have no place in the twin, ``gaps`` says what of
+    the tables could not be compared.
     """
 
     refused: tuple[Fault, ...] = ()
@@ -69,6 +70,7 @@ class Twinned:
     facts: Facts | None = None
     absent: tuple[str, ...] = ()
     evidence: dict[str, bytes] = field(default_factory=dict)
+    gaps: tuple[str, ...] = ()
 
 
 def on_the_wire(check: Check) -> bool:
@@ -98,33 +100,42 @@ def twinned(
         if refused:
             return Twinned(refused=refused, absent=absent)
         texts = listed(twin)
-        differs = tuple(otherwise(candidate, texts))
+        differs, gaps = otherwise(candidate, texts)
         facts = _asked(twin, policy, inventory, checks, progress)
         evidence = {
             f"evidence/{name}/kernel-{key}.txt": text.encode("utf-8", "surrogateescape") for key, text in texts.items()
         }
-        return Twinned(otherwise=differs, facts=facts, absent=absent, evidence=evidence)
+        return Twinned(
+            otherwise=tuple(differs), facts=facts, absent=absent, evidence=evidence, gaps=tuple(gaps)
+        )  # fmt: skip
 
 
-def otherwise(candidate: Candidate, texts: Mapping[str, str]) -> Iterator[str]:
-    """Yield where the tables that the kernel lists mean something else than the candidate as it was read."""
+def otherwise(candidate: Candidate, texts: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return where the tables that the kernel lists mean something else than the candidate, and what was not compared.
+
+    The candidate is taken as it was read.
+    """
+    found, gaps = list[str](), list[str]()
     model = candidate.model
     legacy = any(each.backend == "legacy" for sets in model.rulesets.values() for each in sets)
     if legacy:
-        return  # which the programs of nf_tables do not list
+        return found, gaps  # which the programs of nf_tables do not list
     kernel = HostModel.build(**texts)  # type: ignore[arg-type]
     kernel = replace(kernel, addresses=model.addresses, routes=model.routes, settings=model.settings, sets=model.sets)
     for family in candidate.given:
         try:
-            found = compare(model, kernel, family, most=3)
-        except SpaceTooLarge:
+            compared = compare(model, kernel, family, most=3)
+        except SpaceTooLarge as limit:
+            gaps.append(f"{family}: whether the kernel lists the tables as they were read: {limit}")
             continue
-        for change in found.changes:
+        gaps += [f"{family}: whether the kernel lists the tables as they were read: {why}" for why in compared.blind]
+        for change in compared.changes:
             rule = change.after[1] or change.before[1]
-            yield (
+            found.append(
                 f"{family} {change.hook}: {change.witness}: as read {change.before[0]}, as the kernel lists it"
                 f" {change.after[0]}" + (f" by {rule}" if rule else "")
             )
+    return found, gaps
 
 
 def _asked(

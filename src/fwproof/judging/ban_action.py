@@ -16,7 +16,6 @@ from fwproof.policy.model import Bans
 from fwproof.results import Outcome, Verdict
 from fwproof.snapshot import Snapshot
 
-_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _FIX = "Give the jail an action for the service's own port and protocol, or an allports action with protocol=all."
 _FIX_STATE = "`fail2ban-client reload --restart JAIL` makes its rules anew; delete by hand what is left over."
 
@@ -50,10 +49,10 @@ def judge_ban_action(check: Check, facts: Facts) -> Outcome:
     fixes = [*([_FIX] if problems else []), *([_FIX_STATE.replace("JAIL", config.name)] if lasting else [])]
     return Outcome(
         verdict=verdict, reason="; ".join([reason, *_told(want, bans)]), fix=" ".join(fixes),
-        cause=_cause(problems, lasting), proved="; ".join(f"{_NAMES[f]}: {b.action} refuses {b}" for f, b in bans),
+        cause=_cause(problems, lasting), proved="; ".join(f"{f.display}: {b.action} refuses {b}" for f, b in bans),
         observed=f"fail2ban lists {len(banned or ())} banned; {len(lasting)} differences from the kernel",
         rule="; ".join(dict.fromkeys(str(ban.place) for _, ban in bans)),
-        evidence=tuple(f"{_NAMES[f]}: {b.action}: {b.fault or b} ({b.place})" for f, b in bans),
+        evidence=tuple(f"{f.display}: {b.action}: {b.fault or b} ({b.place})" for f, b in bans),
     )  # fmt: skip
 
 
@@ -68,7 +67,7 @@ def nobody_kept_out(config: JailConfig, families: Sequence[Family]) -> Iterator[
         mine = [ban for of, ban in every if of is family]
         if all(ban.fault for ban in mine):
             why = "; ".join(f"{ban.action}: {ban.fault}" for ban in mine) or f"its actions are {names}"
-            yield f"no ban works in {_NAMES[family]}: {why}"
+            yield f"no ban works in {family.display}: {why}"
 
 
 def lasting_differences(config: JailConfig, snapshot: Snapshot, seen: JailFacts) -> list[Difference]:
@@ -103,9 +102,9 @@ def _covers(want: Bans, bans: Sequence[tuple[Family, Ban]], unclear: list[str]) 
             if None in answers:
                 unclear.append(f"whether {words} includes {want.service} depends on the name of a port")
             else:
-                yield f"a ban leaves {want.service} open in {_NAMES[family]}: {words}"
+                yield f"a ban leaves {want.service} open in {family.display}: {words}"
         elif want.blocks == "everything" and not any(ban.everything for ban in mine):
-            yield f"a ban is to keep out of everything, and in {_NAMES[family]} {words} only"
+            yield f"a ban is to keep out of everything, and in {family.display} {words} only"
 
 
 def _told(want: Bans, bans: Sequence[tuple[Family, Ban]]) -> list[str]:

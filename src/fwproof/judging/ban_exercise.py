@@ -15,7 +15,7 @@ from fwproof.judging.space import ND_IN
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.diff import Change, Kind, compare
+from fwproof.semantics.diff import Change, Comparison, Kind, compare
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import openings
 from fwproof.semantics.reach_text import networks
@@ -96,6 +96,7 @@ def _tables(check: Check, bans: Bans, seen: BanFacts) -> _Looked:
             _clean(seen.before, seen.after, family, looked)
     except SpaceTooLarge as limit:
         looked.unclear.append(f"what the ban changes could not be looked at as a whole: {limit}")
+    looked.unclear = list(dict.fromkeys(looked.unclear))  # before, during and after have the same gaps
     return looked
 
 
@@ -141,13 +142,25 @@ def _kept_out(seen: BanFacts, before: HostModel, during: HostModel, family: Fami
         others = [room for room, end in zip(change.rooms, ends, strict=True)
                   if not set(networks(end, family)) <= banned]  # fmt: skip
         looked.problems += [f"it keeps out others as well: {room} by {change.after[1]}" for room in others[:_SHOWN]]
-    looked.unclear += [f"a change of the tables is not known: {change.rooms[0]}" for change in found.changes
-                       if change.kind is Kind.UNKNOWN]  # fmt: skip
+    looked.unclear += _unknown(found)
+    if found.unlisted:
+        looked.unclear.append(f"{found.unlisted} more changes of the tables were not looked at")
+
+
+def _unknown(found: Comparison) -> list[str]:
+    """Return what nobody knows of two sets of tables: without an answer, no change is no sign that there is none."""
+    unknown = [change for change in found.changes if change.kind is Kind.UNKNOWN]
+    return [
+        *(f"a change of the tables is not known: {change.rooms[0]}" for change in unknown),
+        *(f"not read: {reason}" for reason in found.blind),
+    ]
 
 
 def _clean(before: HostModel, after: HostModel, family: Family, looked: _Looked) -> None:
     """Look whether the tables mean after the unban what they meant before the ban."""
-    changes = [change for change in compare(before, after, family).changes if change.kind is not Kind.UNKNOWN]
+    found = compare(before, after, family)
+    looked.unclear += _unknown(found)
+    changes = [change for change in found.changes if change.kind is not Kind.UNKNOWN]
     looked.problems += [f"the tables are not what they were: {_text(change)}" for change in changes[:_SHOWN]]
 
 

@@ -127,8 +127,7 @@ def _forwarding(facts: Facts, host: str) -> Iterator[str]:
         settings = facts.model(host).settings
     except HostError:
         return
-    yield from (name for name, family in (("IPv4", Family.IPV4), ("IPv6", Family.IPV6))
-                if Router(family=family, settings=settings).forwards())  # fmt: skip
+    yield from (family.display for family in Family if Router(family=family, settings=settings).forwards())
 
 
 def _fix(order: _Order, clashes: list[str], *, nothing: bool) -> str:

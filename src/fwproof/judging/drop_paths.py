@@ -138,7 +138,7 @@ def _outcome(
 
 
 def _proved(found: Silence, hook: str, family: Family) -> str:
-    name = "IPv4" if family is Family.IPV4 else "IPv6"
+    name = family.display
     silent = [each for each in found.drops.openings if each.certainty != "unknown"]
     told = f"{len(silent) + found.drops.unlisted} rules drop some without a line" if silent else "none without a line"
     limited = [each for each in found.loggers if each.flooded is None]

@@ -97,6 +97,10 @@ def judge_established(check: Check, facts: Facts) -> Outcome:
         # where the request itself is refused, the answer is judged as one of a connection that stands already
         known = converse(model, flow).reply or Part(flow=reply(flow), ruling=model.evaluate(reply(flow)))
         rulings[f"the reply {way} ({known.flow})"] = known.ruling
+    if not rulings:
+        name = check.family.display
+        reason = f"the policy lets nothing in or out by {name}, so there is no connection whose replies must pass"
+        return Outcome(verdict=Verdict.NOT_APPLICABLE, reason=reason)
     asked, answered = _replies_seen(check, facts)
     refused = _first_refused(rulings)
     return _outcome(

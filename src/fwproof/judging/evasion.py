@@ -58,7 +58,7 @@ class _Row:
         ruling = self.facts.known.ruling
         if self.facts.form.spoofed and Decision.ACCEPT in ruling.may and not self.leaks:
             return self.seen.state is not PortState.NEVER_ARRIVED
-        return ruling.decision is Decision.UNKNOWN and self.through is None
+        return self.seen.answered_for or (ruling.decision is Decision.UNKNOWN and self.through is None)
 
     @property
     def misattributed(self) -> tuple[str, str] | None:

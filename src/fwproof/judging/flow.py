@@ -230,6 +230,9 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
         return _disagree(known, f"the model says {ruling.decision.value}, but the wire let it through")
     if through is False:
         return Verdict.PASS, "refused by the tables, and on the wire", "", ""
+    if seen.answered_for:
+        reason = f"refused by the tables, but {seen.answer} came back, and the packet was not seen at the host"
+        return Verdict.INCONCLUSIVE, reason, "something else answers at the host's address", _ANSWERED_FOR
     note = "something before this firewall stopped the probe, so the wire did not test it"
     if seen.arrived is None:
         note = "no answer on the wire; arrival was not watched"
@@ -240,6 +243,12 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
     elif known.stopped:
         note = f"{note}; {known.stopped}"
     return Verdict.PASS, f"refused by the tables; {note}", "", ""
+
+
+_ANSWERED_FOR = (
+    "Find out what answers there: another host with this address, nat or a proxy on the way, or a program or hardware"
+    " that takes packets before the tables."
+)
 
 
 def _denied_on_the_wire(ruling: Ruling, through: bool | None) -> _Answer:  # noqa: FBT001 - a three-valued answer

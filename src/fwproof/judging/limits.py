@@ -129,6 +129,13 @@ def _outside(check: Check, burst: BurstFacts, predicted: int, expected: int) -> 
             f"{check.service}: sources outside the named peers are not limited at all",
             "Refuse the sources that no expectation names, or let the limiter see every source.",
         )
+    if burst.admitted and not predicted:
+        reason = f"the tables let none in, but {burst.admitted} of {burst.sent} were let in"
+        return Verdict.FAIL, reason, "model and wire disagree", "Trace such a packet on the host."
+    elsewhere = sum(one.answered_for for one in burst.seen)
+    if elsewhere:
+        reason = f"{elsewhere} packets of the burst were answered, and not seen at the host"
+        return Verdict.INCONCLUSIVE, reason, "something else answers at the host's address", ""
     if not burst.arrived:
-        return Verdict.PASS, "the tables let none in; no packet of the burst arrived", "", ""
+        return Verdict.PASS, f"the tables let in {predicted or 'none'}; no packet of the burst arrived", "", ""
     return Verdict.PASS, f"limited: {burst.admitted} of {burst.sent} were let in", "", ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fwproof.facts import Facts
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
-from fwproof.semantics.parity import Difference, Parity, name_of, parity, standing_text
+from fwproof.semantics.parity import Difference, Parity, parity, standing_text
 from fwproof.semantics.parity_zones import groups_of
 from fwproof.semantics.space import SpaceTooLarge
 
@@ -65,7 +65,7 @@ def _counted(found: Parity) -> str:
 def _text(found: Difference) -> str:
     """Return a difference in one sentence: where, and what each family makes of it."""
     more = f" (and {len(found.rooms) - 1} more kinds of packets)" if len(found.rooms) > 1 else ""
-    sides = [f"{name_of(family)} {standing_text(each, example=False)}" for family, each in found.sides.items()]
+    sides = [f"{family.display} {standing_text(each, example=False)}" for family, each in found.sides.items()]
     return f"at {found.hook}, {found.rooms[0]}{more}: {', and '.join(sides)}"
 
 
@@ -73,7 +73,7 @@ def _lines(found: Difference) -> Iterator[str]:
     for room in found.rooms:
         yield f"differs at {found.hook}: {room}"
     for family, standing in found.sides.items():
-        yield f"there {name_of(family)} is {standing_text(standing)}"
+        yield f"there {family.display} is {standing_text(standing)}"
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -133,7 +133,8 @@ def _compared(live: HostModel, booted: HostModel, family: Family) -> _Compared:
     notes += [f"the rules of {who} were left out, which it makes anew when it starts" for who in both]
     rules = tuple(by_rule(booted.rulesets.get(family, ()), live.rulesets.get(family, ()), family))
     if not rules:
-        return _Compared(certain=tuple(docker), notes=tuple(notes))
+        unread = tuple(f"not read: {reason}" for reason in live.blind.get(family, ()))
+        return _Compared(certain=tuple(docker), unclear=unread, notes=tuple(notes))
     try:
         found = compare(live, booted, family)
     except SpaceTooLarge as limit:

@@ -238,12 +238,17 @@ def claimed_outcome(check: Check, found: Found) -> Outcome:
     problems += [f"let in, but its answers are refused: {line}" for line in _lines(found.mute)]
     problems += found.astray
     unclear = found.all and not found.astray and all(each.certainty == "unknown" for each in found.all)
-    if not problems and not found.own:
+    nobody = check.family is not None and not check.expectation.peers.of(check.family)
+    if not problems and not found.own and not nobody:
         problems.append(f"{service} passes only because the chain's policy accepts: no rule of its own accepts it")
     proved = f"over the whole packet space, {service} passes for these peers and for nobody else, and is answered"
+    good = f"{service} is open to exactly {peers}"
+    if nobody:
+        proved = f"over the whole packet space, {service} passes for nobody"
+        good = f"{service} is open to nobody here: {peers} has no address of {check.family}"
     return Outcome(
         verdict=(Verdict.INCONCLUSIVE if unclear else Verdict.FAIL) if problems else Verdict.PASS,
-        reason="; ".join(problems[:3]) or f"{service} is open to exactly {peers}",
+        reason="; ".join(problems[:3]) or good,
         proved=_against(found) if found.all else proved, cause=_claim_cause(check, found) if problems else "",
         rule=", ".join(map(str, found.own)) or str((found.all[0].by if found.all else None) or ""),
         fix=_claim_fix(check, found) if problems else "",

@@ -119,7 +119,7 @@ def let_through(seen: Observation, direction: str | None) -> bool | None:
         return seen.let_in
     if seen.state is PortState.REFUSED_LOCALLY:
         return False
-    if seen.arrived or seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST}:
+    if seen.arrived or seen.answered_for or seen.state in {PortState.OPEN, PortState.CLOSED, PortState.REPLY_LOST}:
         return True
     return None
 

@@ -46,9 +46,14 @@ def _inbound(ask: Asker, allow: Allow, family: Family) -> Iterator[Check]:
 
 
 def _claim(ask: Asker, allow: Allow, family: Family, direction: str) -> Iterator[Check]:
-    """Yield the claim over the whole packet space: open to these peers and to nobody else."""
-    if allow.peers.of(family):
-        expected = f"open to {allow.peers.name} only"
+    """Yield the claim over the whole packet space: open to these peers and to nobody else.
+
+    In a family of which the peers have no address it is open to nobody, which a default asks already.
+    """
+    default = ask.policy.inbound_default if direction == "inbound" else ask.policy.outbound_default
+    there = bool(allow.peers.of(family))
+    if there or default is None:
+        expected = f"open to {allow.peers.name} only" if there else f"open to nobody in {family.display}"
         yield ask.check(Kind.CLAIM, allow, expected, family, service=allow.service, direction=direction)
 
 

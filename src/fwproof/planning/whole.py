@@ -11,15 +11,13 @@ from fwproof.plan import Check, Kind
 from fwproof.planning.asker import Asker
 from fwproof.policy.model import Bans, Essential
 
-_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
-
 
 def absent(ask: Asker) -> Iterator[Check]:
     """Yield a check for a family that the policy speaks of and the host has no address of: it does not apply."""
     for family in Family:
         spoken = spoken_of(ask.policy, family) if ask.host.address(family) is None else ()
         if spoken:
-            words = f"nothing in {_NAMES[family]}, of which the host has no address"
+            words = f"nothing in {family.display}, of which the host has no address"
             check = ask.check(Kind.ABSENT, spoken[0], words, name=f"no-{family}")
             yield replace(check, family=family)
 

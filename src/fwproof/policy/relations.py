@@ -150,7 +150,7 @@ class _Relations:
         for allow in everything:
             families = _families(allow.peers)
             if families and families <= missing:
-                words = " and ".join(sorted(_family(f) for f in families))
+                words = " and ".join(sorted(f.display for f in families))
                 yield self.on(
                     allow, f"{quoted(allow.id)} is about {words} only, and no host of this policy has such an address"
                 )
@@ -344,7 +344,3 @@ def _subnet(network: Network, around: Network) -> bool:
 
 def _text(network: Network) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
-
-
-def _family(family: Family) -> str:
-    return "IPv4" if family is Family.IPV4 else "IPv6"

@@ -257,7 +257,7 @@ class Prober:
         finding = judge(ends)
         if shot.lossy and finding.state in {PortState.NEVER_ARRIVED, PortState.SILENT}:
             note = f"{' and '.join(shot.lossy)} could not capture every packet in time, so silence proves nothing."
-            finding = Finding(PortState.NO_ANSWER, None, note)
+            finding = Finding(PortState.NO_ANSWER, finding.answer, note)
         return Observation(
             probe=replace(case.probe, flow=shot.flow if shot.flow.proto in {TCP, UDP} else case.probe.flow),
             state=finding.state,

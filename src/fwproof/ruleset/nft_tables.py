@@ -1,8 +1,8 @@
 """The tables of an :class:`~fwproof.ruleset.nft.NftDocument` as a Ruleset of one address family.
 
-Tables of ``inet`` are in both families' rulesets. A netdev chain sees packets before every other (ingress) or after
-(egress), and is read as a chain of those hooks. Tables of ``arp`` and ``bridge`` see frames, not routed packets:
-they are named in the comments and not asked.
+Tables of ``inet`` are in both families' rulesets. A chain of devices (all of netdev, and ``ingress`` of inet) sees
+packets before every other (ingress) or after (egress), and is read as a chain of those hooks. Tables of ``arp`` and
+``bridge`` see frames, not routed packets: they are named in the comments and not asked.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:
     for chain in table.chains.values():
         found = lower(chain, (table.family, table.name), around, table.chains)
         found = _counted(chain, found)
-        if table.family == "netdev":
+        if _bound(chain, table):
             found[chain.name] = [_on_device(chain, rule) for rule in found[chain.name]]
         chains[chain.name] = _base(chain, found.pop(chain.name), table)
         chains |= {name: Chain(name=name, rules=tuple(rules)) for name, rules in found.items()}
@@ -74,12 +74,17 @@ def _table(table: NftTable, family: Family) -> tuple[Table, list[Unparsed]]:
     return Table(name=table.name, chains=chains, family=table.family), odd
 
 
+def _bound(chain: NftChain, table: NftTable) -> bool:
+    """Whether a chain sees what single devices carry: those of netdev, and ``hook ingress`` of inet (nft(8))."""
+    return table.family == "netdev" or chain.hook == "ingress"
+
+
 def _base(chain: NftChain, rules: Iterable[Rule], table: NftTable) -> Chain:
-    """Return a chain with its hook; a netdev chain passes by default what other devices bring."""
+    """Return a chain with its hook; one that is bound to devices passes by default what others bring."""
     places = {"ingress": ("prerouting", FIRST), "egress": ("postrouting", LAST)}
     hook, priority = (chain.hook, chain.priority) if chain.hook in HOOKS else places.get(chain.hook, ("", 0))
     default, kept = chain.default, tuple(rules)
-    if table.family == "netdev" and default == "DROP":
+    if _bound(chain, table) and default == "DROP":
         default, kept = "ACCEPT", (*kept, _device_default(chain, table))
     return Chain(name=chain.name, rules=kept, default=default, hook=hook, priority=priority, kind=chain.kind)
 

@@ -37,10 +37,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """All own addresses and interfaces of a host; loopback networks are own even where they are not listed."""
+    """All own addresses and interfaces of a host; loopback networks are own even where they are not listed.
+
+    ``programs`` are the interfaces with an XDP program, which drops, answers or redirects packets before any table.
+    """
 
     own: tuple[OwnAddress, ...]
     interfaces: tuple[str, ...]
+    programs: tuple[str, ...] = ()
 
     def is_local(self, address: Address) -> bool:
         """Whether packets to an address are for the host itself."""
@@ -96,11 +100,12 @@ class Addresses:
 
 def parse_addresses(text: str, source: str) -> Addresses:
     """Return the addresses of ``ip -j addr``; raises InputError naming ``source``."""
-    own, interfaces = [], []
+    own, interfaces, programs = [], [], []
     for link in _entries(text, source, "ip -j addr"):
         try:
             name = str(link["ifname"])
             interfaces.append(name)
+            programs += [name] if link.get("xdp") else []
             for info in link.get("addr_info", []):
                 if info.get("family") in {"inet", "inet6"}:
                     prefix = ip_interface(f"{info['local']}/{info['prefixlen']}")
@@ -108,7 +113,7 @@ def parse_addresses(text: str, source: str) -> Addresses:
                     own.append(OwnAddress(name, prefix, broadcast))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _fault(source, f"not what `ip -j addr` prints ({type(error).__name__}: {error})") from error
-    return Addresses(tuple(own), tuple(dict.fromkeys(interfaces)))
+    return Addresses(tuple(own), tuple(dict.fromkeys(interfaces)), tuple(programs))
 
 
 def parse_routes(text: str, source: str, family: Family | None = None) -> tuple[Route, ...]:

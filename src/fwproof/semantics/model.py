@@ -79,9 +79,10 @@ class HostModel:
             "iptables_legacy_save": iptables_legacy_save, "ip6tables_legacy_save": ip6tables_legacy_save,
         }  # fmt: skip
         rulesets, sets = rulesets_of(saved, nft_json, ipset_save, names)
+        own = None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses"))
         return cls(
             rulesets=rulesets,
-            addresses=None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses")),
+            addresses=own,
             routes={
                 Family.IPV4: routes_of(routes, names.get("routes", "routes"), Family.IPV4),
                 Family.IPV6: routes_of(routes, names.get("routes", "routes"), Family.IPV6)
@@ -89,7 +90,7 @@ class HostModel:
             },
             settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
             special=special_of({Family.IPV4: routing_rules, Family.IPV6: routing_rules6}, names),
-            blind={f: unread_of(f, rulesets[f]) for f in Family},
+            blind={f: unread_of(f, rulesets[f], own) for f in Family},
             sets=sets,
         )
 

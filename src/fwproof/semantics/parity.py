@@ -90,7 +90,7 @@ def difference_lines(found: Difference) -> Iterator[str]:
     """Yield a difference as lines for people: the rooms, then each family with its rule and a packet."""
     yield from (f"{found.hook}: {room}" for room in found.rooms)
     for family, standing in found.sides.items():
-        yield f"    {name_of(family)}: {standing_text(standing)}"
+        yield f"    {family.display}: {standing_text(standing)}"
 
 
 def standing_text(standing: Standing, *, example: bool = True) -> str:
@@ -106,16 +106,11 @@ def standing_text(standing: Standing, *, example: bool = True) -> str:
 
 def parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     """Return how the families differ; ``groups`` are zones and hosts. Raises SpaceTooLarge and Disagreement."""
-    blind = [f"{name_of(family)}: {reason}" for family in Family
+    blind = [f"{family.display}: {reason}" for family in Family
              for reason in model.blind.get(family, ("its rules were not read",))]  # fmt: skip
     if blind:
         return Parity(differences=(), unknown=tuple(dict.fromkeys(blind)))
     return guarded(lambda: _parity(model, groups))
-
-
-def name_of(family: Family) -> str:
-    """Return a family's name for people."""
-    return "IPv4" if family is Family.IPV4 else "IPv6"
 
 
 def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
@@ -124,7 +119,7 @@ def _parity(model: HostModel, groups: Sequence[Group]) -> Parity:
     fine = parts_of(groups, own)
     fine = zones if fine.unmatched else fine
     found: list[Difference] = []
-    unread_ = [f"{name_of(family)}: {reason}" for family in Family for reason in unread(model, family)]
+    unread_ = [f"{family.display}: {reason}" for family in Family for reason in unread(model, family)]
     unknown = list(unread_)
     unknown += [f"the zones cannot be compared: {reason}" for reason in zones.unmatched]
     partly: list[str] = []

@@ -93,10 +93,10 @@ def parts_of(groups: Sequence[Group], own: Mapping[Family, Sequence[Address]]) -
                 merged[family].setdefault(key - single, []).extend(spans)
     both = [key for key in merged[Family.IPV4] if key in merged[Family.IPV6]]
     both.sort(key=lambda key: (len(key), sorted(key)))
-    other = {Family.IPV4: "IPv6", Family.IPV6: "IPv4"}
+    other = {Family.IPV4: Family.IPV6.display, Family.IPV6: Family.IPV4.display}
     alone = [f"{group.name} has no {other[family]} address" for family in Family for group in groups
              if group.name in single & has[family]]  # fmt: skip
-    unmatched = [f"some {'IPv4' if family is Family.IPV4 else 'IPv6'} addresses are in {_listed(key)}, and no"
+    unmatched = [f"some {family.display} addresses are in {_listed(key)}, and no"
                  f" {other[family]} address is"
                  for family in Family for key in merged[family] if key not in both]  # fmt: skip
     return Parts(

@@ -9,8 +9,8 @@ from fwproof.flow import Family
 from fwproof.ruleset import ipset, iptables
 from fwproof.ruleset.model import Ruleset
 from fwproof.semantics import native
+from fwproof.semantics.addresses import Addresses, parse_routes, special_rules
 from fwproof.semantics.addresses import Route as Road
-from fwproof.semantics.addresses import parse_routes, special_rules
 
 _SAVES = {
     Family.IPV4: ("iptables_save", "iptables_legacy_save"), Family.IPV6: ("ip6tables_save", "ip6tables_legacy_save"),
@@ -25,7 +25,7 @@ def rulesets_of(
     ``names`` are the texts' names by key. Raises InputError for JSON that is not what nft prints.
     """
     rulesets = {
-        family: tuple(_read(text, family, key, names) for key in keys if (text := saved[key]) is not None)
+        family: told_once(tuple(_read(text, family, key, names) for key in keys if (text := saved[key]) is not None))
         for family, keys in _SAVES.items()
     }
     if nft_json is not None:
@@ -59,12 +59,35 @@ def routes_of(text: str | None, source: str, family: Family) -> tuple[Road, ...]
     return tuple(each for each in parsed if Family.of(each.network) is family)
 
 
-def unread_of(family: Family, rulesets: tuple[Ruleset, ...]) -> tuple[str, ...]:
-    """Return why the rules of a family are not all known."""
+def told_once(views: tuple[Ruleset, ...]) -> tuple[Ruleset, ...]:
+    """Return the views of iptables and of its legacy variant; one of them where both show the same tables.
+
+    That is so where iptables is the legacy variant (update-alternatives(1)): the kernel has these tables once.
+    """
+    if len(views) == 2 and views[0].backend != "nft" and _shown(views[0]) == _shown(views[1]):
+        return (replace(views[0], backend="legacy"),)
+    return views
+
+
+def _shown(ruleset: Ruleset) -> object:
+    """Return all that a text says but for its counters."""
+    tables = {
+        name: {c: (chain.default, [rule.ref.text for rule in chain.rules]) for c, chain in table.chains.items()}
+        for name, table in ruleset.tables.items()
+    }
+    return tables, [(each.text, each.reason) for each in ruleset.unparsed]
+
+
+def unread_of(family: Family, rulesets: tuple[Ruleset, ...], addresses: Addresses | None) -> tuple[str, ...]:
+    """Return why it is not all known what decides about the packets of a family."""
     program = "iptables" if family is Family.IPV4 else "ip6tables"
     if not rulesets:
         return (f"the rules of {program} were not read",)
-    reasons = [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
+    reasons = [
+        f"an XDP program on {name} decides about packets before any table, and what it does is not read"
+        for name in (() if addresses is None else addresses.programs)
+    ]
+    reasons += [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
     reasons += [
         f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
         for ruleset in rulesets

@@ -15,6 +15,7 @@ from fwproof.gating.candidate import Candidate
 from fwproof.gating.kernel import otherwise
 from fwproof.gating.states import State
 from fwproof.semantics.model import HostModel
+from fwproof.semantics.space import SpaceTooLarge
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "fixtures" / "lab" / "ai-server" / "etc" / "iptables"
@@ -211,11 +212,28 @@ def test_what_the_kernel_lists_otherwise_than_it_was_read_is_told():
              (("iptables_save", "rules.v4"), ("ip6tables_save", "rules.v6"))}  # fmt: skip
     model = HostModel.build(**texts)
     candidate = Candidate(states=(State(0, None, model),), given=tuple(Family), texts=texts)
-    assert not list(otherwise(candidate, texts))
+    assert otherwise(candidate, texts) == ([], [])
     other = texts | {"iptables_save": texts["iptables_save"].replace("-s 10.0.0.100/32", "-s 10.0.0.0/16")}
-    (line,) = otherwise(candidate, other)
+    (line,), gaps = otherwise(candidate, other)
+    assert not gaps
     assert line.startswith("ipv4 input: tcp 10.0.")
     assert "as read drop, as the kernel lists it accept" in line
+
+
+def test_tables_that_could_not_be_compared_with_the_kernel_s_are_a_gap(monkeypatch):
+    texts = {"iptables_save": (RULES / "rules.v4").read_text()}
+    candidate = Candidate(states=(State(0, None, HostModel.build(**texts)),), given=(Family.IPV4,), texts=texts)
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    found, (gap,) = otherwise(candidate, {"iptables_save": texts["iptables_save"] + warning})
+    assert not found
+    assert "ipv4: whether the kernel lists the tables as they were read: " in gap
+
+    def too_large(*args, **more):
+        raise SpaceTooLarge("more than can be followed")
+
+    monkeypatch.setattr("fwproof.gating.kernel.compare", too_large)
+    assert otherwise(candidate, texts) == (
+        [], ["ipv4: whether the kernel lists the tables as they were read: more than can be followed"])  # fmt: skip
 
 
 def test_sysctls_have_their_part(tmp_path):

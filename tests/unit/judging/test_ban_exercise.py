@@ -61,6 +61,16 @@ def judged(seen, bans=BANS):
     return judge(check, SimpleNamespace(exercised={"c": seen}, snapshot=snapshot))
 
 
+@pytest.mark.parametrize("name", ["before", "during", "after"])
+def test_tables_that_were_not_all_read_show_no_ban_that_is_whole(name):
+    known = getattr(WHOLE, name)
+    half = replace(known, blind={Family.IPV4: ("iptables-save says that there are legacy tables as well",)})
+    found = judged(replace(WHOLE, **{name: half}))
+    assert found.verdict is UNSURE
+    assert found.reason.count("not read: iptables-save says that there are legacy tables as well") == 1
+    assert not found.proved
+
+
 def told(outcome, verdict, words):
     assert outcome.verdict is verdict, outcome
     assert words in outcome.reason

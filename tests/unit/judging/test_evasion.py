@@ -65,6 +65,8 @@ CASES = [
     ([form(ACK, ACCEPT, CLOSED, answer="RST")], FAIL, "1 of 2 packets get in that should not: ACK to tcp/9"),
     ([form(ACK, ACCEPT, SILENT)], FAIL, "a plain packet does not, by ip filter INPUT rule 2"),
     ([form(ACK, DROP, CLOSED, answer="RST")], FAIL, "The model says drop, but on the wire: closed (RST)"),
+    ([form(ACK, DROP, GONE, answer="SYN/ACK", arrived=False, note="it answers for it")], UNSURE, "it answers for it"),
+    ([form(ACK, DROP, GONE, answer="RST", arrived=False)], PASS, "of 1 the wire shows nothing either way"),
     ([form(ACK, UNKNOWN, SILENT)], PASS, "1 of them observed only"),
     ([form(ACK, UNKNOWN, PortState.NO_ANSWER, note="no reading")], UNSURE, "neither the tables nor the wire settled"),
     ([form(ACK, UNKNOWN, CLOSED)], FAIL, "the tables could not be read to the end"),

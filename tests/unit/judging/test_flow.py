@@ -97,6 +97,29 @@ def test_the_verdict_table(expected, model, wire, verdict, words):
     assert bool(outcome.cause) is (verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE})
 
 
+ANSWERED_FOR = [
+    # direction, answer, verdict, words
+    ("inbound", "SYN/ACK", Verdict.INCONCLUSIVE, "SYN/ACK came back, and the packet was not seen at the host"),
+    ("inbound", "UDP", Verdict.INCONCLUSIVE, "UDP came back"),
+    ("inbound", "ICMP echo reply", Verdict.INCONCLUSIVE, "ICMP echo reply came back"),
+    ("inbound", "RST", Verdict.PASS, "refused by the tables; "),
+    ("inbound", "ICMP admin prohibited", Verdict.PASS, "refused by the tables; "),
+    ("outbound", "SYN/ACK", Verdict.FAIL, "the wire let it through"),
+    ("outbound", "ICMP admin prohibited", Verdict.PASS, "refused by the tables; "),
+]
+
+
+# where nothing of a vantage arrives the way counts as unreachable, and as no answer where packets were not captured
+@pytest.mark.parametrize("state", [PortState.NEVER_ARRIVED, PortState.UNREACHABLE, PortState.NO_ANSWER])
+@pytest.mark.parametrize(("direction", "answer", "verdict", "words"), ANSWERED_FOR)
+def test_an_answer_that_the_host_did_not_give_is_not_passed_over(direction, answer, verdict, words, state):
+    observed = replace(seen(state, arrived=False), answer=answer)
+    known = FlowFacts(flow=FLOW, ruling=ruling("drop"), observation=observed)
+    outcome = judge_flow(check("deny", direction), facts(known))
+    assert outcome.verdict is verdict
+    assert words in outcome.reason
+
+
 # tier read: nobody watches the host, and nothing can be sent from it
 UNWATCHED = [
     # expected, model, wire, answer, counter, verdict, words

@@ -70,6 +70,14 @@ def burst(predicted, admitted, *, arrived=25, answered=None, **more):
     )  # fmt: skip
 
 
+STOOD_IN = Observation(
+    probe=Probe(ref="p", sender="v", receiver="h", flow=request(HTTP, *map(ip_address, ("10.0.0.1", "10.0.0.10")))),
+    state=PortState.NEVER_ARRIVED,
+    sent=1,
+    arrived=False,
+    confirmed=None,
+    answer="SYN/ACK",
+)
 INSIDE = "20 of 25 in 60 s"
 OUTSIDE = "limited or denied"
 LIMITS = [
@@ -92,6 +100,8 @@ LIMITS = [
     (OUTSIDE, burst(20, 20), PASS, "limited: 20 of 25"),
     (OUTSIDE, burst(25, 25), FAIL, "not limited at all"),
     (OUTSIDE, burst(0, 25), FAIL, "let in 25 times of 25"),
+    (OUTSIDE, burst(0, 5), FAIL, "the tables let none in, but 5 of 25 were let in"),
+    (OUTSIDE, burst(0, 0, arrived=0, seen=(STOOD_IN,)), UNSURE, "1 packets of the burst were answered, and not seen"),
     (OUTSIDE, burst(25, 0, arrived=0), FAIL, "not limited at all"),
     (OUTSIDE, burst(0, 0, arrived=0), PASS, "no packet of the burst arrived"),
     (OUTSIDE, burst(0, 0, arrived=0, untried=Untried.OFF), NA, "exercises are switched off"),
@@ -317,6 +327,11 @@ def test_the_administrator_s_rules_for_docker_are_told_beside_other_differences(
     told(out, FAIL, "would be reachable after a boot at input (most states): tcp 22 from 10.0.0.1")
 
 
+def test_tables_that_run_and_were_not_read_are_no_match_for_what_boots():
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    told(boots(LINK, SAME, running=TABLE + warning), UNSURE, "not read: iptables-save says that there are legacy")
+
+
 def test_two_that_fill_the_same_tables():
     out = boots(LINK, SAME, **{"boot-units": CUSTOM, "iptables.rules": SAME})
     told(out, FAIL, "netfilter-persistent and fw fill the same tables at boot")
@@ -427,6 +442,12 @@ def test_established(tables, states, verdict, words):
     }  # fmt: skip
     known.flows = {**others, **{str(n): probed(state) for n, state in enumerate(states)}}
     told(judge(check, known), verdict, words)
+
+
+def test_nothing_established_is_no_pass():
+    check = check_of(Kind.ESTABLISHED, Essential(what="established", **ANY))
+    found = judge(check, facts(model=HostModel.build(iptables_save=REPLIES, addresses=OWN)))
+    told(found, NA, "the policy lets nothing in or out by IPv4")
 
 
 TRIED = [

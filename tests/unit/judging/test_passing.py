@@ -181,3 +181,27 @@ def test_a_family_that_a_host_lacks_does_not_apply_and_one_that_it_has_is_not_pa
     found = judge_absent(replace(check, family=Family.IPV4), facts(*GOOD))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "the host has 203.0.113.1, 10.0.0.254: nothing was asked there" in found.reason
+
+
+LINK = '{"family": "inet6", "local": "fe80::1", "prefixlen": 64}, {"family": "inet", "local": "10.0.0.254"'
+ND = "-A INPUT -p ipv6-icmp -j ACCEPT\n"
+LINKS = {
+    "open": (":INPUT ACCEPT [0:0]\n", Verdict.INCONCLUSIVE, "neighbours get in there: "),
+    "one port": (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n", Verdict.INCONCLUSIVE, ": tcp 22 "),
+    "global only": (":INPUT DROP [0:0]\n-A INPUT -s fd00::/8 -j ACCEPT\n", Verdict.NOT_APPLICABLE, "no IPv6 address"),
+    "shut": (f":INPUT DROP [0:0]\n{ND.replace('ipv6-icmp', 'ipv6-icmp -m icmp6 --icmpv6-type 135')}",
+             Verdict.NOT_APPLICABLE, "no IPv6 address"),
+    "not read": (None, Verdict.INCONCLUSIVE, "the rules of ip6tables were not read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "verdict", "words"), LINKS.values(), ids=LINKS)
+def test_a_family_that_a_host_speaks_on_its_links_only(rules, verdict, words):
+    allow = replace(OUT, id="six", peers=Peers("six", (ip_network("fd00::/48"),)))
+    check = replace(claim(allow), kind=Kind.ABSENT, family=Family.IPV6, policy=replace(POLICY, forward=(allow,)))
+    six = None if rules is None else f"*filter\n{rules}COMMIT\n"
+    addresses = ADDRESSES.replace('{"family": "inet", "local": "10.0.0.254"', LINK)
+    model = HostModel.build(iptables_save="", ip6tables_save=six, addresses=addresses, routes=ROUTES)
+    found = judge_absent(check, SimpleNamespace(model=lambda name: model))
+    assert found.verdict is verdict
+    assert words in found.reason

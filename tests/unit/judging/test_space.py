@@ -108,3 +108,22 @@ def test_a_claim_over_all_packets(name):
         assert outcome.cause
         assert outcome.fix
         assert outcome.evidence
+
+
+NOBODY = {
+    "shut": ("", Verdict.PASS, "tcp/80 is open to nobody here: near has no address of ipv6"),
+    "open to all": ("-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n", Verdict.FAIL, "others than near pass: tcp 80"),
+    "open to some": (ACCEPT6, Verdict.FAIL, "others than near pass: tcp 80 from fd00::/48"),
+    "not understood": ("-A INPUT -j NFQUEUE\n", Verdict.INCONCLUSIVE, "unknown"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "verdict", "words"), NOBODY.values(), ids=NOBODY)
+def test_a_service_whose_peers_have_no_address_of_a_family(rules, verdict, words):
+    model = HostModel.build(ip6tables_save=f"{HEAD}{rules}COMMIT\n", addresses=ADDRESSES6, routes6=ROUTES6)
+    check = Check(id="c", kind=Kind.CLAIM, policy=POLICY, expectation=ALLOW, host="h", expected="",
+                  family=Family.IPV6, service=ALLOW.service, direction="inbound")  # fmt: skip
+    own = SimpleNamespace(address=lambda _: ip_address("fd00::10"))
+    found = judge_claim(check, SimpleNamespace(model=lambda _: model, inventory=SimpleNamespace(hosts={"h": own})))
+    assert found.verdict is verdict, found
+    assert words in found.reason

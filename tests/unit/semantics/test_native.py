@@ -253,6 +253,18 @@ def test_inet_rules_count_in_both_families_and_each_sees_its_own_addresses():
     assert seen.evaluate(tcp()).by.rule == 3
 
 
+def test_an_ingress_chain_of_inet_sees_its_devices_only():
+    rule = [saddr("10.0.5.7"), verdict("drop")]
+    for policy, rules in (("drop", []), ("accept", [rule])):
+        seen = model(ruleset({"i": (base("ingress", 0, policy, dev="eth1"), rules)}))
+        assert seen.evaluate(tcp()).decision is ACCEPT, "it comes in by eth0"
+        assert openings(seen, Hook.INPUT, Family.IPV4).openings
+        here = model(ruleset({"i": (base("ingress", 0, policy, dev="eth0"), rules)}))
+        assert here.evaluate(tcp()).decision is DROP
+        # nft 1.0.6 does not list the devices of such a chain
+        assert model(ruleset({"i": (base("ingress", 0, policy), rules)})).evaluate(tcp()).decision is DEPENDS
+
+
 def test_a_netdev_chain_drops_before_everything():
     rule = [dport(22), verdict("drop")]
     seen = model(ruleset({"i": (base("ingress", 0, dev="eth0"), [rule])}, family="netdev"))
