@@ -165,6 +165,13 @@ def _name(family: Family) -> str:
     return "IPv6" if family is Family.IPV6 else "IPv4"
 
 
+def ports_of(ports: str) -> tuple[int, ...]:
+    """Return the single ports that a jail's ``port`` names, by number or name; ranges are none."""
+    words = re.split(r"[\s,]+", ports.strip().lower())
+    found = (int(word) if word.isdigit() else _NAMED.get(word) for word in words)
+    return tuple(dict.fromkeys(port for port in found if port is not None and 0 < port < 65536))
+
+
 def _within(port: int, ports: str) -> bool | None:
     unknown = False
     for word in filter(None, re.split(r"[\s,]+", ports.lower())):
