@@ -6,6 +6,7 @@ What is open to the world, what no expectation allows and what does not hold bec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -166,7 +167,7 @@ def _name_of(key: Key) -> str:
 
 def _word(text: str, count: int = 1) -> str:
     word = text if count == 1 else f"{count}-networks"
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in word.lower()).strip("-")[:60]
+    return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")[:60]
 
 
 def _agreed(trial: _Attempt, inventory: Inventory, path: Path) -> str:

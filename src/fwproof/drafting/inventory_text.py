@@ -54,7 +54,6 @@ def _others(zones: Guesses) -> Iterator[str]:
     single = {name: found for name, (networks, _) in zones.items() if (found := candidates(networks))}
     if not single:
         return
-    yield from comments(
-        ["", "hosts that its rules speak of; 'vantage: true' is for whoever answers for them to say:"], 2
-    )
+    yield ""
+    yield from comments(["hosts that its rules speak of; take out the '#' where whoever answers for one agrees:"], 2)
     yield from (f"  # {name}-host: {dumped({'addresses': found, 'vantage': True})}" for name, found in single.items())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from fwproof.decision import Decision
 from fwproof.drafting.found import Access
+from fwproof.drafting.writing import dumped
 from fwproof.flow import Address, Family, Flow, Network
 from fwproof.flows import request
 from fwproof.measured import MOST_STANDING
@@ -67,7 +68,7 @@ def limits_of(model: HostModel, own: Mapping[Family, Address], access: Access) -
 
 
 def _said(words: Words) -> str:
-    return ", ".join(f"{key} {value}" for key, value in words.items()) or "none"
+    return dumped(words) if words else "none"
 
 
 def _one_of(network: Network, own: Iterable[Address]) -> Address:
