@@ -215,12 +215,17 @@ def seen(jail, *lines):
     return JailFacts(trials=Trials(jails={jail: trial, "ollama-api": trial}, version="1.0.2"))
 
 
+def shut(sample, jails=None, **changes):
+    """Return the host with tables that let nothing through: what becomes of its jails does not hang on them."""
+    return subject(sample, jails, iptables_save=CLOSED, ip6tables_save=CLOSED, nft=NO_NFT, **changes)
+
+
 TAKEN = Line(text="Nov 26 01:00:00 h sshd[1]: Failed password for x from 10.9.9.9 port 9", regex=1, who="10.9.9.9")
 STATUS = "Status for the jail: sshd\n|- Filter\n|  |- Currently failed:\t0\n|  `- File list:\t/var/log/auth.log\n"
 
 
 def test_a_jail_whose_filter_takes_failures_is_drafted_with_its_numbers(sample, known):
-    about = subject(sample, seen("sshd", TAKEN), fail2ban_status_sshd=STATUS)
+    about = shut(sample, seen("sshd", TAKEN), fail2ban_status_sshd=STATUS)
     _, policy = drafted(about, known)
     (bans,) = policy.bans
     assert (bans.jail, str(bans.service), bans.maxretry, bans.findtime, bans.bantime) == ("sshd", "tcp/22", 5, 600, 600)
@@ -239,14 +244,14 @@ def test_a_jail_whose_filter_takes_failures_is_drafted_with_its_numbers(sample, 
 )  # fmt: skip
 def test_a_jail_of_which_not_all_is_known_is_asked_about(sample, known, jails, status, why):
     changes = {} if status is None else {"fail2ban_status_sshd": status}
-    made, policy = drafted(subject(sample, jails, **changes), known)
+    made, policy = drafted(shut(sample, jails, **changes), known)
     assert policy.bans == ()
     assert why in questions(policy)["ask-bans-sshd"]
     assert "# as it is: {jail: sshd, service: tcp/22, maxretry: 5," in made.policy
 
 
 def test_a_jail_for_all_ports_is_given_no_service_by_guessing(sample, known):
-    _, policy = drafted(subject(sample), known)
+    _, policy = drafted(shut(sample), known)
     assert "which service does it protect" in questions(policy)["ask-bans-ollama-api"]
 
 
@@ -255,7 +260,7 @@ def test_a_ban_for_good_is_asked_about(sample, known):
         "['set', 'sshd', 'bantime', '10m']", "['set', 'sshd', 'bantime', '-1']"
     )
     assert "'-1'" in dump
-    about = subject(sample, seen("sshd", TAKEN), fail2ban_status_sshd=STATUS, fail2ban_dump=dump)
+    about = shut(sample, seen("sshd", TAKEN), fail2ban_status_sshd=STATUS, fail2ban_dump=dump)
     _, policy = drafted(about, known)
     assert "bans for good" in questions(policy)["ask-bans-sshd"]
 
