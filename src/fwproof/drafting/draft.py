@@ -138,6 +138,7 @@ def _allow(trial: _Attempt, zones: Zones, access: Access, direction: str) -> Non
         )
         limits = limits_of(subject.model, subject.addresses, access)
     notes += [f"limited by {limit}" for limit in limits.names]
+    notes += ["an audit tries that with a burst; --no-exercise leaves it out"] if limits.words else []
     notes += [f"depends on {word}" for word in access.depends if word not in limits.names]
     id_ = f"{_name_of(access.key)}-{'from' if direction == 'inbound' else 'to'}-{_word(', '.join(peers), len(peers))}"
     trial.allow(id_, access.service, direction, access, _Entry(peers, notes, limits.words))
@@ -208,7 +209,8 @@ def _question(trial: _Attempt, id_: str, why: str) -> None:
     for name in [name for name in trial.jails if id_ in {name, SERVER}]:
         jail = trial.jails.pop(name)
         ready = f"as it is: {dumped(jail.entry)}"
-        trial.ask(f"ask-{name}", f"fail2ban's jail {jail.name}: {why}. What is meant?", (*jail.notes, ready))
+        end = "" if "?" in why else ". What is meant?"
+        trial.ask(f"ask-{name}", f"fail2ban's jail {jail.name}: {why}{end}", (*jail.notes, ready))
     extra = "ipv6" if id_.startswith("ipv6") else id_
     if extra in trial.extras:
         trial.extras.remove(extra)
