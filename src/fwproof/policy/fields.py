@@ -51,10 +51,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def suggest_path(path: Path) -> str:
     """Return ``; did you mean 'x'?`` for the nearest name in the folder of a path that is not there, else nothing."""
     try:
-        near = nearest(path.name, [each.name for each in path.parent.iterdir()])
+        near = nearest(path.stem, [each.stem for each in path.parent.iterdir() if each.suffix == path.suffix])
     except OSError:
         return ""
-    return f"; did you mean {quoted(str(path.with_name(near)))}?" if near else ""
+    return f"; did you mean {quoted(near + path.suffix)}?" if near else ""
 
 
 @dataclass(frozen=True)
