@@ -44,10 +44,12 @@ def audited(lab, folder, host):
 
 
 def test_an_audit_of_a_draft_finds_its_open_questions_and_nothing_else(lab, fwproof, tmp_path):
-    assert "0 open questions" in fwproof("init", tmp_path, "--from-host", GOOD, "--inventory", INVENTORY)
+    assert "2 open questions" in fwproof("init", tmp_path, "--from-host", GOOD, "--inventory", INVENTORY)
     run = audited(lab, tmp_path, GOOD)
     open_ = {check["id"]: check["verdict"] for check in run.of(GOOD) if check["verdict"] != "pass"}
-    assert open_ == {"draft[ai-server]": "inconclusive"}
+    asked = ("draft", "ask-bans-ollama-api", "ask-bans-sshd")  # logs without a failure; whose status sudo keeps
+    assert open_ == {f"{name}[ai-server]": "inconclusive" for name in asked}
+    assert len(run.of(GOOD, "rate")) == 6  # as the policy of the demo has it, in both families
     assert len(run.of(GOOD, "inbound")) > 20  # packets were sent, from every vantage
     assert run.status == 6
     assert "the policy is a draft" in run.out
@@ -80,6 +82,59 @@ def test_a_host_that_nobody_has_listed_is_drafted_by_its_address(lab, fwproof, t
         "ssh": {"address": "10.0.0.10", "user": "auditor", "identity_file": str(lab.ssh_identity)},
     }}  # fmt: skip
     assert inventory["zones"]["admin"] == ["10.0.0.1/32", "fd00:0:0:1::1/128"]
+
+
+def of_topology(name, folder):
+    return Lab(f"hour{name}{os.getpid()}", ROOT / "fixtures" / "lab" / f"{name}.yaml"), ROOT / "fixtures" / folder
+
+
+def drafted_in(lab, inventory, host, folder):
+    environment = {**os.environ, "FWPROOF_LAB_NAME": lab.name, "PYTHONPATH": str(ROOT / "src")}
+    words = ["init", str(folder), "--from-host", host, "--inventory", str(inventory)]
+    done = subprocess.run(
+        [sys.executable, "-m", "fwproof", *words], cwd=ROOT, text=True, capture_output=True, check=False,
+        env=environment, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return yaml.safe_load((folder / "checks" / f"{host}.policy.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_draft_of_a_router_passes_on_what_its_policy_does(tmp_path):
+    made, folder = of_topology("routers", "routers")
+    with made as lab:
+        draft = drafted_in(lab, folder / "inventory.yaml", "gate", tmp_path)
+        run = Run(lab, tmp_path / "reports", policy=tmp_path / "checks/gate.policy.yaml",
+                  inventory=folder / "inventory.yaml")  # fmt: skip
+    wanted = yaml.safe_load((folder / "routers.policy.yaml").read_text(encoding="utf-8"))
+    ports = {**wanted["services"], "icmp/echo-request": "icmp/echo-request"}
+    # for the one gateway, "inside" is the web server that it publishes
+    as_meant = {
+        (ports[a["service"]], a["from"], a["to"], ports.get(a.get("published"))) for a in wanted["forward"]["allow"]
+    }
+    as_drafted = {(a["service"], a["from"], a["to"], a.get("published")) for a in draft["forward"]["allow"]}
+    assert {(s, f, "inside" if t == "web" else t, p) for s, f, t, p in as_drafted} == as_meant
+    passing = [
+        check for check in run.of("gate") if check["expectation"] in {a["id"] for a in draft["forward"]["allow"]}
+    ]
+    assert len(passing) > 8
+    assert {check["verdict"] for check in passing} == {"pass"}
+
+
+def test_a_jail_with_a_failure_in_its_log_is_drafted_and_holds(tmp_path):
+    made, folder = of_topology("bans", "bans")
+    with made as lab:
+        on(lab, "guarded", 'echo "$(date "+%F %T") [auth] Invalid API key from 10.0.5.7" >> /var/log/ollama.log')
+        draft = drafted_in(lab, folder / "inventory.yaml", "guarded", tmp_path)
+        assert draft["bans"] == [{
+            "jail": "api", "service": "tcp/11434", "maxretry": 5, "findtime": 600, "bantime": 3600, "usedns": "no",
+            "increment": False,
+        }]  # fmt: skip
+        run = Run(lab, tmp_path / "reports", "-k", "bans or fail2ban", inventory=folder / "inventory.yaml",
+                  policy=tmp_path / "checks/guarded.policy.yaml")  # fmt: skip
+    found = {check["id"]: check["verdict"] for check in run.of("guarded") if check["kind"] != "draft"}
+    assert found == dict.fromkeys(
+        ("bans-api[guarded]", "bans-api:filter[guarded]", "bans-api:action[guarded]", "fail2ban[guarded]"), "pass"
+    )
 
 
 def reached(lab):

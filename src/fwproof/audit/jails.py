@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from fwproof.errors import CommandRefused, Garbled, HostError
 from fwproof.evidence.ban_lines import Trials, parse_trials
 from fwproof.evidence.ban_places import TABLES
 from fwproof.evidence.ban_state import all_differences
+from fwproof.evidence.fail2ban import parse_jails
 from fwproof.evidence.fail2ban_config import Configured, JailConfig, parse_config
 from fwproof.facts import JailFacts
 from fwproof.hosts.access import SUDO
@@ -55,6 +57,26 @@ def look_at_jails(
     wanted = {host: _samples(checks, host) for host in hosts}
     found = on_all(lambda host: _look(field, host, wanted[host]), hosts)
     return {check.id: found[check.host] for check in mine if check.host in found}
+
+
+def with_jails(field: Field, host: str, read: Snapshot) -> Snapshot:
+    """Return a snapshot with the status of every jail that runs, as far as the account may ask."""
+    listed = read.captures.get("fail2ban-status")
+    jails = parse_jails(listed.stdout) if listed is not None else ()
+    if not jails:
+        return read
+    more = recapture(field.transports[host], [f"fail2ban-status-{jail}" for jail in jails], jails)
+    return replace(read, captures={**read.captures, **more.captures}, faults={**read.faults, **more.faults})
+
+
+def look_once(field: Field, host: str) -> JailFacts | HostError:
+    """Return what is found of one host without any policy, or the error that stood in the way."""
+    if _configured(field, host) is None:
+        return HostError(host, "fail2ban's configuration was not read")
+    try:
+        return _look(field, host, {})
+    except HostError as error:
+        return error
 
 
 def _configured(field: Field, host: str) -> Configured | None:

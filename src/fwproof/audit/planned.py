@@ -36,6 +36,7 @@ from fwproof.probing.agent import PORT_LOW
 from fwproof.probing.frames import probe_frames
 from fwproof.probing.limit_schedule import schedule
 from fwproof.probing.start import agent_argv, pin_argvs
+from fwproof.probing.timetable import together
 from fwproof.probing.volley import Timing
 
 PHASES = ("flows", "forms", "essential", "drop-log", "bans", "bursts", "measures")
@@ -62,7 +63,8 @@ class Packet:
     """``packets`` alike that agents send, or ``connections`` alike that they make, for one check.
 
     ``frames`` are the packets on the wire: more than one a probe where it goes in fragments. ``seconds`` is how long
-    it takes at least. ``flow`` is None for a neighbour solicitation.
+    it takes at least. ``flow`` is None for a neighbour solicitation. ``together`` is how much of the host's cap is
+    needed within a second by what has its time: two for each packet, as a reset follows a SYN that is answered.
     """
 
     phase: str
@@ -74,6 +76,7 @@ class Packet:
     frames: int = 0
     connections: int = 0
     seconds: float = 0.0
+    together: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +203,8 @@ class _Planner:
         assert check.service is not None
         flow, count = request(check.service, check.peer, self.own(check)), burst_size(check.expectation.rate)
         probe = Probe(ref="", sender=check.vantage, receiver=check.host, flow=flow)
-        yield self.probe("bursts", check, probe, count, count * GAP + Timing().settle)
+        sent = self.probe("bursts", check, probe, count, count * GAP + Timing().settle)
+        yield replace(sent, together=2 * together(n * GAP for n in range(count)))
 
     def measure(self, check: Check) -> Iterator[Packet]:
         """Yield the schedule of a limit as the policy has it; the tables' own limit may take another."""
@@ -217,7 +221,8 @@ class _Planner:
             probe = Probe(
                 ref="", sender=source.vantage, receiver=check.host, flow=replace(flow, src=source.address)
             )  # fmt: skip
-            yield self.probe("measures", check, probe, count, plan.seconds)
+            sent = self.probe("measures", check, probe, count, plan.seconds)
+            yield replace(sent, together=2 * together(at for at, _ in plan.shots()))
         for source, kept, burst in kept_connections(rate.measure, seats.kept, claim_of(aim).burst):
             held = Probe(ref="", sender=source.vantage, receiver=check.host, flow=replace(flow, src=source.address))
             sent = self.probe("measures", check, held, burst, 1.0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 from fwproof.audit.field import Field
@@ -16,6 +15,7 @@ from fwproof.errors import HostError, UsageError
 from fwproof.flow import Family
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
+from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
@@ -62,9 +62,9 @@ def one_host(inventory: Inventory, name: str) -> str:
     members = [host.name for host in inventory.select(name)]
     if members:
         raise UsageError(f"{inventory.path}: {name!r} is a group; give one of its hosts: {', '.join(members[:_NAMED])}")
-    near = get_close_matches(name, list(inventory.hosts), 1)
-    known = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(list(inventory.hosts)[:_NAMED])}"
-    raise UsageError(f"{inventory.path}: no host {name!r}; {known}")
+    near = suggest(name, [*inventory.hosts, *inventory.groups])
+    known = near or f"; there are {', '.join(list(inventory.hosts)[:_NAMED])}"
+    raise UsageError(f"{inventory.path}: no host {name!r}{known}")
 
 
 def model_from(found: Snapshot | HostError, families: Collection[Family] = tuple(Family)) -> HostModel:

@@ -13,6 +13,7 @@ from fwproof.audit.reading import INVENTORY, live_snapshots
 from fwproof.cli.completion import hosts as completed
 from fwproof.cli.tables import inventory_option, safe
 from fwproof.errors import HostError, UsageError
+from fwproof.evidence.fail2ban import parse_jails
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
 from fwproof.policy.fields import suggest
@@ -31,17 +32,20 @@ from fwproof.snapshot import Snapshot
 def collect(hosts: tuple[str, ...], inventory: Path | None, output: Path, jails: tuple[str, ...], engine: str) -> None:
     """Read everything that an audit reads of HOSTS (names or groups of the inventory) and store it.
 
-    Nothing is sent but SSH, and nothing is changed. Exit status 6 when a host could not be looked at.
+    Nothing is sent but SSH, and nothing is changed.
 
     \b
     Examples:
       fwproof collect web1 -o baseline
       fwproof collect ai-servers --inventory fixtures/inventory.yaml -o baseline --jail ollama-api
+
+    \b
+    Exit status: 0 stored · 4 bad input · 6 a host could not be looked at
     """
     known = load_inventory(inventory or INVENTORY)
     names = _names(known, hosts)
     found = live_snapshots(known, names, _say, jails=jails) if engine == "threads" else _by(engine, known, names, jails)
-    bad = [name for name, snapshot in found.items() if not _store(name, snapshot, output)]
+    bad = [name for name, snapshot in found.items() if not _store(name, snapshot, output, jails)]
     if bad:
         raise SystemExit(6)
 
@@ -84,12 +88,18 @@ def _names(inventory: Inventory, wanted: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(host.name for name in wanted for host in inventory.select(name)))
 
 
-def _store(name: str, snapshot: Snapshot | HostError, output: Path) -> bool:
+def _store(name: str, snapshot: Snapshot | HostError, output: Path, jails: tuple[str, ...]) -> bool:
     if isinstance(snapshot, HostError):
         click.echo(safe(str(snapshot)), err=True)
         return False
     replay.save(snapshot, output / name)
     click.echo(f"{name}: {len(snapshot.captures)} captures in {output / name}")
+    listed = snapshot.captures.get("fail2ban-status")
+    running = parse_jails(listed.stdout) if listed is not None else ()
+    for jail in jails if running else ():
+        if jail not in running:
+            known = suggest(jail, running) or f"; there are {', '.join(running)}"
+            click.echo(safe(f"  no jail {jail!r} runs there{known}"), err=True)
     for what, fault in snapshot.faults.items():
         click.echo(safe(f"  {what}: {fault.message}"), err=True)
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import socket
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from fwproof.plugin import SUFFIX
 if TYPE_CHECKING:
     from fwproof.drafting.draft import Drafted, SshLine
     from fwproof.drafting.subject import Subject
+    from fwproof.facts import JailFacts
     from fwproof.inventory import Inventory
     from fwproof.snapshot import Snapshot
 
@@ -103,17 +105,18 @@ def _drafted(
     if snapshot is not None:
         from fwproof.hosts import replay
 
-        read, ssh = replay.load(snapshot), SshLine()
+        read, ssh, jails = replay.load(snapshot), SshLine(), None
     else:
         assert from_host is not None
         _free(project, from_host)
-        read, ssh = _live(from_host, known, identity)
+        read, ssh, jails = _live(from_host, known, identity)
     name = read.host if known is not None else _name(read)
     if known is not None and name not in known.hosts:
         where = "add it there first, or draft into an empty folder"
         raise UsageError(f"{known.path}: there is no host {name!r}{suggest(name, known.hosts)}; {where}")
     _free(project, name)
     subject = _subject(read, name, ssh)
+    subject = subject if jails is None else replace(subject, jails=jails)
     path = project.root / CHECKS / f"{name}{SUFFIX}"
     made = _draft(subject, known, project, path, ssh)
     project.frame()
@@ -161,9 +164,12 @@ def _free(project: Project, name: str) -> None:
         raise UsageError(f"{path}: is there already, and is not replaced; move it, or draft into another folder")
 
 
-def _live(place: str, known: Inventory | None, identity: Path | None) -> tuple[Snapshot, SshLine]:
-    """Read a host over SSH: one of the inventory by its name, or any by its address."""
+def _live(
+    place: str, known: Inventory | None, identity: Path | None
+) -> tuple[Snapshot, SshLine, JailFacts | HostError]:
+    """Read a host over SSH: one of the inventory by its name, or any by its address; and try fail2ban's filters."""
     from fwproof.audit import reading
+    from fwproof.audit.jails import look_once, with_jails
     from fwproof.drafting.draft import SshLine
 
     if known is not None:
@@ -171,13 +177,16 @@ def _live(place: str, known: Inventory | None, identity: Path | None) -> tuple[S
     else:
         ssh = _ssh(place, identity)
         where, names = _alone(ssh), ["host"]
-    found = reading.live_snapshots(where, names, lambda line: click.echo(line, err=True))[names[0]]
-    if isinstance(found, HostError):
-        raise found
+    with reading.opened(where, names, lambda line: click.echo(line, err=True)) as field:
+        found = field.snapshots[names[0]]
+        if isinstance(found, HostError):
+            raise found
+        found = with_jails(field, names[0], found)
+        jails = look_once(field, names[0])
     for what, fault in found.faults.items():
         if type(fault).__name__ != "NotThere":
             click.echo(safe(f"  {what}: {fault.message}"), err=True)
-    return found, ssh
+    return found, ssh, jails
 
 
 def _ssh(place: str, identity: Path | None) -> SshLine:

@@ -17,6 +17,7 @@ from fwproof.cli.plan_text import Answer, document, text
 from fwproof.cli.tables import inventory_option, say
 from fwproof.errors import UsageError
 from fwproof.plugin import SUFFIX
+from fwproof.policy.fields import suggest_path
 
 _NOTHING = 5
 
@@ -51,7 +52,8 @@ def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, for
     found = planned(checks, known, exercise=not no_exercise)
     answer = Answer(
         inventory=str(known.path), policies=tuple(map(str, files)), checks=len(checks),
-        authorisation=known.authorisation, plan=found, targets=targets(found, known), seconds=duration(found, checks),
+        authorisation=known.authorisation, plan=found, targets=targets(found, known),
+        seconds=duration(found, checks, known),
     )  # fmt: skip
     if form == "json":
         click.echo(json.dumps(document(answer)))
@@ -66,6 +68,6 @@ def policy_files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: there is no such file or folder")
+            raise UsageError(f"{path}: there is no such file or folder{suggest_path(path)}")
         found += sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
     return list(dict.fromkeys(found))

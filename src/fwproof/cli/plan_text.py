@@ -14,6 +14,7 @@ from fwproof.audit.planned import PHASES, Packet, Planned, Visit
 from fwproof.cli.tables import packet_json
 from fwproof.flow import protocol_name
 from fwproof.inventory import Authorisation
+from fwproof.probing.gate import usable
 
 SCHEMA = "fwproof-plan-1"
 UNDONE = (
@@ -36,6 +37,8 @@ BOUNDS = (
 )
 """What the counts leave out, with its bound."""
 _SHOWN = 8
+_TOLD = 0.5
+"""Seconds from which on it is told that probes are held back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,8 @@ def document(answer: Answer) -> dict[str, Any]:
         "left_out": [{"check": check, "why": why} for check, why in plan.left_out],
         "targets": [
             {"host": t.host.name, "packets": t.frames, "connections": t.connections, "busiest_second": t.busiest,
-             "max_pps": t.host.max_pps} for t in answer.targets
+             "max_pps": t.host.max_pps, "held_back_seconds": round(t.held, 1), "refused": list(t.refused)}
+            for t in answer.targets
         ],
         "totals": {
             "logins": len(plan.visits), "commands": sum(len(each.commands) + len(each.agent) for each in plan.visits),
@@ -121,6 +125,7 @@ def text(answer: Answer) -> Iterator[str]:
         ("in all to", "packets", "connections", "busiest second", "cap a second"),
         [(t.host.name, t.frames, t.connections, t.busiest, t.host.max_pps) for t in answer.targets],
     )
+    yield from (line for target in answer.targets for line in _capped(target))
     yield ""
     kinds = Counter[tuple[str, str]]()
     for bound in plan.bounds:
@@ -135,6 +140,17 @@ def text(answer: Answer) -> Iterator[str]:
         yield from (f"  {line}" for line in lines)
     for why, count in Counter(why for _, why in plan.left_out).items():
         yield f"nothing is sent for {count} checks: {why}"
+
+
+def _capped(target: Target) -> Iterator[str]:
+    """Yield what a host's cap does to what is planned."""
+    name, most = target.host.name, usable(target.host)
+    if target.held >= _TOLD:
+        yield f"probes to {name} are held back to {most:,} a second by its max_pps: about {target.held:.0f} s more"
+    if target.refused:
+        checks = [check.partition("[")[0] for check in target.refused]
+        yield f"{len(checks)} bursts need more than the {most:,} packets a second that {name} may get by its max_pps:"
+        yield f"  {', '.join(dict.fromkeys(checks))}: not sent, and errors; raise max_pps, if the host bears it"
 
 
 def _authorised(given: Authorisation | None) -> str:

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 
 from fwproof.errors import UsageError
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, Family, Network
+from fwproof.policy.fields import suggest
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.space import Claim
@@ -25,7 +26,7 @@ def service(text: str, family: Family) -> tuple[int, Ranges | None, tuple[int, .
     name, slash, detail = text.lower().partition("/")
     proto = PROTOCOLS.get(name, int(name) if re.fullmatch(r"[0-9]{1,3}", name) else 256)
     if proto > 255 or (slash and not detail):
-        raise UsageError(f"--service {text}: {_EXPECTED}")
+        raise UsageError(f"--service {text}: {_EXPECTED}{suggest(name, PROTOCOLS) if proto > 255 else ''}")
     if proto in {ICMP, ICMPV6}:
         types = {"echo-request": 8 if family is Family.IPV4 else 128}
         if detail and detail not in types and not re.fullmatch(r"[0-9]{1,3}", detail):

@@ -193,7 +193,9 @@ def _check(results: Results, check_id: str) -> CheckResult:
     if found:
         some = ", ".join(check.id for check in found[:6]) + (" …" if len(found) > 6 else "")
         raise UsageError(f"{check_id}: several checks are called so: {some}")
-    raise UsageError(f"no check {check_id!r} in this run{suggest(wanted, [check.id for check in results.checks])}")
+    near = suggest(wanted, [check.id for check in results.checks])
+    near = near or suggest(wanted.partition("[")[0], [check.id.partition("[")[0] for check in results.checks])
+    raise UsageError(f"no check {check_id!r} in this run{near}")
 
 
 def _flow(check: CheckResult) -> Flow | None:

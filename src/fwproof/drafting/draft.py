@@ -6,19 +6,25 @@ What is open to the world, what no expectation allows and what does not hold bec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fwproof.drafting import tried
-from fwproof.drafting.found import Access, accesses
+from fwproof.drafting.found import Access, Key, accesses
 from fwproof.drafting.inventory_text import inventory_text
-from fwproof.drafting.policy_text import Allowed, Asked, Parts, policy_text
+from fwproof.drafting.jails import Jail, jails_of
+from fwproof.drafting.passages import Passage, passages, published
+from fwproof.drafting.policy_text import Allowed, Asked, Parts, one_or_many, policy_text
+from fwproof.drafting.rates import Limits, limits_of
 from fwproof.drafting.subject import Subject
-from fwproof.drafting.tried import WAYS
-from fwproof.drafting.writing import plain
+from fwproof.drafting.tried import SERVER, WAYS
+from fwproof.drafting.vantages import vantage_questions
+from fwproof.drafting.writing import dumped, plain
 from fwproof.drafting.zones import Zones
-from fwproof.flow import ICMP, ICMPV6, Family
+from fwproof.flow import ICMP, ICMPV6, Family, Hook
 from fwproof.inventory import Inventory
 from fwproof.policy.document import parse_document
 from fwproof.policy.inventory_file import inventory_of
@@ -53,9 +59,27 @@ class _Attempt:
     allowed: dict[str, Allowed] = field(default_factory=dict)
     extras: list[str] = field(default_factory=lambda: list(EXTRAS))
     asked: dict[str, Asked] = field(default_factory=dict)
+    jails: dict[str, Jail] = field(default_factory=dict)
 
     def ask(self, name: str, title: str, notes: Iterable[str] = ()) -> None:
+        name = _word(name)
         self.asked[name] = Asked(name, plain(title), tuple(notes))
+
+    def allow(self, name: str, service: str, direction: str, access: Access, entry: _Entry) -> None:
+        """Take in an expectation, by a name that no other has."""
+        names = (name, *(f"{name}-{number}" for number in range(2, len(self.allowed) + 3)))
+        id_ = next(each for each in names if each not in self.allowed)
+        networks = tuple(map(str, access.peers))
+        self.allowed[id_] = Allowed(
+            id_, service, direction, tuple(entry.peers), tuple(entry.notes), networks, entry.more
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    peers: Sequence[str]
+    notes: Sequence[str]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draft(
@@ -69,45 +93,82 @@ def draft(
     if len(subject.addresses) < 2:
         trial.extras.remove("ipv6")
     for direction, hook in WAYS.items():
-        if direction == "forward":
-            continue  # what passes through a host is asked about, whole
         try:
-            found = accesses(subject.model, hook, tuple(subject.addresses.values()), subject.sockets.listed)
+            _found(trial, zones, direction, hook)
         except SpaceTooLarge as limit:
             trial.ask(f"{direction}-too-large", f"{limit}: who may use what?")
-            continue
-        for access in found:
-            _allow(trial, zones, access, direction)
+    trial.jails = {f"bans-{jail.name}": jail for jail in jails_of(subject.snapshot, subject.sockets)}
+    for id_, jail in list(trial.jails.items()):
+        if jail.why:
+            _question(trial, id_, jail.why)
     text = inventory_text(subject, zones.guessed, ssh)
     inventory = known or inventory_of(parse_document(text.encode(), file=str(inventory_path), path=inventory_path))
     written = _agreed(trial, inventory, policy_path)
-    used = {peer for allowed in trial.allowed.values() for peer in allowed.peers}
+    used = {peer for allowed in trial.allowed.values() for peer in allowed.zones()}
     zones_left = {name: guess for name, guess in zones.guessed.items() if name in used}
     text = "" if known is not None else inventory_text(subject, zones_left, ssh)
     return Drafted(text, written, tuple(trial.asked.values()))
 
 
+def _found(trial: _Attempt, zones: Zones, direction: str, hook: Hook) -> None:
+    """Take in what a host lets through in one direction for known networks."""
+    subject = trial.subject
+    if direction == "forward":
+        for passage in passages(subject.model, subject.addresses):
+            _allow_passage(trial, zones, passage)
+        return
+    found = accesses(subject.model, hook, tuple(subject.addresses.values()), subject.sockets.listed)
+    forwarded = [access for access in found if access.onto and direction == "inbound"]
+    for access in found:
+        if access not in forwarded:
+            _allow(trial, zones, access, direction)
+    for passage in published(forwarded):
+        _allow_passage(trial, zones, passage)
+
+
 def _allow(trial: _Attempt, zones: Zones, access: Access, direction: str) -> None:
-    subject, (proto, port) = trial.subject, access.key
-    name = _WELL_KNOWN.get(port or 0, f"{proto}-{port}") if port else "ping"
-    name = f"{name}-{proto}" if proto == "udp" and port in _WELL_KNOWN else name
+    subject, port = trial.subject, access.key[1]
     peers = zones.peers(access, subject.links, direction)
-    id_ = f"{name}-{'from' if direction == 'inbound' else 'to'}-{_word(peers)}"
     notes = [subject.rule_words(ref) for ref in access.by]
+    limits = Limits()
     if direction == "inbound":
         here = [each for each in subject.sockets.listed if each.service == access.service and not each.local]
         notes += [f"listens: {each}" for each in dict.fromkeys(map(str, here))] or (
             ["nothing listens there now"] if port else []
         )
-    notes += [f"limited by {limit}; say how far with 'rate'" for limit in access.limits]
-    trial.allowed[id_] = Allowed(
-        id_, access.service, direction, tuple(peers), tuple(notes), tuple(map(str, access.peers))
-    )  # fmt: skip
+        limits = limits_of(subject.model, subject.addresses, access)
+    notes += [f"limited by {limit}" for limit in limits.names]
+    notes += ["an audit tries that with a burst; --no-exercise leaves it out"] if limits.words else []
+    notes += [f"depends on {word}" for word in access.depends if word not in limits.names]
+    id_ = f"{_name_of(access.key)}-{'from' if direction == 'inbound' else 'to'}-{_word(', '.join(peers), len(peers))}"
+    trial.allow(id_, access.service, direction, access, _Entry(peers, notes, limits.words))
+    if limits.why:
+        trial.ask(f"limit-{id_}", f"How far is {access.service} to be limited? {limits.why}", notes)
 
 
-def _word(peers: list[str]) -> str:
-    word = peers[0] if len(peers) == 1 else f"{len(peers)}-networks"
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in word.lower()).strip("-")
+def _allow_passage(trial: _Attempt, zones: Zones, passage: Passage) -> None:
+    subject, (here, there) = trial.subject, passage.ends()
+    peers, to = zones.peers(here, subject.links, "inbound"), zones.peers(there, subject.links, "outbound")
+    notes = [subject.rule_words(ref) for ref in passage.by]
+    more: dict[str, Any] = {"to": one_or_many(to)}
+    if passage.published is not None:
+        proto, port = passage.published
+        more["published"] = f"{proto}/{port}"
+    name = f"{_name_of(passage.key)}-from-{_word(', '.join(peers), len(peers))}-to-{_word(', '.join(to), len(to))}"
+    trial.allow(name[:60].strip("-"), here.service, "forward", here, _Entry(peers, notes, more))
+
+
+def _name_of(key: Key) -> str:
+    proto, port = key
+    if port is None:
+        return "ping"
+    name = _WELL_KNOWN.get(port, f"{proto}-{port}")
+    return f"{name}-{proto}" if proto == "udp" and port in _WELL_KNOWN else name
+
+
+def _word(text: str, count: int = 1) -> str:
+    word = text if count == 1 else f"{count}-networks"
+    return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")[:60]
 
 
 def _agreed(trial: _Attempt, inventory: Inventory, path: Path) -> str:
@@ -119,7 +180,11 @@ def _agreed(trial: _Attempt, inventory: Inventory, path: Path) -> str:
             _question(trial, id_, why)
         if not wrong:
             break
-    _ask_leaks(trial, _loaded(trial, inventory, path))
+    _ask_limits(trial, _loaded(trial, inventory, path), inventory)
+    policy = _loaded(trial, inventory, path)
+    _ask_leaks(trial, policy)
+    for name, title in vantage_questions(policy, inventory, trial.subject.name):
+        trial.ask(f"vantage-{name}", title)
     return _text(trial)
 
 
@@ -128,7 +193,8 @@ def _loaded(trial: _Attempt, inventory: Inventory, path: Path) -> Policy:
 
 
 def _text(trial: _Attempt) -> str:
-    parts = Parts(tuple(trial.allowed.values()), tuple(trial.extras), tuple(trial.asked.values()))
+    asked, jails = tuple(trial.asked.values()), tuple(trial.jails.values())
+    parts = Parts(tuple(trial.allowed.values()), tuple(trial.extras), asked, jails)
     return policy_text(trial.subject, parts)
 
 
@@ -137,13 +203,29 @@ def _question(trial: _Attempt, id_: str, why: str) -> None:
     allowed = trial.allowed.pop(id_, None)
     if allowed is not None:
         who = ", ".join(allowed.networks)
-        title = f"{allowed.service} {'from' if allowed.direction == 'inbound' else 'to'} {who}: {why}. What is meant?"
+        title = f"{allowed.service} {'to' if allowed.direction == 'outbound' else 'from'} {who}: {why}. What is meant?"
         trial.ask(f"ask-{id_}", title, allowed.notes)
         return
+    for name in [name for name in trial.jails if id_ in {name, SERVER}]:
+        jail = trial.jails.pop(name)
+        ready = f"as it is: {dumped(jail.entry)}"
+        end = "" if "?" in why else ". What is meant?"
+        trial.ask(f"ask-{name}", f"fail2ban's jail {jail.name}: {why}{end}", (*jail.notes, ready))
     extra = "ipv6" if id_.startswith("ipv6") else id_
     if extra in trial.extras:
         trial.extras.remove(extra)
         trial.ask(f"ask-{extra}", f"{extra} does not hold: {why}. Shall it?")
+
+
+def _ask_limits(trial: _Attempt, policy: Policy, inventory: Inventory) -> None:
+    """Make questions of limits that no vantage could put to the test; the service stays, as its claim is proved."""
+    for id_ in tried.unseen(policy, inventory):
+        allowed = trial.allowed[id_]
+        words = {key: value for key, value in allowed.more.items() if key in {"rate", "connections"}}
+        rest = {key: value for key, value in allowed.more.items() if key not in words}
+        trial.allowed[id_] = replace(allowed, more=rest)
+        title = f"{allowed.service} is limited, and no vantage among those who may use it can try that. Shall it be?"
+        trial.ask(f"limit-{id_}", title, (f"by simulation: {dumped(words)}", "a host with 'vantage: true' can try it"))
 
 
 def _ask_leaks(trial: _Attempt, policy: Policy) -> None:

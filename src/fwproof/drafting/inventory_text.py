@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fwproof.drafting.subject import Subject
-from fwproof.drafting.writing import block, comments
+from fwproof.drafting.vantages import candidates
+from fwproof.drafting.writing import block, comments, dumped
 from fwproof.flow import Network
 
 if TYPE_CHECKING:
@@ -45,3 +46,14 @@ def _lines(subject: Subject, zones: Guesses, ssh: SshLine) -> Iterator[str]:
         host["ssh"] = {key: value for key, value in given.items() if value}
     host["access"] = "read"
     yield from block({subject.name: host}, 2)
+    yield from _others(zones)
+
+
+def _others(zones: Guesses) -> Iterator[str]:
+    """Yield hosts that rules speak of, as comments: that probes may be sent from there is not for a rule to say."""
+    single = {name: found for name, (networks, _) in zones.items() if (found := candidates(networks))}
+    if not single:
+        return
+    yield ""
+    yield from comments(["hosts that its rules speak of; take out the '#' where whoever answers for one agrees:"], 2)
+    yield from (f"  # {name}-host: {dumped({'addresses': found, 'vantage': True})}" for name, found in single.items())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from fwproof.drafting.jails import Jail
 from fwproof.drafting.subject import Subject
 from fwproof.drafting.writing import block, comments, listing
 
@@ -32,7 +33,7 @@ _MORE = (
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A service for known peers, and what was seen of it."""
+    """A service for known peers, and what was seen of it; ``more`` are further words of its entry."""
 
     id: str
     service: str
@@ -40,6 +41,17 @@ class Allowed:
     peers: tuple[str, ...]
     notes: tuple[str, ...]
     networks: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def zones(self) -> tuple[str, ...]:
+        """Return the names and networks of both ends."""
+        to = self.more.get("to", ())
+        return (*self.peers, *((to,) if isinstance(to, str) else to))
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as a policy has it."""
+        end = "to" if self.direction == "outbound" else "from"
+        return {"id": self.id, "service": self.service, end: one_or_many(self.peers), **self.more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +70,11 @@ class Parts:
     allowed: tuple[Allowed, ...]
     extras: tuple[str, ...]
     asked: tuple[Asked, ...]
+    jails: tuple[Jail, ...] = ()
 
     def of(self, direction: str) -> list[tuple[Sequence[str], dict[str, Any]]]:
         """Return the items of a direction's ``allow`` with their comments."""
-        end = "from" if direction == "inbound" else "to"
-        return [
-            (each.notes, {"id": each.id, "service": each.service, end: _one_or_many(each.peers)})
-            for each in self.allowed
-            if each.direction == direction
-        ]
+        return [(each.notes, each.entry()) for each in self.allowed if each.direction == direction]
 
 
 def policy_text(subject: Subject, parts: Parts) -> str:
@@ -96,6 +104,8 @@ def _rest(parts: Parts) -> Iterator[str]:
     essential = [word for word in _ESSENTIAL if word in parts.extras]
     if essential:
         yield from block({"essential": essential})
+    if parts.jails:
+        yield from listing("bans", [(jail.notes, jail.entry) for jail in parts.jails])
     for name, (why, value) in _EXTRAS.items():
         if name in parts.extras:
             yield from comments([f"holds today: {why}"])
@@ -103,5 +113,6 @@ def _rest(parts: Parts) -> Iterator[str]:
     yield from comments(["", *_MORE])
 
 
-def _one_or_many(peers: tuple[str, ...]) -> str | list[str]:
+def one_or_many(peers: Sequence[str]) -> str | list[str]:
+    """Return peers as a policy has them: one of them by itself."""
     return peers[0] if len(peers) == 1 else list(peers)

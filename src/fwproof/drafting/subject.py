@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fwproof.decision import RuleRef
+from fwproof.errors import HostError
 from fwproof.evidence.fail2ban import parse_jails
 from fwproof.evidence.sockets import Sockets, parse_sockets
+from fwproof.facts import JailFacts
 from fwproof.flow import Address, Family, Hook, Network
 from fwproof.frontends.front_end import FrontEnd
 from fwproof.semantics.model import HostModel
@@ -20,15 +22,22 @@ _SHOWN = 40
 _BASE = {"INPUT": Hook.INPUT, "OUTPUT": Hook.OUTPUT, "FORWARD": Hook.FORWARD}
 
 
+UNTRIED = HostError("", "fail2ban's filters were not tried, as that takes the host itself")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One host as it was read; ``addresses`` has the one of each family that is audited."""
+    """One host as it was read; ``addresses`` has the one of each family that is audited.
+
+    ``jails`` is what fail2ban's filters do with real lines, or why nobody tried them.
+    """
 
     name: str
     snapshot: Snapshot
     model: HostModel
     front: FrontEnd
     addresses: Mapping[Family, Address]
+    jails: JailFacts | HostError = UNTRIED
 
     @property
     def sockets(self) -> Sockets:
@@ -103,7 +112,7 @@ class Subject:
             yield f"IP set {name}: {len(members.members)} members"
         jails = parse_jails(self._text("fail2ban-status"))
         if jails:
-            yield f"fail2ban jails: {', '.join(jails)} (docs/bans.md says how a policy asks about them)"
+            yield f"fail2ban jails: {', '.join(jails)}"
         unread = [name for name, fault in self.snapshot.faults.items() if type(fault).__name__ != "NotThere"]
         if unread:
             yield f"could not be read, so nothing is known of it: {', '.join(sorted(unread))}"

@@ -24,9 +24,12 @@ from fwproof.semantics.space import SpaceTooLarge
 
 _ASKED = {
     Kind.CLAIM, Kind.LOOPBACK, Kind.ESTABLISHED, Kind.NEIGHBOUR, Kind.PERSISTENCE, Kind.BOOT, Kind.PARITY, Kind.RULES,
-    Kind.MANAGERS, Kind.KERNEL,
+    Kind.MANAGERS, Kind.KERNEL, Kind.BANS, Kind.BAN_FILTER, Kind.BAN_ACTION, Kind.BAN_SERVER,
 }  # fmt: skip
 """Kinds of checks that need no packet."""
+_OF_JAILS = {Kind.BAN_FILTER, Kind.BAN_ACTION, Kind.BAN_SERVER}
+SERVER = "fail2ban"
+"""What is wrong with fail2ban as a whole goes by this name, whichever jail stands for it in the policy."""
 _GOOD = {Verdict.PASS, Verdict.NOT_APPLICABLE}
 WAYS = {"inbound": Hook.INPUT, "outbound": Hook.OUTPUT, "forward": Hook.FORWARD}
 
@@ -42,23 +45,31 @@ class Broken:
 def broken(policy: Policy, inventory: Inventory, subject: Subject) -> list[Broken]:
     """Return the expectations of a policy that do not hold, as far as can be told without packets."""
     alone = replace(inventory, hosts={name: replace(host, vantage=False) for name, host in inventory.hosts.items()})
+    asked = [check for check in plan(policy, alone) if check.vantage is None and check.kind in _ASKED]
     facts = Facts(
         inventory=alone, snapshots={subject.name: subject.snapshot}, models={subject.name: subject.model},
         agents={}, front_ends={subject.name: subject.front},
+        exercised={check.id: subject.jails for check in asked if check.kind in _OF_JAILS},
     )  # fmt: skip
     found = (
-        Broken(check.expectation.id, why)
-        for check in plan(policy, alone)
-        if check.vantage is None and check.kind in _ASKED and (why := _why(check, facts))
+        Broken(SERVER if check.kind is Kind.BAN_SERVER else check.expectation.id, why)
+        for check in asked
+        if (why := _why(check, facts))
     )
     return list({each.expectation: each for each in reversed(list(found))}.values())[::-1]
+
+
+def unseen(policy: Policy, inventory: Inventory) -> dict[str, None]:
+    """Return the expectations of limits that no vantage of the inventory can put to the test."""
+    limits = (check for check in plan(policy, inventory) if check.kind in {Kind.RATE, Kind.CONNECTIONS})
+    return dict.fromkeys(check.expectation.id for check in limits if check.vantage is None)
 
 
 def _why(check: Check, facts: Facts) -> str:
     try:
         outcome = judge(check, facts)
     except HostError as error:
-        return str(error)
+        return error.message
     return "" if outcome.verdict in _GOOD else outcome.reason
 
 

@@ -49,6 +49,11 @@ def listing(key: str, items: Sequence[tuple[Sequence[str], Mapping[str, Any]]], 
         yield from item(value, indent + 2)
 
 
+def dumped(value: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML on one line."""
+    return " ".join(_dumped(value, flow=True))
+
+
 def _dumped(value: Any, *, flow: bool | None = None) -> list[str]:
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=flow)
     return text.splitlines()

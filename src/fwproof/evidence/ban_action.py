@@ -161,6 +161,13 @@ def _fault(place: Place, ban: str, start: str, family: Family) -> str:
     return "" if rich is None or six == (rich[1] == "ipv6") else f"its rich rule is of {rich[1]}"
 
 
+def ports_of(ports: str) -> tuple[int, ...]:
+    """Return the single ports that a jail's ``port`` names, by number or name; ranges are none."""
+    words = re.split(r"[\s,]+", ports.strip().lower())
+    found = (int(word) if word.isdigit() else _NAMED.get(word) for word in words)
+    return tuple(dict.fromkeys(port for port in found if port is not None and 0 < port < 65536))
+
+
 def _within(port: int, ports: str) -> bool | None:
     unknown = False
     for word in filter(None, re.split(r"[\s,]+", ports.lower())):

@@ -65,7 +65,12 @@ class JailConfig:
 
     @property
     def without_host(self) -> tuple[tuple[int, str], ...]:
-        """The failregexes, counted from 1, that name no host: fail2ban refuses them, and all that follows."""
+        """The failregexes, counted from 1, that name no host: fail2ban refuses them, and all that follows.
+
+        None where the prefregex names one, for all of them (``server/failregex.py``, ``FailRegex``).
+        """
+        if self.prefregex is not None and _HOST_GROUP.search(self.prefregex):
+            return ()
         return tuple((n, regex) for n, regex in enumerate(self.failregexes, 1) if not _HOST_GROUP.search(regex))
 
 

@@ -27,6 +27,7 @@ from fwproof.lab.state import StateDir, lab_name, not_up
 from fwproof.lab.topology import default_topology
 from fwproof.lab.topology_file import load_topology
 from fwproof.lab.userns import require_namespaces
+from fwproof.policy.fields import suggest
 
 _START_SECONDS = 120.0
 _NEEDED = {"ip": "iproute2", "nsenter": "util-linux"}
@@ -146,11 +147,7 @@ class Lab:
 
     def host_pid(self, host: str) -> int:
         """Return the pid of a host's process 1; raises LabError for a host that is unknown or not running."""
-        if not self.is_up():
-            raise not_up(self.name)
-        known = self._dir.read_state()["hosts"]
-        if host not in known:
-            raise LabError(f"no host named {host!r} in the lab {self.name!r}; there are {', '.join(known)}")
+        self._named(host)
         pid = host_pids(self._dir.pid()).get(host)
         if pid is None:
             raise LabError(f"{host} is not running: start it with `fwproof lab reboot {host}`")
@@ -220,11 +217,22 @@ class Lab:
 
     def reboot(self, host: str) -> float:
         """Switch a host off and on again: its disk stays, everything in memory is gone; return the seconds it took."""
+        self._named(host)
         return float(self._ask("reboot", host)["seconds"])
 
     def power_off(self, host: str) -> None:
         """Switch a host off, as a failed machine is; :meth:`reboot` brings it back."""
+        self._named(host)
         self._ask("off", host)
+
+    def _named(self, host: str) -> None:
+        """Raise LabError where the lab is not up, or has no host of that name."""
+        if not self.is_up():
+            raise not_up(self.name)
+        known = self._dir.read_state()["hosts"]
+        if host not in known:
+            near = suggest(host, known) or f"; there are {', '.join(known)}"
+            raise LabError(f"no host named {host!r} in the lab {self.name!r}{near}")
 
     def _ask(self, operation: str, host: str) -> dict[str, Any]:
         if not self.is_up():

@@ -16,6 +16,7 @@ from typing import Any, Never
 import yaml
 
 from fwproof.errors import Fault, InputError
+from fwproof.policy.fields import suggest_path
 from fwproof.policy.scalars import Scalar, describe, quoted, read_plain, unprintable
 from fwproof.policy.syntax import syntax_message
 
@@ -124,7 +125,7 @@ def read_document(path: Path) -> Document:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise InputError([Fault(file, 0, 0, "there is no such file")]) from None
+        raise InputError([Fault(file, 0, 0, f"there is no such file{suggest_path(path)}")]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError([Fault(file, 0, 0, f"cannot be read: {reason}")]) from None

@@ -23,7 +23,7 @@ from fwproof.errors import AgentRefused, Stopped
 from fwproof.flow import TCP, Address
 from fwproof.inventory import Host, Inventory
 
-_SECOND = 1.05
+A_SECOND = 1.05
 """Seconds that a permit is out after its packet was sent: packets may come closer together on the way."""
 _USED = 0.95
 """The part of a cap that agents use: the rest is for what kernels send by themselves, such as neighbour discovery."""
@@ -60,7 +60,7 @@ class Budget:
     def give(self, count: int) -> None:
         """Give permits back, a second from now."""
         with self._lock:
-            self._back.append((time.monotonic() + _SECOND, count))
+            self._back.append((time.monotonic() + A_SECOND, count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,7 +30,12 @@ class TimedProbes:
 
 def busiest(salvos: Sequence[TimedProbes]) -> int:
     """Return how many packets have their time within one second, and the time around it that requests take."""
-    times = sorted(salvo.at + n * salvo.gap for salvo in salvos for n in range(len(salvo.probes)))
+    return together([salvo.at + n * salvo.gap for salvo in salvos for n in range(len(salvo.probes))])
+
+
+def together(at: Iterable[float]) -> int:
+    """Return how many of so many packets, by their times, have to be let through within one second."""
+    times = sorted(at)
     most = first = 0
     for last, time_ in enumerate(times):
         while times[first] < time_ - _AROUND:

@@ -103,6 +103,51 @@ def test_a_measurement_is_planned_from_its_schedule(tmp_path):
     assert "measures" in text
 
 
+def capped(folder, limit, pps):
+    text = f"""policy: p
+hosts: [a]
+inbound:
+  default: deny
+  allow: [{{id: x, service: tcp/80, from: z, rate: {{limit: {limit}, per: 20s, by: source}}}}]
+"""
+    words = policy(folder, text)
+    path = folder / "i.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("max_pps: 100", f"max_pps: {pps}"), encoding="utf-8")
+    return json.loads(said(*words, "--format", "json")), said(*words)
+
+
+def test_a_burst_that_a_host_may_not_get_is_said_to_be_an_error(tmp_path):
+    found, text = capped(tmp_path, 20, 40)  # 25 packets and as many resets
+    (target,) = found["targets"]
+    assert target["refused"] == [each["check"] for each in found["sends"] if each["phase"] == "bursts"]
+    assert "bursts need more than the 38 packets a second that a may get by its max_pps" in text
+    assert "x:rate: not sent, and errors" in text
+    found, text = capped(tmp_path, 20, 60)
+    assert found["targets"][0]["refused"] == []
+    assert "bursts need more" not in text
+
+
+def test_probes_that_are_held_back_take_longer(tmp_path):
+    slow, text = capped(tmp_path, 5, 10)
+    fast, _ = capped(tmp_path, 5, 1000)
+    assert fast["targets"][0]["held_back_seconds"] == 0
+    held = slow["targets"][0]["held_back_seconds"]
+    assert held == pytest.approx(1.05, abs=0.1)  # two SYNs take 4 permits, two connections 12, and 9 are given a second
+    assert slow["seconds"]["least"] - fast["seconds"]["least"] == pytest.approx(held, abs=0.2)
+    assert f"held back to 9 a second by its max_pps: about {held:.0f} s more" in text
+
+
+def test_hosts_are_opened_as_many_at_once_as_the_inventory_allows(tmp_path):
+    words = policy(tmp_path, MEASURED.format(host="a"))
+    path = tmp_path / "i.yaml"
+    plain, before = path.read_text(encoding="utf-8"), {}
+    for limits in ("", "limits: {at_once: 1}\n", "limits: {zones: {z: {at_once: 1}}}\n"):
+        path.write_text(limits + plain, encoding="utf-8")
+        before[limits] = json.loads(said(*words, "--format", "json"))["seconds"]["least"]
+    one, *others = before.values()
+    assert others == [pytest.approx(one + 2 * 0.6, abs=0.05)] * 2  # three hosts, one after the other
+
+
 def test_refusals(tmp_path):
     assert "does not cover v" in said(*policy(tmp_path, MEASURED.format(host="v")), status=4)
     assert "there is no such file" in said(tmp_path / "none", status=4)

@@ -47,6 +47,12 @@ def test_every_way_to_name_a_host_counts(group):
     assert parse_config(text).jails["j"].without_host == ()
 
 
+@pytest.mark.parametrize(("prefix", "refused"), [("<HOST> <F-CONTENT>.+</F-CONTENT>", False), ("x", True)])
+def test_a_host_in_the_prefregex_is_one_for_every_failregex(prefix, refused):
+    text = f"['add', 'j', 'auto']\n['set', 'j', 'addfailregex', '^locked$']\n['set', 'j', 'prefregex', '{prefix}']"
+    assert bool(parse_config(text).jails["j"].without_host) is refused
+
+
 @pytest.mark.parametrize(
     "text", ["", "garbage", "['set', 'nobody', 'maxretry', 5]", "[" * 5000, "['add']", "{'add': 1}"]
 )
