@@ -34,6 +34,7 @@ from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.load import load_policy
 from fwproof.policy.model import Policy
 from fwproof.redact import HARMLESS_HEADERS, cleaned, without
+from fwproof.report.clean import shown
 from fwproof.report.document import in_words
 from fwproof.report.formats import REPORTS
 from fwproof.report.sign import SIGN_KEY
@@ -57,12 +58,6 @@ def tool_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def shown(path: Path, root: Path) -> str:
-    """Return a path as a report shows it: relative to ``root``, where the audit runs, when it lies there."""
-    resolved = path.resolve()
-    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)
 
 
 class AuditRun:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fwproof.advice import Advice
-from fwproof.audit.run import shown
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, UsageError
 from fwproof.flow import Family
 from fwproof.report import sarif
-from fwproof.report.clean import clip
+from fwproof.report.clean import clip, shown
 from fwproof.semantics.lint_finding import Finding, Kind
 from fwproof.semantics.model import HostModel
 

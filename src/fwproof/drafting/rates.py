@@ -14,7 +14,7 @@ from fwproof.drafting.writing import dumped
 from fwproof.flow import Address, Family, Flow, Network
 from fwproof.flows import request
 from fwproof.measured import MOST_STANDING
-from fwproof.plan import burst_size
+from fwproof.planning.limits import burst_size
 from fwproof.policy.model import Rate, Service
 from fwproof.semantics.limits import Limiter, NotSettled
 from fwproof.semantics.model import HostModel

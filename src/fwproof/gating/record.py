@@ -11,11 +11,12 @@ from pathlib import Path
 
 from fwproof.audit.evidence import evidence_of, host_record
 from fwproof.audit.outcomes import result_of
-from fwproof.audit.run import shown, tool_versions
+from fwproof.audit.run import tool_versions
 from fwproof.audit.waivers import recorded
 from fwproof.facts import Facts
 from fwproof.gating.gate import Gated
 from fwproof.gating.guard import Harm
+from fwproof.report.clean import shown
 from fwproof.results import CheckResult, Results, Verdict
 from fwproof.run_record import Run
 

@@ -11,7 +11,7 @@ import hashlib
 import re
 import shlex
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode general categories that are shown as escapes: controls, formats (bidi overrides, zero widths, tags),
@@ -121,3 +121,9 @@ def safe_path(text: str, root: str) -> str:
 def shell_word(text: str) -> str:
     """Return the text as one word of a POSIX shell command line, made visible first."""
     return shlex.quote(one_line(text))
+
+
+def shown(path: Path, root: Path) -> str:
+    """Return a path as a report shows it: relative to ``root``, where the audit runs, when it lies there."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)
