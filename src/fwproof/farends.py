@@ -30,10 +30,12 @@ def passes(passing: Passing, service: Service, source: Address | None, to: Addre
 
 
 def spoken_of(policy: Policy, family: Family) -> tuple[Expectation, ...]:
-    """Return the expectations that name addresses of a family, or are about it alone."""
+    """Return the expectations that name addresses of a family, are about it alone, or are defaults that hold in it."""
     allows: tuple[Allow | Passing, ...] = (*policy.inbound, *policy.outbound, *policy.forward)
     named = [one for one in allows if any(network.prefixlen > 0 for network in one.peers.of(family))]
-    return (*named, *(one for one in policy.essential if one.families == (family,)))
+    alone = (one for one in policy.essential if one.families == (family,))
+    defaults = filter(None, (policy.inbound_default, policy.outbound_default, policy.forward_default))
+    return (*(one for one in defaults if family in one.families), *named, *alone)
 
 
 def one_of(peers: Peers, family: Family) -> Address:

@@ -132,18 +132,18 @@ def test_docker_s_own_nftables_backend_is_told_in_its_words_and_the_packet_seen_
 def test_a_host_of_one_family_is_asked_about_no_other_and_that_is_said(first, family, other):
     for host in (f"{family}-only", f"{family}-only-published"):
         asked = [check for check in first.of(host) if check["family"] == other]
-        assert [check["id"] for check in asked] == [f"no-{other}[{host}]"]
+        assert [check["id"] for check in asked] == [f"inbound-default:no-{other}[{host}]"]
         if host != "ipv4-only-published":
             assert asked[0]["verdict"] == "not-applicable"
             assert "ssh-admin, web-internal, ollama-internal" in asked[0]["reason"]
-    assert failing(first, f"{family}-only-published") - {f"no-{other}"} == {"ollama-internal", "inbound-default"}
+    assert failing(first, f"{family}-only-published") - {f"inbound-default:no-{other}"} == {"ollama-internal", "inbound-default"}
     check = first.checks[f"ollama-internal[{family}-only-published-outside-{family}]"]
     assert "a service answered" in check["observed"]
     assert "the counter of inet filter input rule 1" in check["attributed"]
 
 
 def test_neighbours_that_get_in_by_link_local_addresses_are_not_passed_over(first, lab):
-    check = first.checks["no-ipv6[ipv4-only-published]"]
+    check = first.checks["inbound-default:no-ipv6[ipv4-only-published]"]
     assert check["verdict"] == "inconclusive"
     assert "neighbours get in there: tcp 11434 from fe80::/10" in check["reason"]
     for host, seen in (("ipv4-only-published", "open"), ("ipv4-only", "shut")):
@@ -153,7 +153,7 @@ def test_neighbours_that_get_in_by_link_local_addresses_are_not_passed_over(firs
 
 
 def test_a_family_that_the_inventory_forgets_is_not_passed_over(first):
-    check = first.checks["no-ipv6[ipv6-forgotten]"]
+    check = first.checks["inbound-default:no-ipv6[ipv6-forgotten]"]
     assert check["verdict"] == "inconclusive"
     assert "the host has fd00:0:0:1::39: nothing was asked there" in check["reason"]
 

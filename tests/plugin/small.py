@@ -28,4 +28,5 @@ persistence: true
 IDS = [
     "site[web-ipv4]", "site[web-db-ipv4]", "site:rate[web-db-ipv4]", "inbound-default[web-ipv4]",
     "loopback[web-ipv4]", "persistence[web-ipv4]", "persistence:boot[web]",
+    "inbound-default:no-ipv6[web]",
 ]  # fmt: skip

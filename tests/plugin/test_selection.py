@@ -34,7 +34,8 @@ SELECTIONS = [
     (["-m", "not exercise"], [id_ for id_ in IDS if "rate" not in id_]),
     (["-m", "fwproof(kind='loopback')"], ["loopback[web-ipv4]"]),
     (["-m", "fwproof(vantage='db')"], ["site[web-db-ipv4]", "site:rate[web-db-ipv4]"]),
-    (["-m", "fwproof(family='ipv6')"], []),
+    (["-m", "fwproof(family='ipv6')"], ["inbound-default:no-ipv6[web]"]),
+    (["-m", "fwproof(family='ipv5')"], []),
     (["--deselect", "checks/small.policy.yaml::loopback[web-ipv4]"], [i for i in IDS if "loopback" not in i]),
 ]
 

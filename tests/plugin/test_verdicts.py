@@ -42,10 +42,10 @@ def test_the_exit_status_says_what_was_found(audit, verdicts, status):
 
 def test_each_verdict_is_the_outcome_that_pytest_has_for_it(audit):
     audit.verdicts = dict(
-        zip(IDS, ["pass", "fail", "error", "inconclusive", "waived", "not-applicable", "pass"], strict=True)
+        zip(IDS, ["pass", "fail", "error", "inconclusive", "waived", "not-applicable", "pass", "pass"], strict=True)
     )
     found = audit.run()
-    assert found.outcomes() == {"passed": 2, "failed": 1, "errors": 2, "skipped": 2}
+    assert found.outcomes() == {"passed": 3, "failed": 1, "errors": 2, "skipped": 2}
     assert found.lines.count("") < len(found.lines)
 
 
@@ -56,7 +56,7 @@ def test_a_failure_is_told_once_by_cause_and_the_counts_come_last(audit):
     assert "FAILED checks" not in found.out
     last = [line for line in found.lines if line.startswith("fwproof: ")]
     assert len(last) == 1
-    assert re.match(r"fwproof: planned 7 · run 7 · passed 5 · failed 2 · waived 0 · errors 0", last[0])
+    assert re.match(r"fwproof: planned 8 · run 8 · passed 6 · failed 2 · waived 0 · errors 0", last[0])
     assert "\x1b[" not in found.out
 
 
@@ -79,7 +79,7 @@ def test_loud_and_quiet(audit, word):
     assert found.ret == 0
     assert ("PASSED" in found.out) is (word == "-v")
     assert ("connecting to nobody" in found.out) is (word == "-v")
-    assert any(line.startswith("fwproof: planned 7") for line in found.lines)
+    assert any(line.startswith("fwproof: planned 8") for line in found.lines)
 
 
 def test_colours_are_for_terminals_that_want_them(audit, monkeypatch):
@@ -105,13 +105,13 @@ def test_junit_of_pytest_beside_ours(audit):
     audit.run("checks", "--junitxml=theirs.xml")
     suite = ET.parse(audit.pytester.path / "theirs.xml").getroot().find("testsuite")
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "7", "failures": "1", "errors": "1", "skipped": "1",
+        "tests": "8", "failures": "1", "errors": "1", "skipped": "1",
     }  # fmt: skip
     shown = {case.get("name"): [p.get("value") for p in case.iter("property")] for case in suite.iter("testcase")}
     assert shown[IDS[0]] == ["fail"]
     assert shown[IDS[4]] == ["pass"]
     ours = ET.parse(audit.runs[0] / "junit.xml").getroot()
-    assert len(list(ours.iter("testcase"))) == 7
+    assert len(list(ours.iter("testcase"))) == 8
     assert len(list(ours.iter("failure"))) == 1
 
 
@@ -209,7 +209,7 @@ def test_reports_that_cannot_be_written_are_told_and_never_green(audit):
     found = audit.run()
     assert found.ret == 3
     assert "cannot write the reports" in found.out
-    assert any(line.startswith("fwproof: planned 7") for line in found.lines), "what was found is still shown"
+    assert any(line.startswith("fwproof: planned 8") for line in found.lines), "what was found is still shown"
     assert audit.closed
 
 
@@ -265,7 +265,7 @@ def test_hosts_that_nobody_answers_for_are_errors_not_failures(real):
     process = pytest_process(real, "checks")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 6, out
-    assert "errors 7" in out
+    assert "errors 8" in out
     assert "Connection refused" in out
     assert "see that sshd runs there" in out
 

@@ -127,7 +127,7 @@ def test_a_family_that_a_host_lacks_is_not_planned():
     )
     absent = [check for check in checks if check.kind is Kind.ABSENT]
     assert [(check.id, check.expectation.id, check.family) for check in absent] == [
-        ("no-ipv6[old]", "icmpv6-nd", Family.IPV6)
+        ("inbound-default:no-ipv6[old]", "inbound-default", Family.IPV6)
     ], "that it does not apply is said once"
     assert {check.family for check in checks if check.host == "old" and check not in absent} == {Family.IPV4, None}
     assert {check.family for check in checks if check.host == "web"} == {Family.IPV4, Family.IPV6, None}
@@ -141,6 +141,13 @@ def test_a_service_whose_peers_lack_a_family_is_open_to_nobody_there(section):
         ("a[web-ipv4]", "open to 10.0.2.10 only"), ("a[web-ipv6]", "open to nobody in IPv6"),
     ]  # fmt: skip
     assert rows(planned(text.replace("WORD", "deny")), Kind.CLAIM) == [("a[web-ipv4]", "open to 10.0.2.10 only")]
+
+
+def test_a_default_speaks_of_both_families():
+    """A policy that names addresses of one family alone says of the other that nothing passes."""
+    checks = planned("hosts: old\ninbound: {default: deny, allow: [{id: a, service: tcp/22, from: 10.0.2.10}]}\n")
+    absent = [(check.id, check.expectation.id) for check in checks if check.kind is Kind.ABSENT]
+    assert absent == [("inbound-default:no-ipv6[old]", "inbound-default")]
 
 
 def test_tables_are_asked_about_as_a_whole():

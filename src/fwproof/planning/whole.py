@@ -18,7 +18,7 @@ def absent(ask: Asker) -> Iterator[Check]:
         spoken = spoken_of(ask.policy, family) if ask.host.address(family) is None else ()
         if spoken:
             words = f"nothing in {family.display}, of which the host has no address"
-            check = ask.check(Kind.ABSENT, spoken[0], words, name=f"no-{family}")
+            check = ask.check(Kind.ABSENT, spoken[0], words, name=f"{spoken[0].id}:no-{family}")
             yield replace(check, family=family)
 
 

@@ -176,7 +176,7 @@ def test_a_family_that_a_host_lacks_does_not_apply_and_one_that_it_has_is_not_pa
     check = replace(claim(allow), kind=Kind.ABSENT, family=Family.IPV6, policy=replace(POLICY, forward=(allow,)))
     found = judge_absent(check, facts(*GOOD))
     assert (found.verdict, found.reason) == (
-        Verdict.NOT_APPLICABLE, "the host has no IPv6 address, so in IPv6 nothing applies of six",
+        Verdict.NOT_APPLICABLE, "the host has no IPv6 address, so in IPv6 nothing applies of forward-default, six",
     )  # fmt: skip
     found = judge_absent(replace(check, family=Family.IPV4), facts(*GOOD))
     assert found.verdict is Verdict.INCONCLUSIVE
