@@ -19,7 +19,18 @@ from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import call_sites, rings
-from fwproof.semantics.bdd_config import BASE, NOTHING, READABLE, VISITS, Config, Touches, changed, project, restore, touches_of
+from fwproof.semantics.bdd_config import (
+    BASE,
+    NOTHING,
+    READABLE,
+    VISITS,
+    Config,
+    Touches,
+    changed,
+    project,
+    restore,
+    touches_of,
+)
 from fwproof.semantics.bdd_nat import translated
 from fwproof.semantics.bdd_near import FEW, Near, places
 from fwproof.semantics.bdd_tests import Asker, asking_rule
@@ -223,9 +234,7 @@ class Program:
                     _add(found, exit_, both)
         return found
 
-    def matched(
-        self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None
-    ) -> Matched:
+    def matched(self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None) -> Matched:
         """Return the packets that a rule takes, what is known of them then, and those that it leaves, likewise.
 
         ``most`` is how many of its matches are asked.

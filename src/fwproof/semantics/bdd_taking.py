@@ -91,7 +91,7 @@ class Taking:
             return False
         return self.wanted is None or self.wanted(self.program.summary(grown, part, self.context, config), some)
 
-    def _flat(self, grown: Grown, top: Part, part: Part, config: Config, some: Set) -> None:  # noqa: PLR0913, PLR0917
+    def _flat(self, grown: Grown, top: Part, part: Part, config: Config, some: Set) -> None:
         """Go down where nothing but the header matters: what is left of a rule's match by those before it.
 
         That starts with the rule, which is small, and not with all packets that are left, which are not. ``top`` is

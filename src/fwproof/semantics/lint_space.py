@@ -161,15 +161,12 @@ class Stretch:
         return passage.takers
 
     def _part(self, part: Part, some: Incoming, passage: Passage, most: int, later: Touches) -> Incoming:
-        if part.high <= self.first or part.low >= self.last or not some or part.low == part.high:
+        if part.high <= self.first or part.low >= self.last or not some or not part.among(self.near):
             return some
-        if not part.among(self.near):
-            return some
-        if self._blaming:
-            if len(passage.takers) >= most:
-                return {}
-            if len(some) > 1 and not part.touches and not later:
-                some = {BASE: self.program.sets.union(list(some.values()))}
+        if self._blaming and len(passage.takers) >= most:
+            return {}
+        if self._blaming and len(some) > 1 and not part.touches and not later:
+            some = {BASE: self.program.sets.union(list(some.values()))}
         if part.halves is None:
             return self._rule(part, some, passage, most)
         if not part.touches and not part.crowded(self.near):
@@ -178,7 +175,12 @@ class Stretch:
             return some
         if self._whole(part) and (len(passage.takers) >= most or self._untouched(part, some)):
             return self._through(part, some, passage)
-        first, second = part.halves
+        return self._halves(part.halves, some, passage, most, later)
+
+    def _halves(
+        self, halves: tuple[Part, Part], some: Incoming, passage: Passage, most: int, later: Touches
+    ) -> Incoming:  # fmt: skip
+        first, second = halves
         after = NOTHING if second.low >= self.last else second.touches
         middle = self._part(first, some, passage, most, later | after)
         return self._part(second, middle, passage, most, later)
