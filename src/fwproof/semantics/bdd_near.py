@@ -15,7 +15,8 @@ FEW = 32
 """Rules that are asked one by one; of more, the summary of their part is less work."""
 EVERY = -1
 """All rules of a chain, as a bitset."""
-_SHORT = 64
+SHORT = 64
+"""Chains with fewer rules have no bitsets."""
 
 
 class Near:
@@ -28,7 +29,7 @@ class Near:
 
     def rules(self, chain: Chain, at: int) -> int:
         """Return the rules of a chain that may take packets that one of them takes, and maybe others."""
-        if len(chain.rules) < _SHORT:
+        if len(chain.rules) < SHORT:
             return EVERY
         if chain.name not in self._indexes:
             self._indexes[chain.name] = Index(chain)
