@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 from fwproof.flow import Hook
@@ -18,8 +19,20 @@ from fwproof.ruleset.asks import Recent
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import call_sites, rings
-from fwproof.semantics.bdd_config import NOTHING, VISITS, Config, Touches, changed, project, restore, touches_of
+from fwproof.semantics.bdd_config import (
+    BASE,
+    NOTHING,
+    READABLE,
+    VISITS,
+    Config,
+    Touches,
+    changed,
+    project,
+    restore,
+    touches_of,
+)
 from fwproof.semantics.bdd_nat import translated
+from fwproof.semantics.bdd_near import FEW, Near, places
 from fwproof.semantics.bdd_tests import Asker, asking_rule
 from fwproof.semantics.context import Context
 from fwproof.semantics.nat import side_of
@@ -48,6 +61,8 @@ class Exit(NamedTuple):
 
 
 Exits = Mapping[Exit, Set]
+Matched = tuple[Set, Config, list[tuple[Config, Set]]]
+_THROUGH = Exit(Way.NEXT, "", BASE)
 _GOES_ON = frozenset({Act.NOTHING, Act.LOG})
 _QUIET = _GOES_ON | {Act.CHANGE}
 
@@ -55,11 +70,21 @@ _QUIET = _GOES_ON | {Act.CHANGE}
 class Part:
     """A run of rules of a chain, as a balanced tree; a leaf is one rule."""
 
-    __slots__ = ("halves", "high", "known", "low", "touches")
+    __slots__ = ("halves", "high", "known", "low", "matches", "touches")
 
     def __init__(self, low: int, high: int, touches: Touches, halves: tuple[Part, Part] | None) -> None:
         self.low, self.high, self.touches, self.halves = low, high, touches, halves
         self.known: dict[tuple[tuple[bool, ...], Config], Exits] = {}
+        self.matches: dict[tuple[tuple[bool, ...], Config, int], Matched] = {}
+
+    def among(self, rules: int) -> int:
+        """Return those rules of a bitset that are in the part, all of them where it may change what others look at."""
+        mask = (1 << (self.high - self.low)) - 1
+        return rules >> self.low & mask if self.touches <= READABLE else mask
+
+    def crowded(self, rules: int) -> bool:
+        """Whether the summary of the part is less work than the rules of a bitset that are in it."""
+        return self.among(rules).bit_count() > min(FEW, self.high - self.low - 1)
 
 
 class Grown:
@@ -74,7 +99,9 @@ class Grown:
         self, chain: Chain, leaves: list[Part], *, counted: bool, nth: Mapping[tuple[int, int], int]
     ) -> None:  # fmt: skip
         self.chain, self.leaves, self.counted, self.nth = chain, leaves, counted, nth
-        self.root = _balanced(leaves) if leaves else Part(0, 0, NOTHING, None)
+        # what touches the same stands together: a long run that looks at the header alone is one part
+        runs = [_balanced(list(run)) for _, run in groupby(leaves, key=lambda leaf: leaf.touches)]
+        self.root = _balanced(runs) if runs else Part(0, 0, NOTHING, None)
         self.marks: list[int] = []
 
 
@@ -94,6 +121,7 @@ class Program:
         self._changes = changes
         self._sites = call_sites(table)
         self._grown: dict[str, Grown] = {}
+        self.near = Near(self.sets)
         self.notes: dict[tuple[str, str], bool] = {}
 
     def grown(self, name: str) -> Grown:
@@ -168,6 +196,29 @@ class Program:
                     _add(found, later, both)
         return found
 
+    def untaken(self, grown: Grown, part: Part, context: Context, some: Set, near: int, at: int) -> Set:  # noqa: PLR0913, PLR0917
+        """Return what the rules before a place leave of packets, in a part where nothing but the header matters.
+
+        No other rule than those of ``near`` takes any of the packets.
+        """
+        if part.low >= at or some == self.sets.none:
+            return some
+        if part.high <= at and part.crowded(near):
+            return some & self.passed(grown, part, context)
+        if part.halves is not None and part.crowded(near):
+            for half in reversed(part.halves):
+                some = self.untaken(grown, half, context, some, near, at)
+            return some
+        for place in places(part.among(near & (1 << at) - 1)):
+            some &= self.passed(grown, grown.leaves[part.low + place], context)
+            if some == self.sets.none:
+                break
+        return some
+
+    def passed(self, grown: Grown, part: Part, context: Context) -> Set:
+        """Return the packets that go through a part in which nothing but the header matters."""
+        return self.summary(grown, part, context, BASE).get(_THROUGH, self.sets.none)
+
     def rule(self, grown: Grown, at: int, context: Context, config: Config) -> Exits:
         """Return where packets that come to one rule leave it."""
         rule = grown.chain.rules[at]
@@ -183,13 +234,24 @@ class Program:
                     _add(found, exit_, both)
         return found
 
-    def matched(
-        self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None
-    ) -> tuple[Set, Config, list[tuple[Config, Set]]]:
+    def matched(self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None) -> Matched:
         """Return the packets that a rule takes, what is known of them then, and those that it leaves, likewise.
 
         ``most`` is how many of its matches are asked.
         """
+        touches = grown.leaves[at].touches
+        known = project(config, touches)
+        most = len(grown.chain.rules[at].matches) if most is None else most
+        key = (view(context), known, most)
+        matches = grown.leaves[at].matches
+        if key not in matches:
+            matches[key] = self._matched(grown, at, context, known, most)
+        held, after, missed = matches[key]
+        if config == known:
+            return matches[key]
+        return held, restore(after, config, touches), [(restore(each, config, touches), some) for each, some in missed]
+
+    def _matched(self, grown: Grown, at: int, context: Context, config: Config, most: int) -> Matched:
         sets, rule = self.sets, grown.chain.rules[at]
         held, missed, pending = sets.all, [], list[Set]()
         visit = max(0, dict(config.visits).get(grown.chain.name, 0) - 1)

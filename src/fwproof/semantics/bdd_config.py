@@ -72,6 +72,8 @@ BASE = Config()
 CT, MARK, CONNMARK, LISTED, UNKNOWN, VISITS, NAT = "state", "mark", "connmark", "listed", "unknown", "visits", "nat"
 Touches = frozenset[str]
 NOTHING: Touches = frozenset()
+READABLE: Touches = frozenset({CT, MARK, CONNMARK, VISITS})
+"""What rules may look at and still leave packets that they do not take alone, and as they came in."""
 
 
 def project(config: Config, touches: Touches) -> Config:

@@ -75,7 +75,7 @@ class Taking:
                 self._leaf(grown, part.low, config, some)
         elif not part.touches:
             for config, some in here.items():
-                self._flat(grown, part, config, some, [])
+                self._flat(grown, part, part, config, some)
         else:
             first, second = part.halves
             self._down(grown, first, here, keep | second.touches if self.afterwards else keep)
@@ -91,30 +91,23 @@ class Taking:
             return False
         return self.wanted is None or self.wanted(self.program.summary(grown, part, self.context, config), some)
 
-    def _flat(self, grown: Grown, part: Part, config: Config, some: Set, before: list[Set]) -> None:
+    def _flat(self, grown: Grown, top: Part, part: Part, config: Config, some: Set) -> None:
         """Go down where nothing but the header matters: what is left of a rule's match by those before it.
 
-        That starts with the rule, which is small, and not with all packets that are left, which are not.
+        That starts with the rule, which is small, and not with all packets that are left, which are not. ``top`` is
+        the part that all of the packets come to.
         """
         if not self._worth(grown, part, config, some):
             return
         if part.halves is None:
-            self._left(grown, part.low, config, some, before)
+            self.sets.tick()
+            held, after, _ = self.program.matched(grown, part.low, self.context, config)
+            near = self.program.near.rules(grown.chain, part.low)
+            left = self.program.untaken(grown, top, self.context, held, near, part.low)
+            self._report(grown, part.low, config, after, left & some)
             return
-        first, second = part.halves
-        self._flat(grown, first, config, some, before)
-        left = [f for e, f in self.program.summary(grown, first, self.context, config).items() if e.way is Way.NEXT]
-        if left:
-            self._flat(grown, second, config, some, [*before, left[0]])
-
-    def _left(self, grown: Grown, at: int, config: Config, some: Set, before: list[Set]) -> None:
-        self.sets.tick()
-        held, after, _ = self.program.matched(grown, at, self.context, config)
-        for each in reversed(before):
-            held &= each
-            if held == self.sets.none:
-                return
-        self._report(grown, at, config, after, held & some)
+        for half in part.halves:
+            self._flat(grown, top, half, config, some)
 
     def _leaf(self, grown: Grown, at: int, config: Config, some: Set) -> None:
         self.sets.tick()

@@ -24,21 +24,21 @@ def dead(space: Space, table: Table, chain: Chain, at: int, arrivals: Sequence[V
     callers = _callers(space, table, chain.name)
     if not arrivals:
         return _uncalled(rule, chain, _refs(table, callers))
-    takers: dict[int, bool] = {}
-    some = False
+    takers: set[int] = set()
+    some = opposed = False
     for visit in arrivals:
         stretch, wanted = _before(visit, chain, at)
         if wanted:
             some = True
-            passage = stretch.run(wanted, takers=MOST_CAUSES, blurred=True)
-            for taker in passage.takers:
-                takers[taker] = takers.get(taker, False) or _opposes(visit, chain, taker, rule, wanted)
+            for taker in stretch.takers(wanted, MOST_CAUSES):
+                takers.add(taker)
+                opposed = opposed or _opposes(visit, chain, taker, rule, wanted)
     if not some or not takers:
         why = f"no packet that comes to chain {chain.name} fits its conditions"
         blamed = _taken_before(arrivals, chain, at, callers) or _refs(table, callers)
         return Finding(kind=Kind.UNREACHABLE, rule=rule.ref, why=why, causes=tuple(blamed[:MOST_CAUSES]))
     causes = tuple(chain.rules[taker].ref for taker in sorted(takers)[:MOST_CAUSES])
-    if any(takers.values()):
+    if opposed:
         why = "every packet that fits it was decided before, and otherwise than it says"
         return Finding(kind=Kind.CONTRADICTED, rule=rule.ref, why=why, causes=causes)
     why = "every packet that fits it was taken by rules before it"
@@ -85,7 +85,7 @@ def _taken_before(
                 wanted[config] = some & calls
         grown = program.grown(base.name)
         stretch = Stretch(program, grown, context, 0, len(base.rules))
-        takers = stretch.run(wanted, takers=MOST_CAUSES, blurred=True).takers if wanted else []
+        takers = stretch.takers(wanted, MOST_CAUSES) if wanted else []
         found |= {base.rules[taker].ref: None for taker in takers if base.rules[taker].target.act not in CALLS}
     return list(found)
 
@@ -112,7 +112,7 @@ def _before(visit: Visit, chain: Chain, at: int) -> tuple[Stretch, dict[Config, 
         for config, some in visit.reached[chain.name].items()
     }
     wanted = {config: some for config, some in fitting.items() if some != program.sets.none}
-    return Stretch(program, grown, context, 0, at), wanted
+    return Stretch(program, grown, context, 0, at, program.near.rules(chain, at)), wanted
 
 
 def _opposes(visit: Visit, chain: Chain, taker: int, rule: Rule, wanted: dict[Config, Set]) -> bool:
@@ -125,7 +125,7 @@ def _opposes(visit: Visit, chain: Chain, taker: int, rule: Rule, wanted: dict[Co
         wanted = {BASE: program.sets.union(list(wanted.values()))}
     for config, some in wanted.items():
         accepted, kept = none, none
-        for exit_, part in program.rule(grown, taker, visit.stage.context, config).items():
+        for exit_, part in program.summary(grown, grown.leaves[taker], visit.stage.context, config).items():
             if exit_.way is Way.ACCEPT:
                 accepted |= part
             elif exit_.way is not Way.REJECT:

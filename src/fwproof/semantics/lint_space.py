@@ -13,6 +13,7 @@ from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.bdd_chains import Exit, Grown, Part, Program, Way, view
 from fwproof.semantics.bdd_config import BASE, NOTHING, Config, Touches
+from fwproof.semantics.bdd_near import EVERY, places
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Engine, Host, Incoming, Route
 from fwproof.semantics.context import Context
@@ -112,53 +113,104 @@ class Passage:
 
 
 class Stretch:
-    """Follows packets from one rule of a chain to another, as far as can be in whole parts."""
+    """Follows packets from one rule of a chain to another, as far as can be in whole parts.
 
-    def __init__(self, program: Program, grown: Grown, context: Context, first: int, last: int) -> None:
+    ``near`` is a bitset of rules: no other one takes any of the packets.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - a chain, and the part of it that matters
+        self, program: Program, grown: Grown, context: Context, first: int, last: int, near: int = EVERY
+    ) -> None:  # fmt: skip
         self.program, self.grown, self.context = program, grown, context
         self.first, self.last = first, last
+        self.near = (near & (1 << last) - 1) >> first << first
         self.none = program.sets.none
-        self._blurred = False
+        self._blaming, self._strays = False, False
+        self._only: tuple[Exit | None] | None = None
 
-    def run(self, some: Mapping[Config, Set], *, takers: int = 0, blurred: bool = False) -> Passage:
+    def run(self, some: Mapping[Config, Set], *, takers: int = 0) -> Passage:
         """Follow packets; those that leave at the end of the stretch are in the exit ``next``.
 
-        The first ``takers`` rules that have a part in it are found, and no others. ``blurred``: what is known of the
-        packets besides their header is forgotten as soon as no rule of the stretch looks at it.
+        The first ``takers`` rules that have a part in it are found, and no others.
         """
         passage = Passage()
-        self._blurred = blurred
         left = self._part(self.grown.root, dict(some), passage, takers, NOTHING)
         for config, rest in left.items():
             _add(passage.exits, Exit(Way.NEXT, "", config), rest)
         return passage
 
+    def all_go(self, some: Mapping[Config, Set], way: Exit | None) -> bool:
+        """Whether all packets go one way in the end, None: are dropped; and meet no rule that counts.
+
+        They are followed no further than to the first that do not.
+        """
+        self._only, self._strays = (way,), False
+        passage = Passage()
+        left = self._part(self.grown.root, dict(some), passage, 0, NOTHING)
+        ends = {_end(Exit(Way.NEXT, "", config), self.grown.chain.default) for config in left}
+        return not self._strays and not passage.counted and ends <= {way}
+
+    def takers(self, some: Mapping[Config, Set], most: int) -> list[int]:
+        """Return the first rules that have a part in it, and nothing else.
+
+        What is known of the packets besides their header is forgotten as soon as no rule of the stretch looks at it.
+        """
+        self._blaming = True
+        passage = Passage()
+        self._part(self.grown.root, dict(some), passage, most, NOTHING)
+        return passage.takers
+
     def _part(self, part: Part, some: Incoming, passage: Passage, most: int, later: Touches) -> Incoming:
-        if part.high <= self.first or part.low >= self.last or not some or part.low == part.high:
+        if part.high <= self.first or part.low >= self.last or not some or not part.among(self.near):
             return some
-        whole = self.first <= part.low and part.high <= self.last
-        if self._blurred and len(some) > 1 and not part.touches and not later:
+        if self._blaming and len(passage.takers) >= most:
+            return {}
+        if self._blaming and len(some) > 1 and not part.touches and not later:
             some = {BASE: self.program.sets.union(list(some.values()))}
         if part.halves is None:
             return self._rule(part, some, passage, most)
-        if whole and not self._counts(part) and (len(passage.takers) >= most or self._untouched(part, some)):
+        if not part.touches and not part.crowded(self.near):
+            for place in places(part.among(self.near)):
+                some = self._rule(self.grown.leaves[part.low + place], some, passage, most) if some else some
+            return some
+        if self._whole(part) and (len(passage.takers) >= most or self._untouched(part, some)):
             return self._through(part, some, passage)
-        first, second = part.halves
+        return self._halves(part.halves, some, passage, most, later)
+
+    def _halves(
+        self, halves: tuple[Part, Part], some: Incoming, passage: Passage, most: int, later: Touches
+    ) -> Incoming:  # fmt: skip
+        first, second = halves
         after = NOTHING if second.low >= self.last else second.touches
         middle = self._part(first, some, passage, most, later | after)
         return self._part(second, middle, passage, most, later)
 
+    def _whole(self, part: Part) -> bool:
+        """Whether the summary of a part says all that is asked, and is less work than its rules."""
+        inside = self.first <= part.low and part.high <= self.last
+        return inside and part.crowded(self.near) and not self._counts(part)
+
     def _through(self, part: Part, some: Incoming, passage: Passage) -> Incoming:
         left: Incoming = {}
         for config, packets in some.items():
+            rest = packets
             for exit_, passed in self.program.summary(self.grown, part, self.context, config).items():
                 here = packets & passed
                 if here == self.none:
                     continue
                 if exit_.way is Way.NEXT and exit_.config is not None:
-                    left[exit_.config] = left.get(exit_.config, self.none) | here
+                    left[exit_.config] = left[exit_.config] | here if exit_.config in left else here
+                elif self._only and _end(exit_, self.grown.chain.default) not in self._only:
+                    self._strays = True
+                    return {}
                 else:
                     _add(passage.exits, exit_, here)
+                rest = self.none if here == packets else rest & ~here if self._only else rest
+                if rest == self.none:  # the exits are disjoint
+                    break
+            if self._only and rest != self.none and None not in self._only:
+                self._strays = True
+                return {}
         return left
 
     def _untouched(self, part: Part, some: Incoming) -> bool:
@@ -180,8 +232,7 @@ class Stretch:
         return marks[part.high] > marks[part.low]
 
     def _rule(self, part: Part, some: Incoming, passage: Passage, most: int) -> Incoming:
-        rule = self.grown.chain.rules[part.low]
-        if not passage.counted and counting(self.program, rule):
+        if not passage.counted and self._counts(part):
             fitting = (self.program.matched(self.grown, part.low, self.context, c)[0] & p for c, p in some.items())
             passage.counted = any(each != self.none for each in fitting)
         left = self._through(part, some, passage)
@@ -227,19 +278,27 @@ def settled(exits: Mapping[Exit, Set], default: str | None) -> dict[Exit, Set]:
     """Return exits of a chain as what they amount to: a base chain's end is its default, a return is its end."""
     found: dict[Exit, Set] = {}
     for exit_, some in exits.items():
-        if exit_.way not in {Way.NEXT, Way.RETURN}:
-            _add(found, exit_, some)
-        elif default is None:
-            _add(found, exit_._replace(way=Way.RETURN), some)
-        elif default == "ACCEPT":
-            _add(found, exit_._replace(way=Way.ACCEPT), some)
+        end = _end(exit_, default)
+        if end is not None:
+            _add(found, end, some)
     return found
+
+
+def _end(exit_: Exit, default: str | None) -> Exit | None:
+    if exit_.way not in {Way.NEXT, Way.RETURN}:
+        return exit_
+    if default is None:
+        return exit_._replace(way=Way.RETURN)
+    return exit_._replace(way=Way.ACCEPT) if default == "ACCEPT" else None
 
 
 def same_without(visit: Visit, met: Met) -> bool:
     """Whether the packets that a rule takes fare the same without it."""
     program, grown = visit.program, met.grown
-    after = Stretch(program, grown, met.context, met.at + 1, len(grown.chain.rules))
+    after, default = _after(visit, met), grown.chain.default
+    if met.rule.target.act not in CALLS:
+        ways = [_end(exit_, default) for exit_, _ in program.applied(grown, met.rule, met.context, met.after)]
+        return after.all_go({met.before: met.taken}, ways[0] if ways else None)
     without = after.run({met.before: met.taken})
     with_: dict[Exit, Set] = {}
     for exit_, some in program.applied(grown, met.rule, met.context, met.after):
@@ -251,7 +310,6 @@ def same_without(visit: Visit, met: Met) -> bool:
                 _add(with_, later, rest)
         else:
             _add(with_, exit_, here)
-    default = grown.chain.default
     ours, theirs = settled(with_, default), settled(without.exits, default)
     none = program.sets.none
     same = all(ours.get(key, none) == theirs.get(key, none) for key in {*ours, *theirs})
@@ -260,8 +318,13 @@ def same_without(visit: Visit, met: Met) -> bool:
 
 def next_takers(visit: Visit, met: Met, most: int) -> Passage:
     """Return how the packets that a rule takes fare without it, with the rules that have a part in that."""
-    after = Stretch(visit.program, met.grown, met.context, met.at + 1, len(met.grown.chain.rules))
-    return after.run({met.before: met.taken}, takers=most)
+    return _after(visit, met).run({met.before: met.taken}, takers=most)
+
+
+def _after(visit: Visit, met: Met) -> Stretch:
+    chain = met.grown.chain
+    near = visit.program.near.rules(chain, met.at)
+    return Stretch(visit.program, met.grown, met.context, met.at + 1, len(chain.rules), near)
 
 
 def _add(found: dict[Exit, Set], exit_: Exit, some: Set) -> None:

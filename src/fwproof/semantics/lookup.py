@@ -9,7 +9,7 @@ one that asks something else: what has an effect or is a question is left to the
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 from fwproof.decision import RuleRef
@@ -82,6 +82,18 @@ class Index:
         self._parts = list(self._numbers.values())
         self._keyed = list(self._groups.values())
 
+    def meeting(self, at: int, fields: Collection[str]) -> int:
+        """Return the rules whose packets may be among those of one rule, as far as some number fields tell."""
+        rules = self._rules
+        for match in self.chain.rules[at].matches:
+            test = match.test
+            if isinstance(test, Within) and test.field in fields and test.field in self._numbers and not match.negated:
+                number, found = self._numbers[test.field], 0
+                for low, high in test.ranges:
+                    found |= number.within(low, high)
+                rules &= found
+        return rules
+
     def _never(self, at: int, rule: Rule) -> bool:
         """Enter a rule's first matches; say whether one of them never holds."""
         known = 0
@@ -141,6 +153,7 @@ class _Number:
         self._uses: list[int] = []
         self._positive: list[int] = []
         self._changes: dict[int, list[int]] = {}
+        self._within: dict[tuple[int, int], int] = {}
 
     def enter(self, at: int, match: Match) -> bool:
         """Enter a match of a rule that looks at the number; say whether the bitsets decide it."""
@@ -186,6 +199,17 @@ class _Number:
             for turns in self._turns[start:at]:
                 rules = _turned(rules, turns)
         return rules
+
+    def within(self, low: int, high: int) -> int:
+        """Return the rules that some value of a span fits, and maybe others."""
+        found = self._within.get((low, high))
+        if found is None:
+            if len(self._within) >= MOST_KEYS:
+                self._within.clear()
+            first, last = bisect_right(self._cuts, low), bisect_right(self._cuts, high)
+            turned = bitset(at for turns in self._turns[first:last] for at in turns)
+            found = self._within[low, high] = self.fitting(low) | turned
+        return found
 
 
 def _turned(rules: int, turns: Iterable[int]) -> int:

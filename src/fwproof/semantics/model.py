@@ -116,12 +116,13 @@ class HostModel:
             may = frozenset({Decision.UNKNOWN, Decision.ACCEPT, Decision.DROP})
             return Ruling(decision=Decision.UNKNOWN, by=None, may=may, depends_on=(str(limit),))
 
-    def leaves(
+    def leaves(  # noqa: PLR0913 - a packet, what is known of it, and what of its walk is kept
         self, flow: Flow, hook: str | None = None, simulate: Simulate | None = None,
-        connection: Connection | None = None, *, traced: bool = True,
+        connection: Connection | None = None, *, traced: bool = True, whole: bool = True,
     ) -> list[Leaf[Packet]]:  # fmt: skip
         """Return every end of a flow's walk, for all values of the oracles, each with its steps if ``traced``.
 
+        Unless ``whole``, there are no steps of rules that the header alone rules out.
         ``connection`` is the one that a later packet belongs to, where it is known. Raises TooLarge.
         """
         router, at = self.router(flow.family), None if hook is None else Hook(hook)
@@ -135,14 +136,16 @@ class HostModel:
             if early:
                 found.append(turns.dropped(packet, router, early, path.given))
             else:
-                found += self._walks(packet, path, router, traced=traced)
+                found += self._walks(packet, path, router, traced=traced, whole=traced and whole)
         return found
 
-    def _walks(self, packet: Packet, path: route.Path, router: Router, *, traced: bool) -> list[Leaf[Packet]]:
+    def _walks(
+        self, packet: Packet, path: route.Path, router: Router, *, traced: bool, whole: bool
+    ) -> list[Leaf[Packet]]:
         """Walk a packet in every order that base chains of equal priority may have; one stands for equal answers."""
-        lookup = None if traced else self.indexes
+        lookup = None if whole else self.indexes
         found = [
-            list(_PacketWalker(way, lookup=lookup).walk(packet, (*path.given, *choices)))
+            list(_PacketWalker(way, traced=traced, lookup=lookup).walk(packet, (*path.given, *choices)))
             for way, choices in self._routes(path, router, later=packet.connection is not None)
         ]
         if len(found) == 1 or len({leaf.decision for leaves in found for leaf in leaves}) == 1:
@@ -151,7 +154,7 @@ class HostModel:
 
     @property
     def indexes(self) -> Indexes:
-        """What finds the rules that a packet may meet, for walks that keep no trace."""
+        """What finds the rules that a packet may meet, for walks that keep no whole trace."""
         return self._once("indexes", Indexes)
 
     def _once(self, key: object, make: Callable[[], T]) -> T:
@@ -170,11 +173,6 @@ class HostModel:
             return [(way, order.given(number, len(tried))) for number, way in enumerate(ways)]
 
         return self._once(("routes", router.family, path.hooks, later), make)
-
-    def chains_changed(self) -> None:
-        """Forget the ways through the tables: these show other chains from now on (:mod:`cover_confirm`)."""
-        for key in [key for key in self._known if isinstance(key, tuple) and key[0] == "routes"]:
-            del self._known[key]
 
     def orders(self, family: Family, hooks: Sequence[Hook]) -> list[order.Chosen | None]:
         """Return the orders of base chains of equal priority that have to be tried; None blinds those chains."""

@@ -42,7 +42,7 @@ class TooLarge(Exception):
 class Walker(Generic[S]):
     """Walks subjects along one route; ``traced`` keeps every step, which sets of packets do without.
 
-    With ``lookup`` no step is kept, and rules that the header rules out are passed over; the ends are the same.
+    With ``lookup`` rules that the header rules out are passed over and leave no step; the ends are the same.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Walker(Generic[S]):
         steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         self.route = route
-        self.traced = traced and lookup is None
+        self.traced = traced
         self.lookup = lookup
         self.max_leaves = leaves
         self.max_steps = steps
@@ -171,10 +171,13 @@ class Walker(Generic[S]):
             known = 0 if found.asked and found.asked >> at & 1 else found.known[at]
             frame = Frame(frame.chain, at, frame.back, frame.path, frame.visit)
             state = State(
-                state.stage, frame, 0, state.subject, state.choices, None, state.accepted, state.calls
+                state.stage, frame, 0, state.subject, state.choices, state.trace, state.accepted, state.calls
             )  # fmt: skip
-        missed = self._matched(state, frame.chain.rules[frame.at], known)
-        return self._next(state, missed.subject, None) if isinstance(missed, Missed) else missed
+        rule = frame.chain.rules[frame.at]
+        missed = self._matched(state, rule, known)
+        if isinstance(missed, Missed):
+            return self._next(state, missed.subject, self._no(state, rule, missed.match))
+        return missed
 
     def _candidates(self, state: State[S]) -> Candidates:
         """Return the rules of the present chain that the subject may meet; it is the same until a rule changes it."""

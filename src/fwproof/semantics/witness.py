@@ -63,7 +63,7 @@ def follow(model: HostModel, flow: Flow, hook: Hook) -> list[Leaf[Packet]]:
     for number, chosen in enumerate(tried):
         make = model.chains(family, PATHS[hook].hooks, chosen)
         way = route.leaving(make, decide) if hook is Hook.OUTPUT else route.arriving(make, decide)
-        found += Walker[Packet](way, lookup=model.indexes).walk(packet, order.given(number, len(tried)))
+        found += Walker[Packet](way, traced=False, lookup=model.indexes).walk(packet, order.given(number, len(tried)))
     return found
 
 

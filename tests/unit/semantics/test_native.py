@@ -7,6 +7,7 @@ import pytest
 
 from fwproof.decision import Decision, RuleRef
 from fwproof.flow import CtState, Family, Flow, Hook
+from fwproof.semantics import bdd_near
 from fwproof.semantics.lint import lint
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import openings
@@ -333,3 +334,13 @@ def test_an_accept_of_everything_is_over_broad_in_a_native_chain_too():
     on = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}
     kinds = {finding.rule.rule: finding.kind.value for finding in lint(one([on, verdict("accept")]), Family.IPV4)}
     assert kinds == {1: "over-broad"}
+
+
+def test_lint_knows_that_a_rule_may_meet_what_another_has_rewritten(monkeypatch):
+    """Ports as they came in do not tell what rules overlap, once a rule has written them."""
+    monkeypatch.setattr(bdd_near, "SHORT", 0)
+    write = {"mangle": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "value": 80}}
+    rules = [[dport(22), verdict("drop")], [write], [dport(80), verdict("accept")]]
+    for rest, kinds in ((rules, {}), (rules[:1], {1: "redundant"})):
+        found = lint(one(*rest), Family.IPV4)
+        assert {each.rule.rule: each.kind.value for each in found} == kinds
