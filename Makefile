@@ -39,7 +39,7 @@ types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
 
 pytest: $(VENV)/dev.stamp
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"

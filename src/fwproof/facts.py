@@ -45,6 +45,9 @@ class Counted:
         """Whether the counter accounts for every probe; other traffic can only move it further."""
         return self.moved >= self.probes
 
+    def __str__(self) -> str:
+        return f"+{self.moved} for {self.probes} probe{'s' if self.probes != 1 else ''}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFacts:

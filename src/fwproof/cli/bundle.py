@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fwproof.cli.tables import safe
+from fwproof.cli.saying import safe
 from fwproof.report.mask import masked_copy
 from fwproof.report.sign import SIGN_KEY
 

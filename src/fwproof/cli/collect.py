@@ -11,7 +11,8 @@ from fwproof.audit.engine_dask import Dask
 from fwproof.audit.field import Field
 from fwproof.audit.reading import INVENTORY, live_snapshots
 from fwproof.cli.completion import hosts as completed
-from fwproof.cli.tables import inventory_option, safe
+from fwproof.cli.saying import safe
+from fwproof.cli.tables import inventory_option
 from fwproof.errors import HostError, UsageError
 from fwproof.evidence.fail2ban import parse_jails
 from fwproof.hosts import replay

@@ -12,7 +12,7 @@ import click
 from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
 from fwproof.cli.plan import policy_files
-from fwproof.cli.tables import say
+from fwproof.cli.saying import say
 from fwproof.controls import Framework
 from fwproof.errors import UsageError
 from fwproof.policy.baseline import baseline

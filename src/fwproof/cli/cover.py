@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from fwproof.cli.families import in_each
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options
+from fwproof.cli.saying import say
+from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, table_options
 from fwproof.errors import UsageError
 from fwproof.flow import TCP, CtState, Flow, Network
 from fwproof.semantics.cover import Cover, Limits, Missed, Source, Why, Witness

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fwproof.cli.draft import draft
+from fwproof.cli.saying import say
 from fwproof.cli.tables import (
     Tables,
     complain,
@@ -23,7 +24,6 @@ from fwproof.cli.tables import (
     packet_json,
     read_text,
     rule_json,
-    say,
     understood_json,
 )
 from fwproof.decision import RuleRef
@@ -193,7 +193,7 @@ def diff(  # noqa: PLR0913, PLR0917 - two sides, and the options of a question
             too_large.append(f"{each}: {limit}")
     unanswered = too_large + [f"{c.family}: {'; '.join(c.blind)}" for c in found if c.blind]
     if accept_draft:
-        say(draft(found, datetime.now().astimezone().date()))
+        say(draft(found, datetime.now().astimezone().date()), whole=True)
     elif form == "json":
         sides = {word: understood_json(side.model, side.families) for word, side in (("old", before), ("new", after))}
         click.echo(json.dumps(document(found, unanswered) | {"understood": sides}))

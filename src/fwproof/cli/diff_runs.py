@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fwproof.cli.tables import say
+from fwproof.cli.saying import say
 from fwproof.report.document import read_results
 from fwproof.trends.changes import RunDiff
 from fwproof.trends.compare import compare_runs

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from fwproof.cli.packets import Packet, packet_of, read_packets
-from fwproof.cli.tables import Given, read_tables, read_text, say, table_options
+from fwproof.cli.saying import say
+from fwproof.cli.tables import Given, read_tables, read_text, table_options
 from fwproof.decision import Decision, Ruling, Step
 from fwproof.errors import UsageError
 from fwproof.flow import CtState, Family

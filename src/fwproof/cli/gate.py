@@ -14,7 +14,8 @@ from fwproof.audit.waivers import RunWaivers
 from fwproof.cli.diff import LIVE, read_side
 from fwproof.cli.gate_json import document
 from fwproof.cli.gate_text import markdown, text, workflow_commands
-from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text, say
+from fwproof.cli.saying import say
+from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text
 from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.gating.candidate import Candidate, from_scripts, placed

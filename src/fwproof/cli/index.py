@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fwproof.cli.tables import say
+from fwproof.cli.saying import say
 from fwproof.errors import FwproofError
 from fwproof.report.clean import one_line
 from fwproof.trends.document import render_index

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fwproof.cli.saying import safe, say
 from fwproof.cli.scaffold import CHECKS, INVENTORY, Project, summary
-from fwproof.cli.tables import inventory_option, safe, say
+from fwproof.cli.tables import inventory_option
 from fwproof.errors import HostError, UsageError
 from fwproof.plugin import SUFFIX
 

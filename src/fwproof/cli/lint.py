@@ -12,13 +12,13 @@ import click
 from fwproof.advice import KINDS
 from fwproof.cli.families import in_each
 from fwproof.cli.lint_sarif import lint_sarif, need_files
+from fwproof.cli.saying import say
 from fwproof.cli.tables import (
     Given,
     families_option,
     packet_json,
     read_tables,
     rule_json,
-    say,
     table_options,
     understood_json,
 )

@@ -14,7 +14,7 @@ from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
 from fwproof.cli.lint_sarif import policy_sarif
 from fwproof.cli.plan import policy_files
-from fwproof.cli.tables import say
+from fwproof.cli.saying import say
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.policy.document import read_document
 

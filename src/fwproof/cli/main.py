@@ -119,7 +119,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except FwproofError as error:
-        from fwproof.cli.tables import safe
+        from fwproof.cli.saying import safe
 
         click.echo("\n".join(map(safe, f"fwproof: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)

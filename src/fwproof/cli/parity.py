@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from fwproof.audit.reading import INVENTORY
-from fwproof.cli.tables import packet_json, read_tables, rule_json, say, table_options
+from fwproof.cli.saying import say
+from fwproof.cli.tables import packet_json, read_tables, rule_json, table_options
 from fwproof.errors import UsageError
 from fwproof.flow import Family
 from fwproof.policy.inventory_file import load_inventory

@@ -14,7 +14,8 @@ from fwproof.audit.planned import planned
 from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
 from fwproof.cli.plan_text import Answer, document, text
-from fwproof.cli.tables import inventory_option, say
+from fwproof.cli.saying import say
+from fwproof.cli.tables import inventory_option
 from fwproof.errors import UsageError
 from fwproof.plugin import SUFFIX
 from fwproof.policy.fields import suggest_path

@@ -13,7 +13,8 @@ from fwproof.audit.adhoc import MOST_BURST, Found, Wish, ends, opened
 from fwproof.audit.reading import INVENTORY, one_host
 from fwproof.cli.probe_text import document, text
 from fwproof.cli.questions import service as parts
-from fwproof.cli.tables import families_option, inventory_option, safe, say
+from fwproof.cli.saying import safe, say
+from fwproof.cli.tables import families_option, inventory_option
 from fwproof.errors import UsageError
 from fwproof.flow import TCP, UDP, Family, protocol_name
 from fwproof.inventory import Inventory

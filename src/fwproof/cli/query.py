@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from fwproof.cli.questions import SERVICE, claims, networks, others
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, say, table_options, understood_json
+from fwproof.cli.saying import say
+from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, table_options, understood_json
 from fwproof.decision import Ruling
 from fwproof.errors import UsageError
 from fwproof.flow import CtState, Family, Hook

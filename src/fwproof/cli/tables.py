@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fwproof.cli.saying import safe
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, HostError, InputError, UsageError
 from fwproof.flow import Family, Flow
-from fwproof.report.clean import no_command
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Inexact, Reading, total, understood
 from fwproof.snapshot import Snapshot
@@ -230,17 +230,6 @@ def understood_json(model: HostModel, families: Collection[Family]) -> dict[str,
     """Return the ``understood`` object: how many rules are exact, bounded and unknown, in all and by source."""
     found = understood(model, families)
     return {**total(found), "sources": [each.as_json() for each in found]}
-
-
-def safe(text: str) -> str:
-    """Replace control characters: rule comments come from the audited host and must not steer a terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
-def say(lines: Iterable[str]) -> None:
-    """Print lines that hold text of the audited host."""
-    for line in lines:
-        click.echo(no_command(safe(line)))
 
 
 def rule_json(ref: RuleRef | None) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from fwproof.cli.tables import families_option, read_tables, say, table_options
+from fwproof.cli.saying import say
+from fwproof.cli.tables import families_option, read_tables, table_options
 from fwproof.semantics.understood import Inexact, Reading, total
 from fwproof.semantics.understood import understood as read
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fwproof.cli.tables import safe
+from fwproof.cli.saying import safe
 from fwproof.verify.chain import chain
 from fwproof.verify.verify import Verified
 from fwproof.verify.verify import verify as verify_run

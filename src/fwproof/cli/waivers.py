@@ -13,7 +13,7 @@ import click
 
 from fwproof.audit.reading import INVENTORY
 from fwproof.audit.waivers import policy_names, recorded
-from fwproof.cli.tables import safe, say
+from fwproof.cli.saying import safe, say
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.waiver_file import load_waivers

@@ -225,7 +225,7 @@ def _attributed(rows: Sequence[_Row]) -> str:
     traced = Counter(t.path.by for row in rows if (t := row.facts.known.traced) is not None and t.agrees is not None)
     words_ = [f"trace: {by} decided {count}" for by, count in traced.most_common(3)]
     return "; ".join(words_) or "; ".join(
-        f"the counter of {c.rule} {_VERB[c.confirms]} it: +{c.moved} for {c.probes} probes" for c in counted.values()
+        f"the counter of {c.rule} {_VERB[c.confirms]} it: {c}" for c in counted.values()
     )
 
 

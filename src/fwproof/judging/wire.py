@@ -148,7 +148,7 @@ def evidence_lines(facts: FlowFacts) -> tuple[str, ...]:
     if facts.traced is not None:
         lines.append(f"trace: {facts.traced.path}")
     if facts.counted is not None:
-        lines.append(f"counter: {facts.counted.rule} moved by {facts.counted.moved} for {facts.counted.probes} probes")
+        lines.append(f"counter: {facts.counted.rule}: {facts.counted}")
     if facts.stopped:
         lines.append(f"path: {facts.stopped}")
     if facts.logged is not None:
@@ -161,9 +161,7 @@ def attributed_words(facts: FlowFacts) -> str:
     words = [] if facts.traced is None else [_traced_words(facts.traced)]
     if facts.counted is not None:
         verb = "confirms" if facts.counted.confirms else "does NOT confirm"
-        words.append(
-            f"the counter of {facts.counted.rule} {verb} it: +{facts.counted.moved} for {facts.counted.probes} probes"
-        )
+        words.append(f"the counter of {facts.counted.rule} {verb} it: {facts.counted}")
     if isinstance(facts.observation, Observation) and facts.observation.confirmed:
         words.append("conntrack reported the new connection")
     if facts.logged is not None:
