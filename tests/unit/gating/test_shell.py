@@ -85,6 +85,11 @@ REFUSED = {
     "f() { f; }; f": "call one another", "while true; do :; done": "has run", "a <<E\nx\n": "never ends",
     "set -u; unset x; a $x": "set -u", "a ${x:?no}": "ends here", "a $'x'": "$ before a quote", "trap a EXIT": "'trap'",
     "iptables -A x || iptables -F x": "where a command fails", "a ${x//y/z}": "forms of POSIX",
+    "if modprobe x; then a; fi": "whether a command works", "cat x && a": "depends on the machine",
+    "logger $y && a": "depends on the machine", "modprobe x; a $?": "whether the command before it works",
+    "set -u; unset x; echo $x": "the script ends here", "echo ${x?no}": "the script ends here",
+    "echo $1 ${x:=y}": "arguments of the script", "echo $((i=5))": "the sum", "echo ${x//y/z}": "forms of POSIX",
+    "echo $y ${z-$(a)}": "the variable y has no value", "cd /proc/sys/net/ipv4; echo 1 > ip_forward": "its whole path",
 }  # fmt: skip
 
 
@@ -110,6 +115,14 @@ def test_what_nobody_sets_is_taken_for_granted_where_the_script_provides_for_it_
     script = read_shell('IPT="${IPT:-iptables}"\nX=$(id -u)\nY=$(command -v iptables)\nrun $IPT $X $Y', "s.sh")
     assert script.assumed == ("nothing outside the script sets IPT",)
     assert [word.text for word in script.commands[0].words[1:]] == ["iptables", "0", "/usr/sbin/iptables"]
+
+
+def test_what_a_machine_that_is_as_it_should_be_does_is_taken_for_granted_and_told():
+    text = "cd /x || exit 1\nmodprobe a || true\nlogger b\necho $1 $HOME ${X-$2}\nset -eu\ncat y\necho $0 $* ${X:-z}\n"
+    script = read_shell(f"{text}iptables-save > ///proc/sys/../x\nrun a", "s.sh")
+    assert not script.faults
+    assert script.assumed == ("cd works, in line 1", "cat works, in line 6")
+    assert [(each.words[0].text, each.to) for each in script.commands] == [("iptables-save", "/proc/x"), ("run", "")]
 
 
 def test_after_what_cannot_be_told_no_fault_is_made_up():
