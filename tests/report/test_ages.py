@@ -144,6 +144,13 @@ BROKEN = {
         lambda place: resummed(place, (place / "results.json").read_bytes().replace(b"2026-03-02T06", b"soon")),
         "run.started is no time",
     ),
+    "no year": (
+        lambda place: resummed(
+            place,
+            (place / "results.json").read_bytes().replace(b'"2026-03-02T06:00:00Z"', b'"0001-01-01T00:00:00+23:00"'),
+        ),
+        "run.started is no time",
+    ),
 }
 
 
