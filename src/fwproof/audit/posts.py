@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from fwproof.audit.engine import WorkerLost
 from fwproof.audit.engine_dask import Worker, client_of, unmanned, workers_of
 from fwproof.audit.post import Pieces, Post
-from fwproof.errors import HostUnreachable
+from fwproof.errors import HostError, HostUnreachable
 from fwproof.hosts.carried import Carried
 from fwproof.inventory import Host, Inventory
 
@@ -155,9 +155,9 @@ class Outpost:
             stream.ends = answer
             return stream
         stream.close()
-        if answer is None:
-            raise WorkerLost(host.name, self.lost or "the connections were closed")
-        raise HostUnreachable(host.name, f"{answer.message}, from the worker {self.worker.name}", answer.advice)
+        if isinstance(answer, HostError):
+            raise HostUnreachable(host.name, f"{answer.message}, from the worker {self.worker.name}", answer.advice)
+        raise WorkerLost(host.name, self.lost or "the connections were closed")
 
     def _wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
         """Have the client's loop do something; None where it did not, which it does unless it has ended."""

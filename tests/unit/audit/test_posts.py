@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import Future as Future_
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
@@ -95,6 +96,9 @@ class Client:
         self.futures[name].actor.post = None
 
     def close(self):
+        if self.loop.asyncio_loop.is_closed():
+            return
+
         async def end():
             rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in rest:
@@ -268,6 +272,34 @@ def test_a_worker_that_does_not_answer_is_lost(posts, monkeypatch):
     assert time.monotonic() - begun < 2
     assert made.told == [("e1", "the worker a that it was reached by was lost (it did not answer in time)")]
     assert not other.lost
+
+
+def test_after_the_end_nothing_is_connected_to(posts):
+    made = posts(a=["east"])
+    stream = made.posts.dial(made.hosts["e1"])
+    made.posts.close()
+    with pytest.raises(WorkerLost, match="e1: the connections were closed"):
+        made.posts.dial(made.hosts["e1"])
+    assert (read(stream, 100), stream.lost, made.told) in [(b"", "", []), (b"hello\n", "", [])]
+
+
+def test_a_connection_that_ends_as_it_begins_is_closed_and_told(monkeypatch):
+    class Gone:
+        closed = False
+
+        def getsockname(self):
+            raise OSError(9, "Bad file descriptor")
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(far.login, "connect", lambda _: gone)
+    gone = Gone()
+    found = asyncio.run(far.Post().open(1, host("h", "10.1.0.1", 1)))
+    assert (found.message, gone.closed) == ("the connection ended as it began: Bad file descriptor", True)
+    late = Future_()
+    late.set_exception(HostUnreachable("h", "nobody answers"))
+    far._hung_up(late)  # there is nothing to close
 
 
 def test_a_worker_that_cannot_make_a_post_is_passed_over(posts):
