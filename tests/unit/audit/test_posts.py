@@ -339,6 +339,18 @@ def test_a_worker_that_sends_what_makes_no_sense_is_lost(posts, sense):
     assert made.told == [("e1", stream.lost)]
 
 
+def test_the_end_of_a_stream_is_told_to_its_carrier_once():
+    sent = []
+    stream = carried.Carried(("", ""), sent.append)
+    stream.close()
+    stream.close()
+    assert sent == [None]
+    other = carried.Carried(("", ""), sent.append)
+    assert (other.end("gone"), other.end("once more"), other.lost) == (True, False, "gone")
+    other.close()
+    assert sent == [None], "the carrier has ended it itself"
+
+
 def test_a_host_that_sends_more_than_is_read_is_hung_up_on(monkeypatch):
     monkeypatch.setattr(carried, "MOST", 10)
     sent = []

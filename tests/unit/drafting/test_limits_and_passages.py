@@ -1,11 +1,13 @@
 """Limits, jails, what passes through and vantages of a draft: as they are, or a question where they are no words."""
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from fwproof.audit.reading import model_from
+from fwproof.drafting import rates
 from fwproof.drafting.draft import SshLine, draft
 from fwproof.drafting.found import filled
 from fwproof.drafting.subject import Subject, audited_addresses
@@ -68,6 +70,15 @@ def test_a_limit_that_no_vantage_can_try_is_asked_about(sample):
     assert not any(allow.rate for allow in policy.inbound)
     assert "is limited, and no vantage" in questions(policy)["limit-tcp-11434-from-internal"]
     assert "# by simulation: {rate: {limit: 20, per: 60s, by: source}}" in made.policy
+
+
+@pytest.mark.parametrize(("network", "own", "found"), [
+    ("10.0.0.0/24", ["10.0.0.9"], "10.0.0.1"), ("10.0.0.0/24", ["10.0.0.1", "10.0.0.2"], "10.0.0.3"),
+    ("10.0.0.0/31", ["10.0.0.1"], "10.0.0.0"), ("10.0.0.7/32", ["10.0.0.7"], "10.0.0.7"),
+    ("255.255.255.254/31", ["255.255.255.255"], "255.255.255.254"),
+])  # fmt: skip
+def test_a_limit_is_tried_from_inside_of_its_network(network, own, found):
+    assert str(rates._one_of(ip_network(network), [ip_address(each) for each in own])) == found
 
 
 CLOSED = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"
