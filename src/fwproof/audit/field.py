@@ -105,12 +105,13 @@ class Field:
     def _open_by_workers(self, hosts: list[Host], open_: Callable[[Host], None], losses: Losses) -> None:
         """Open hosts, and those anew whose worker was lost meanwhile, as often as hosts are read."""
         losses.begin(hosts)
-        for _ in range(TRIES):
-            in_zones(self.inventory, hosts, open_)
+        in_zones(self.inventory, hosts, open_)
+        for _ in range(TRIES - 1):
             hosts = losses.take()
             if not hosts:
                 break
             self._forget(hosts)
+            in_zones(self.inventory, hosts, open_)
         losses.settle()
 
     def _forget(self, hosts: list[Host]) -> None:

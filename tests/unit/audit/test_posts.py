@@ -15,6 +15,7 @@ from fwproof.audit import engine_dask
 from fwproof.audit import post as far
 from fwproof.audit import posts as near
 from fwproof.audit.engine import WorkerLost, check_engine
+from fwproof.audit.field import Field
 from fwproof.audit.losses import Losses
 from fwproof.audit.posts import Posts
 from fwproof.errors import HostUnreachable, UsageError
@@ -339,6 +340,16 @@ def test_a_worker_that_sends_what_makes_no_sense_is_lost(posts, sense):
     assert made.told == [("e1", stream.lost)]
 
 
+@pytest.mark.parametrize(("come", "piece"), [(lambda stream: stream.feed(b"x"), b"x"), (carried.Carried.end, b"")])
+def test_who_waits_for_a_stream_hears_at_once(come, piece):
+    stream = carried.Carried(("", ""), None)
+    stream.settimeout(5)
+    threading.Timer(0.05, come, [stream]).start()
+    begun = time.monotonic()
+    assert stream.recv(9) == piece
+    assert time.monotonic() - begun < 4
+
+
 def test_the_end_of_a_stream_is_told_to_its_carrier_once():
     sent = []
     stream = carried.Carried(("", ""), sent.append)
@@ -482,6 +493,30 @@ def test_hosts_lost_while_they_are_opened_may_be_sent_to_again_later_ones_not():
     losses.lost("a", "its worker ended")
     assert (gate.lost, losses.take()) == ({"a": "its worker ended"}, [])
     assert said == ["b: its worker ended; it is opened again", "a: its worker ended; nothing more is sent to it"]
+
+
+@pytest.mark.parametrize(("losses", "opened"), [(0, 1), (1, 2), (2, 3), (9, 3)])
+def test_a_host_is_opened_again_as_often_as_it_may_and_is_lost_for_good_then(tmp_path, losses, opened):
+    alone = Host(name="a", addresses=(), ssh=SshAddress(address="z"))
+    other = Host(name="b", addresses=(), ssh=SshAddress(address="z"))
+    field = Field(Inventory(path=tmp_path, sha256="", hosts={"a": alone, "b": other}, zones={}))
+    said, begun = [], []
+    noted = Losses(field.gate, said.append)
+
+    def open_(host):
+        begun.append(host.name)
+        assert host.name not in field.snapshots, "it is begun with anew"
+        field.snapshots[host.name] = len(begun)
+        if host is alone and begun.count("a") <= losses:
+            noted.lost("a", "its worker ended")
+            noted.lost("a", "its worker ended")
+
+    field._open_by_workers([alone, other], open_, noted)
+    assert (begun.count("a"), begun.count("b")) == (opened, 1)
+    assert set(field.snapshots) == {"a", "b"}
+    last = losses > 2
+    assert field.gate.lost == ({"a": "its worker ended"} if last else {})
+    assert ("a: its worker was lost once more; nothing is sent to it" in said) is last
 
 
 def test_engines_that_no_audit_can_have_are_refused():
