@@ -183,6 +183,22 @@ def test_there_is_a_bound_and_it_is_told(made, run, tmp_path, monkeypatch):
     assert found.unread == ["3 older ones: 2 runs are as many as are looked at"]
 
 
+def test_there_is_a_bound_of_bytes_too(made, run, tmp_path, monkeypatch):
+    sizes = [(store(made(day, "fail"), tmp_path) / "results.json").stat().st_size for day in (1, 2, 3)]
+    monkeypatch.setattr(ages, "MOST_BYTES", sizes[2] + 1)
+    found = earlier_of(made(4, "fail"), tmp_path)
+    assert (found.runs, brief(found, run)) == (2, {0: ("02", 3, True)})
+    assert found.unread == ["1 older ones: 2 runs are as many as are looked at"]
+
+
+@pytest.mark.parametrize("verdicts", [("fail", "pass"), ("pass", "fail")])
+def test_of_an_id_that_a_run_has_twice_the_worse_answer_counts(made, run, tmp_path, verdicts):
+    before = made(1, *verdicts)
+    first, second = before.checks
+    store(replace(before, checks=(first, replace(second, id=first.id, policy=first.policy))), tmp_path)
+    assert brief(earlier_of(made(2, "fail"), tmp_path), run) == {0: ("01", 2, True)}
+
+
 @pytest.fixture
 def aged(made, run):
     """A run with an old finding, a new one, one answered for the first time, and a history with a hole."""
