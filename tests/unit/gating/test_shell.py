@@ -118,11 +118,13 @@ def test_what_nobody_sets_is_taken_for_granted_where_the_script_provides_for_it_
 
 
 def test_what_a_machine_that_is_as_it_should_be_does_is_taken_for_granted_and_told():
-    text = "cd /x || exit 1\nmodprobe a || true\nlogger b\necho $1 $HOME ${X-$2}\nset -eu\ncat y\necho $0 $* ${X:-z}\n"
+    text = "iptables-save > x; cd /x || exit 1\nmodprobe a || true\n"
+    text += "logger b\necho $1 $HOME ${X-$2}\nset -eu\ncat y\necho $0 $* ${X:-z}\n"
     script = read_shell(f"{text}iptables-save > ///proc/sys/../x\nrun a", "s.sh")
     assert not script.faults
     assert script.assumed == ("cd works, in line 1", "cat works, in line 6")
-    assert [(each.words[0].text, each.to) for each in script.commands] == [("iptables-save", "/proc/x"), ("run", "")]
+    save = "iptables-save"
+    assert [(each.words[0].text, each.to) for each in script.commands] == [(save, ""), (save, "/proc/x"), ("run", "")]
 
 
 def test_after_what_cannot_be_told_no_fault_is_made_up():
