@@ -55,7 +55,8 @@ MORE = {
     "sums": 'i=7\nrun $((i / 2 * -3)) "$(( (i + 1) % 3 ))" $((i<8)) $((- 7 / 2))',
     "continued words": "run a\\\nb 'a\\\nb' \"a\\\nb\"",
     "set -e": "set -e\nfalse || run a\nif false; then run b; fi\n[ -n '' ] && run c\nf() { false; run d; }\n"
-              "f || :\nf\nrun e",
+              "f || :\n! false\n! true\nrun n\nf\nrun e",
+    "statuses": "true && false\nrun $?\nfalse && true\nrun $?\ntrue && ! false && run $?\n! true\nrun $?",
     "the end": "run a\nexit\nrun b",
 }  # fmt: skip
 
@@ -89,6 +90,8 @@ REFUSED = {
     "logger $y && a": "depends on the machine", "modprobe x; a $?": "whether the command before it works",
     "set -u; unset x; echo $x": "the script ends here", "echo ${x?no}": "the script ends here",
     "echo $1 ${x:=y}": "arguments of the script", "echo $((i=5))": "the sum", "echo ${x//y/z}": "forms of POSIX",
+    "a || for x in 1; do b; done": "where a command fails", "exit() { a; }": "a function of the name exit",
+    "set - a": "write set -- WORDS", "a || exit 1; a $?": "whether the command before it works",
     "echo $y ${z-$(a)}": "the variable y has no value", "cd /proc/sys/net/ipv4; echo 1 > ip_forward": "its whole path",
 }  # fmt: skip
 
@@ -147,6 +150,7 @@ def test_every_fault_is_told_and_the_lines_after_one_are_read_on():
 def test_a_command_that_may_fail_is_known():
     commands = read_shell("run a || true\nrun b || :\nrun c", "s.sh").commands
     assert [command.may_fail for command in commands] == [True, True, False]
+    assert words("run a || true\nrun $?") == [("run", "a"), ("run", "0")]
 
 
 def test_the_script_of_the_how_to_is_followed():

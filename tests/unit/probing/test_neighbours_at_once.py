@@ -24,11 +24,12 @@ class Wire:
     """An agent's channel to a link where every target answers at once, as often as it is asked."""
 
     def __init__(self, mute=()):
-        self.mute, self.held, self.answers, self.asked = set(mute), [], [], []
+        self.mute, self.held, self.answers, self.asked, self.told = set(mute), [], [], [], []
 
     def send(self, data):
         request = json.loads(data)
         does = {"hello": self.hello, "route": self.route, "get": self.get, "send": self.solicitation}
+        does["solicited"] = self.solicited
         answer = does.get(request["op"], lambda _: {})(request)
         self.answers.append(json.dumps({"ref": request["ref"], "ok": answer}).encode() + b"\n")
 
@@ -40,6 +41,10 @@ class Wire:
 
     def hello(self, _request):
         return HELLO | {"time": time.time_ns()}
+
+    def solicited(self, request):
+        self.told.append(ip_address(request["target"]))
+        return {}
 
     def route(self, _request):
         return {"via": "", "local": False, "index": 2, "source": OWN}
@@ -129,6 +134,7 @@ def test_each_end_counts_for_what_it_saw_of_this_solicitation_alone(state):
     found = solicit(Asking("v", asking), Agent("h", watching), target, Timing(window=0.02))
     assert found.state is state
     assert found.arrived is (state is not PortState.NEVER_ARRIVED)
+    assert {*watching.told} == {target}, "an agent tells of no address that it was not told of"
 
 
 def test_an_answer_that_takes_its_time_is_waited_for():
