@@ -3,11 +3,12 @@
 import json
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fwproof.audit.reading import model_from
-from fwproof.drafting import rates
+from fwproof.drafting import jails, rates
 from fwproof.drafting.draft import SshLine, draft
 from fwproof.drafting.found import filled
 from fwproof.drafting.subject import Subject, audited_addresses
@@ -70,6 +71,18 @@ def test_a_limit_that_no_vantage_can_try_is_asked_about(sample):
     assert not any(allow.rate for allow in policy.inbound)
     assert "is limited, and no vantage" in questions(policy)["limit-tcp-11434-from-internal"]
     assert "# by simulation: {rate: {limit: 20, per: 60s, by: source}}" in made.policy
+
+
+@pytest.mark.parametrize(("name", "ports", "given", "found"), [
+    ("api", None, {"port": "ssh"}, []), ("api", "ssh", {"port": "ssh"}, [("tcp", 22)]),
+    ("sshd", None, {"port": "ssh"}, [("tcp", 22)]), ("api", None, {"port": "8080,81"}, [("tcp", 8080), ("tcp", 81)]),
+    ("dns", "53", {"port": "53", "protocol": "tcp,udp"}, [("tcp", 53), ("udp", 53)]),
+    ("api", "81", {"port": "81", "protocol": "all"}, [("tcp", 81)]), ("api", None, {}, []),
+])  # fmt: skip
+def test_the_services_of_a_jail_are_the_ports_that_it_was_given(monkeypatch, name, ports, given, found):
+    """Actions for all ports get ``ssh`` from fail2ban's own defaults, and never look at it."""
+    monkeypatch.setattr(jails, "bans_of", lambda _: [(Family.IPV4, SimpleNamespace(ports=ports))])
+    assert jails._services(SimpleNamespace(name=name, actions=[SimpleNamespace(settings=given)])) == found
 
 
 @pytest.mark.parametrize(("network", "own", "found"), [

@@ -120,6 +120,10 @@ def test_tables_that_a_file_does_not_name_stay_and_are_told(build):
     assert "nat" in loaded.states[-1].model.rulesets[Family.IPV4][0].tables
     assert "--to-ports 80" in loaded.under["iptables_save"]
     assert not restored(build(new), build(new), {"iptables_save": new}, {}).assumed
+    empty = new + "*mangle\n:INPUT {} [0:0]\nCOMMIT\n"
+    assert not restored(build(empty.format("ACCEPT")), build(new), {"iptables_save": new}, {}).assumed
+    (word,) = restored(build(empty.format("DROP")), build(new), {"iptables_save": new}, {}).assumed
+    assert word.startswith("ipv4 mangle: runs now")
 
 
 def test_files_of_nft_are_steps_and_each_is_one(build, ssh):
