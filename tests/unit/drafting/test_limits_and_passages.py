@@ -85,6 +85,19 @@ def test_the_services_of_a_jail_are_the_ports_that_it_was_given(monkeypatch, nam
     assert jails._services(SimpleNamespace(name=name, actions=[SimpleNamespace(settings=given)])) == found
 
 
+@pytest.mark.parametrize(("kept", "ignored"), [(True, ()), (False, ("10.0.0.1",))])
+def test_the_notes_of_a_jail_say_what_sudo_keeps_and_who_is_never_banned(monkeypatch, kept, ignored):
+    monkeypatch.setattr(jails, "bans_of", lambda _: [])
+    config = SimpleNamespace(
+        name="api", actions=[], log_paths=["/var/log/x"], journal=[], failregexes=["a"], backend="auto",
+        ignored=ignored, ignore_command="", maxretry=3, findtime=60, bantime=60, usedns="warn", increment=False,
+    )  # fmt: skip
+    snapshot = SimpleNamespace(faults={"fail2ban-status-api": HostError("h", "no")} if kept else {})
+    notes = "\n".join(jails._jail("api", config, SimpleNamespace(listed=()), snapshot).notes)
+    assert ("its state may be asked with the lines of `fwproof agent sudoers --jail api`" in notes) is kept
+    assert ("never banned: 10.0.0.1" in notes) is bool(ignored)
+
+
 @pytest.mark.parametrize(("network", "own", "found"), [
     ("10.0.0.0/24", ["10.0.0.9"], "10.0.0.1"), ("10.0.0.0/24", ["10.0.0.1", "10.0.0.2"], "10.0.0.3"),
     ("10.0.0.0/31", ["10.0.0.1"], "10.0.0.0"), ("10.0.0.7/32", ["10.0.0.7"], "10.0.0.7"),
