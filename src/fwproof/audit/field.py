@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TRIES = 3
 """Times that a host is opened at most, where its workers are lost meanwhile."""
 GREETING = 10.0
-"""Seconds between two signs of life to an agent: it ends after 60 without any (``IDLE`` in probing/agent.py)."""
+"""Seconds between two signs of life to an agent, which ends when none come for long (``IDLE`` in probing/agent.py)."""
 
 
 @dataclass
