@@ -14,7 +14,12 @@ from .auditing import INVENTORY, Run, on
 pytestmark = pytest.mark.lab
 
 GOOD, BAD = "ai-server", "ai-server-published"
-SOME = ("-m", "not exercise", "-k", "webui-proxy or postgres or persistence or (loopback and ipv4) or (bans and not filter)")
+SOME = (
+    "-m",
+    "not exercise",
+    "-k",
+    "webui-proxy or postgres or persistence or (loopback and ipv4) or (bans and not filter)",
+)
 
 
 @pytest.fixture(scope="module")
