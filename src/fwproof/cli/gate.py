@@ -18,6 +18,7 @@ from fwproof.cli.saying import say
 from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text
 from fwproof.errors import UsageError
 from fwproof.flow import Family
+from fwproof.gating.answers import Answers
 from fwproof.gating.candidate import Candidate, from_scripts, placed
 from fwproof.gating.commits import Loaded, in_turn, restored
 from fwproof.gating.folders import tables_of_folder
@@ -191,7 +192,8 @@ def _candidate(
 
 def _of_scripts(paths: Sequence[Path], running: HostModel | None, *, executed: bool) -> Candidate:
     if not executed:
-        return from_scripts([read_whole(read_text(path), str(path)) for path in paths], running)
+        answers = Answers(running)
+        return from_scripts([read_whole(read_text(path), str(path), answers) for path in paths], running)
     if running is not None:
         raise UsageError("--twin-script runs a script on empty tables: leave --against away, or write commands only")
     whole = "\n".join(read_text(path) for path in paths)

@@ -84,9 +84,11 @@ def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
     """Run commands one after the other, no shell reading a word of them, up to the first that fails."""
     lines = []
     for number, command in enumerate(commands):
-        fallback = "true" if command.may_fail else f"{{ echo fwproof-{number} >&2; exit 1; }}"
+        stop = f"{{ echo fwproof-{number} >&2; exit 1; }}"
+        way = "&&" if command.status else "||"  # what the script does next depends on a status that is known
+        otherwise = "true" if command.may_fail and command.status is None else stop
         here = f" <<'{_END}'" if command.feed else ""
-        lines.append(f"{shlex.join(command.words)}{here} || {fallback}")
+        lines.append(f"{shlex.join(command.words)}{here} {way} {otherwise}")
         lines += [f"{command.feed}{_END}"] if command.feed else []
     done = twin.run(twin.shape.name, "sh", "-s", stdin=_bytes("\n".join([*lines, ""])), timeout=_SECONDS)
     if done.status == 0:
@@ -95,8 +97,10 @@ def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
     if not stopped:
         raise LabError(f"the kernel twin: the commands could not be run: {done.err.strip()[:300]}")
     command = commands[int(stopped[-1])]
-    said = " ".join(line for line in done.err.splitlines() if not line.startswith("fwproof-"))[:400]
-    yield Fault(command.source, command.line, 1, f"the kernel does not take it: {said} ({command.text})")
+    said = " ".join(line for line in done.err.splitlines() if not line.startswith("fwproof-"))[-400:]
+    why = f"the kernel does not take it: {said}" if not command.status else (
+        f"it works, where the script was read as if it ended with {command.status} here")  # fmt: skip
+    yield Fault(command.source, command.line, 1, f"{why} ({command.text})")
 
 
 def listed(twin: Twin) -> dict[str, str]:

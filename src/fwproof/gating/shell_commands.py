@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Protocol
 
+from fwproof.errors import Fault
 from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_expand import Expander
@@ -26,28 +28,50 @@ DEEP = 40
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """One simple command: the line on which it begins, its words, and whether the script goes on where it fails.
+    """One simple command: the line on which it begins, and its words.
 
-    ``calls`` are the lines from which the functions that it stands in were called; ``feed`` is what it reads, with the
-    line on which that begins, and ``to`` the file that its output goes to.
+    ``may_fail`` is whether ``|| true`` stands behind it, ``looked`` whether the script looks at its status, ``muted``
+    whether it throws its complaints away and goes on. ``calls`` are the lines from which the functions were called that
+    it stands in; ``feed`` is what it reads, with the line on which that begins, and ``to`` the file that its output
+    goes to.
     """
 
     line: int
     words: tuple[Word, ...]
     may_fail: bool = False
+    looked: bool = False
+    muted: bool = False
     calls: tuple[int, ...] = ()
     feed: tuple[str, int] | None = None
     to: str = ""
 
 
+class Ended(Protocol):
+    """How a command ends: its status, None where that is not known, and then why."""
+
+    @property
+    def status(self) -> int | None: ...  # noqa: D102
+    @property
+    def why(self) -> str: ...  # noqa: D102
+
+
+Asks = Callable[[Simple], Ended]
+
+
 class Commands:
     """Carries out simple commands; ``found`` are those that a shell would run.
 
-    ``loops`` and ``tested`` are how many loops and conditions stand around the command, ``tolerant`` is whether it may
-    fail (``|| true``).
+    ``loops`` and ``tested`` are how many loops and conditions stand around the command, ``looked`` is whether its own
+    status is what is looked at, and ``tolerant`` whether it may fail (``|| true``). ``asks`` says how a command that is
+    run ends; ``doubt`` is why that was not known of the last, ``failed`` the last that is known to have failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asks: Asks) -> None:
+        self.asks = asks
+        self.doubt, self.failed = "", ""
+        self.exited = 0
+        self.looked = False
+        self.faults: dict[Fault, None] = {}
         self.scope = Scope()
         self.expander = Expander(self.scope)
         self.found: list[Simple] = []
@@ -62,6 +86,7 @@ class Commands:
         """Carry out a simple command; raises Unknown, and Leave where it ends a loop, a function or the script."""
         status = self._carried_out(node)
         if status and not self.tested and self.scope.exits:
+            self.scope.status, self.exited = status, node.line
             raise Leave("exit")
         return status
 
@@ -103,6 +128,7 @@ class Commands:
         if name == "set":
             return builtins.set_(self.scope, rest, bash=self.bash)
         if name in {"break", "continue", "return", "exit"}:
+            self.exited = node.line if name == "exit" else self.exited
             return builtins.leave(self.scope, name, rest, self.loops)
         if name in builtins.REFUSED or name in {"command", "local", "export", "readonly"}:
             raise Unknown(f"{name!r} is not read: write the commands out one by one")
@@ -142,11 +168,36 @@ class Commands:
                 to = self._file(each, name)
         if name in HARMLESS and not to:
             return 0
-        if self.tested and name in PROGRAMS and _LOOKS & set(words):
-            raise Unknown("whether this holds depends on the tables: write out what is done where it does, or not")
-        made = tuple(Word(word) for word in words)
-        self.found.append(Simple(node.line, made, self.tolerant, tuple(self.scope.calls), feed, to))
-        return 0 if name in HARMLESS else None
+        return self._asked(Simple(
+            node.line, tuple(Word(word) for word in words), self.tolerant, self.looked, self._muted(node),
+            tuple(self.scope.calls), feed, to,
+        ), name)  # fmt: skip
+
+    def _asked(self, simple: Simple, name: str) -> int | None:
+        """Return the status of a command that is run, None where nobody knows it."""
+        self.found.append(simple)
+        ended = self.asks(simple)
+        if name in HARMLESS:
+            return 0
+        if ended.status is None:
+            self.doubt = ended.why
+            looks = name in PROGRAMS and any(word.text in _LOOKS for word in simple.words)
+            if looks and self.tested and not self.tolerant:
+                raise Unknown(self.doubt or "whether this holds depends on the tables: write out what is done where it"
+                              " does, or not")  # fmt: skip
+        elif ended.status:
+            self.failed = f"line {simple.line}: {' '.join(word.text for word in simple.words)}"
+        return ended.status
+
+    def _muted(self, node: Plain) -> bool:
+        """Whether a command's complaints are thrown away, and the script goes on where it fails."""
+        out, errors = "", ""
+        for each in node.redirects:
+            if each.kind == "quiet":
+                to = each.what[2:]
+                to = {"&1": out, "&2": errors}.get(to, to)
+                out, errors = (out, to) if each.what[0] == "2" else (to, errors)
+        return errors == "/dev/null" and (self.tested > 0 or not self.scope.exits)
 
     def _file(self, each: Redirect, name: str) -> str:
         """Return the file of the kernel's that output goes to; empty for one that has no part in the tables."""

@@ -77,10 +77,14 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or another operator."""
+    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or another operator.
+
+    Of what is quiet, ``what`` is ``2>/dev/null`` or its like, as letters.
+    """
 
     kind: str
     target: Word | Here | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
