@@ -101,10 +101,12 @@ class Answers:
         action, chain = command.action, command.chain
         if action == COMMIT:
             return refusal is None and (sure.whole or not command.keeps)
-        if chain in BUILT_IN[command.table] and action in {"-X", "-E"}:
+        if chain in BUILT_IN[command.table] and action in {"-X", "-E", "-Z"}:
             return False  # of a chain that is built in, it depends on whether the kernel has it yet
+        if self._foreign(command, chains):
+            return False
         if sure.whole:
-            return not self._foreign(command, chains)
+            return True
         if not chain and action in {"-F", "-L", "-S", "-Z"}:
             return True
         if action == "-X":
@@ -113,7 +115,7 @@ class Answers:
             return True
         if chain not in chains or action in {"-N", "-E"}:
             return sure.names
-        if self._foreign(command, chains) or (refusal is not None and refusal.status == 2 and not sure.names):
+        if refusal is not None and refusal.status == 2 and not sure.names:
             return False
         return action in {"-F", "-L", "-S", "-Z", "-A", "-P"} or chain not in sure.hazy or (
             action == "-I" and (command.position or 1) == 1)  # fmt: skip
@@ -151,4 +153,4 @@ class Answers:
             sure.hazy = {command.default if name == chain else name for name in sure.hazy}
         elif not known and action != "-N":
             sure.bare = False
-            sure.hazy.add(chain)
+            sure.hazy |= {chain} if chain in chains or not sure.names else set()

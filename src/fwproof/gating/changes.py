@@ -22,6 +22,9 @@ from fwproof.semantics.compare import meaning
 _JUMP = re.compile(r"((?:^| )(?:-j|--jump|-g|--goto) +)\S+")
 
 
+_NONE = Rules(None)
+
+
 class Rejected(InputError):
     """What iptables refuses, with the exit status that it ends with."""
 
@@ -76,7 +79,10 @@ def applied(tables: Tables, command: Command, shop: Shop) -> Tables:
 
 def outcome(tables: Tables, command: Command, shop: Shop) -> Tables:
     """Return the tables after a command; raises Rejected where it would be refused, whoever expects that."""
-    return _DO[command.action](_Edit(command, tables, shop))
+    edit = _Edit(command, tables, shop)
+    if command.rules:
+        _targets(edit)
+    return _DO[command.action](edit)
 
 
 def unsure(tables: Tables, command: Command, shop: Shop) -> str:
@@ -98,7 +104,6 @@ def _append(edit: _Edit) -> Tables:
 
 
 def _new(edit: _Edit) -> list[Entry]:
-    _targets(edit)
     calls: dict[str, set[str]] = {}
     for text in edit.command.rules:
         to = edit.shop.parsed(text, frozenset(edit.chains))[1].chain
@@ -110,8 +115,9 @@ def _new(edit: _Edit) -> list[Entry]:
     return [Entry(text, edit.command.line) for text in edit.command.rules]
 
 
-def _targets(edit: _Edit, entries: Sequence[Entry] | None = None) -> None:
-    """Refuse rules with a target that is nothing; ``entries`` are rules of which one is looked for."""
+def _targets(edit: _Edit) -> None:
+    """Refuse rules with a target that is nothing, which iptables does before it looks at the chain."""
+    entries = edit.chains.get(edit.command.chain, _NONE).entries if edit.command.action in {"-C", "-D"} else None
     chains = frozenset(edit.chains)
     for text in edit.command.rules:
         _, target, _ = edit.shop.parsed(text, chains)
@@ -158,7 +164,6 @@ def _delete(edit: _Edit) -> Tables:
         if at >= len(entries):
             raise edit.wrong(f"chain {edit.command.chain} has {len(entries)} rules at this point, and no rule {at + 1}")
         return edit.filled((*entries[:at], *entries[at + 1 :]))
-    _targets(edit, entries)
     left = list(entries)
     for text in edit.command.rules:
         del left[_place(edit, left, text)]
@@ -181,7 +186,6 @@ def _place(edit: _Edit, entries: Sequence[Entry], text: str) -> int:
 def _check(edit: _Edit) -> Tables:
     """Do -C: each of several has to be there."""
     entries = edit.chain().entries
-    _targets(edit, entries)
     for text in edit.command.rules:
         _place(edit, entries, text)
     return edit.tables

@@ -114,8 +114,12 @@ def listed(twin: Twin) -> dict[str, str]:
     return found
 
 
-def through_kernel(scripts: Sequence[tuple[str, str]], *, by_sh: bool = False) -> list[dict[str, str]]:
+def through_kernel(
+    scripts: Sequence[tuple[str, str]], under: Mapping[str, str] | None = None, *, by_sh: bool = False
+) -> list[dict[str, str]]:
     """Return the tables after each of some scripts for ``nft -f``, or of any commands (``by_sh``), in a kernel alone.
+
+    ``under`` is loaded before the first.
 
     Such commands are run by sh, in a network that leads nowhere and with every file of this machine read-only.
     Each script has its name before it. Raises InputError where one fails, LabError where no such kernel can be had.
@@ -125,6 +129,9 @@ def through_kernel(scripts: Sequence[tuple[str, str]], *, by_sh: bool = False) -
     with Twin(
         Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
     ) as twin:
+        beneath = list(_texts(twin, under or {}, dict.fromkeys(under or {}, "what runs")))
+        if beneath:
+            raise InputError(beneath)
         for name, text in scripts:
             found = list(_faults(_fed(twin, words, text), name, text, words[0]))
             if found:

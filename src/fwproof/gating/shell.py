@@ -16,17 +16,20 @@ from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_commands import DEEP, HARMLESS, Asks, Commands, Simple
 from fwproof.gating.shell_grammar import Grammar
+from fwproof.gating.shell_read import Input
 from fwproof.gating.shell_sums import Unknown
 from fwproof.gating.shell_tree import (
     Body,
     Both,
     Case,
+    Fed,
     For,
     Function,
     Group,
     If,
     Node,
     Not,
+    Pipe,
     Plain,
     Unread,
     While,
@@ -80,7 +83,7 @@ class _Shell(Commands):
         self._do: dict[type, Callable[..., int | None]] = {
             Plain: self.plain, Both: self._both, Not: self._not, If: self._if, For: self._for, While: self._while,
             Case: self._case, Group: lambda node: self._list(node.body), Function: self._function,
-            Unread: self._unread,
+            Unread: self._unread, Fed: self._fed, Pipe: self.pipe,
         }  # fmt: skip
 
     def fault(self, line: int, why: str) -> None:
@@ -240,6 +243,13 @@ class _Shell(Commands):
             if any(self.expander.pattern(each).fullmatch(text) for each in patterns):
                 return self._list(body)
         return 0
+
+    def _fed(self, node: Fed) -> int | None:
+        self.input, before = Input(self.expander.one(node.here.body)), self.input
+        try:
+            return self.run(node.inner)
+        finally:
+            self.input = before
 
     def _function(self, node: Function) -> int:
         if node.name in builtins.SPECIAL or node.name in builtins.REFUSED or node.name in {"local", "command"}:

@@ -11,7 +11,7 @@ from fwproof.gating.shell_sums import Unknown, number, tested
 from fwproof.gating.shell_tree import Word
 from fwproof.gating.shell_words import NAME
 
-REFUSED = frozenset({"eval", "source", ".", "exec", "trap", "alias", "unalias", "wait", "getopts", "read", "times"})
+REFUSED = frozenset({"eval", "source", ".", "exec", "trap", "alias", "unalias", "wait", "getopts", "times"})
 """What makes other commands of its words, or depends on what is not in the script."""
 SPECIAL = frozenset({
     "break", ":", "continue", ".", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "times",

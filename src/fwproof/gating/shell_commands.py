@@ -11,9 +11,10 @@ from fwproof.errors import Fault
 from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_expand import Expander
+from fwproof.gating.shell_read import BLANKS, Input, read
 from fwproof.gating.shell_scope import Odd, Scope
 from fwproof.gating.shell_sums import PROGRAMS, Unknown
-from fwproof.gating.shell_tree import Group, Here, Node, Plain, Redirect
+from fwproof.gating.shell_tree import Group, Here, Node, Pipe, Plain, Redirect
 from fwproof.ruleset.words import Word
 
 HARMLESS = frozenset({
@@ -21,6 +22,15 @@ HARMLESS = frozenset({
 })  # fmt: skip
 """What a script may do beside, without a part in the tables."""
 _SAVES = frozenset({"iptables-save", "ip6tables-save"})
+_SAYS = frozenset({"echo", "printf"})
+_SHOWS = frozenset({"cat", "head", "tail", "sort", "uniq", "wc", "nl", "less", "more", "column", "cut", "tr", "logger"})
+"""What reads and prints, and ends well."""
+_FINDS = frozenset({"grep", "egrep", "fgrep"})
+_PIPE = "a pipe (|) is read where it shows what iptables lists, or a text; else write the commands one by one"
+_LISTS = frozenset({"-L", "--list", "-S", "--list-rules", "-nL", "-vnL", "-nvL", "-vL"})
+_OWN = builtins.SPECIAL | frozenset(builtins.PLAIN) | {"command", "local", "read"}
+_STEERS, _STEER = frozenset({"PATH", "IFS"}), ("LD_", "XTABLES_", "IPTABLES_", "IP6TABLES_")
+"""Variables that make another command of what is run."""
 _LOOKS = frozenset({"-C", "--check", "-L", "--list", "-S", "--list-rules"})
 DEEP = 40
 """How many functions may have called one another."""
@@ -71,6 +81,7 @@ class Commands:
         self.doubt, self.failed = "", ""
         self.exited = 0
         self.looked = False
+        self.input: Input | None = None
         self.faults: dict[Fault, None] = {}
         self.scope = Scope()
         self.expander = Expander(self.scope)
@@ -92,7 +103,7 @@ class Commands:
 
     def _carried_out(self, node: Plain) -> int | None:
         if node.assigned and node.words:
-            raise Unknown("a variable for one command only is not read: assign it on a line of its own")
+            return self._with(node)
         for name, word in node.assigned:
             self._assigned(name, lambda word=word: self.expander.one(word))  # type: ignore[misc]
         if not node.words:
@@ -110,6 +121,51 @@ class Commands:
             raise
         return self._command(node, words) if words else 0
 
+    def _with(self, node: Plain) -> int | None:
+        """Carry out a command that has variables of its own, which the script's others know nothing of."""
+        words = self.expander.fields(node.words)
+        values = {name: self.expander.one(word) for name, word in node.assigned}
+        name = words[0] if words else ""
+        if name == "read" and set(values) == {"IFS"}:
+            return self._read(node, words[1:], values["IFS"])
+        bare = name == "command" and len(words) > 1 and not words[1].startswith("-")
+        words = words[1:] if bare else words
+        name = words[0] if words else ""
+        odd = next((each for each in values if each in _STEERS or each.startswith(_STEER)), "")
+        if odd or not name or (name in self.scope.functions and not bare) or name in _OWN or name in builtins.REFUSED:
+            raise Unknown(f"the variable {odd or next(iter(values))} for one command only is not read: assign it on a line"
+                          " of its own")  # fmt: skip
+        return self._external(node, words)
+
+    def _read(self, node: Plain, words: list[str], parts: str = BLANKS) -> int:
+        here = next((each.target for each in node.redirects if isinstance(each.target, Here)), None)
+        given = self.input if here is None else Input(self.expander.one(here.body))
+        if any(each.kind not in {"quiet", "here"} for each in node.redirects):
+            raise Unknown("input from elsewhere (<) is not read: write it here (<<)")
+        status, values = read(words, given, parts)
+        for name, value in values.items():
+            self.scope.assign(name, value)
+        return status
+
+    def pipe(self, node: Pipe) -> int | None:
+        """Carry out a pipe that only shows something: what lists tables, or prints, to what prints it again."""
+        if not all(isinstance(each, Plain) and not each.assigned and each.words for each in node.commands):
+            raise Unknown(_PIPE)
+        before = dict(self.scope.variables)
+        words = [self.expander.fields(each.words) for each in node.commands if isinstance(each, Plain)]
+        quiet = all(each.kind == "quiet" for one in node.commands if isinstance(one, Plain) for each in one.redirects)
+        first, *others = (PurePosixPath(each[0]).name for each in words)
+        lists = first in _SAVES or (first in PROGRAMS and bool(_LISTS & set(words[0])))
+        if not (quiet and (lists or first in _SAYS) and set(others) <= _SHOWS | _FINDS and words[0][0] not in
+                self.scope.functions and self.scope.variables == before):  # fmt: skip
+            raise Unknown(_PIPE)
+        if lists:
+            shown = tuple(Word(word) for word in words[0])
+            self._asked(Simple(node.line, shown, True, calls=tuple(self.scope.calls)), "")
+        if (self.bash or others[-1] in _FINDS) and (self.tested or self.scope.exits):
+            raise Unknown("how this ends depends on what a command prints: write out what is done then, or not")
+        return None if others[-1] in _FINDS else 0
+
     def _assigned(self, name: str, value: Callable[[], str]) -> None:
         try:
             self.scope.assign(name, value())
@@ -123,6 +179,10 @@ class Commands:
         name, rest = words[0], words[1:]
         if name in self.scope.functions and not bare:
             return self._call(node, name, rest)
+        if name == "read":
+            return self._read(node, rest)
+        if words[:2] == ["command", "-v"] and len(words) == 3 and words[2] in PROGRAMS:
+            return 0
         if name in builtins.PLAIN:
             return builtins.PLAIN[name](self.scope, rest)
         if name == "set":
@@ -166,6 +226,9 @@ class Commands:
                 feed = (self.expander.one(each.target.body), each.target.line)
             elif each.kind != "quiet":
                 to = self._file(each, name)
+        reads = self.input is not None and feed is None and name in {"cat", "logger"} and not words[1:]
+        if reads or (name == "printf" and words[1:2] == ["-v"]):
+            raise Unknown(f"what {name} does here is not read: write the commands one by one")
         if name in HARMLESS and not to:
             return 0
         return self._asked(Simple(
@@ -182,7 +245,7 @@ class Commands:
         if ended.status is None:
             self.doubt = ended.why
             looks = name in PROGRAMS and any(word.text in _LOOKS for word in simple.words)
-            if looks and self.tested and not self.tolerant:
+            if (looks or simple.muted) and self.tested and not self.tolerant:
                 raise Unknown(self.doubt or "whether this holds depends on the tables: write out what is done where it"
                               " does, or not")  # fmt: skip
         elif ended.status:

@@ -162,6 +162,23 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """A compound command that reads a here-document."""
+
+    line: int
+    inner: Node
+    here: Here
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """``command | command``."""
+
+    line: int
+    commands: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """``name() body``."""
 
@@ -170,5 +187,5 @@ class Function:
     body: Node
 
 
-Node = Plain | Both | Not | If | For | While | Case | Group | Function | Unread
+Node = Plain | Both | Not | If | For | While | Case | Group | Fed | Pipe | Function | Unread
 Body = tuple[Node, ...]
