@@ -1,4 +1,4 @@
-"""Random scripts of iptables commands whose way depends on what the commands answer, and tables for them to begin with."""
+"""Random scripts of iptables commands whose way depends on what these answer, and tables for them to begin with."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ _RULES = (
     "-p tcp --dport 22 -j ACCEPT", "-p tcp -m tcp --dport ssh -j ACCEPT", "-p 6 --dport 22:22 -j ACCEPT",
     "-j ACCEPT -p tcp --dport 22", "-p tcp -m comment --comment a --dport 22 -j ACCEPT",
     "-p tcp --dport 22 -m comment --comment a -j ACCEPT", "-p tcp -m comment --comment a -m tcp --dport 22 -j ACCEPT",
-    "-s 10.0.0.1 -j DROP", "-s 10.0.0.1/32 -j DROP", "-s 10.0.0.7/24 -j DROP", "--source 10.0.0.0/255.255.255.0 -j DROP",
+    "-s 10.0.0.1 -j DROP", "-s 10.0.0.1/32 -j DROP", "-s 10.0.0.7/24 -j DROP",
+    "--source 10.0.0.0/255.255.255.0 -j DROP",
     "! -s 10.0.0.1 -j DROP", "-s 0.0.0.0/0 -j DROP", "-j DROP", "", "-j X", "-j Y", "-g X", "-j ab", "-j INPUT", "-j ZZ",
-    "-p icmp --icmp-type 8 -j ACCEPT", "-p icmp --icmp-type echo-request -j ACCEPT", "-p icmp --icmp-type 8/0 -j ACCEPT",
+    "-p icmp --icmp-type 8 -j ACCEPT", "-p icmp --icmp-type echo-request -j ACCEPT",
+    "-p icmp --icmp-type 8/0 -j ACCEPT",
     "-p icmp -m icmp --icmp-type ping -j ACCEPT", "-p icmp --icmp-type any -j ACCEPT", "-p icmp -j ACCEPT",
     "-m state --state NEW,ESTABLISHED -j ACCEPT", "-m state --state ESTABLISHED,NEW -j ACCEPT",
     "-m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", "-m conntrack --ctstate ESTABLISHED,NEW -j ACCEPT",
     "-p tcp --syn -j DROP", "-p tcp --tcp-flags SYN,ACK,FIN,RST SYN -j DROP", "-p tcp -j DROP", "-p tcp -m tcp -j DROP",
     "-j REJECT", "-j REJECT --reject-with port-unreach", "-p tcp -j REJECT --reject-with tcp-reset",
     "-j LOG", "-j LOG --log-level warning", "-j LOG --log-prefix x", "-j LOG --log-level 4 --log-prefix x",
-    "-m limit --limit 60/minute -j ACCEPT", "-m limit --limit 1/second -j ACCEPT", "-m limit --limit 1/s --limit-burst 5 -j ACCEPT",
+    "-m limit --limit 60/minute -j ACCEPT", "-m limit --limit 1/second -j ACCEPT",
+    "-m limit --limit 1/s --limit-burst 5 -j ACCEPT",
     "-p udp -m multiport --dports 53,67:68 -j ACCEPT", "-p udp -m multiport --dports 67:68,53 -j ACCEPT",
-    "-p udp --dport 53 -j ACCEPT", "-p udp -m multiport --dports 53 -j ACCEPT", "-p udp --sport 53 --dport :53 -j ACCEPT",
+    "-p udp --dport 53 -j ACCEPT", "-p udp -m multiport --dports 53 -j ACCEPT",
+    "-p udp --sport 53 --dport :53 -j ACCEPT",
     "-p udp --dport 0:53 --sport 53 -j ACCEPT", "-m mark --mark 1 -j DROP", "-m mark --mark 0x1/0xffffffff -j DROP",
     "-s 10.0.0.1,10.0.0.2 -j DROP", "-d 10.0.0.2 -s 10.0.0.1 -j RETURN", "-s 10.0.0.1 -d 10.0.0.2/32 -j RETURN",
     "-m addrtype --dst-type LOCAL -j DROP", "-p tcp -m limit --limit 1/s --dport 22 -j ACCEPT",
@@ -39,13 +43,14 @@ class Writer:
 
     def command(self) -> str:
         chain, rule, at = self.pick(_CHAINS), self.pick(self.few), self.pick(("1", "2", "3"))
+        own = self.pick((*_CHAINS[3:], *_CHAINS[3:], chain))
         return "iptables " + self.pick((
-            f"-A {chain} {rule}", f"-A {chain} {rule}", f"-A {chain} {rule}", f"-C {chain} {rule}", f"-C {chain} {rule}",
-            f"-D {chain} {rule}", f"-D {chain} {rule}", f"-I {chain} {rule}", f"-I {chain} {at} {rule}",
+            f"-A {chain} {rule}", f"-A {chain} {rule}", f"-A {chain} {rule}", f"-C {chain} {rule}",
+            f"-C {chain} {rule}", f"-D {chain} {rule}", f"-D {chain} {rule}", f"-I {chain} {rule}", f"-I {chain} {at} {rule}",
             f"-D {chain} {at}", f"-R {chain} {at} {rule}" if "," not in rule.split(" -j")[0] else "-S", f"-N {chain}",
-            f"-N {chain}", f"-F {chain}", f"-X {chain}", "-F", "-X", f"-E {chain} {self.pick(_CHAINS)}",
+            f"-N {chain}", f"-F {chain}", f"-X {own}", "-F", "-X", f"-E {own} {self.pick(_CHAINS)}",
             f"-P {chain} {self.pick(('ACCEPT', 'DROP'))}", f"-nL {chain}", f"-S {chain}", f"-L {chain} -n -v", "-L -n",
-            f"-Z {chain}", "-F; iptables -X",
+            f"-Z {own}", "-F; iptables -X",
         ))  # fmt: skip
 
     def quiet(self) -> str:
@@ -63,7 +68,7 @@ class Writer:
             kinds += [
                 lambda: f"if {one}; then\n{self.inner()}\nelse\n{self.inner()}\nfi",
                 lambda: f"if ! {one}; then\n{self.inner()}\nfi",
-                lambda: f"while iptables -D {chain} {self.pick(self.few)} 2>/dev/null; do\n{self.pick((':', 'true'))}\ndone",
+                lambda: f"while iptables -D {chain} {self.pick(self.few)} 2>/dev/null; do\n:\ndone",
                 lambda: f"{{ {one}; {self.inner()}; }} || {self.inner()}",
             ]  # fmt: skip
         made = self.chance.choice(kinds)()

@@ -165,7 +165,7 @@ def _before(places: Sequence[str], family: str | None, inventory: Path) -> HostM
     return replace(model, rulesets=rulesets)
 
 
-def _candidate(
+def _candidate(  # noqa: PLR0913 - what is deployed, and onto what
     sources: Mapping[str, Any], files: _Files, family: str | None, running: HostModel | None,
     against: Sequence[str], *, twin_script: bool,
 ) -> Candidate:  # fmt: skip
@@ -207,7 +207,7 @@ def _of_nft(scripts: Sequence[tuple[str, str]], running: HostModel | None, again
     under = beneath(running, _nft_of(running, against)) if running is not None and not flushes(scripts) else {}
     keys = ("iptables_save", "ip6tables_save", "nft_json") if under else ("nft_json",)
     texts = [{key: each[key] for key in keys} for each in through_kernel(scripts, under)]
-    models = [HostModel.build(**text, sources={"nft_json": name})  # type: ignore[arg-type]
+    models = [HostModel.build(**text, sources={"nft_json": name})
               for text, (name, _) in zip(texts, scripts, strict=True)]  # fmt: skip
     loaded = in_turn(running, scripts, models, under)
     return Candidate(

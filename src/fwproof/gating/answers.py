@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fwproof.flow import Family
-from fwproof.gating.changes import Rejected, outcome, unsure
+from fwproof.gating.changes import BUSY, ODD, Rejected, outcome, unsure
 from fwproof.gating.command import COMMIT, LOOKS, Command
 from fwproof.gating.states import running
 from fwproof.gating.tables import EMPTY, Rules, Shop, Tables
@@ -29,6 +29,11 @@ class Answer:
     status: int | None
     why: str = ""
     refusal: Rejected | None = None
+
+    @property
+    def fatal(self) -> bool:
+        """Whether not even ``|| true`` helps: what becomes of chains that call one another is not known."""
+        return self.status is None and self.refusal is not None and self.refusal.status == BUSY
 
 
 @dataclass(slots=True)
@@ -83,40 +88,45 @@ class Answers:
             self._tables[family] = outcome(tables, command, shop)
         except Rejected as rejected:
             refusal = rejected
-        known = self._known(command, before, sure, refusal)
-        self._learn(command, before, sure, known=known and not odd, failed=refusal is not None)
+        why = self._doubt(command, before, sure, refusal)
         if odd:
             why = f"whether iptables takes this rule for the same as {odd!r} is not known: write both the same way"
-            return Answer(None, why, refusal)
-        return Answer(refusal.status if refusal else 0, "", refusal) if known else Answer(None, _UNTOLD, refusal)
+        self._learn(command, before, sure, known=not why, failed=refusal is not None)
+        return Answer(None if why else refusal.status if refusal else 0, why, refusal)
 
     def _chains(self, command: Command) -> Mapping[str, Rules]:
         own = self._tables[command.family].get(command.table, {})
         return {**{name: Rules("ACCEPT") for name in BUILT_IN[command.table]}, **own}
 
-    def _known(  # noqa: PLR0911 - one return for each kind of command
+    def _doubt(
         self, command: Command, chains: Mapping[str, Rules], sure: _Sure, refusal: Rejected | None
-    ) -> bool:  # fmt: skip
-        """Return whether a command ends so whatever else may be there."""
+    ) -> str:  # fmt: skip
+        """Return why it is not known how a command ends, empty where it is."""
         action, chain = command.action, command.chain
         if action == COMMIT:
-            return refusal is None and (sure.whole or not command.keeps)
+            if refusal is not None:
+                return "with which status iptables-restore ends is not read"
+            return "" if sure.whole or not command.keeps else _UNTOLD
         if chain in BUILT_IN[command.table] and action in {"-X", "-E", "-Z"}:
-            return False  # of a chain that is built in, it depends on whether the kernel has it yet
+            return f"{action} of a chain that is built in depends on whether the kernel has it yet: leave it out"
+        if refusal is not None and refusal.status == BUSY and command.rules:
+            return "kernels differ in when they refuse this"
         if self._foreign(command, chains):
-            return False
-        if sure.whole:
-            return True
+            return "whether iptables has its target is not known: make the chain first, or write it without a condition"
+        return "" if sure.whole or self._holds(command, chains, sure, refusal) else _UNTOLD
+
+    @staticmethod
+    def _holds(command: Command, chains: Mapping[str, Rules], sure: _Sure, refusal: Rejected | None) -> bool:
+        """Whether a command ends so whatever else may be there."""
+        action, chain = command.action, command.chain
         if not chain and action in {"-F", "-L", "-S", "-Z"}:
             return True
         if action == "-X":
             return not sure.hazy and (sure.names or (sure.bare and not chain))
         if action in {"-N", "-P"} and chain in chains:
             return True
-        if chain not in chains or action in {"-N", "-E"}:
-            return sure.names
-        if refusal is not None and refusal.status == 2 and not sure.names:
-            return False
+        if chain not in chains or action in {"-N", "-E"} or (refusal is not None and refusal.status == ODD):
+            return sure.names and (chain not in chains or action in {"-N", "-E"} or chain not in sure.hazy)
         return action in {"-F", "-L", "-S", "-Z", "-A", "-P"} or chain not in sure.hazy or (
             action == "-I" and (command.position or 1) == 1)  # fmt: skip
 

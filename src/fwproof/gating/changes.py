@@ -23,6 +23,8 @@ _JUMP = re.compile(r"((?:^| )(?:-j|--jump|-g|--goto) +)\S+")
 
 
 _NONE = Rules(None)
+ODD, BUSY = 2, 4
+"""Statuses of iptables: what is wrong in a command by itself, and what the kernel does not take."""
 
 
 class Rejected(InputError):
@@ -108,10 +110,10 @@ def _new(edit: _Edit) -> list[Entry]:
     for text in edit.command.rules:
         to = edit.shop.parsed(text, frozenset(edit.chains))[1].chain
         if to in BUILT_IN[edit.command.table]:
-            raise edit.wrong(f"{to} is a chain that is built in: no rule jumps to it", 4)
+            raise edit.wrong(f"{to} is a chain that is built in: no rule jumps to it", BUSY)
         calls = calls or (_calls(edit.chains, edit) if to else {})
         if to and edit.command.chain in _reached(to, calls):
-            raise edit.wrong(f"chain {to} leads to {edit.command.chain} already: chains that call one another", 4)
+            raise edit.wrong(f"chain {to} leads to {edit.command.chain} already: chains that call one another", BUSY)
     return [Entry(text, edit.command.line) for text in edit.command.rules]
 
 
@@ -126,7 +128,7 @@ def _targets(edit: _Edit) -> None:
         # of which there is no rule where one is looked for
         used = entries is None or name in TARGETS or any(name in entry.text for entry in entries)
         if target.act is Act.UNKNOWN and name and not (name.isupper() and used):
-            raise edit.wrong(f"there is no chain {target.text} in table {edit.command.table} at this point", 2)
+            raise edit.wrong(f"there is no chain {target.text} in table {edit.command.table} at this point", ODD)
 
 
 def _calls(chains: Mapping[str, Rules], edit: _Edit) -> dict[str, set[str]]:
@@ -251,13 +253,13 @@ def _remove(edit: _Edit) -> Tables:
             raise edit.wrong(f"there is no chain {name} at this point that could be deleted")
         if chains[name].entries:
             count = len(chains[name].entries)
-            raise edit.wrong(f"chain {name} still has {count} rules at this point: flush it first", 4)
+            raise edit.wrong(f"chain {name} still has {count} rules at this point: flush it first", BUSY)
     known = frozenset(chains)
     for name, chain in chains.items():
         for entry in chain.entries:
             target = edit.shop.parsed(entry.text, known)[1]
             if target.chain in gone:
-                raise edit.wrong(f"chain {target.chain} is still called by a rule of {name} at this point", 4)
+                raise edit.wrong(f"chain {target.chain} is still called by a rule of {name} at this point", BUSY)
     return edit.put({name: chain for name, chain in chains.items() if name not in gone})
 
 
@@ -266,7 +268,7 @@ def _default(edit: _Edit) -> Tables:
     if own.default is None:
         raise edit.wrong(f"{edit.command.chain} is a chain of the user's, and has no policy")
     if edit.command.table == "nat" and edit.command.default == "DROP":
-        raise edit.wrong("the chains of nat take no policy DROP", 2)
+        raise edit.wrong("the chains of nat take no policy DROP", ODD)
     return edit.put({**edit.chains, edit.command.chain: replace(own, default=edit.command.default)})
 
 

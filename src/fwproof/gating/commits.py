@@ -109,7 +109,10 @@ def _belongs(item: Mapping[str, Any], tables: Collection[tuple[str, str]]) -> bo
 
 
 def in_turn(
-    running: HostModel | None, scripts: Sequence[tuple[str, str]], models: Sequence[HostModel], under: Mapping[str, str]
+    running: HostModel | None,
+    scripts: Sequence[tuple[str, str]],
+    models: Sequence[HostModel],
+    under: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Return the states of a host on which ``nft -f`` loads ``scripts``, of which ``models`` are what each leaves.
 
@@ -125,5 +128,5 @@ def in_turn(
     if start is None and len(steps) > 1:
         start = replace(models[0], rulesets=HostModel.build(iptables_save="", ip6tables_save="").rulesets)
     if start is None:
-        return Loaded(states=(State(0, None, models[-1]),), under=under, assumed=words)
-    return Loaded(states=(State(0, None, start), *steps), under=under, assumed=words)
+        return Loaded(states=(State(0, None, models[-1]),), under=under or {}, assumed=words)
+    return Loaded(states=(State(0, None, start), *steps), under=under or {}, assumed=words)

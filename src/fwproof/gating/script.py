@@ -88,7 +88,7 @@ class _Reading:
         known, loads = answer.status is not None, commands[0].action == COMMIT
         may_fail = simple.may_fail or (simple.looked and known) or (simple.muted and not loads)
         self.found += [replace(each, may_fail=may_fail, status=answer.status) for each in commands]
-        if answer.refusal is not None and known and not may_fail:
+        if answer.refusal is not None and ((known and not may_fail) or answer.fatal):
             self.wrong += answer.refusal.faults
             raise Leave("exit")  # what is behind it would be about tables that are not so
         return answer

@@ -133,8 +133,8 @@ class Commands:
         name = words[0] if words else ""
         odd = next((each for each in values if each in _STEERS or each.startswith(_STEER)), "")
         if odd or not name or (name in self.scope.functions and not bare) or name in _OWN or name in builtins.REFUSED:
-            raise Unknown(f"the variable {odd or next(iter(values))} for one command only is not read: assign it on a line"
-                          " of its own")  # fmt: skip
+            which = odd or next(iter(values))
+            raise Unknown(f"the variable {which} for one command only is not read: assign it on a line of its own")
         return self._external(node, words)
 
     def _read(self, node: Plain, words: list[str], parts: str = BLANKS) -> int:
@@ -176,13 +176,13 @@ class Commands:
     def _command(self, node: Plain, words: list[str]) -> int | None:
         bare = words[0] == "command" and len(words) > 1 and not words[1].startswith("-")
         words = words[1:] if bare else words
+        if words[:2] == ["command", "-v"] and len(words) == 3 and words[2] in PROGRAMS:
+            words = ["true"]  # its programs are there
         name, rest = words[0], words[1:]
         if name in self.scope.functions and not bare:
             return self._call(node, name, rest)
         if name == "read":
             return self._read(node, rest)
-        if words[:2] == ["command", "-v"] and len(words) == 3 and words[2] in PROGRAMS:
-            return 0
         if name in builtins.PLAIN:
             return builtins.PLAIN[name](self.scope, rest)
         if name == "set":
@@ -190,8 +190,6 @@ class Commands:
         if name in {"break", "continue", "return", "exit"}:
             self.exited = node.line if name == "exit" else self.exited
             return builtins.leave(self.scope, name, rest, self.loops)
-        if name in builtins.REFUSED or name in {"command", "local", "export", "readonly"}:
-            raise Unknown(f"{name!r} is not read: write the commands out one by one")
         return self._external(node, words)
 
     def _call(self, node: Plain, name: str, words: Sequence[str]) -> int | None:
@@ -218,6 +216,8 @@ class Commands:
             scope.parameters, self.loops, self.tolerant = kept, loops, tolerant
 
     def _external(self, node: Plain, words: Sequence[str]) -> int | None:
+        if words[0] in builtins.REFUSED or words[0] in {"command", "local", "export", "readonly"}:
+            raise Unknown(f"{words[0]!r} is not read: write the commands out one by one")
         name = PurePosixPath(words[0]).name
         feed: tuple[str, int] | None = None
         to = ""

@@ -42,7 +42,7 @@ def read(words: Sequence[str], given: Input | None, parts: str) -> tuple[int, di
 
 def _fields(line: str, most: int, parts: str) -> list[str]:
     if parts == BLANKS:
-        rest, found = line.strip(" \t"), []
+        rest, found = line.strip(" \t"), list[str]()
         while rest and len(found) < most - 1:
             found.append(rest.replace("\t", " ").split(" ", 1)[0])
             rest = rest[len(found[-1]) :].lstrip(" \t")
@@ -51,6 +51,6 @@ def _fields(line: str, most: int, parts: str) -> list[str]:
         return [line]
     found = line.split(parts)
     if len(parts) > 1 or parts in BLANKS + "\\" or len(found) > most:
-        raise Unknown(f"what IFS={parts!r} makes of {line[:60]!r} is not the same in every sh: name as many variables as"
-                      " it has fields")  # fmt: skip
+        why = "is not the same in every sh: name as many variables as it has fields"
+        raise Unknown(f"what IFS={parts!r} makes of {line[:60]!r} {why}")
     return found
