@@ -11,7 +11,8 @@ _RULES = (
     "-p tcp --dport 22 -m comment --comment a -j ACCEPT", "-p tcp -m comment --comment a -m tcp --dport 22 -j ACCEPT",
     "-s 10.0.0.1 -j DROP", "-s 10.0.0.1/32 -j DROP", "-s 10.0.0.7/24 -j DROP",
     "--source 10.0.0.0/255.255.255.0 -j DROP",
-    "! -s 10.0.0.1 -j DROP", "-s 0.0.0.0/0 -j DROP", "-j DROP", "", "-j X", "-j Y", "-g X", "-j ab", "-j INPUT", "-j ZZ",
+    "! -s 10.0.0.1 -j DROP", "-s 0.0.0.0/0 -j DROP", "-j DROP", "", "-j X", "-j Y", "-g X", "-j ab", "-j INPUT",
+    "-j ZZ",
     "-p icmp --icmp-type 8 -j ACCEPT", "-p icmp --icmp-type echo-request -j ACCEPT",
     "-p icmp --icmp-type 8/0 -j ACCEPT",
     "-p icmp -m icmp --icmp-type ping -j ACCEPT", "-p icmp --icmp-type any -j ACCEPT", "-p icmp -j ACCEPT",
@@ -46,7 +47,8 @@ class Writer:
         own = self.pick((*_CHAINS[3:], *_CHAINS[3:], chain))
         return "iptables " + self.pick((
             f"-A {chain} {rule}", f"-A {chain} {rule}", f"-A {chain} {rule}", f"-C {chain} {rule}",
-            f"-C {chain} {rule}", f"-D {chain} {rule}", f"-D {chain} {rule}", f"-I {chain} {rule}", f"-I {chain} {at} {rule}",
+            f"-C {chain} {rule}", f"-D {chain} {rule}", f"-D {chain} {rule}", f"-I {chain} {rule}",
+            f"-I {chain} {at} {rule}",
             f"-D {chain} {at}", f"-R {chain} {at} {rule}" if "," not in rule.split(" -j")[0] else "-S", f"-N {chain}",
             f"-N {chain}", f"-F {chain}", f"-X {own}", "-F", "-X", f"-E {own} {self.pick(_CHAINS)}",
             f"-P {chain} {self.pick(('ACCEPT', 'DROP'))}", f"-nL {chain}", f"-S {chain}", f"-L {chain} -n -v", "-L -n",

@@ -106,15 +106,30 @@ def _append(edit: _Edit) -> Tables:
 
 
 def _new(edit: _Edit) -> list[Entry]:
-    calls: dict[str, set[str]] = {}
+    known = frozenset(edit.chains)
     for text in edit.command.rules:
-        to = edit.shop.parsed(text, frozenset(edit.chains))[1].chain
+        to = edit.shop.parsed(text, known)[1].chain
         if to in BUILT_IN[edit.command.table]:
             raise edit.wrong(f"{to} is a chain that is built in: no rule jumps to it", BUSY)
-        calls = calls or (_calls(edit.chains, edit) if to else {})
-        if to and edit.command.chain in _reached(to, calls):
-            raise edit.wrong(f"chain {to} leads to {edit.command.chain} already: chains that call one another", BUSY)
+        if to and _circles(edit, to):
+            raise edit.wrong(f"chain {to} leads to chains that call one another in a circle", BUSY)
     return [Entry(text, edit.command.line) for text in edit.command.rules]
+
+
+def _circles(edit: _Edit, to: str) -> bool:
+    """Whether a circle of calls is reached from the command's chain where that calls another one."""
+    known, chains, done, path = frozenset(edit.chains), edit.chains, set[str](), [edit.command.chain]
+
+    def circles(name: str) -> bool:
+        if name in path or name in done:
+            return name in path
+        path.append(name)
+        targets = (edit.shop.parsed(each.text, known)[1].chain for each in chains[name].entries)
+        found = any(circles(each) for each in targets if each in chains)
+        done.add(path.pop())
+        return found
+
+    return circles(to)
 
 
 def _targets(edit: _Edit) -> None:
@@ -129,24 +144,6 @@ def _targets(edit: _Edit) -> None:
         used = entries is None or name in TARGETS or any(name in entry.text for entry in entries)
         if target.act is Act.UNKNOWN and name and not (name.isupper() and used):
             raise edit.wrong(f"there is no chain {target.text} in table {edit.command.table} at this point", ODD)
-
-
-def _calls(chains: Mapping[str, Rules], edit: _Edit) -> dict[str, set[str]]:
-    known = frozenset(chains)
-    return {
-        name: {to for each in own.entries if (to := edit.shop.parsed(each.text, known)[1].chain)}
-        for name, own in chains.items()
-    }  # fmt: skip
-
-
-def _reached(chain: str, calls: Mapping[str, set[str]]) -> set[str]:
-    found, pending = set[str](), [chain]
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += calls.get(name, ())
-    return found
 
 
 def _insert(edit: _Edit) -> Tables:

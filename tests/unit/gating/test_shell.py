@@ -68,7 +68,8 @@ def test_what_is_followed_is_what_a_shell_runs(text):
 REFUSED = {
     "a | b": "a pipe", "a > file": "output to a file", "a < file": "input from elsewhere", "a &": "background",
     "a `b`": "output of a command", "a $(b)": "output of a command", "a $b": "the variable b has no value",
-    "(a)": "a subshell", "a *.rules": "a pattern", "PATH=1 a": "for one command only", "X=1 set": "for one command only", "a 'b": "never closed",
+    "(a)": "a subshell", "a *.rules": "a pattern", "PATH=1 a": "for one command only", "a 'b": "never closed",
+    "X=1 set": "for one command only",
     "a || b": "where a command fails", "eval a": "'eval' is not read", ". ./file": "'.' is not read",
     "if a; then b; fi": "whether a command works", "while read x; do a; done < file": "for several commands",
     "if [ -f /etc/x ]; then a; fi": "machine's files", "if iptables -C INPUT; then a; fi": "depends on the tables",
