@@ -32,6 +32,36 @@ _RULES = (
     "-p tcp --dport 22 -m limit --limit 1/s -j ACCEPT", "-p tcp ! --dport 22 -j ACCEPT",
 )  # fmt: skip
 
+SPELT = (
+    "-p tcp --dport 22: -j ACCEPT", "-p tcp --dport 22:65535 -j ACCEPT", "-p tcp --dport 0:65535 -j ACCEPT",
+    "-m limit -j ACCEPT", "-m limit --limit 3/hour -j ACCEPT", "-m limit --limit 6/min -j ACCEPT",
+    "-m limit --limit 10079/day -j ACCEPT", "-m limit --limit 7/min -j ACCEPT",
+    "-m limit --limit 7/m --limit-burst 6 -j ACCEPT",
+    "-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz12345", "-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz123",
+    "-j LOG --log-level 7 --log-uid", "-j LOG --log-level debug --log-uid", "-j LOG --log-level debug",
+    "-p tcp --tcp-flags ALL NONE -j DROP", "-p tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP",
+    "-p tcp ! --syn -m state --state NEW -j DROP", "-m state --state NEW -p tcp ! --syn -j DROP",
+    "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m state --state NEW -j DROP",
+    "-m recent --update --name S --seconds 60 -j DROP", "-m recent --name S --seconds 60 --update -j DROP",
+    "-m connlimit --connlimit-above 5 -j DROP", "-m connlimit --connlimit-above 5 --connlimit-mask 32 -j DROP",
+    "-m pkttype --pkt-type multicast -j DROP", "-m addrtype --dst-type MULTICAST -j DROP", "-p all -j DROP",
+    "-m iprange --src-range 10.0.0.1-10.0.0.5 -j DROP", "-m owner --uid-owner 0 -j DROP",
+    "-p 17 --dport domain -j ACCEPT",
+    "-m conntrack ! --ctstate NEW -j ACCEPT", "-m conntrack --ctstate NEW -j ACCEPT",
+    "-p udp -m udp -m multiport --dports 53 -j ACCEPT",
+    "-m comment --comment a -p tcp --dport 22 -j ACCEPT", "-m comment --comment b -p tcp --dport 22 -j ACCEPT",
+    "-d 10.0.0.2/31 -j DROP", "-d 10.0.0.3/31 -j DROP", "! -d 10.0.0.2/31 -j DROP", "-o eth+ -j DROP",
+    "-o eth0 -j DROP",
+    "! -p tcp -j DROP", "-p icmp -m icmp --icmp-type 3/3 -j DROP", "-p icmp --icmp-type port-unreachable -j DROP",
+    "-p icmp --icmp-type 3 -j DROP", "-p icmp --icmp-type 255 -j ACCEPT", "-m mark ! --mark 1 -j DROP",
+    "-m mark --mark 1/1 -j DROP", "-m mark --mark 0x1/0x1 -j DROP", "-m physdev --physdev-in eth0 -j DROP",
+    "-m length --length 5 -j DROP", "-m ttl --ttl-eq 5 -j DROP",
+    "-m hashlimit --hashlimit 5/s --hashlimit-name q -j DROP",
+    "-m set --match-set nothing src -j DROP", "-j NFLOG --nflog-group 3", "-j NFLOG",
+)  # fmt: skip
+"""Rules that are like others in all but a part, or like them altogether."""
+RULES = (*_RULES, *SPELT)
+
 
 class Writer:
     """Writes one script; every choice is the generator's."""

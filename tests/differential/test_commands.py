@@ -1,12 +1,13 @@
 """What a gate takes commands of iptables to answer is what iptables answers, on the tables at that point."""
 
 import os
+import random
 import shutil
 import subprocess
 
 import pytest
 from tests.differential.kernel import OWN
-from tests.differential.random_commands import script, start
+from tests.differential.random_commands import RULES, script, start
 
 from fwproof.errors import InputError
 from fwproof.flow import Family
@@ -16,7 +17,7 @@ from fwproof.gating.script import read_whole
 from fwproof.gating.states import states
 from fwproof.semantics.model import HostModel
 
-SCRIPTS = int(os.environ.get("FWPROOF_COMMANDS", "60"))
+SCRIPTS = int(os.environ.get("FWPROOF_COMMANDS", "50"))
 STUB = """#!/bin/sh
 {place} "$@"
 status=$?
@@ -128,3 +129,36 @@ def test_what_is_known_without_the_running_tables_holds_on_any(runs):
         assert not wrong, f"seed {n}\n{(runs / f'before.{n}').read_text()}\n{script(n)}"
         told += sum(each.status is not None for each in commands)
     assert told > SCRIPTS / 4
+
+
+def test_which_rules_are_the_same_is_what_iptables_says():
+    place = shutil.which("iptables")
+    if place is None:
+        pytest.skip("no iptables on this machine")
+    chance = random.Random(5)
+    pairs = [(one, other) for one in RULES for other in RULES if _near(one, other)]
+    pairs = pairs if SCRIPTS > 200 else chance.sample(pairs, 250)
+    lines = ["iptables -N X", "iptables -N Y", "iptables -N ab", "iptables -N C"]
+    for one, other in pairs:
+        lines += ["iptables -F C", f"iptables -A C {one} && iptables -C C {other}; echo = $?"]
+    done = subprocess.run(
+        [*OWN, "sh", "-s"], input="\n".join(lines), text=True, capture_output=True, check=False
+    )  # fmt: skip
+    statuses = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("= ")]
+    if len(statuses) != len(pairs):
+        pytest.skip(f"no namespace: {done.stderr[:200]}")
+    found = [equal(one, other, Family.IPV4) for one, other in pairs]
+    wrong = [
+        (pair, mine, status) for pair, mine, status in zip(pairs, found, statuses, strict=True)
+        if mine is not None and status in {0, 1} and mine != (status == 0)
+    ]  # fmt: skip
+    assert not wrong
+    assert found.count(True) > len(pairs) / 20
+    assert found.count(None) < len(pairs) / 4
+
+
+def _near(one, other):
+    """Whether two rules have some words in common, so that one has to look at the others."""
+    return (
+        "," not in (one + other).split(" -j")[0].partition("-s ")[2] and len(set(one.split()) & set(other.split())) > 2
+    )
