@@ -38,6 +38,7 @@ SPELT = (
     "-m limit --limit 10079/day -j ACCEPT", "-m limit --limit 7/min -j ACCEPT",
     "-m limit --limit 7/m --limit-burst 6 -j ACCEPT",
     "-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz12345", "-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz123",
+    "-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz124",
     "-j LOG --log-level 7 --log-uid", "-j LOG --log-level debug --log-uid", "-j LOG --log-level debug",
     "-p tcp --tcp-flags ALL NONE -j DROP", "-p tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP",
     "-p tcp ! --syn -m state --state NEW -j DROP", "-m state --state NEW -p tcp ! --syn -j DROP",

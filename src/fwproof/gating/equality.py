@@ -67,7 +67,9 @@ def same(one: str, other: str, family: Family) -> bool | None:
 
 
 def _alike(one: _Part, other: _Part) -> bool | None:
-    if one.kept != other.kept:
+    odd = {name for name, *_ in one.raw | other.raw}
+    mine, its = ({pair for pair in each.kept if pair[0] not in odd} for each in (one, other))
+    if mine != its:
         return False
     if not one.raw and not other.raw:
         return True

@@ -130,6 +130,8 @@ def leave(scope: Scope, what: str, words: Sequence[str], loops: int) -> int:
             if not 0 <= count < 256:
                 raise Unknown("return takes a number from 0 to 255")
             scope.status = count
+    elif count is not None:
+        scope.status = count % 256
     raise Leave(what)
 
 
