@@ -43,6 +43,33 @@ def test_what_is_read_is_what_a_shell_runs(text):
     assert shown == ran
 
 
+READS = r"""while read -r a b c; do run "$a" "$b" "$c"; done <<'END'
+ one
+ two	 2  3 4  
+
+\a b
+END
+run "[$a]" $?
+while IFS=: read -r a b; do run "$a" "$b"; done <<END
+ x:y 
+z:
+:
+alone
+END
+while IFS= read -r a; do run "$a"; done <<END
+  x  y 
+END
+read x y <<END
+1 2 3
+line two
+END
+run "$x" "$y"
+f() { read -r z; run f "$z"; }
+for i in 1 2 3; do f; done <<END
+one
+two
+END
+"""
 MORE = {
     "loops": "X=' a b '\nfor p in 22 '80 81' $X; do run $p; done\nfor p in; do run none; done\ni=0\n"
              "while [ $i -lt 3 ]; do i=$((i + 1)); [ $i -eq 2 ] && continue; run $i; done",
@@ -57,6 +84,8 @@ MORE = {
     "set -e": "set -e\nfalse || run a\nif false; then run b; fi\n[ -n '' ] && run c\nf() { false; run d; }\n"
               "f || :\nf\nrun e",
     "the end": "run a\nexit\nrun b",
+    "read": READS,
+    "variables of one command": "X=1 run a\nX=2\nX=3 run $X\nrun $X",
 }  # fmt: skip
 
 

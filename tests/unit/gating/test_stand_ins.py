@@ -68,7 +68,7 @@ def shaped(tmp_path, families):
     """Return the twin of a host to which only IPv4 leads, and what has no place there."""
     own = [{"family": "inet", "local": "10.0.0.10", "prefixlen": 24}]
     addresses = json.dumps([{"ifname": "eth0", "addr_info": own}])
-    routes = json.dumps([{"dst": "default", "dev": "eth0"}])
+    routes = json.dumps([{"dst": "10.0.0.0/8", "dev": "eth0"}])
     model = HostModel.build(iptables_save="", addresses=addresses, routes=routes)
     (tmp_path / "inventory.yaml").write_text(INVENTORY.replace("[10.2.0.1]", '[10.2.0.1, "fd00:2::1"]'))
     known = load_inventory(tmp_path / "inventory.yaml")
