@@ -54,7 +54,7 @@ _SIDE = ("addresses", "routes", "sysctls")
               help="A script of iptables and ip6tables commands, followed on the tables of --against. May be"
               " repeated; they run in turn.")  # fmt: skip
 @click.option("--nft", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A script for nft -f; without `flush ruleset`, onto what runs. May be repeated, in turn.")  # fmt: skip
+              help="A script for nft -f; without `flush ruleset`, onto what runs. May be repeated.")  # fmt: skip
 @click.option("--ufw", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/ufw (and default/ufw).")
 @click.option("--firewalld", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/firewalld.")
 @click.option("--twin-script", is_flag=True,

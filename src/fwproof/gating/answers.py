@@ -20,6 +20,7 @@ from fwproof.semantics.model import HostModel
 
 _UNTOLD = ("what this command answers depends on what runs: give that with --against (an empty file, empty.v4 or"
            " empty.v6, where nothing does)")  # fmt: skip
+_KERNELS = "kernels differ in whether they refuse this"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Answer:
 
     @property
     def fatal(self) -> bool:
-        """Whether not even ``|| true`` helps: what becomes of chains that call one another is not known."""
-        return self.status is None and self.refusal is not None and self.refusal.status == BUSY
+        """Whether not even ``|| true`` helps, as some kernels take what was refused, and the tables are others then."""
+        return self.why == _KERNELS
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ class Answers:
         if chain in BUILT_IN[command.table] and action in {"-X", "-E", "-Z"}:
             return f"{action} of a chain that is built in depends on whether the kernel has it yet: leave it out"
         if refusal is not None and refusal.status == BUSY and command.rules:
-            return "kernels differ in when they refuse this"
+            return _KERNELS
         if self._foreign(command, chains):
             return "whether iptables has its target is not known: make the chain first, or write it without a condition"
         return "" if sure.whole or self._holds(command, chains, sure, refusal) else _UNTOLD

@@ -20,8 +20,6 @@ from fwproof.ruleset.options import TARGETS
 from fwproof.semantics.compare import meaning
 
 _JUMP = re.compile(r"((?:^| )(?:-j|--jump|-g|--goto) +)\S+")
-
-
 _NONE = Rules(None)
 ODD, BUSY = 2, 4
 """Statuses of iptables: what is wrong in a command by itself, and what the kernel does not take."""
