@@ -18,8 +18,9 @@ from fwproof.cli.saying import say
 from fwproof.cli.tables import Tables, complain, families_option, file_options, live, of_files, read_text
 from fwproof.errors import UsageError
 from fwproof.flow import Family
+from fwproof.gating.answers import Answers
 from fwproof.gating.candidate import Candidate, from_scripts, placed
-from fwproof.gating.commits import Loaded, in_turn, restored
+from fwproof.gating.commits import Loaded, beneath, flushes, in_turn, restored
 from fwproof.gating.folders import tables_of_folder
 from fwproof.gating.gate import Asked
 from fwproof.gating.gate import gate as ask
@@ -50,9 +51,10 @@ _SIDE = ("addresses", "routes", "sysctls")
               show_default=True, help="Zones, and the addresses of hosts; nobody is connected to.")  # fmt: skip
 @file_options
 @click.option("--script", "scripts", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A script of iptables and ip6tables commands. May be repeated; they run in turn.")  # fmt: skip
+              help="A script of iptables and ip6tables commands, followed on the tables of --against. May be"
+              " repeated; they run in turn.")  # fmt: skip
 @click.option("--nft", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A script for nft -f. May be repeated; they are loaded in turn.")  # fmt: skip
+              help="A script for nft -f; without `flush ruleset`, onto what runs. May be repeated.")  # fmt: skip
 @click.option("--ufw", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/ufw (and default/ufw).")
 @click.option("--firewalld", type=click.Path(path_type=Path), metavar="DIR", help="A copy of /etc/firewalld.")
 @click.option("--twin-script", is_flag=True,
@@ -93,7 +95,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option
     name = _host_of(expected, host)
     before = _before(against, family, inventory)
     sources = {"script": scripts, "nft": nft, "ufw": ufw, "firewalld": firewalld}
-    candidate = _candidate(sources, files, family, before, twin_script=twin_script)
+    candidate = _candidate(sources, files, family, before, against, twin_script=twin_script)
     sides = {key: read_text(path) for key in _SIDE if (path := files.get(key)) is not None}
     candidate = placed(candidate, known.hosts[name], sides, router=bool(expected.forward))
     complain(Tables(candidate.model, list(candidate.given), f"{name}: "))
@@ -164,9 +166,9 @@ def _before(places: Sequence[str], family: str | None, inventory: Path) -> HostM
     return replace(model, rulesets=rulesets)
 
 
-def _candidate(
+def _candidate(  # noqa: PLR0913 - what is deployed, and onto what
     sources: Mapping[str, Any], files: _Files, family: str | None, running: HostModel | None,
-    *, twin_script: bool,
+    against: Sequence[str], *, twin_script: bool,
 ) -> Candidate:  # fmt: skip
     tables = {key: path for key, path in files.items() if path is not None and key not in _SIDE}
     given = [f"--{key}" for key, value in sources.items() if value] + (["files of tables"] if tables else [])
@@ -180,7 +182,7 @@ def _candidate(
     if tables:
         return _loaded({key: read_text(path) for key, path in tables.items()}, tables, family, running)
     if sources["nft"]:
-        return _of_nft([(str(path), read_text(path)) for path in sources["nft"]], running)
+        return _of_nft([(str(path), read_text(path)) for path in sources["nft"]], running, against)
     front = "ufw" if sources["ufw"] else "firewalld"
     loaded = tables_of_folder(front, sources[front], lambda line: click.echo(line, err=True))
     names = {key: f"{sources[front]} ({key})" for key in loaded.texts}
@@ -191,7 +193,8 @@ def _candidate(
 
 def _of_scripts(paths: Sequence[Path], running: HostModel | None, *, executed: bool) -> Candidate:
     if not executed:
-        return from_scripts([read_whole(read_text(path), str(path)) for path in paths], running)
+        answers = Answers(running)
+        return from_scripts([read_whole(read_text(path), str(path), answers) for path in paths], running)
     if running is not None:
         raise UsageError("--twin-script runs a script on empty tables: leave --against away, or write commands only")
     whole = "\n".join(read_text(path) for path in paths)
@@ -201,15 +204,27 @@ def _of_scripts(paths: Sequence[Path], running: HostModel | None, *, executed: b
     return replace(found, assumed=(word,))
 
 
-def _of_nft(scripts: Sequence[tuple[str, str]], running: HostModel | None) -> Candidate:
-    texts = [{"nft_json": each["nft_json"]} for each in through_kernel(scripts)]
+def _of_nft(scripts: Sequence[tuple[str, str]], running: HostModel | None, against: Sequence[str]) -> Candidate:
+    under = beneath(running, _nft_of(running, against)) if running is not None and not flushes(scripts) else {}
+    keys = ("iptables_save", "ip6tables_save", "nft_json") if under else ("nft_json",)
+    texts = [{key: each[key] for key in keys} for each in through_kernel(scripts, under)]
     models = [HostModel.build(**text, sources={"nft_json": name})
               for text, (name, _) in zip(texts, scripts, strict=True)]  # fmt: skip
-    loaded = in_turn(running, scripts, models)
+    loaded = in_turn(running, scripts, models, under)
     return Candidate(
         states=loaded.states, given=tuple(Family), texts=texts[-1], sources={"nft_json": scripts[-1][0]},
-        nft=tuple(scripts), assumed=loaded.assumed, before=running,
+        under=loaded.under, nft=tuple(scripts), assumed=loaded.assumed, before=running,
     )  # fmt: skip
+
+
+def _nft_of(running: HostModel, places: Sequence[str]) -> str | None:
+    """Return what nft lists of the tables that run, None where nobody has asked it."""
+    captures = running.read_from[0].captures if running.read_from else {}
+    found = [captures["nft"].stdout] if "nft" in captures else []
+    for path in (Path(place) for place in places if not place.startswith(LIVE) and not captures):
+        files = [path] if path.is_file() else [each for each in (path / "nft.json", path / "nft.txt") if each.is_file()]
+        found += [text for each in files if (text := read_text(each)).lstrip().startswith("{")]
+    return found[0] if found else None
 
 
 def _loaded(

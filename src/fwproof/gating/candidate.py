@@ -6,7 +6,7 @@ Where nobody says which addresses and interfaces the host has, they are taken fr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 
@@ -180,8 +180,13 @@ def _default_routes(own: Addresses, host: Host) -> tuple[dict[Family, tuple[Rout
     }, f"every other host is reached through {name} (--routes)"
 
 
-def shape_of(model: HostModel, host: Host, others: Iterable[Host]) -> tuple[Shape, tuple[str, ...]]:
-    """Return what the kernel twin of a host is made like, and why other hosts have no place in it."""
+def shape_of(
+    model: HostModel, host: Host, others: Iterable[Host], families: Collection[Family] = tuple(Family)
+) -> tuple[Shape, tuple[str, ...]]:
+    """Return what the kernel twin of a host is made like, and why other hosts have no place in it.
+
+    Another host has its addresses of ``families`` there to which an interface leads, in one family or both.
+    """
     own = model.addresses
     assert own is not None
     roads = [road for family in Family for road in model.routes.get(family, ()) if road.interface]
@@ -197,13 +202,15 @@ def shape_of(model: HostModel, host: Host, others: Iterable[Host]) -> tuple[Shap
     placed_: dict[str, tuple[str, tuple[Address, ...]]] = {}
     lost: list[str] = []
     for other in others:
-        links = {model.interface_for(address) for address in other.addresses}
-        if len(links) != 1 or None in links or not links <= set(names):
+        wanted = [address for address in other.addresses if Family.of(address) in families]
+        leads = {each: name for each in wanted if (name := model.interface_for(each)) in names and name is not None}
+        if len(set(leads.values())) > 1 or (wanted and not leads):
             lost.append(f"{other.name}: no one interface leads to its addresses")
             continue
-        link = next(iter(links))
-        assert link is not None
-        placed_[other.name] = (link, other.addresses)
+        gone = ", ".join(str(address) for address in wanted if address not in leads)
+        lost += [f"{other.name} as {gone}: no interface leads there"] if gone else []
+        for link in set(leads.values()):
+            placed_[other.name] = (link, tuple(leads))
     return Shape(name=host.name, ports=ports, others=placed_, sysctls=dict(model.settings)), tuple(lost)
 
 

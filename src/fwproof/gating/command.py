@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,22 +16,26 @@ COMMIT = "COMMIT"
 _ACTIONS = {
     "--append": "-A", "--insert": "-I", "--delete": "-D", "--replace": "-R", "--flush": "-F", "--new-chain": "-N",
     "--new": "-N", "--delete-chain": "-X", "--policy": "-P", "--zero": "-Z", "--list": "-L", "--list-rules": "-S",
+    "--check": "-C", "--rename-chain": "-E",
 }  # fmt: skip
 _KNOWN = frozenset(_ACTIONS.values())
-_LOOKS = frozenset({"-L", "-S", "-Z"})
-"""What changes no rule: it lists, or sets counters to zero."""
+LOOKS = frozenset({"-L", "-S", "-Z", "-C"})
+"""What changes no rule: it lists, sets counters to zero, or asks whether there is one."""
+_TOGETHER = re.compile(r"-([nvx]+)([LSZFX])", re.ASCII)
+_LISTING = frozenset({"--line-numbers", "-x", "--exact"})
 _ADDRESSES = {"-s": "-s", "--source": "-s", "--src": "-s", "-d": "-d", "--destination": "-d", "--dst": "-d"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command: what it does (``-A``, ``-I``, ``-D``, ``-R``, ``-F``, ``-N``, ``-X``, ``-P``, ``:``), and to what.
+    """One command: what it does (``-A``, ``-I``, ``-D``, ``-R``, ``-F``, ``-N``, ``-X``, ``-P``, ``-E``, ``:``).
 
     ``position`` counts from 1, None where none was given. ``rules`` are rules as iptables-save writes them, without
     ``-A CHAIN``: one for each pair of the addresses that are listed with commas. ``words`` are those of the command,
     the program's name first; ``text`` is how they read. ``calls`` are the lines from which the functions were called in
-    which it stands. A ``COMMIT`` is of the commands in ``block``, with the table emptied first unless ``keeps``;
-    ``feed`` is what iptables-restore reads for it.
+    which it stands. ``default`` is a policy, or the new name of a chain. ``status`` is what it ends with, None where
+    that is not known. What is in :data:`LOOKS` changes nothing. A ``COMMIT`` is of the commands in ``block``, with the
+    table emptied first unless ``keeps``; ``feed`` is what iptables-restore reads for it.
     """
 
     source: str
@@ -48,6 +53,7 @@ class Command:
     block: tuple[Command, ...] = ()
     feed: str = ""
     keeps: bool = False
+    status: int | None = None
 
     @property
     def text(self) -> str:
@@ -77,8 +83,8 @@ class Refused(Exception):
         super().__init__(why)
 
 
-def told(made: Command, words: Sequence[Word]) -> Command | None:
-    """Return a command with what its words say, None where it changes nothing; raises Refused."""
+def told(made: Command, words: Sequence[Word]) -> Command:
+    """Return a command with what its words say; raises Refused."""
     table, rest = _table(list(words), made.table)
     if not rest:
         raise Refused("the command says nothing to do")
@@ -86,15 +92,19 @@ def told(made: Command, words: Sequence[Word]) -> Command | None:
     if action not in _KNOWN:
         known = ", ".join(sorted(_KNOWN))
         raise Refused(f"expected one of {known} first (with -t TABLE before it), found {rest[0].text!r}")
-    if action in _LOOKS:
-        return None
     chain = rest[1].text if len(rest) > 1 else ""
+    if action in LOOKS - {"-C"}:
+        more = [word.text for word in rest[2:]]
+        if chain.startswith("-") or (more and not (len(more) == 1 and more[0].isdigit() and action != "-Z")):
+            raise Refused(f"{action} takes one chain, found {written(rest[1:])!r} after it")
+        return replace(made, table=table, action=action, chain=chain)
     return _filled(replace(made, table=table, action=action, chain=chain), rest[2:])
 
 
 def _table(words: list[Word], table: str) -> tuple[str, list[Word]]:
     """Return the table, and the words without those about it and about waiting for the lock."""
-    rest, pending = list[Word](), list(words)
+    rest, pending = list[Word](), [part for word in words for part in _apart(word)]
+    lists = any(word.text in {"-L", "-S", "--list", "--list-rules"} and not word.quoted for word in pending)
     while pending:
         word = pending.pop(0)
         if not word.quoted and word.text in {"-t", "--table"} and pending:
@@ -102,20 +112,26 @@ def _table(words: list[Word], table: str) -> tuple[str, list[Word]]:
         elif not word.quoted and word.text in {"-w", "--wait", "-W", "--wait-interval"}:
             if pending and pending[0].text.isdigit():
                 pending.pop(0)
-        elif not (word.text in {"-v", "--verbose", "-n", "--numeric"} and not word.quoted):
+        elif word.quoted or word.text not in {"-v", "--verbose", "-n", "--numeric"} | (_LISTING if lists else set()):
             rest.append(word)
     if table not in BUILT_IN:
         raise Refused(f"{table!r} is not a table of iptables: expected one of {', '.join(BUILT_IN)}")
     return table, rest
 
 
+def _apart(word: Word) -> list[Word]:
+    """Return options that are written as one word, ``-nvL``."""
+    found = None if word.quoted else _TOGETHER.fullmatch(word.text)
+    return [word] if found is None else [*(Word(f"-{letter}") for letter in found[1]), Word(f"-{found[2]}")]
+
+
 def _filled(made: Command, rest: list[Word]) -> Command:
     action = made.action
     if action not in {"-F", "-X"} and (not made.chain or made.chain.startswith("-")):
         raise Refused(f"{action} needs the name of a chain after it")
-    if action == "-P":
-        if len(rest) != 1 or rest[0].text not in {"ACCEPT", "DROP"}:
-            raise Refused("-P CHAIN is followed by ACCEPT or DROP")
+    if action in {"-P", "-E"}:
+        if len(rest) != 1 or (action == "-P" and rest[0].text not in {"ACCEPT", "DROP"}):
+            raise Refused("-P CHAIN is followed by ACCEPT or DROP, and -E CHAIN by its new name")
         return replace(made, default=rest[0].text)
     if action in {"-F", "-X", "-N"}:
         if rest:

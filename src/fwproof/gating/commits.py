@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import Any
 
 from fwproof.flow import Family
 from fwproof.gating.states import Load, State, plain
@@ -77,18 +79,54 @@ def _loads(text: str, source: str, family: Family) -> Iterator[Load]:
             yield Load(source, number, f"COMMIT of table {table}", family)
 
 
+def flushes(scripts: Sequence[tuple[str, str]]) -> bool:
+    """Whether the first of some scripts for ``nft -f`` takes away what runs."""
+    return _FLUSH.search(scripts[0][1]) is not None
+
+
+def beneath(running: HostModel, nft_json: str | None) -> dict[str, str]:
+    """Return texts that load the tables that run, with what nft lists of them; tables of iptables are its own.
+
+    Empty where some of them cannot be had: nft does not print the matches of iptables in a form that it reads.
+    """
+    sets = [(family, each) for family, found in running.rulesets.items() for each in found]
+    if any(each.backend == "legacy" for _, each in sets) or (nft_json is None and any(each.native for _, each in sets)):
+        return {}
+    keys = {family: key for key, family in _KEYS.items()}
+    found = {keys[family]: text_of(each) for family, each in sets if plain(each)}
+    own = {("ip" if family is Family.IPV4 else "ip6", name) for family, each in sets if plain(each)
+           for name in each.tables}  # fmt: skip
+    items = [item for item in json.loads(nft_json or "{}").get("nftables", ()) if not _belongs(item, own)]
+    if any("metainfo" not in item for item in items):
+        found["nft_json"] = json.dumps({"nftables": items})
+    return {key: text for key, text in found.items() if text.strip()}
+
+
+def _belongs(item: Mapping[str, Any], tables: Collection[tuple[str, str]]) -> bool:
+    """Whether an item of what nft lists is one of some tables, by family and name."""
+    (kind, of), *_ = item.items()
+    return kind != "metainfo" and (of.get("family"), of.get("name" if kind == "table" else "table")) in tables
+
+
 def in_turn(
-    running: HostModel | None, scripts: Sequence[tuple[str, str]], models: Sequence[HostModel]
-) -> Loaded:  # fmt: skip
-    """Return the states of a host on which ``nft -f`` loads ``scripts``, of which ``models`` are what each leaves."""
+    running: HostModel | None,
+    scripts: Sequence[tuple[str, str]],
+    models: Sequence[HostModel],
+    under: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Return the states of a host on which ``nft -f`` loads ``scripts``, of which ``models`` are what each leaves.
+
+    ``under`` are the tables that were there before the first, empty where that was nothing.
+    """
     steps = [State(number, Load(name, 0, "nft -f"), model)
              for number, ((name, _), model) in enumerate(zip(scripts, models, strict=True), 1)]  # fmt: skip
     words: tuple[str, ...] = ()
-    if not _FLUSH.search(scripts[0][1]):
-        words = (f"{scripts[0][0]} is loaded on empty tables, as it has no `flush ruleset`",)
+    if not flushes(scripts):
+        onto = "onto what runs" if under else "on empty tables"
+        words = (f"{scripts[0][0]} is loaded {onto}, as it has no `flush ruleset`",)
     start = running
     if start is None and len(steps) > 1:
         start = replace(models[0], rulesets=HostModel.build(iptables_save="", ip6tables_save="").rulesets)
     if start is None:
-        return Loaded(states=(State(0, None, models[-1]),), assumed=words)
-    return Loaded(states=(State(0, None, start), *steps), assumed=words)
+        return Loaded(states=(State(0, None, models[-1]),), under=under or {}, assumed=words)
+    return Loaded(states=(State(0, None, start), *steps), under=under or {}, assumed=words)

@@ -132,7 +132,7 @@ def gate(asked: Asked, candidate: Candidate, progress: Callable[[str], None]) ->
     tables = _fronted(facts_of(inventory, asked.host, candidate.model, snapshot, checks), candidate)
     twin, trouble = _twin(asked, candidate, policy, inventory, checks, progress)
     wire = _fronted(twin.facts, candidate) if twin and twin.facts else None
-    here = set(wire.inventory.hosts) if wire else set()
+    here = wire.inventory.hosts if wire else {}
     sent = {c.id: on_the_wire(c) and placed(c, here) for c in checks}
     today = datetime.now(UTC).date()
     found = [

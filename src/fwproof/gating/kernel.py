@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +12,12 @@ from fwproof.audit.asking import Asking
 from fwproof.audit.modelling import model_of
 from fwproof.errors import Fault, HostError
 from fwproof.facts import Facts
+from fwproof.flow import Family
 from fwproof.gating.candidate import Candidate, shape_of
 from fwproof.gating.loading import listed, load
 from fwproof.gating.twin_field import TwinField
 from fwproof.hosts.collect import recapture
-from fwproof.inventory import Inventory
+from fwproof.inventory import Host, Inventory
 from fwproof.lab.twin import Twin
 from fwproof.plan import Check, Kind
 from fwproof.policy.model import Policy
@@ -79,9 +80,14 @@ def on_the_wire(check: Check) -> bool:
     return check.kind in WIRE or sample
 
 
-def placed(check: Check, here: Collection[str]) -> bool:
-    """Whether those who send and receive for a check have a place in the twin."""
-    return (check.vantage is None or check.vantage in here) and (not check.to or check.to in here)
+def placed(check: Check, here: Mapping[str, Host]) -> bool:
+    """Whether those who send and receive for a check have a place in the twin, in its family."""
+
+    def there(name: str) -> bool:
+        own = here[name].addresses if name in here else ()
+        return any(check.family in {None, Family.of(address)} for address in own)
+
+    return all(there(name) for name in (check.vantage, check.to) if name)
 
 
 def twinned(
@@ -93,7 +99,8 @@ def twinned(
     """
     name = policy.hosts[0]
     host, others = inventory.hosts[name], [h for h in inventory.hosts.values() if h.name != name]
-    shape, absent = shape_of(candidate.model, host, others)
+    families = {check.family for check in checks if check.family is not None} or set(Family)
+    shape, absent = shape_of(candidate.model, host, others, families)
     with Twin(shape) as twin:
         progress(f"loading the candidate into a kernel of its own, with {len(shape.others)} hosts around it")
         refused = load(twin, candidate)
@@ -141,11 +148,11 @@ def _asked(
     twin: Twin, policy: Policy, inventory: Inventory, checks: Sequence[Check], progress: Callable[[str], None]
 ) -> Facts:
     name = twin.shape.name
-    here = {name, *twin.shape.others}
     with tempfile.TemporaryDirectory(prefix="fwproof-gate-") as scratch, serving(twin, policy, checks):
-        hosts = {key: each for key, each in inventory.hosts.items() if key in here}
+        seats = {name: inventory.hosts[name].addresses, **{key: own for key, (_, own) in twin.shape.others.items()}}
+        hosts = {key: replace(inventory.hosts[key], addresses=own) for key, own in seats.items()}
         field_ = TwinField(replace(inventory, hosts=hosts), twin, Path(scratch))
-        wanted = [c for c in checks if on_the_wire(c) and placed(c, here)]
+        wanted = [c for c in checks if on_the_wire(c) and placed(c, hosts)]
         far = {c.vantage for c in wanted if c.vantage} | {v.name for v in field_.inventory.vantages}
         try:
             field_.enter([name, *sorted(far - {name})])

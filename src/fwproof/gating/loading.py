@@ -84,9 +84,11 @@ def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
     """Run commands one after the other, no shell reading a word of them, up to the first that fails."""
     lines = []
     for number, command in enumerate(commands):
-        fallback = "true" if command.may_fail else f"{{ echo fwproof-{number} >&2; exit 1; }}"
+        stop = f"{{ echo fwproof-{number} >&2; exit 1; }}"
+        way = "&&" if command.status else "||"  # what the script does next depends on a status that is known
+        otherwise = "true" if command.may_fail and command.status is None else stop
         here = f" <<'{_END}'" if command.feed else ""
-        lines.append(f"{shlex.join(command.words)}{here} || {fallback}")
+        lines.append(f"{shlex.join(command.words)}{here} {way} {otherwise}")
         lines += [f"{command.feed}{_END}"] if command.feed else []
     done = twin.run(twin.shape.name, "sh", "-s", stdin=_bytes("\n".join([*lines, ""])), timeout=_SECONDS)
     if done.status == 0:
@@ -95,8 +97,10 @@ def _commands(twin: Twin, commands: Sequence[Command]) -> Iterator[Fault]:
     if not stopped:
         raise LabError(f"the kernel twin: the commands could not be run: {done.err.strip()[:300]}")
     command = commands[int(stopped[-1])]
-    said = " ".join(line for line in done.err.splitlines() if not line.startswith("fwproof-"))[:400]
-    yield Fault(command.source, command.line, 1, f"the kernel does not take it: {said} ({command.text})")
+    said = " ".join(line for line in done.err.splitlines() if not line.startswith("fwproof-"))[-400:]
+    why = f"the kernel does not take it: {said}" if not command.status else (
+        f"it works, where the script was read as if it ended with {command.status} here")  # fmt: skip
+    yield Fault(command.source, command.line, 1, f"{why} ({command.text})")
 
 
 def listed(twin: Twin) -> dict[str, str]:
@@ -110,8 +114,12 @@ def listed(twin: Twin) -> dict[str, str]:
     return found
 
 
-def through_kernel(scripts: Sequence[tuple[str, str]], *, by_sh: bool = False) -> list[dict[str, str]]:
+def through_kernel(
+    scripts: Sequence[tuple[str, str]], under: Mapping[str, str] | None = None, *, by_sh: bool = False
+) -> list[dict[str, str]]:
     """Return the tables after each of some scripts for ``nft -f``, or of any commands (``by_sh``), in a kernel alone.
+
+    ``under`` is loaded before the first.
 
     Such commands are run by sh, in a network that leads nowhere and with every file of this machine read-only.
     Each script has its name before it. Raises InputError where one fails, LabError where no such kernel can be had.
@@ -121,6 +129,9 @@ def through_kernel(scripts: Sequence[tuple[str, str]], *, by_sh: bool = False) -
     with Twin(
         Shape(name="host", ports=(Port(name="eth0", addresses=(ip_interface("192.0.2.1/24"),)),), others={})
     ) as twin:
+        beneath = list(_texts(twin, under or {}, dict.fromkeys(under or {}, "what runs")))
+        if beneath:
+            raise InputError(beneath)
         for name, text in scripts:
             found = list(_faults(_fed(twin, words, text), name, text, words[0]))
             if found:

@@ -64,7 +64,6 @@ def _lines(made: Command, lines: Sequence[tuple[int, str]]) -> Iterator[Command]
             command = told(own, words)
         except Refused as refusal:
             raise Refused(str(refusal), number) from None
-        if command is not None:
-            if command.table != made.table:
-                raise Refused("-t has no place in what iptables-restore reads", number)
-            yield command
+        if command.table != made.table:
+            raise Refused("-t has no place in what iptables-restore reads", number)
+        yield command

@@ -6,14 +6,16 @@ Between any two of them packets come and go, so that every prefix of a script is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from fwproof.errors import Fault, InputError
 from fwproof.flow import Family
+from fwproof.gating.answers import Answer, Answers
 from fwproof.gating.command import COMMIT, Command, Refused, told
 from fwproof.gating.restore import blocks
 from fwproof.gating.shell import read_shell
+from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_commands import Simple
 from fwproof.semantics.routing import parse_sysctls
 
@@ -42,27 +44,54 @@ def read_script(text: str, source: str) -> tuple[Command, ...]:
     return read_whole(text, source).commands
 
 
-def read_whole(text: str, source: str) -> Script:
-    """Return a script with what it does beside; raises InputError with every line that is not understood."""
-    found: list[Command] = []
-    sysctls: dict[str, str] = {}
-    script = read_shell(text, source)
-    wrong = list(script.faults)
-    for each in script.commands:
-        try:
-            if each.to or each.words[0].text == "sysctl":
-                sysctls |= _sysctls(each)
-            else:
-                found += _commands(each, source)
-        except Refused as refusal:
-            wrong.append(Fault(source, refusal.line or each.line, 1, str(refusal)))
-    if not found and not wrong:
+def read_whole(text: str, source: str, answers: Answers | None = None) -> Script:
+    """Return a script with what it does beside; raises InputError with every line that is not understood.
+
+    ``answers`` are the tables before it, and afterwards those after it; without them nobody knows what runs.
+    """
+    reading = _Reading(source, answers or Answers(None))
+    script = read_shell(text, source, reading.asked)
+    wrong = [*script.faults, *reading.wrong]
+    if not reading.found and not wrong:
         wrong.append(Fault(source, 0, 0, "there is no iptables or ip6tables command in it"))
     if wrong:
         raise InputError(wrong)
+    sysctls = reading.sysctls
     assumed = [f"{source}: {each}" for each in script.assumed]
     assumed += [f"{source} sets net/{path} = {value}, from its beginning on" for path, value in sysctls.items()]
-    return Script(tuple(found), sysctls, tuple(assumed))
+    return Script(tuple(reading.found), sysctls, tuple(assumed))
+
+
+class _Reading:
+    """Makes of each command that a shell runs what it does to the tables, and says how it ends."""
+
+    def __init__(self, source: str, answers: Answers) -> None:
+        self.source, self._answers = source, answers
+        self.found: list[Command] = []
+        self.wrong: list[Fault] = []
+        self.sysctls: dict[str, str] = {}
+
+    def asked(self, simple: Simple) -> Answer:
+        """Return how a command ends; raises Leave where it fails and the script does not expect that."""
+        try:
+            if simple.to or simple.words[0].text == "sysctl":
+                self.sysctls |= _sysctls(simple)
+                return Answer(None)
+            commands = list(_commands(simple, self.source))
+        except Refused as refusal:
+            self.wrong.append(Fault(self.source, refusal.line or simple.line, 1, str(refusal)))
+            return Answer(None)
+        if self.wrong or not commands:  # what was not understood may have changed the tables
+            self.found += commands
+            return Answer(None)
+        answer = self._answers.run(commands)
+        known, loads = answer.status is not None, commands[0].action == COMMIT
+        may_fail = simple.may_fail or (simple.looked and known) or (simple.muted and not loads)
+        self.found += [replace(each, may_fail=may_fail, status=answer.status) for each in commands]
+        if answer.refusal is not None and ((known and not may_fail) or answer.fatal):
+            self.wrong += answer.refusal.faults
+            raise Leave("exit")  # what is behind it would be about tables that are not so
+        return answer
 
 
 def _sysctls(simple: Simple) -> dict[str, str]:
@@ -105,6 +134,4 @@ def _commands(simple: Simple, source: str) -> Iterator[Command]:
         source=source, line=simple.line, family=_PROGRAMS[program], table="filter", action="", chain="",
         words=(program, *shown), may_fail=simple.may_fail, calls=simple.calls,
     )  # fmt: skip
-    command = told(made, words[1:])
-    if command is not None:
-        yield command
+    yield told(made, words[1:])

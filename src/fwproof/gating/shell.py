@@ -7,25 +7,29 @@ fault with its line where the script comes to it, so that no command is missed a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fwproof.errors import Fault
 from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
-from fwproof.gating.shell_commands import DEEP, HARMLESS, Commands, Simple
+from fwproof.gating.shell_commands import DEEP, HARMLESS, Asks, Commands, Simple
 from fwproof.gating.shell_grammar import Grammar
+from fwproof.gating.shell_read import Input
 from fwproof.gating.shell_sums import Unknown
 from fwproof.gating.shell_tree import (
     Body,
     Both,
     Case,
+    Fed,
     For,
     Function,
     Group,
     If,
     Node,
     Not,
+    Pipe,
     Plain,
     Unread,
     While,
@@ -46,9 +50,18 @@ class Script:
     assumed: tuple[str, ...] = ()
 
 
-def read_shell(text: str, source: str) -> Script:
-    """Return the commands of a script, in the order in which a shell runs them, and every fault with its line."""
-    shell = _Shell(source)
+@dataclass(frozen=True, slots=True)
+class _Untold:
+    status: int | None = None
+    why: str = ""
+
+
+def read_shell(text: str, source: str, asks: Asks = lambda _: _Untold()) -> Script:
+    """Return the commands of a script, in the order in which a shell runs them, and every fault with its line.
+
+    ``asks`` is told each in its turn, and says how it ends.
+    """
+    shell = _Shell(source, asks)
     try:
         grammar = Grammar(text.replace("\r\n", "\n"))
         shell.bash = grammar.bash
@@ -63,15 +76,14 @@ def read_shell(text: str, source: str) -> Script:
 class _Shell(Commands):
     """Follows lists, loops and conditions."""
 
-    def __init__(self, source: str) -> None:
-        super().__init__()
+    def __init__(self, source: str, asks: Asks) -> None:
+        super().__init__(asks)
         self.source = source
-        self.faults: dict[Fault, None] = {}
         self._steps = 0
         self._do: dict[type, Callable[..., int | None]] = {
             Plain: self.plain, Both: self._both, Not: self._not, If: self._if, For: self._for, While: self._while,
             Case: self._case, Group: lambda node: self._list(node.body), Function: self._function,
-            Unread: self._unread,
+            Unread: self._unread, Fed: self._fed, Pipe: self.pipe,
         }  # fmt: skip
 
     def fault(self, line: int, why: str) -> None:
@@ -81,16 +93,20 @@ class _Shell(Commands):
         try:
             self._list(body)
         except Leave:
-            return
+            if self.scope.status and self.failed:
+                self.fault(self.exited, f"the script ends here with status {self.scope.status}; what failed before is"
+                           f" {self.failed}")  # fmt: skip
 
     # ---- commands
 
     def _list(self, body: Body) -> int | None:
         """Run commands in turn; what cannot be told of one is a fault, and the others are read on."""
         status: int | None = 0
-        for node in body:
+        looked = self.looked
+        for at, node in enumerate(body, 1):
             try:
-                status = self.run(node)
+                with self._looking(at == len(body) and looked):
+                    status = self.run(node)
             except Unknown as unknown:
                 status, why = None, str(unknown)
                 # one variable that is missing says nothing of the next; anything else may have set some
@@ -115,28 +131,43 @@ class _Shell(Commands):
     def _unread(self, node: Unread) -> int:
         raise Unknown(node.why)
 
+    @contextmanager
+    def _looking(self, looked: bool) -> Iterator[None]:  # noqa: FBT001 - whether the status is looked at
+        self.looked, before = looked, self.looked
+        try:
+            yield
+        finally:
+            self.looked = before
+
+    @contextmanager
+    def _testing(self) -> Iterator[None]:
+        """Within a condition: a status is looked at, and set -e ends nothing."""
+        self.tested += 1
+        try:
+            with self._looking(looked=True):
+                yield
+        finally:
+            self.tested -= 1
+
     def _holds(self, body: Body) -> bool:
         """Return whether a condition holds; raises Unknown where that is not known."""
         before = len(self.faults)
-        self.tested += 1
-        try:
+        with self._testing():
             status = self._list(body)
-        finally:
-            self.tested -= 1
         if len(self.faults) > before:
             raise Unknown("")
         if status is None:
-            raise Unknown("whether this holds depends on whether a command works: write the commands one by one")
+            raise Unknown(self.doubt or "whether this holds depends on whether a command works: write the commands one"
+                          " by one")  # fmt: skip
         return not status
 
     def _both(self, node: Both) -> int | None:
         tolerant = node.operator == "||" and isinstance(node.left, Plain) and self._is(node.right, {"true", ":"})
-        self.tested += 1
         self.tolerant, before = tolerant, self.tolerant
         try:
-            status = self.run(node.left)
+            with self._testing():
+                status = self.run(node.left)
         finally:
-            self.tested -= 1
             self.tolerant = before
         if node.operator == "&&":
             if status is None and self.unsure:
@@ -144,8 +175,8 @@ class _Shell(Commands):
             return status or self.run(node.right)
         if status is None:
             if not self._is(node.right, _AFTER):
-                raise Unknown("what runs where a command fails depends on the tables: only `|| true` and what ends the"
-                              " script is read")  # fmt: skip
+                raise Unknown(self.doubt or "what runs where a command fails depends on the tables: only `|| true` and"
+                              " what ends the script is read")  # fmt: skip
             return 0 if tolerant else None
         return self.run(node.right) if status else status
 
@@ -161,11 +192,8 @@ class _Shell(Commands):
         return name in names and not any(each.kind in {"out", "here"} for each in node.redirects)
 
     def _not(self, node: Not) -> int | None:
-        self.tested += 1
-        try:
+        with self._testing():
             status = self.run(node.inner)
-        finally:
-            self.tested -= 1
         return None if status is None else int(not status)
 
     def _if(self, node: If) -> int | None:
@@ -217,6 +245,13 @@ class _Shell(Commands):
             if any(self.expander.pattern(each).fullmatch(text) for each in patterns):
                 return self._list(body)
         return 0
+
+    def _fed(self, node: Fed) -> int | None:
+        self.input, before = Input(self.expander.one(node.here.body)), self.input
+        try:
+            return self.run(node.inner)
+        finally:
+            self.input = before
 
     def _function(self, node: Function) -> int:
         if node.name in builtins.SPECIAL or node.name in builtins.REFUSED or node.name in {"local", "command"}:

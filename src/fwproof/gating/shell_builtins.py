@@ -11,7 +11,7 @@ from fwproof.gating.shell_sums import Unknown, number, tested
 from fwproof.gating.shell_tree import Word
 from fwproof.gating.shell_words import NAME
 
-REFUSED = frozenset({"eval", "source", ".", "exec", "trap", "alias", "unalias", "wait", "getopts", "read", "times"})
+REFUSED = frozenset({"eval", "source", ".", "exec", "trap", "alias", "unalias", "wait", "getopts", "times"})
 """What makes other commands of its words, or depends on what is not in the script."""
 SPECIAL = frozenset({
     "break", ":", "continue", ".", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "times",
@@ -130,6 +130,8 @@ def leave(scope: Scope, what: str, words: Sequence[str], loops: int) -> int:
             if not 0 <= count < 256:
                 raise Unknown("return takes a number from 0 to 255")
             scope.status = count
+    elif count is not None:
+        scope.status = count % 256
     raise Leave(what)
 
 

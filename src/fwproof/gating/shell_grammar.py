@@ -9,12 +9,15 @@ from fwproof.gating.shell_tree import (
     Body,
     Both,
     Case,
+    Fed,
     For,
     Function,
     Group,
+    Here,
     If,
     Node,
     Not,
+    Pipe,
     Plain,
     Redirect,
     Unread,
@@ -93,15 +96,14 @@ class Grammar(Pieces):
             line = self.letters.line
             self.letters.take()
             return Not(line, self._pipeline())
-        node = self._command()
+        line, nodes = self.letters.line, [self._command()]
         self.letters.blanks()
         while self.letters.peek() == "|" and self.letters.peek(2) != "||":
             self.letters.take()
             self.lines()
-            self._command()
+            nodes.append(self._command())
             self.letters.blanks()
-            node = Unread(node.line, "a pipe (|) is not read: write the commands one by one")
-        return node
+        return Pipe(line, tuple(nodes)) if len(nodes) > 1 else nodes[0]
 
     # ---- commands
 
@@ -228,13 +230,15 @@ class Grammar(Pieces):
         return Group(line, body)
 
     def _directed(self, node: Node) -> Node:
-        """Return a compound command, which cannot be read where it takes input, or gives output to a file."""
+        """Return a compound command, which cannot be read where it takes input of a file, or gives output to one."""
         while True:
             self.letters.blanks()
             redirect = self.redirect()
             if redirect is None:
                 return node
-            if redirect.kind != "quiet":
+            if isinstance(redirect.target, Here) and not isinstance(node, Fed):
+                node = Fed(node.line, node, redirect.target)
+            elif redirect.kind != "quiet":
                 what = "output to a file (>)" if redirect.kind == "out" else "input from elsewhere (<)"
                 node = Unread(node.line, f"{what} for several commands is not read: write the commands one by one")
 

@@ -47,7 +47,7 @@ class Pieces:
             return Redirect("here", here)
         joined = kind == ">&" and word.plain in {"1", "2"}
         if joined or (kind in {">", ">>"} and word.plain == "/dev/null"):
-            return Redirect("quiet")
+            return Redirect("quiet", what=f"{found[1] or '1'}>{'&' if joined else ''}{word.plain}")
         if kind in {">", ">>", ">|"} and found[1] in {"", "1", "2"}:
             return Redirect("errors" if found[1] == "2" else "out", word)
         return Redirect(kind, word)

@@ -77,10 +77,14 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or another operator."""
+    """``kind`` is ``quiet`` (thrown away, or joined), ``here``, ``out``, ``errors``, or another operator.
+
+    Of what is quiet, ``what`` is ``2>/dev/null`` or its like, as letters.
+    """
 
     kind: str
     target: Word | Here | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,23 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Fed:
+    """A compound command that reads a here-document."""
+
+    line: int
+    inner: Node
+    here: Here
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """``command | command``."""
+
+    line: int
+    commands: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """``name() body``."""
 
@@ -166,5 +187,5 @@ class Function:
     body: Node
 
 
-Node = Plain | Both | Not | If | For | While | Case | Group | Function | Unread
+Node = Plain | Both | Not | If | For | While | Case | Group | Fed | Pipe | Function | Unread
 Body = tuple[Node, ...]

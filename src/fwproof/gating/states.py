@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fwproof.flow import Family
-from fwproof.gating.command import Command
-from fwproof.gating.tables import EMPTY, Shop, Tables, applied, tables_of
+from fwproof.gating.changes import applied
+from fwproof.gating.command import LOOKS, Command
+from fwproof.gating.tables import EMPTY, Shop, Tables, tables_of
 from fwproof.ruleset.model import Ruleset
 from fwproof.semantics.model import HostModel
 
@@ -44,10 +45,11 @@ def states(start: HostModel, commands: Sequence[Command], names: dict[Family, st
     are from, for messages. Raises InputError at a command that the kernel would refuse.
     """
     shops = {family: Shop(family, name) for family, name in names.items()}
-    tables = {family: _of(start, family) for family in shops}
+    tables = {family: running(start, family) or EMPTY for family in shops}
     model = start
     yield State(0, None, model)
-    for number, command in enumerate(commands, 1):
+    # what only looks is no step: a state before and after it is the same
+    for number, command in enumerate((each for each in commands if each.action not in LOOKS), 1):
         family, shop = command.family, shops[command.family]
         after = applied(tables[family], command, shop)
         if after is not tables[family]:
@@ -65,6 +67,7 @@ def plain(ruleset: Ruleset) -> bool:
     return not ruleset.native and ruleset.backend != "legacy"
 
 
-def _of(model: HostModel, family: Family) -> Tables:
+def running(model: HostModel, family: Family) -> Tables | None:
+    """Return the tables of iptables that a host has, None where nobody has read them."""
     found = next((each for each in model.rulesets.get(family, ()) if plain(each)), None)
-    return EMPTY if found is None else tables_of(found)
+    return None if found is None else tables_of(found)

@@ -77,7 +77,7 @@ def _extension(  # noqa: C901, PLR0911 - one return for each kind of target
         return Target(act=_NAT[name], name=name, text=text, nat=translation_of(name, found, family))
     if name == "REJECT":
         default = "icmp-port-unreachable" if family is Family.IPV4 else "icmp6-port-unreachable"
-        answer = _reject_with(found.get("--reject-with", default), family)
+        answer = reject_with(found.get("--reject-with", default), family)
         return Target(act=Act.REJECT, name=name, text=text, reject_with=answer)
     if name in _LOGS:
         return _log(name, text, found)
@@ -96,7 +96,7 @@ def _extension(  # noqa: C901, PLR0911 - one return for each kind of target
     return Target(act=Act.ELSEWHERE, name=name, text=text, reason=f"{name} {_ELSEWHERE[name]}")
 
 
-def _reject_with(answer: str, family: Family) -> str:
+def reject_with(answer: str, family: Family) -> str:
     """Return the full name of an answer of REJECT."""
     known = _REJECTS[family]
     return answer if answer in known else {short: name for name, short in known.items()}[answer]

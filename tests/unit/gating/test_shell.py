@@ -43,6 +43,33 @@ def test_what_is_read_is_what_a_shell_runs(text):
     assert shown == ran
 
 
+READS = r"""while read -r a b c; do run "$a" "$b" "$c"; done <<'END'
+ one
+ two	 2  3 4 %
+
+\a b
+END
+run "[$a]"
+while IFS=: read -r a b; do run "$a" "$b"; done <<END
+ x:y%
+z:
+:
+alone
+END
+while IFS= read -r a; do run "$a"; done <<END
+  x  y%
+END
+read x y <<END
+1 2 3
+line two
+END
+run "$x" "$y"
+f() { read -r z; run f "$z"; }
+for i in 1 2 3; do f; done <<END
+one
+two
+END
+""".replace("%", " ")
 MORE = {
     "loops": "X=' a b '\nfor p in 22 '80 81' $X; do run $p; done\nfor p in; do run none; done\ni=0\n"
              "while [ $i -lt 3 ]; do i=$((i + 1)); [ $i -eq 2 ] && continue; run $i; done",
@@ -58,6 +85,8 @@ MORE = {
               "f || :\n! false\n! true\nrun n\nf\nrun e",
     "statuses": "true && false\nrun $?\nfalse && true\nrun $?\ntrue && ! false && run $?\n! true\nrun $?",
     "the end": "run a\nexit\nrun b",
+    "read": READS,
+    "variables of one command": "X=1 run a\nX=2\nX=3 run $X\nrun $X",
 }  # fmt: skip
 
 
@@ -69,7 +98,8 @@ def test_what_is_followed_is_what_a_shell_runs(text):
 REFUSED = {
     "a | b": "a pipe", "a > file": "output to a file", "a < file": "input from elsewhere", "a &": "background",
     "a `b`": "output of a command", "a $(b)": "output of a command", "a $b": "the variable b has no value",
-    "(a)": "a subshell", "a *.rules": "a pattern", "X=1 a": "for one command only", "a 'b": "never closed",
+    "(a)": "a subshell", "a *.rules": "a pattern", "PATH=1 a": "for one command only", "a 'b": "never closed",
+    "X=1 set": "for one command only",
     "a || b": "where a command fails", "eval a": "'eval' is not read", ". ./file": "'.' is not read",
     "if a; then b; fi": "whether a command works", "while read x; do a; done < file": "for several commands",
     "if [ -f /etc/x ]; then a; fi": "machine's files", "if iptables -C INPUT; then a; fi": "depends on the tables",
