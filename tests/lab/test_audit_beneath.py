@@ -79,6 +79,7 @@ def test_a_filter_of_traffic_control_decides_before_the_tables(lab, audit):
     assert verdicts(dropping) == ["inconclusive"] * 4
     assert "traffic control on eth0 (ingress: a BPF program)" in dropping.checks[CLAIMS[0]]["reason"]
     assert verdicts(dropping, [DROPPED, LET_IN]) == ["fail", "pass"], "the wire tells"
+    assert "silent, and the tables do not say why: a filter of traffic control" in dropping.checks[DROPPED]["reason"]
     assert dropping.checks[MANAGERS]["verdict"] == "inconclusive"
     assert "not known who else decides: a filter of traffic control on eth0" in dropping.checks[MANAGERS]["reason"]
     on(lab, HOST, "tc qdisc del dev eth0 clsact")

@@ -149,6 +149,7 @@ ROWS = [
     ("allow", Decision.ACCEPT, PortState.REJECTED, WENT, Verdict.PASS, "let through"),
     ("allow", Decision.ACCEPT, PortState.REPLY_LOST, WENT, Verdict.FAIL, "the answer never reached the vantage"),
     ("allow", Decision.ACCEPT, PortState.SILENT, STAYED, Verdict.FAIL, "the model lets it through, but on the wire"),
+    ("allow", Decision.UNKNOWN, PortState.SILENT, STAYED, Verdict.FAIL, "and the tables do not say why: a rule could"),
     ("allow", Decision.DROP, PortState.SILENT, STAYED, Verdict.FAIL, "should be let through, but is dropped by"),
     ("deny", Decision.DROP, PortState.SILENT, STAYED, Verdict.PASS, "refused by the tables, and on the wire"),
     ("deny", Decision.DROP, PortState.SILENT, WENT, Verdict.FAIL, "the model says drop, but the wire let it through"),
