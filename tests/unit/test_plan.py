@@ -440,6 +440,21 @@ def test_packets_go_through_the_gateway_that_they_are_behind_and_no_other():
     assert {check.direction for check in checks if check.kind is Kind.FORWARD} == {"forward"}
 
 
+def test_a_passage_is_for_nobody_in_a_family_of_which_its_peers_have_no_address():
+    both = hosts(gate=("203.0.113.1 2001:db8::1", False))
+    text = (
+        "hosts: gate\nforward:\n  default: DEFAULT\n  allow:\n"
+        '    - {id: out, service: tcp/443, from: 10.0.0.5, to: [203.0.113.0/24, "2001:db8:1::/64"]}\n'
+        "    - {id: page, service: tcp/80, from: 203.0.113.0/24, to: 10.0.0.0/24, published: tcp/8080}\n"
+        "    - {id: four, service: tcp/25, from: 10.0.0.5, to: 203.0.113.0/24}\n"
+    )
+    found = dict(rows(planned(text.replace("DEFAULT", "unchecked"), both), Kind.CLAIM))
+    assert list(found) == ["out[gate-ipv4]", "out[gate-ipv6]", "page[gate-ipv4]", "page[gate-ipv6]", "four[gate-ipv4]"]
+    assert found["out[gate-ipv6]"] == "203.0.113.0/24, 2001:db8:1::/64 open to nobody in IPv6"
+    claims = [id_ for id_, _ in rows(planned(text.replace("DEFAULT", "deny"), both), Kind.CLAIM)]
+    assert [id_ for id_ in claims if "ipv6" in id_] == [], "the default asks that already"
+
+
 def test_hosts_behind_another_gateway_are_no_far_ends():
     text = THROUGH.replace("{to: 203.0.113.0/24, service: tcp/25}", "{to: 10.0.0.0/8, service: tcp/22}")
     ids = [id_ for id_, _ in rows(planned(text, GATE), Kind.FORWARD_DEFAULT) if "far" in id_]

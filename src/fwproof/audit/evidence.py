@@ -16,8 +16,8 @@ from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
 from fwproof.snapshot import Snapshot
 
-_FRONT_ENDS = ("ufw", "firewalld")
-"""What is read of front ends: a host without them lacks nothing."""
+_FRONT_ENDS = ("ufw", "firewalld", "ip_tables_names", "ip6_tables_names")
+"""What is read of front ends and of the kernel's legacy tables: a host without them lacks nothing."""
 
 
 def evidence_of(facts: Facts) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,10 @@ SAVES = {Family.IPV4: "iptables-save", Family.IPV6: "ip6tables-save"}
 """The command that prints the tables of a family."""
 BOTH = (Kind.PARITY, Kind.MANAGERS)
 """Kinds of checks that are about the tables of both families at once."""
+_NAMES = {Family.IPV4: "ip_tables_names", Family.IPV6: "ip6_tables_names"}
+"""Where the kernel names the legacy tables of a family."""
+_SINCE = (*_NAMES.values(), "traffic-control")
+"""Captures that snapshots of older versions lack: what these would tell was not asked."""
 _TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
 
 
@@ -62,6 +66,7 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         "iptables_legacy_save": "iptables-legacy-save", "ip6tables_legacy_save": "ip6tables-legacy-save",
         "addresses": "ip-addr", "routes": "ip-route", "routes6": "ip6-route", "sysctls": "sysctl",
         "routing_rules": "ip-rule", "routing_rules6": "ip6-rule",
+        "legacy_names": "ip_tables_names", "legacy_names6": "ip6_tables_names", "traffic_control": "traffic-control",
     }  # fmt: skip
     for needed in (*(SAVES[family] for family in sorted(families)), "ip-addr"):
         fault = snapshot.faults.get(needed)
@@ -69,11 +74,11 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         spared = isinstance(fault, NotThere) and needed != "ip-addr" and "nft" in snapshot.captures
         if fault is not None and not spared:
             return fault
-    beside = ("nft", *(f"{SAVES[family].removesuffix('-save')}-legacy-save" for family in sorted(families)))
-    for unread in filter(None, map(snapshot.faults.get, beside)):
+    for unread in filter(None, map(snapshot.faults.get, _beside(snapshot, families))):
         if not isinstance(unread, NotThere):
-            return unread  # tables beside those of iptables decide as well, and nothing else tells of them
-    texts = {key: _printed(snapshot, name) for key, name in names.items() if name not in snapshot.faults}
+            return unread  # what is beside the tables of iptables decides as well, and nothing else tells of it
+    missing = {*snapshot.faults, *(name for name in _SINCE if name not in snapshot.captures)}
+    texts = {key: _printed(snapshot, name) for key, name in names.items() if name not in missing}
     for key in ("iptables_legacy_save", "ip6tables_legacy_save"):
         if not texts.get(key, "").strip():
             texts.pop(key, None)  # prints nothing where the kernel has no legacy tables
@@ -81,6 +86,17 @@ def model_of(snapshot: Snapshot | HostError, families: set[Family]) -> HostModel
         return replace(HostModel.build(**texts, sources=names), read_from=(snapshot, frozenset(families)))
     except FwproofError as error:
         return HostError(snapshot.host, f"what the host printed cannot be read: {error}")
+
+
+def _beside(snapshot: Snapshot, families: set[Family]) -> Iterator[str]:
+    """Yield the captures of what decides beside iptables' tables, or tells of it where nothing else does."""
+    yield "nft"
+    yield "traffic-control"
+    for family in sorted(families):
+        legacy = f"{SAVES[family].removesuffix('-save')}-legacy-save"
+        yield legacy
+        if all(isinstance(snapshot.faults.get(name), NotThere) for name in (SAVES[family], legacy)):
+            yield _NAMES[family]  # iptables-save would warn of legacy tables, and its other variant show them
 
 
 def families_of(checks: Sequence[Check]) -> dict[str, set[Family]]:

@@ -47,7 +47,8 @@ _PARTS = {
     "ip6tables-save": "ip6tables_save", "iptables-legacy-save": "iptables_legacy_save",
     "ip6tables-legacy-save": "ip6tables_legacy_save", "nft": "nft_json", "ipset-save": "ipset_save",
     "ip-addr": "addresses", "ip-route": "routes", "ip6-route": "routes6", "ip-rule": "routing_rules",
-    "ip6-rule": "routing_rules6", "sysctl": "sysctls",
+    "ip6-rule": "routing_rules6", "sysctl": "sysctls", "ip_tables_names": "legacy_names",
+    "ip6_tables_names": "legacy_names6", "traffic-control": "traffic_control",
 }  # fmt: skip
 """Files of a folder, with or without ``.txt`` or ``.json``, and what they are; a later one counts before an earlier."""
 

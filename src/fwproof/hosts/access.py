@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fwproof.errors import UsageError
 from fwproof.evidence.boot import LOADERS, NFT_FILES, RULE_FILES
 from fwproof.hosts.boot_commands import BOOT_UNITS, SHOW, nft_boot
+from fwproof.hosts.filter_commands import FILTERS, LEGACY_NAMES
 from fwproof.inventory import Access, Host
 
 SUDO = ("/usr/bin/sudo", "-n")
@@ -135,6 +136,7 @@ ROOT_COMMANDS: tuple[Command, ...] = (
     *(_save(name) for name in ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save")),
     Command(name="nft", words=("/usr/sbin/nft", "-j", "list", "ruleset"), root=True, shape="nft-json"),
     Command(name="ipset-save", words=("/usr/sbin/ipset", "save"), root=True, shape="ipset-save"),
+    *(Command(name=name, words=("/usr/bin/cat", path), root=True) for name, path in LEGACY_NAMES.items()),
     Command(name="rules.v4", words=("/usr/bin/cat", "/etc/iptables/rules.v4"), root=True),
     Command(name="rules.v6", words=("/usr/bin/cat", "/etc/iptables/rules.v6"), root=True),
     Command(name="nftables.conf", words=("/usr/bin/cat", "/etc/nftables.conf"), root=True),
@@ -164,6 +166,7 @@ PLAIN_COMMANDS: tuple[Command, ...] = (
     Command(
         name="sysctl", words=("/usr/bin/grep", "-rs", *(f"--include={key}" for key in _SYSCTLS), "", "/proc/sys/net"),
     ),
+    Command(name="traffic-control", words=("/bin/sh", "-c", FILTERS), shape="traffic-control"),
     Command(name="sockets", words=("/usr/bin/ss", "-Hltun")),
     Command(name="python", words=("/usr/bin/python3", "--version")),
     Command(name="boot-links", words=("/bin/sh", "-c", _BOOT_LINKS)),

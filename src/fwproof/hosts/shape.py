@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fwproof.errors import CommandRefused, Garbled, HostError, NotThere
 from fwproof.hosts.access import Command
+from fwproof.hosts.filter_commands import WAYS
 from fwproof.hosts.refusal import raise_if_refused, says_no_file
 from fwproof.snapshot import Capture
 
@@ -46,6 +47,8 @@ def _failure(host: str, command: Command, capture: Capture) -> HostError:
     path = command.words[-1]
     if command.program in _READERS and says_no_file(path, capture.stderr):
         return NotThere(host, f"{path}: No such file or directory")
+    if command.shape == "traffic-control" and says_no_file("/usr/sbin/tc", capture.stderr):
+        return NotThere(host, "/usr/sbin/tc: not installed")
     if (loaded := _NFT_FILE.search(path)) and f'"{loaded[1]}": No such file or directory' in capture.stderr:
         return NotThere(host, f"{loaded[1]}: No such file or directory")
     if command.program == _FIREWALL_CMD and (capture.status == _NOT_RUNNING or _NO_BUS.search(capture.stderr)):
@@ -94,6 +97,13 @@ def _json_list(text: str) -> str | None:
     return None if isinstance(_json(text), list) else f"something other than a JSON list: {text[:80]!r}"
 
 
+def _traffic_control(text: str) -> str | None:
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(parts := line.split(" ", 2)) < 3 or parts[1] not in WAYS:
+            return f"a line that is no device with its filters (line {number}: {line[:80]!r})"
+    return None
+
+
 def _uname(text: str) -> str | None:
     return None if text.startswith("Linux ") else f"the name of another system: {text[:80]!r}"
 
@@ -105,5 +115,5 @@ def _text(text: str) -> str | None:
 
 _SHAPES: dict[str, Callable[[str], str | None]] = {
     "iptables-save": _iptables_save, "ipset-save": _ipset_save, "nft-json": _nft_json, "json-list": _json_list,
-    "uname": _uname, "text": _text,
+    "uname": _uname, "traffic-control": _traffic_control, "text": _text,
 }  # fmt: skip

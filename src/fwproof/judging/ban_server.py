@@ -11,7 +11,7 @@ from fwproof.evidence.fail2ban_config import Configured, JailConfig
 from fwproof.facts import Facts, JailFacts
 from fwproof.flow import Family
 from fwproof.judging.ban_action import lasting_differences, nobody_kept_out
-from fwproof.judging.ban_filter import findings
+from fwproof.judging.ban_filter import Findings, findings
 from fwproof.judging.jails import absent, boot_links, configured, instead, jail_facts, why_not
 from fwproof.plan import Check
 from fwproof.results import Outcome, Verdict
@@ -30,22 +30,22 @@ def judge_ban_server(check: Check, facts: Facts) -> Outcome:
     host = facts.inventory.hosts[check.host]
     families = [family for family in Family if host.address(family) is not None]
     named = {bans.jail for bans in check.policy.bans}
-    notes: list[str] = []
+    told = Findings()
     problems = [*_running(known, running), *_kept(known, snapshot)]
     why = why_not(snapshot)
     problems += [f"fail2ban would not start again with its present configuration: {why}"] if why else []
     for name in running:
         if name in known.jails and name not in named:
-            of_jail = _jail(known.jails[name], families, snapshot, seen, notes)
+            of_jail = _jail(known.jails[name], families, snapshot, seen, told)
             problems += [words if words.startswith(f"{name}: ") else f"{name}: {words}" for words in of_jail]
-    notes += [f"{who} bans here as well ({', '.join(signs)})" for who, signs in instead(facts, check.host).items()]
+    told.notes += [f"{who} bans here as well ({', '.join(signs)})" for who, signs in instead(facts, check.host).items()]
     database = known.database or "the default"
     return Outcome(
-        verdict=Verdict.FAIL if problems else Verdict.PASS,
-        reason="; ".join(problems) or f"{len(running)} jails run, bans are kept, and it starts at boot",
+        verdict=Verdict.FAIL if problems else Verdict.INCONCLUSIVE if told.unclear else Verdict.PASS,
+        reason="; ".join(problems or told.unclear) or f"{len(running)} jails run, bans are kept, and it starts at boot",
         cause="fail2ban as a whole is not as expected" if problems else "", fix=_FIX if problems else "",
         proved=f"enabled: {', '.join(known.jails) or 'no jail'}; bans are kept in {database}",
-        observed=f"running: {', '.join(running) or 'no jail'}", attributed="; ".join(notes),
+        observed=f"running: {', '.join(running) or 'no jail'}", attributed="; ".join([*told.unclear, *told.notes]),
         evidence=tuple(f"{name}: {_does(jail)}" for name, jail in known.jails.items()),
     )  # fmt: skip
 
@@ -83,27 +83,29 @@ def _kept(known: Configured, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _jail(
-    jail: JailConfig, families: list[Family], snapshot: Snapshot, seen: JailFacts, notes: list[str]
+    jail: JailConfig, families: list[Family], snapshot: Snapshot, seen: JailFacts, told: Findings
 ) -> Iterator[str]:
-    """Yield what is wrong with a jail that no policy names; what could not be told goes to ``notes``."""
-    yield from _watches(jail, snapshot, notes)
+    """Yield what is wrong with a jail that no policy names; what else there is to say goes to ``told``."""
+    yield from _watches(jail, snapshot, told)
     yield from nobody_kept_out(jail, families)
     if jail.name in banned_now(snapshot, [jail.name]):
         yield from map(str, lasting_differences(jail, snapshot, seen))
     else:
-        notes.append(f"{jail.name}: whom it bans could not be asked")
+        told.unclear.append(f"{jail.name}: whom it bans could not be asked")
     trials = seen.trials
     if isinstance(trials, HostError):
-        notes.append(f"{jail.name}: its filter was not tried: {trials.message}")
+        told.unclear.append(f"{jail.name}: its filter was not tried: {trials.message}")
     elif trials.error or jail.name not in trials.jails:
-        notes.append(f"{jail.name}: its filter was not tried: {trials.error or 'no answer for it'}")
+        told.unclear.append(f"{jail.name}: its filter was not tried: {trials.error or 'no answer for it'}")
     else:
-        found = findings(jail, trials.jails[jail.name])
-        notes += [f"{jail.name}: {words}" for words in found.unclear]
+        trial = trials.jails[jail.name]
+        found = findings(jail, trial)
+        said = told.unclear if any(log.error for log in trial.logs) else told.notes  # an empty log was looked at
+        said += [f"{jail.name}: {words}" for words in found.unclear]
         yield from found.problems
 
 
-def _watches(jail: JailConfig, snapshot: Snapshot, notes: list[str]) -> Iterator[str]:
+def _watches(jail: JailConfig, snapshot: Snapshot, told: Findings) -> Iterator[str]:
     """Yield that a jail watches nothing, by its status where that may be asked, else by fail2ban's own log."""
     capture = snapshot.captures.get(f"fail2ban-status-{jail.name}")
     status = parse_status(jail.name, capture.stdout) if capture is not None else None
@@ -114,6 +116,6 @@ def _watches(jail: JailConfig, snapshot: Snapshot, notes: list[str]) -> Iterator
     else:
         files = logged.get(jail.name) if logged is not None else None
     if files is None:
-        notes.append(f"{jail.name}: what it watches was not told; `--jail {jail.name}` lets the auditor ask")
+        told.unclear.append(f"{jail.name}: what it watches was not told; `--jail {jail.name}` lets the auditor ask")
     elif not files:
         yield f"it watches nothing, though it is to watch {' '.join(jail.log_paths) or 'the journal'}"

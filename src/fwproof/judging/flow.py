@@ -103,6 +103,10 @@ def _allowed(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
         depends = ", ".join(known.ruling.depends_on)
         reason = f"refused on the wire; the tables leave it to {depends}, which other traffic may have used up"
         return Verdict.INCONCLUSIVE, reason, "not settled on the wire", "Repeat it when the limit has recovered."
+    if through is False and known.ruling.decision is Decision.UNKNOWN:
+        why = ", ".join(known.ruling.depends_on) or "a rule could not be read"
+        reason = f"on the wire it was {_word(seen)}, and the tables do not say why: {why}"
+        return Verdict.FAIL, reason, "refused by what was not read", f"Trace such a packet on the host ({known.flow})."
     if through is False:
         return _disagree(known, f"the model lets it through, but on the wire it was {_word(seen)}")
     return _unsettled(known, seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fwproof.facts import Facts
+from fwproof.flow import Family
 from fwproof.frontends.recognise import RULERS, Presence
 from fwproof.plan import Check
 from fwproof.policy.table_model import ANY_ONE, Managers
@@ -21,19 +22,21 @@ _STOPS = {
 def judge_managers(check: Check, facts: Facts) -> Outcome:
     """Judge a host's managers from its tables and from what it loads at boot; raises HostError."""
     assert isinstance(check.expectation, Managers)
-    facts.model(check.host)
+    model = facts.model(check.host)
     facts.snapshot(check.host).text("boot-links")
     present = facts.front_ends[check.host].managers
     wanted = check.expectation.who
     rulers = [each for each in present if each.rules]
     boots = [each for each in present if each.boots and each.manager in RULERS]
     problems, cause = _problems(rulers, boots, wanted)
+    gaps = tuple(dict.fromkeys(reason for family in Family for reason in model.blind.get(family, ())))
     names = " and ".join(each.manager for each in rulers) or "nobody"
     guests = [each.manager.value for each in present if each.manager not in RULERS and each.places]
     beside = f"; beside it {', '.join(guests)}, with chains of their own" if guests else ""
     return Outcome(
-        verdict=Verdict.FAIL if problems else Verdict.PASS, cause=cause,
-        reason="; ".join(problems) or f"{names} decides who gets in, and nobody else{beside}",
+        verdict=Verdict.FAIL if problems else Verdict.INCONCLUSIVE if gaps else Verdict.PASS, cause=cause,
+        reason="; ".join([*problems, *(f"not known who else decides: {reason}" for reason in gaps)])
+        or f"{names} decides who gets in, and nobody else{beside}",
         proved=f"{names} decides who gets in" + "".join(f"; {each.manager} at {_few(each.filters)}" for each in rulers),
         observed=f"loaded at boot: {', '.join(each.manager for each in boots) or 'nothing'}",
         attributed="; ".join(each.boots for each in boots), fix=_fix(rulers, boots, wanted) if problems else "",

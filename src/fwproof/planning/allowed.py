@@ -64,11 +64,17 @@ def _outbound(ask: Asker, allow: Allow, family: Family) -> Iterator[Check]:
 
 
 def _passing(ask: Asker, passing: Passing, family: Family) -> Iterator[Check]:
-    """Yield the claim, and a packet from every vantage: to the far ends, or to the port that is published."""
-    if not passing.peers.of(family) or not passing.to.of(family):
+    """Yield the claim, and a packet from every vantage: to the far ends, or to the port that is published.
+
+    In a family of which the peers have no address nobody may pass, as in :func:`_claim`.
+    """
+    peers, there = passing.peers.of(family), passing.to.of(family)
+    if (peers and there) or (not peers and (there or passing.published) and ask.policy.forward_default is None):
+        whom = f"{passing.peers.name} only" if peers else f"nobody in {family.display}"
+        where = f"{passing.to.name} open to {whom}"
+        yield ask.check(Kind.CLAIM, passing, where, family, service=passing.asked, direction="forward")
+    if not (peers and there):
         return
-    where = f"{passing.to.name} open to {passing.peers.name} only"
-    yield ask.check(Kind.CLAIM, passing, where, family, service=passing.asked, direction="forward")
     if passing.published is not None:
         for vantage in ask.field.vantages(family):
             expected = "allow" if vantage.address(family) in passing.peers else "deny"

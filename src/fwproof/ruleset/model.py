@@ -172,7 +172,8 @@ class Ruleset:
     """Everything that one ``iptables-save`` or ``ip6tables-save`` printed, or, where ``native``, nft's own list.
 
     ``backend`` is ``nft`` or ``legacy`` where the text says so, else empty. ``lines`` is the number of lines
-    of the text: blank lines, comments and table marks included.
+    of the text: blank lines, comments and table marks included. ``beside`` says which other tables there are, that
+    were not read.
     """
 
     family: Family
@@ -183,6 +184,7 @@ class Ruleset:
     backend: str = ""
     lines: int = 0
     mentions_legacy: bool = False
+    beside: str = ""
     native: bool = False
 
     def rules(self) -> tuple[Rule, ...]:

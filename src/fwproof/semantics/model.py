@@ -13,7 +13,7 @@ from fwproof.flow import Address, CtState, Family, Flow, Hook
 from fwproof.ruleset import ipset
 from fwproof.ruleset.asks import Rate
 from fwproof.ruleset.model import Act, Rule, Ruleset
-from fwproof.semantics import order, route, turns
+from fwproof.semantics import beneath, order, route, turns
 from fwproof.semantics.addresses import Addresses, interface_to, parse_addresses
 from fwproof.semantics.addresses import Route as Road
 from fwproof.semantics.burst import Burst
@@ -66,7 +66,8 @@ class HostModel:
         iptables_legacy_save: str | None = None, ip6tables_legacy_save: str | None = None,
         nft_json: str | None = None, addresses: str | None = None, routes: str | None = None,
         routes6: str | None = None, sysctls: str | None = None, routing_rules: str | None = None,
-        routing_rules6: str | None = None, ipset_save: str | None = None, sources: Sources | None = None,
+        routing_rules6: str | None = None, ipset_save: str | None = None, legacy_names: str | None = None,
+        legacy_names6: str | None = None, traffic_control: str | None = None, sources: Sources | None = None,
     ) -> HostModel:  # fmt: skip
         """Return the model of raw command outputs; None means that it was not read.
 
@@ -78,8 +79,10 @@ class HostModel:
             "iptables_save": iptables_save, "ip6tables_save": ip6tables_save,
             "iptables_legacy_save": iptables_legacy_save, "ip6tables_legacy_save": ip6tables_legacy_save,
         }  # fmt: skip
-        rulesets, sets = rulesets_of(saved, nft_json, ipset_save, names)
+        legacy = {Family.IPV4: legacy_names, Family.IPV6: legacy_names6}
+        rulesets, sets = rulesets_of(saved, nft_json, ipset_save, names, legacy)
         own = None if addresses is None else parse_addresses(addresses, names.get("addresses", "addresses"))
+        filters = beneath.filters(traffic_control, names.get("traffic_control", "traffic_control"))
         return cls(
             rulesets=rulesets,
             addresses=own,
@@ -90,7 +93,7 @@ class HostModel:
             },
             settings={} if sysctls is None else parse_sysctls(sysctls, names.get("sysctls", "sysctls")),
             special=special_of({Family.IPV4: routing_rules, Family.IPV6: routing_rules6}, names),
-            blind={f: unread_of(f, rulesets[f], own) for f in Family},
+            blind={f: unread_of(f, rulesets[f], (*beneath.programs(own), *filters)) for f in Family},
             sets=sets,
         )
 

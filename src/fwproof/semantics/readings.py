@@ -8,9 +8,9 @@ from dataclasses import replace
 from fwproof.flow import Family
 from fwproof.ruleset import ipset, iptables
 from fwproof.ruleset.model import Ruleset
-from fwproof.semantics import native
-from fwproof.semantics.addresses import Addresses, parse_routes, special_rules
+from fwproof.semantics import beneath, native
 from fwproof.semantics.addresses import Route as Road
+from fwproof.semantics.addresses import parse_routes, special_rules
 
 _SAVES = {
     Family.IPV4: ("iptables_save", "iptables_legacy_save"), Family.IPV6: ("ip6tables_save", "ip6tables_legacy_save"),
@@ -18,11 +18,13 @@ _SAVES = {
 
 
 def rulesets_of(
-    saved: Mapping[str, str | None], nft_json: str | None, ipset_save: str | None, names: Mapping[str, str]
-) -> tuple[dict[Family, tuple[Ruleset, ...]], ipset.IpSets]:
+    saved: Mapping[str, str | None], nft_json: str | None, ipset_save: str | None, names: Mapping[str, str],
+    legacy: beneath.Names,
+) -> tuple[dict[Family, tuple[Ruleset, ...]], ipset.IpSets]:  # fmt: skip
     """Return the rulesets of each family, and the IP sets that they ask; ``saved`` are the views of iptables by key.
 
-    ``names`` are the texts' names by key. Raises InputError for JSON that is not what nft prints.
+    ``names`` are the texts' names by key, ``legacy`` the kernel's legacy tables. Raises InputError for JSON that is
+    not what nft prints.
     """
     rulesets = {
         family: told_once(tuple(_read(text, family, key, names) for key in keys if (text := saved[key]) is not None))
@@ -30,6 +32,7 @@ def rulesets_of(
     }
     if nft_json is not None:
         rulesets = native.united(nft_json, names.get("nft_json", "nft_json"), rulesets)
+    rulesets = {family: beneath.marked(found, legacy.get(family)) for family, found in rulesets.items()}
     if ipset_save is None:
         return rulesets, ipset.IpSets({})
     sets = ipset.parse(ipset_save, names.get("ipset_save", "ipset_save"))
@@ -78,16 +81,12 @@ def _shown(ruleset: Ruleset) -> object:
     return tables, [(each.text, each.reason) for each in ruleset.unparsed]
 
 
-def unread_of(family: Family, rulesets: tuple[Ruleset, ...], addresses: Addresses | None) -> tuple[str, ...]:
-    """Return why it is not all known what decides about the packets of a family."""
+def unread_of(family: Family, rulesets: tuple[Ruleset, ...], below: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return why it is not all known what decides about the packets of a family; ``below``: beneath its tables."""
     program = "iptables" if family is Family.IPV4 else "ip6tables"
     if not rulesets:
         return (f"the rules of {program} were not read",)
-    reasons = [
-        f"an XDP program on {name} decides about packets before any table, and what it does is not read"
-        for name in (() if addresses is None else addresses.programs)
-    ]
-    reasons += [reason for ruleset in rulesets if (reason := missing_beside(ruleset, rulesets))]
+    reasons = [*below, *(reason for each in rulesets if (reason := beneath.missing_beside(each, rulesets)))]
     reasons += [
         f"{ruleset.source}:{unparsed.line}: {unparsed.reason}"
         for ruleset in rulesets
@@ -95,11 +94,3 @@ def unread_of(family: Family, rulesets: tuple[Ruleset, ...], addresses: Addresse
         if unparsed.table not in iptables.BUILT_IN or unparsed.table not in ruleset.tables
     ]
     return tuple(reasons)
-
-
-def missing_beside(ruleset: Ruleset, rulesets: tuple[Ruleset, ...]) -> str:
-    """Return what a text says there is beside it and was not read; empty where all of it was."""
-    if not ruleset.mentions_legacy or any(each.backend == "legacy" for each in rulesets):
-        return ""
-    program = "iptables" if ruleset.family is Family.IPV4 else "ip6tables"
-    return f"{program}-save says that there are legacy tables as well, and they were not read"

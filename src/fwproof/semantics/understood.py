@@ -16,8 +16,8 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.ruleset.asks import Conntrack, Opaque, Oracle, Rate, Recent, Sort, Test, atoms
 from fwproof.ruleset.model import Act, Rule, Ruleset, Target, Unparsed, worst
+from fwproof.semantics.beneath import missing_beside
 from fwproof.semantics.model import HostModel
-from fwproof.semantics.readings import missing_beside
 
 WORDS = {Sort.EXACT: "exact", Sort.ORACLE: "bounded", Sort.OPAQUE: "unknown"}
 """What users read for each sort."""

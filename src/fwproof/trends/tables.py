@@ -29,7 +29,8 @@ from fwproof.snapshot import Snapshot
 from fwproof.trends.changes import HostRules, RuleChange, TextChange
 
 _TABLES = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft", "ipset-save")
-_BESIDE = ("ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl")
+_BESIDE = ("ip-addr", "ip-route", "ip6-route", "ip-rule", "ip6-rule", "sysctl", "ip_tables_names", "ip6_tables_names",
+           "traffic-control")  # fmt: skip
 """What the model reads besides tables."""
 _OWN = {"ip": "iptables-save", "ip6": "ip6tables-save"}
 _SHOWN = 200

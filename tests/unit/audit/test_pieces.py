@@ -75,6 +75,7 @@ def test_the_rules_that_a_burst_is_about(text, about):
 
 
 TABLES = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
+BENEATH = ("ip_tables_names", "ip6_tables_names", "traffic-control")
 GOOD = {"iptables-save": TABLES, "ip6tables-save": TABLES, "ip-addr": "[]", "ip-route": "[]", "ip6-route": "[]"}
 
 
@@ -88,6 +89,7 @@ def snapshot(faults, texts=None):
     return Snapshot(host="h", captures=captures, faults={**absent, **faults})
 
 
+NFT = '{"nftables": []}'
 V4, V6 = {Family.IPV4}, {Family.IPV6}
 NO_V6 = {"ip6tables-save": NotThere("h", "not installed")}
 MODELS = [
@@ -100,6 +102,15 @@ MODELS = [
     ("nft is there and was refused", snapshot({"nft": CommandRefused("h", "sudo does not allow")}), V4, CommandRefused),
     ("legacy tables were refused", snapshot({"iptables-legacy-save": CommandRefused("h", "no")}), V4, CommandRefused),
     ("legacy tables that nobody asks for were refused", snapshot({"ip6tables-legacy-save": Garbled("", "")}), V4, None),
+    ("filters of traffic control were not shown", snapshot({"traffic-control": CommandRefused("h", "no")}), V4,
+     CommandRefused),
+    ("names of legacy tables were refused", snapshot({"ip_tables_names": CommandRefused("h", "no")}), V4, None),
+    ("nothing but nft, and these names were refused",
+     snapshot({"iptables-save": NotThere("h", "no"), "ip_tables_names": CommandRefused("h", "no")}, {"nft": NFT}), V4,
+     CommandRefused),
+    ("nothing but nft, and these names are of the other family",
+     snapshot({"iptables-save": NotThere("h", "no"), "ip6_tables_names": CommandRefused("h", "no")}, {"nft": NFT}), V4,
+     None),
     ("addresses of another kind", snapshot({}, {"ip-addr": '{"a": 1}'}), V4, HostError),
 ]  # fmt: skip
 
@@ -118,6 +129,17 @@ def test_legacy_tables_that_only_a_warning_tells_of_are_not_forgotten():
     assert "legacy" in model.blind[Family.IPV4][0]
     assert not model.blind[Family.IPV6]
     assert not model_of(found, V4 | V6).blind[Family.IPV4]
+
+
+def test_a_snapshot_of_an_older_version_did_not_ask_what_is_beneath():
+    found = snapshot({})
+    older = {name: fault for name, fault in found.faults.items() if name not in BENEATH}
+    assert len(older) == len(found.faults) - len(BENEATH)
+    model = model_of(replace(found, faults=older), V4 | V6)
+    assert isinstance(model, HostModel)
+    assert not any(model.blind.values())
+    model = model_of(snapshot({}, {"ip_tables_names": "mangle\n", "traffic-control": "eth0 egress 7\n"}), V4 | V6)
+    assert [len(model.blind[family]) for family in Family] == [2, 1]
 
 
 def host(name, *addresses):

@@ -1,8 +1,11 @@
+import subprocess
+
 import pytest
 
 from fwproof.errors import CommandRefused, Garbled, NotThere
 from fwproof.hosts.access import SUDO, Command, commands
 from fwproof.hosts.boot_commands import nft_boot
+from fwproof.hosts.filter_commands import FILTERS
 from fwproof.hosts.refusal import raise_if_refused
 from fwproof.hosts.shape import fault_of
 from fwproof.snapshot import Capture
@@ -45,6 +48,10 @@ def capture(of, stdout="", stderr="", status=0):
         ("ipset-save", "rubbish", "line 1"),
         ("uname", "Linux h 6.1\n", None),
         ("uname", "FreeBSD", "another system"),
+        ("traffic-control", "eth0 ingress []\neth0 queue \n", None),
+        ("traffic-control", "", None),
+        ("traffic-control", "eth0 ingress []\neth0 sideways []\n", "line 2"),
+        ("traffic-control", "rubbish\n", "line 1"),
         ("text", "anything", None),
     ],
 )
@@ -98,6 +105,64 @@ def test_failures(words, stderr, status, kind, message):
     fault = fault_of("h", of, capture(of, "", stderr, status))
     assert type(fault) is kind
     assert message in fault.message
+
+
+FAKE = """\
+#!/bin/sh
+case "$*" in
+  'qdisc show') cat list ;;
+  *'dev gone'*) echo 'Cannot find device "gone"' >&2; exit 1 ;;
+  *'dev shut'*) echo 'RTNETLINK answers: Operation not permitted' >&2; exit 2 ;;
+  *) printf '[\\n"%s"]\\n' "$*" ;;
+esac
+"""
+LIST = """\
+qdisc noqueue 0: dev lo root refcnt 2
+qdisc mq 0: dev eth0 root
+qdisc fq_codel 0: dev eth0 parent :1 limit 10240p
+qdisc clsact ffff: dev eth0 parent ffff:fff1
+qdisc fq_codel 0: dev eth1 root refcnt 2 limit 10240p
+qdisc mqprio 8001: dev eth2 root tc 2
+             queues:(0:1) (2:3)
+qdisc ingress ffff: dev gone parent ffff:fff1
+qdisc ingress ffff: dev $(id) parent ffff:fff1 ingress_block 22
+"""
+SHOWN = """\
+eth0 ingress [ "-j filter show dev eth0 ingress"]
+eth0 egress [ "-j filter show dev eth0 egress"]
+eth1 queue [ "-j filter show dev eth1"]
+eth2 queue [ "-j filter show dev eth2 parent 8001:"]
+$(id) ingress [ "-j filter show dev $(id) ingress"]
+"""
+
+
+def filters_of(folder, listed, tc=FAKE):
+    """Run the script about filters with a tc of our own, which says what it was asked."""
+    if tc:
+        (folder / "tc").write_text(tc)
+        (folder / "tc").chmod(0o755)
+    (folder / "list").write_text(listed)
+    script = FILTERS.replace("for tc in /usr/sbin/tc /sbin/tc /usr/bin/tc", "for tc in ./none ./tc")
+    assert script != FILTERS
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    of = command("traffic-control", ("/bin/sh", "-c", FILTERS), "traffic-control")
+    return done.stdout, fault_of("h", of, capture(of, done.stdout, done.stderr, done.returncode))
+
+
+def test_every_place_where_a_filter_can_be_is_asked_and_a_device_that_has_gone_is_none(tmp_path):
+    assert filters_of(tmp_path, LIST) == (SHOWN, None)
+
+
+def test_filters_that_cannot_be_asked_are_not_none(tmp_path):
+    _, fault = filters_of(tmp_path, f"{LIST}qdisc clsact ffff: dev shut parent ffff:fff1\n")
+    assert (type(fault), "Operation not permitted" in fault.message) == (CommandRefused, True)
+    _, fault = filters_of(tmp_path, LIST, FAKE.replace("cat list", "echo no >&2; exit 3"))
+    assert type(fault) is CommandRefused
+
+
+def test_a_host_without_tc_lacks_it(tmp_path):
+    shown, fault = filters_of(tmp_path, LIST, "")
+    assert (shown, type(fault), fault.message) == ("", NotThere, "/usr/sbin/tc: not installed")
 
 
 def test_a_plain_command_is_not_refused_by_what_it_prints():

@@ -174,6 +174,17 @@ def test_none_two_and_the_wrong_one_fail(host, name, changes, who, cause):
     assert out.fix
 
 
+def test_what_was_not_read_may_decide_as_well(host):
+    found = host("nftables")
+    model = found.facts.models["h"]
+    blind = replace(model, blind={Family.IPV4: (), Family.IPV6: ("the kernel has a legacy table that was not read",)})
+    found.facts = replace(found.facts, models={"h": blind})
+    out = found.judged(Kind.MANAGERS, ONE)
+    words = "not known who else decides: the kernel has a legacy table that was not read"
+    assert (out.verdict, out.reason) == (Verdict.INCONCLUSIVE, words)
+    assert found.judged(Kind.MANAGERS, replace(ONE, who="ufw")).verdict is Verdict.FAIL
+
+
 def test_who_is_meant_to_stay_stays(host):
     fix = host("two-managers").judged(Kind.MANAGERS, replace(ONE, who="firewalld")).fix
     assert fix.startswith("Keep one. To keep firewalld: `ufw disable`")

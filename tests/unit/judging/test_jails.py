@@ -279,3 +279,27 @@ def test_what_would_keep_it_from_starting_again_is_found():
 def test_a_jail_that_nobody_may_ask_about_is_told():
     outcome = asked(Kind.BAN_SERVER, said=texts(more=LATE, listed="web, late"))
     assert "late: what it watches was not told; `--jail late` lets the auditor ask" in outcome.attributed
+
+
+WHOLE = f"""{LATE}
+['set', 'late', 'addfailregex', 'bad key from <HOST>']
+['set', 'late', 'bantime', 3600]
+['set', 'late', 'addaction', 'own']
+['multi-set', 'late', 'action', 'own', [{ACTION}]]"""
+
+
+@pytest.mark.parametrize(
+    ("log", "jails", "verdict", "words"),
+    [
+        ({}, ("web", "late"), PASS, "2 jails run"),
+        ({"size": 0}, ("web", "late"), PASS, "2 jails run"),
+        ({"error": "Permission denied"}, ("web", "late"), UNSURE, "late: the lines of /var/log/web.log were not tried"),
+        ({}, ("web",), UNSURE, "late: its filter was not tried: no answer for it"),
+    ],
+)
+def test_a_jail_that_could_not_be_tried_is_no_pass(log, jails, verdict, words):
+    shown = trial(log=log)
+    seen = replace(shown, jails={name: replace(shown.jails["web"]) for name in jails})
+    watches = {"fail2ban-status-late": texts()["fail2ban-status-web"].replace("web", "late")}
+    said = texts(more=WHOLE, listed="web, late") | watches
+    told(asked(Kind.BAN_SERVER, said=said, seen=seen), verdict, words)

@@ -88,6 +88,22 @@ def test_claims(passing, nat, rules, verdict, reason):
     assert (found.verdict, reason in found.reason) == (verdict, True), found
 
 
+def test_a_passage_of_a_family_without_peers_is_open_to_nobody():
+    far = Peers("far", (*OUTSIDE.networks, ip_network("2001:db8:1::/64")))
+    check = replace(claim(replace(OUT, to=far)), family=Family.IPV6)
+    check = replace(check, policy=replace(POLICY, forward=(check.expectation,), forward_default=None))
+    for rules, verdict, words in (
+        ("", Verdict.PASS, "tcp/443 is open to nobody here: inside has no address of ipv6"),
+        ("-A FORWARD -p tcp --dport 443 -j ACCEPT\n", Verdict.FAIL, "others than inside pass: tcp 443"),
+    ):
+        text = f"*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n{rules}COMMIT\n"
+        model = HostModel.build(ip6tables_save=text, addresses=ADDRESSES)
+        host = SimpleNamespace(address=lambda family: ip_address("2001:db8::1"))
+        known = SimpleNamespace(model=lambda name, model=model: model, inventory=SimpleNamespace(hosts={"r": host}))
+        found = judge_passing(check, known)
+        assert (found.verdict, words in found.reason) == (verdict, True), found
+
+
 def test_the_way_round_a_port_forward_is_no_part_of_it():
     check = replace(claim(OUT), kind=Kind.FORWARD_DEFAULT, expectation=DEFAULT)
     assert judge_default(check, facts(*GOOD)).verdict is Verdict.PASS
@@ -133,6 +149,7 @@ ROWS = [
     ("allow", Decision.ACCEPT, PortState.REJECTED, WENT, Verdict.PASS, "let through"),
     ("allow", Decision.ACCEPT, PortState.REPLY_LOST, WENT, Verdict.FAIL, "the answer never reached the vantage"),
     ("allow", Decision.ACCEPT, PortState.SILENT, STAYED, Verdict.FAIL, "the model lets it through, but on the wire"),
+    ("allow", Decision.UNKNOWN, PortState.SILENT, STAYED, Verdict.FAIL, "and the tables do not say why: a rule could"),
     ("allow", Decision.DROP, PortState.SILENT, STAYED, Verdict.FAIL, "should be let through, but is dropped by"),
     ("deny", Decision.DROP, PortState.SILENT, STAYED, Verdict.PASS, "refused by the tables, and on the wire"),
     ("deny", Decision.DROP, PortState.SILENT, WENT, Verdict.FAIL, "the model says drop, but the wire let it through"),

@@ -26,7 +26,8 @@ def planted():
     for name in (*known.faults, *texts, "drop-log"):
         if name not in {"ip-addr", "ip-route"} and "legacy" not in name:
             texts[name] = texts.get(name, "") + f"# password={SECRET}-{name}\n"
-    for name in ("ip6tables-save", "nft", "ipset-save", "ip6-route", "ip-rule", "ip6-rule", "ip-neigh", "sysctl"):
+    for name in ("ip6tables-save", "nft", "ipset-save", "ip6-route", "ip-rule", "ip6-rule", "ip-neigh", "sysctl",
+                 "traffic-control", "ip_tables_names", "ip6_tables_names"):  # fmt: skip
         texts.pop(name, None)
     texts["iptables-save"] = texts["iptables-save"].replace(
         "-A INPUT -i lo", f'-A INPUT -m comment --comment "api_key={SECRET}-rule" -i lo'
