@@ -77,8 +77,10 @@ def _taken_before(
         if base is chain:
             continue
         wanted: dict[Config, Set] = {}
-        for config, parts in visit.incoming.items():
-            some = program.matched(program.grown(chain.name), at, context, config)[0] & program.sets.union(parts)
+        for config, arrived in visit.arrived().items():
+            some = program.matched(program.grown(chain.name), at, context, config)[0] & arrived
+            if some == program.sets.none:
+                continue
             calls = program.sets.none
             for name, place in callers:
                 calls |= program.matched(program.grown(name), place, context, config)[0]

@@ -42,6 +42,12 @@ class Visit:
     incoming: dict[Config, list[Set]] = field(default_factory=dict)
     reached: Mapping[str, Incoming] = field(default_factory=dict)
 
+    def arrived(self) -> Incoming:
+        """Return all that comes to the base chain; its parts are united once, in place."""
+        for parts in self.incoming.values():
+            parts[:] = [self.program.sets.union(parts)]
+        return {config: parts[0] for config, parts in self.incoming.items()}
+
 
 class Space:
     """Everything that the rules of a family meet. Raises SpaceTooLarge.
@@ -88,7 +94,7 @@ class Space:
             self.met.setdefault(key, []).append((visit, met))
 
         taking = Taking(visit.program, visit.stage.context, hit, afterwards=True)
-        taking.run(visit.stage.chain.name, {c: self.sets.union(some) for c, some in visit.incoming.items()})
+        taking.run(visit.stage.chain.name, visit.arrived())
         visit.reached = taking.reached
 
 
