@@ -16,32 +16,9 @@ from fwproof.policy.document import Document, Keys
 from fwproof.policy.expectation import Expectation
 from fwproof.policy.model import Allow, Default, Draft, Passing, Policy, Question, Sample
 from fwproof.policy.relations import expectations
+from fwproof.remark import KINDS, Advice
 
-WARNINGS = (
-    "unused-service", "unused-zone", "no-vantage", "one-sided", "sample-not-asked", "two-defaults", "open-to-any",
-)  # fmt: skip
-NOTES = ("no-samples", "unchecked", "no-controls", "no-severity", "no-owner", "unused-host", "draft")
-KINDS = (*WARNINGS, *NOTES)
 ANYWHERE = "any"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Advice:
-    """One remark about a file; line and column count from 1, as in a fault."""
-
-    file: str
-    line: int
-    column: int
-    kind: str
-    message: str
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether it is more than a note."""
-        return self.kind in WARNINGS
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.kind}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from fwproof.flow import Family
-from fwproof.semantics import bdd_chains, bdd_near
+from fwproof.semantics import bdd_near, bdd_parts, lint_stretch
 from fwproof.semantics.bdd_walk import Engine
 from fwproof.semantics.lint import lint
 from fwproof.semantics.lint_finding import Kind
@@ -105,8 +105,10 @@ def test_the_comparison_can_fail():
     assert any(wrong_claims(rng, serial, spoil)[0] for serial in range(20))
 
 
-@pytest.mark.parametrize("few", [0, 3, bdd_near.FEW])
-def test_rules_that_overlap_are_all_that_matters(monkeypatch, few):
+@pytest.mark.parametrize(
+    ("few", "patience"), [(0, 0), (3, 1), (bdd_near.FEW, 0), (bdd_near.FEW, lint_stretch.PATIENCE)]
+)
+def test_rules_that_overlap_are_all_that_matters(monkeypatch, few, patience):
     """Asking only the rules whose addresses and ports overlap finds what asking all of them does."""
     rng = random.Random(int(os.environ.get("FWPROOF_SEED", "1")))
     for serial in range(TABLES):
@@ -116,6 +118,7 @@ def test_rules_that_overlap_are_all_that_matters(monkeypatch, few):
         found = []
         for short in (1 << 30, 0):
             monkeypatch.setattr(bdd_near, "SHORT", short)
-            monkeypatch.setattr(bdd_chains, "FEW", few)
+            monkeypatch.setattr(bdd_parts, "FEW", few)
+            monkeypatch.setattr(lint_stretch, "PATIENCE", patience)
             found.append(lint(build(text, version), family))
         assert found[0] == found[1], text

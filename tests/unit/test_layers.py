@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
 VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured", "forms"}
-VALUES |= {"run_record", "codec", "redact", "controls", "ages", "digits"}
+VALUES |= {"run_record", "codec", "redact", "controls", "ages", "digits", "remark"}
 ALLOWED = {
     "flows": {"flow", "policy"},
     "policy": VALUES - {"flows"},
@@ -42,6 +42,7 @@ ALLOWED = {
     "verify": VALUES | {"policy", "plan", "planning", "facts", "audit", "report"},
     "codec": {"errors"},
     "redact": set(),
+    "remark": set(),
 }
 PURE = {
     "policy",
@@ -55,6 +56,7 @@ PURE = {
     "frontends",
     "codec",
     "redact",
+    "remark",
 }
 PURE |= {"advice", "drafting", "explaining", "planning"}
 WORLD = {"socket", "subprocess", "paramiko", "scapy", "requests", "urllib", "http"}

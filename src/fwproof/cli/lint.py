@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from fwproof.advice import KINDS
 from fwproof.cli.families import in_each
-from fwproof.cli.lint_sarif import lint_sarif, need_files
 from fwproof.cli.saying import say
 from fwproof.cli.tables import (
     Given,
@@ -24,6 +22,7 @@ from fwproof.cli.tables import (
 )
 from fwproof.errors import UsageError
 from fwproof.flow import Family
+from fwproof.remark import KINDS
 from fwproof.semantics.lint import lint as find
 from fwproof.semantics.lint_finding import Finding, Kind
 from fwproof.semantics.lint_shared import of_both
@@ -71,6 +70,8 @@ def lint(
         return
     _known((*only, *ignore), _KINDS, "rule tables")
     if form == "sarif":
+        from fwproof.cli.lint_sarif import need_files
+
         need_files(tables.get("host"))
     model, families = read_tables(tables, family)
     wanted = [kind for kind in _KINDS if (not only or kind in only) and kind not in ignore]
@@ -83,6 +84,8 @@ def lint(
         }  # fmt: skip
         click.echo(json.dumps(document))
     elif form == "sarif":
+        from fwproof.cli.lint_sarif import lint_sarif
+
         folder = tables.get("snapshot")
         click.echo(lint_sarif(found, model, Path(folder) if folder else None, unanswered), nl=False)
     else:

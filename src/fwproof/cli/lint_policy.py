@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fwproof.advice import Advice, Linted, advice, counts
+from fwproof.advice import Linted, advice, counts
 from fwproof.audit.reading import INVENTORY
 from fwproof.audit.run import AuditRun
 from fwproof.cli.lint_sarif import policy_sarif
@@ -17,6 +17,7 @@ from fwproof.cli.plan import policy_files
 from fwproof.cli.saying import say
 from fwproof.errors import Fault, InputError, UsageError
 from fwproof.policy.document import read_document
+from fwproof.remark import Advice
 
 SCHEMA = "fwproof-lint-policy-1"
 

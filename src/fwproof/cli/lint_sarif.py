@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fwproof.advice import Advice
 from fwproof.decision import RuleRef
 from fwproof.errors import Fault, UsageError
 from fwproof.flow import Family
+from fwproof.remark import Advice
 from fwproof.report import sarif
 from fwproof.report.clean import clip, shown
 from fwproof.semantics.lint_finding import Finding, Kind

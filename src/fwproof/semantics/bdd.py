@@ -9,6 +9,7 @@ two managers must never meet, which is why no function leaves its :class:`Sets`.
 
 from __future__ import annotations
 
+import gc
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,11 @@ _NODES = (1 << 23, 1 << 26)
 _CACHE = (1 << 18, 1 << 20)
 """Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
 SECONDS = 120.0
-"""How long one engine may take to build sets before it gives up."""
+"""Processor time that one engine may take to build sets before it gives up: a busy machine takes nothing of it."""
+WALL_SECONDS = 600.0
+"""How long it may take by the clock, where it waits for more than a processor: memory that is not there, say."""
+_YOUNG = 50_000
+"""New objects between two searches for garbage while sets are made: they are many, and nearly all of them stay."""
 
 
 class Sets:
@@ -51,13 +56,19 @@ class Sets:
         self._known: dict[tuple[str, Spans], Set] = {}
         self._ends: dict[tuple[str, int], Set] = {}
         self._cubes: dict[tuple[int, frozenset[str]], Set] = {}
-        self._deadline = time.monotonic() + seconds
         self.seconds = seconds
+        self._ends_at = time.process_time() + seconds, time.monotonic() + WALL_SECONDS
 
     def tick(self) -> None:
         """Raise SpaceTooLarge when the time is up; called between operations."""
-        if time.monotonic() > self._deadline:
-            raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole in {self.seconds:.0f} s")
+        worked, waited = self._ends_at
+        if time.process_time() > worked:
+            spent = f"{self.seconds:.0f} s of processor time"
+        elif time.monotonic() > waited:
+            spent = f"{WALL_SECONDS:.0f} s"
+        else:
+            return
+        raise SpaceTooLarge(f"the tables are too entangled to be looked at as a whole in {spent}")
 
     def within(self, name: str, spans: Iterable[tuple[int, int]]) -> Set:
         """Return the packets whose field is inside spans of values; their ends are cuts."""
@@ -257,9 +268,14 @@ class Sets:
 
 def guarded(work: Callable[[], T]) -> T:
     """Do ``work``; what is too large for memory or the stack becomes SpaceTooLarge."""
+    young, *older = gc.get_threshold()
+    if young:
+        gc.set_threshold(max(young, _YOUNG), *older)
     try:
         return work()
     except MemoryError as error:
         raise SpaceTooLarge("the tables are too entangled to be looked at as a whole: out of nodes") from error
     except RecursionError as error:
         raise SpaceTooLarge("the chains call one another too deeply to be looked at as a whole") from error
+    finally:
+        gc.set_threshold(young, *older)

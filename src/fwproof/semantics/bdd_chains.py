@@ -8,21 +8,15 @@ where rules overlap. What is in no exit of a summary is dropped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from functools import lru_cache
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from fwproof.flow import Hook
 from fwproof.ruleset.asks import Recent
-from fwproof.ruleset.model import Act, Chain, Rule, Table
+from fwproof.ruleset.model import Act, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import call_sites, rings
 from fwproof.semantics.bdd_config import (
     BASE,
     NOTHING,
-    READABLE,
     VISITS,
     Config,
     Touches,
@@ -32,7 +26,8 @@ from fwproof.semantics.bdd_config import (
     touches_of,
 )
 from fwproof.semantics.bdd_nat import translated
-from fwproof.semantics.bdd_near import FEW, Near, places
+from fwproof.semantics.bdd_near import Near
+from fwproof.semantics.bdd_parts import Exit, Exits, Grown, Matched, Part, Way, add, view
 from fwproof.semantics.bdd_tests import Asker, asking_rule
 from fwproof.semantics.context import Context
 from fwproof.semantics.nat import side_of
@@ -40,69 +35,9 @@ from fwproof.semantics.space import SpaceTooLarge
 
 MOST_CONFIGS = 2000
 """Combinations of marks, lists and visits that one part of a chain is summed up for."""
-
-
-class Way(StrEnum):
-    """How packets leave a part of a chain; what leaves in no way is dropped."""
-
-    ACCEPT = "accept"
-    REJECT = "reject"
-    UNKNOWN = "unknown"
-    NEXT = "next"
-    RETURN = "return"
-
-
-class Exit(NamedTuple):
-    """A way out; ``detail`` is the answer of REJECT, or why a rule is unknown; ``config`` what is known then."""
-
-    way: Way
-    detail: str
-    config: Config | None
-
-
-Exits = Mapping[Exit, Set]
-Matched = tuple[Set, Config, list[tuple[Config, Set]]]
 _THROUGH = Exit(Way.NEXT, "", BASE)
 _GOES_ON = frozenset({Act.NOTHING, Act.LOG})
 _QUIET = _GOES_ON | {Act.CHANGE}
-
-
-class Part:
-    """A run of rules of a chain, as a balanced tree; a leaf is one rule."""
-
-    __slots__ = ("halves", "high", "known", "low", "matches", "touches")
-
-    def __init__(self, low: int, high: int, touches: Touches, halves: tuple[Part, Part] | None) -> None:
-        self.low, self.high, self.touches, self.halves = low, high, touches, halves
-        self.known: dict[tuple[tuple[bool, ...], Config], Exits] = {}
-        self.matches: dict[tuple[tuple[bool, ...], Config, int], Matched] = {}
-
-    def among(self, rules: int) -> int:
-        """Return those rules of a bitset that are in the part, all of them where it may change what others look at."""
-        mask = (1 << (self.high - self.low)) - 1
-        return rules >> self.low & mask if self.touches <= READABLE else mask
-
-    def crowded(self, rules: int) -> bool:
-        """Whether the summary of the part is less work than the rules of a bitset that are in it."""
-        return self.among(rules).bit_count() > min(FEW, self.high - self.low - 1)
-
-
-class Grown:
-    """A chain with its tree; ``counted``: visits are told apart; ``nth`` tells apart equal rates of a chain.
-
-    ``leaves`` are its rules; ``marks`` is free for a caller's notes about them.
-    """
-
-    __slots__ = ("chain", "counted", "leaves", "marks", "nth", "root")
-
-    def __init__(
-        self, chain: Chain, leaves: list[Part], *, counted: bool, nth: Mapping[tuple[int, int], int]
-    ) -> None:  # fmt: skip
-        self.chain, self.leaves, self.counted, self.nth = chain, leaves, counted, nth
-        # what touches the same stands together: a long run that looks at the header alone is one part
-        runs = [_balanced(list(run)) for _, run in groupby(leaves, key=lambda leaf: leaf.touches)]
-        self.root = _balanced(runs) if runs else Part(0, 0, NOTHING, None)
-        self.marks: list[int] = []
 
 
 class Program:
@@ -162,8 +97,11 @@ class Program:
 
     def summary(self, grown: Grown, part: Part, context: Context, config: Config) -> Exits:
         """Return where packets that come to a part with a config leave it; the exits are disjoint."""
+        seen = view(context)
+        if (seen, config) in part.restored:
+            return part.restored[seen, config]
         known = project(config, part.touches)
-        key = (view(context), known)
+        key = (seen, known)
         if key not in part.known:
             if len(part.known) >= MOST_CONFIGS:
                 raise SpaceTooLarge(f"more than {MOST_CONFIGS} combinations of marks and lists")
@@ -172,10 +110,13 @@ class Program:
         if config == known:
             return found
         touches = part.touches
-        return {
+        all_known = {
             exit_ if exit_.config is None else exit_._replace(config=restore(exit_.config, config, touches)): some
             for exit_, some in found.items()
         }
+        if touches and len(part.restored) < MOST_CONFIGS:  # those of the others are many, and quickly made
+            part.restored[seen, config] = all_known
+        return all_known
 
     def _summed(self, grown: Grown, part: Part, context: Context, config: Config) -> Exits:
         self.sets.tick()
@@ -187,13 +128,13 @@ class Program:
         found: dict[Exit, Set] = {}
         for exit_, some in self.summary(grown, first, context, config).items():
             if exit_.way is not Way.NEXT:
-                _add(found, exit_, some)
+                add(found, exit_, some)
                 continue
             assert exit_.config is not None
             for later, rest in self.summary(grown, second, context, exit_.config).items():
                 both = some & rest
                 if both != self.sets.none:
-                    _add(found, later, both)
+                    add(found, later, both)
         return found
 
     def untaken(self, grown: Grown, part: Part, context: Context, some: Set, near: int, at: int) -> Set:  # noqa: PLR0913, PLR0917
@@ -209,15 +150,38 @@ class Program:
             for half in reversed(part.halves):
                 some = self.untaken(grown, half, context, some, near, at)
             return some
-        for place in places(part.among(near & (1 << at) - 1)):
-            some &= self.passed(grown, grown.leaves[part.low + place], context)
-            if some == self.sets.none:
+        none = self.sets.none
+        for leaf in part.leaves(grown.leaves, near & (1 << at) - 1):
+            some &= self.passed(grown, leaf, context)
+            if some == none:
                 break
         return some
 
     def passed(self, grown: Grown, part: Part, context: Context) -> Set:
-        """Return the packets that go through a part in which nothing but the header matters."""
-        return self.summary(grown, part, context, BASE).get(_THROUGH, self.sets.none)
+        """Return the packets that go through a part in which nothing but the header matters.
+
+        That is less work than the whole summary, which also says where all others go.
+        """
+        seen = view(context)
+        found = part.through.get(seen)
+        if found is None:
+            if part.halves is None:
+                found = self.summary(grown, part, context, BASE).get(_THROUGH, self.sets.none)
+            else:
+                self.sets.tick()
+                first, second = part.halves
+                found = self.passed(grown, first, context) & self.passed(grown, second, context)
+            part.through[seen] = found
+        return found
+
+    def onward(self, grown: Grown, part: Part, context: Context, config: Config) -> Iterable[tuple[Config, Set]]:
+        """Yield the packets that go through a part, which they come to with a config, with what is known then."""
+        if not part.touches:
+            yield config, self.passed(grown, part, context)
+            return
+        for exit_, some in self.summary(grown, part, context, config).items():
+            if exit_.way is Way.NEXT and exit_.config is not None:
+                yield exit_.config, some
 
     def rule(self, grown: Grown, at: int, context: Context, config: Config) -> Exits:
         """Return where packets that come to one rule leave it."""
@@ -226,12 +190,12 @@ class Program:
         held, after, missed = self.matched(grown, at, context, config, _worth_asking(rule))
         for left, some in missed:
             if some != self.sets.none:
-                _add(found, Exit(Way.NEXT, "", left), some)
+                add(found, Exit(Way.NEXT, "", left), some)
         if held != self.sets.none:
             for exit_, some in self.applied(grown, rule, context, after):
                 both = some & held
                 if both != self.sets.none:
-                    _add(found, exit_, both)
+                    add(found, exit_, both)
         return found
 
     def matched(self, grown: Grown, at: int, context: Context, config: Config, most: int | None = None) -> Matched:
@@ -339,24 +303,6 @@ def entering(called: Grown, config: Config) -> Config:
     return config._replace(visits=frozenset(visits.items()))
 
 
-@lru_cache(maxsize=256)
-def view(context: Context) -> tuple[bool, ...]:
-    """Return what of a context tests can see."""
-    early = context.hook is Hook.PREROUTING
-    return (
-        context.has_iif, context.has_oif, bool(context.hops_lost), context.untracked_yet, early, context.whole,
-        context.loads,
-    )  # fmt: skip
-
-
-def _balanced(parts: list[Part]) -> Part:
-    while len(parts) > 1:
-        pairs = zip(parts[::2], parts[1::2], strict=False)
-        joined = [Part(a.low, b.high, a.touches | b.touches, (a, b)) for a, b in pairs]
-        parts = joined + parts[len(joined) * 2 :]
-    return parts[0]
-
-
 def _worth_asking(rule: Rule) -> int:
     """Return how many matches of a rule matter: of one that only counts or logs, those up to a list it fills."""
     target = rule.target
@@ -364,7 +310,3 @@ def _worth_asking(rule: Rule) -> int:
         return len(rule.matches)
     sets = [at for at, match in enumerate(rule.matches) if isinstance(match.test, Recent)]
     return sets[-1] + 1 if sets else 0
-
-
-def _add(found: dict[Exit, Set], exit_: Exit, some: Set) -> None:
-    found[exit_] = found[exit_] | some if exit_ in found else some

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fwproof.ruleset.model import Rule
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS, callers_first
-from fwproof.semantics.bdd_chains import Exits, Grown, Part, Program, Way, entering
+from fwproof.semantics.bdd_chains import Program, entering
 from fwproof.semantics.bdd_config import Config, Touches, project
+from fwproof.semantics.bdd_parts import Exits, Grown, Part
 from fwproof.semantics.bdd_walk import Incoming
 from fwproof.semantics.context import Context
 
@@ -81,9 +82,8 @@ class Taking:
             self._down(grown, first, here, keep | second.touches if self.afterwards else keep)
             after: dict[Config, list[Set]] = {}
             for config, some in here.items():
-                for exit_, left in self.program.summary(grown, first, self.context, config).items():
-                    if exit_.way is Way.NEXT and exit_.config is not None:
-                        after.setdefault(exit_.config, []).append(some & left)
+                for later, left in self.program.onward(grown, first, self.context, config):
+                    after.setdefault(later, []).append(some & left)
             self._down(grown, second, {config: self.sets.union(some) for config, some in after.items()}, keep)
 
     def _worth(self, grown: Grown, part: Part, config: Config, some: Set) -> bool:

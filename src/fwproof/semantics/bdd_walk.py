@@ -11,9 +11,10 @@ from fwproof.ruleset.asks import Ranges
 from fwproof.ruleset.model import Act, Table
 from fwproof.semantics import order, route
 from fwproof.semantics.bdd import SECONDS, Set, Sets
-from fwproof.semantics.bdd_chains import Exits, Program, Way
+from fwproof.semantics.bdd_chains import Program
 from fwproof.semantics.bdd_config import CT, NAT, UNKNOWN, Config, Touches
 from fwproof.semantics.bdd_fields import fields_for
+from fwproof.semantics.bdd_parts import Exits, Way
 from fwproof.semantics.bdd_tests import Asker
 from fwproof.semantics.bdd_turn import turn_of
 from fwproof.semantics.model import HostModel
@@ -139,8 +140,11 @@ class Route:
                 assert exit_.config is not None
                 yield exit_.config, some
 
-    def flow(self, start: Incoming) -> tuple[dict[int, Incoming], Ends]:
-        """Return what comes to each base chain, by its place, and what becomes of it."""
+    def flow(self, start: Incoming, *, last: bool = True) -> tuple[dict[int, Incoming], Ends]:
+        """Return what comes to each base chain, by its place, and what becomes of it.
+
+        Unless ``last``, what a base chain at the very end of the way makes of it is left out.
+        """
         ends = Ends(self.sets.none, self.sets.none)
         arrivals: dict[int, Incoming] = {}
         pending: dict[int, dict[Config, list[Set]]] = {0: {config: [some] for config, some in start.items()}}
@@ -159,7 +163,8 @@ class Route:
                     ends.outside |= rest
             else:
                 arrivals[at] = {config: some & self.seen(item, config) for config, some in moving.items()}
-                self._through(item, moving, arrivals[at], pending.setdefault(at + 1, {}), ends)
+                if last or at + 1 < len(self.items):
+                    self._through(item, moving, arrivals[at], pending.setdefault(at + 1, {}), ends)
         return arrivals, ends
 
     def _through(

@@ -11,8 +11,8 @@ from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS, called_from
-from fwproof.semantics.bdd_chains import Grown, Part, Way, view
 from fwproof.semantics.bdd_config import Config
+from fwproof.semantics.bdd_parts import Grown, Part, Way, view
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Host, Incoming, Route
 from fwproof.semantics.lint_space import Visit

@@ -10,8 +10,8 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS
-from fwproof.semantics.bdd_chains import Exit, Exits, Way
 from fwproof.semantics.bdd_config import NAT, Nat, Touches
+from fwproof.semantics.bdd_parts import Exit, Exits, Way
 from fwproof.semantics.bdd_taking import Met, Taking
 from fwproof.semantics.bdd_walk import Ends, Incoming, Route, default_ref
 from fwproof.semantics.stages import Stage

@@ -13,20 +13,13 @@ from fwproof.decision import RuleRef
 from fwproof.flow import Family, Hook
 from fwproof.ruleset.model import Chain, Rule, Table
 from fwproof.semantics.bdd import guarded
-from fwproof.semantics.bdd_chains import Way
+from fwproof.semantics.bdd_parts import Way
 from fwproof.semantics.bdd_taking import Met
 from fwproof.semantics.lint_broad import over_broad
 from fwproof.semantics.lint_dead import dead
 from fwproof.semantics.lint_finding import MOST_CAUSES, Finding, Kind
-from fwproof.semantics.lint_space import (
-    Passage,
-    Space,
-    Visit,
-    chains_of,
-    next_takers,
-    plain,
-    same_without,
-)
+from fwproof.semantics.lint_space import Space, Visit, chains_of
+from fwproof.semantics.lint_stretch import Passage, next_takers, plain, same_without
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.witness import dressed, pick
 

@@ -8,10 +8,11 @@ from fwproof.decision import RuleRef
 from fwproof.ruleset.model import Act, Chain, Rule, Table
 from fwproof.semantics.bdd import Set
 from fwproof.semantics.bdd_calls import CALLS, called_from
-from fwproof.semantics.bdd_chains import Way
 from fwproof.semantics.bdd_config import BASE, Config
+from fwproof.semantics.bdd_parts import Way
 from fwproof.semantics.lint_finding import MOST_CAUSES, REFUSES, Finding, Kind
-from fwproof.semantics.lint_space import CONFIGS, Space, Stretch, Visit
+from fwproof.semantics.lint_space import CONFIGS, Space, Visit
+from fwproof.semantics.lint_stretch import Stretch
 
 _DECIDES = REFUSES | {Act.ACCEPT}
 
@@ -76,8 +77,10 @@ def _taken_before(
         if base is chain:
             continue
         wanted: dict[Config, Set] = {}
-        for config, parts in visit.incoming.items():
-            some = program.matched(program.grown(chain.name), at, context, config)[0] & program.sets.union(parts)
+        for config, arrived in visit.arrived().items():
+            some = program.matched(program.grown(chain.name), at, context, config)[0] & arrived
+            if some == program.sets.none:
+                continue
             calls = program.sets.none
             for name, place in callers:
                 calls |= program.matched(program.grown(name), place, context, config)[0]
@@ -119,9 +122,13 @@ def _opposes(visit: Visit, chain: Chain, taker: int, rule: Rule, wanted: dict[Co
     """Whether an earlier rule decides some of these packets the other way."""
     if rule.target.act not in _DECIDES:
         return False
-    program = visit.program
+    act, program = chain.rules[taker].target.act, visit.program
     grown, none = program.grown(chain.name), program.sets.none
+    if act in _DECIDES and (act in REFUSES) == (rule.target.act in REFUSES):
+        return False
     if not grown.leaves[taker].touches:
+        if act in _DECIDES:  # it takes some of them
+            return True
         wanted = {BASE: program.sets.union(list(wanted.values()))}
     for config, some in wanted.items():
         accepted, kept = none, none

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterable
+from itertools import chain as joined
 from typing import NamedTuple, Protocol, TypeVar
 
 from fwproof.decision import RuleRef
-from fwproof.ruleset.asks import Constant, Within
-from fwproof.ruleset.model import Chain, Match, Rule
+from fwproof.ruleset.asks import Constant, Recent, Within, atoms
+from fwproof.ruleset.model import Act, Chain, Match, Rule
 from fwproof.ruleset.ranges import merged
 from fwproof.semantics.context import Context, Question
 from fwproof.semantics.lookup_fields import ASKED, KEYS, LACKS, NUMBERS, group_of, numbers_of
@@ -27,6 +28,8 @@ ROOM = 1 << 25
 """Bytes that the bitsets of one number in one chain may take; with more rules fewer of them are kept ready."""
 MOST_KEYS = 4096
 """Keys of one group whose bitsets are kept."""
+_BLOCK = 32
+"""Cuts whose rules are united."""
 _NOBODY = RuleRef(family="", table="", chain="", rule=None, text="")
 """In place of the rule that asks, which makes a difference to oracles only."""
 
@@ -46,8 +49,8 @@ class Candidates(NamedTuple):
 class Lookup(Protocol[S_contra]):
     """Finds the rules of a chain that a subject may meet."""
 
-    def candidates(self, chain: Chain, subject: S_contra, context: Context) -> Candidates:
-        """Return the rules that are not ruled out, and how much of each is known."""
+    def candidates(self, chain: Chain, subject: S_contra, context: Context, *, idle: bool) -> Candidates:
+        """Return the rules that are not ruled out, and how much of each is known; ``idle`` ones only if asked for."""
         ...
 
 
@@ -57,12 +60,12 @@ class Indexes:
     def __init__(self) -> None:
         self._made: dict[int, Index] = {}
 
-    def candidates(self, chain: Chain, subject: Packet, context: Context) -> Candidates:
+    def candidates(self, chain: Chain, subject: Packet, context: Context, *, idle: bool) -> Candidates:
         """Return the rules of a chain that a packet may meet."""
         index = self._made.get(id(chain))
         if index is None:
             index = self._made[id(chain)] = Index(chain)
-        return index.candidates(subject, context)
+        return index.candidates(subject, context, idle=idle)
 
 
 class Index:
@@ -76,6 +79,7 @@ class Index:
         never = [at for at, rule in enumerate(chain.rules) if self._never(at, rule)]
         every = (1 << len(chain.rules)) - 1
         self._rules = every & ~bitset(never)
+        self._busy = every & ~bitset(at for at, rule in enumerate(chain.rules) if _idle(rule))
         parts: list[_Number | _Group] = [*self._numbers.values(), *self._groups.values()]
         for part in parts:
             part.close(every)
@@ -123,8 +127,11 @@ class Index:
         parts = [self._numbers.setdefault(field, _Number(NUMBERS[field])) for field in fields]
         return [part.enter(at, match) for part in parts] == [True], True
 
-    def candidates(self, packet: Packet, context: Context) -> Candidates:
-        """Return the rules of the chain that a packet may meet."""
+    def candidates(self, packet: Packet, context: Context, *, idle: bool) -> Candidates:
+        """Return the rules of the chain that a packet may meet.
+
+        Unless ``idle``, those that only log or count are left out; a simulation counts what they see, though.
+        """
         rules, asked = self._rules, 0
         for part in self._parts:
             value = part.read(packet, context)
@@ -139,7 +146,17 @@ class Index:
             fitting, open_ = group.fitting(packet, context)
             rules &= fitting
             asked |= open_
-        return Candidates(rules | asked, asked, self.known)
+        if asked:
+            rules |= asked
+        if not idle and packet.simulate is None:
+            rules &= self._busy
+        return Candidates(rules, asked, self.known)
+
+
+def _idle(rule: Rule) -> bool:
+    """Whether it is all the same to a packet if it meets a rule: it only logs or counts, and fills no list."""
+    quiet = rule.target.act is Act.NOTHING or rule.target.act is Act.LOG
+    return quiet and not any(isinstance(atom, Recent) for match in rule.matches for atom in atoms(match.test))
 
 
 class _Number:
@@ -154,6 +171,7 @@ class _Number:
         self._positive: list[int] = []
         self._changes: dict[int, list[int]] = {}
         self._within: dict[tuple[int, int], int] = {}
+        self._blocks: list[int] = []
 
     def enter(self, at: int, match: Match) -> bool:
         """Enter a match of a rule that looks at the number; say whether the bitsets decide it."""
@@ -207,8 +225,21 @@ class _Number:
             if len(self._within) >= MOST_KEYS:
                 self._within.clear()
             first, last = bisect_right(self._cuts, low), bisect_right(self._cuts, high)
-            turned = bitset(at for turns in self._turns[first:last] for at in turns)
-            found = self._within[low, high] = self.fitting(low) | turned
+            found = self._within[low, high] = self.fitting(low) | self._turning(first, last)
+        return found
+
+    def _turning(self, first: int, last: int) -> int:
+        """Return the rules that begin or end to fit between two cuts; whole blocks of cuts are united once."""
+        low, high = -(-first // _BLOCK), last // _BLOCK
+        if low >= high:
+            return bitset(joined.from_iterable(self._turns[first:last]))
+        if not self._blocks:
+            starts = range(0, len(self._turns), _BLOCK)
+            self._blocks = [bitset(joined.from_iterable(self._turns[at : at + _BLOCK])) for at in starts]
+        edges = (self._turns[first : low * _BLOCK], self._turns[high * _BLOCK : last])
+        found = bitset(at for edge in edges for turns in edge for at in turns)
+        for block in self._blocks[low:high]:
+            found |= block
         return found
 
 

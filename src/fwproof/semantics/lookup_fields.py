@@ -94,8 +94,12 @@ def _connmark(packet: Packet, context: Context) -> Hashable:
     return packet.flow.connmark, "connmark" in packet.unknown, _state(packet, context)
 
 
+_WRITTEN = frozenset({STATE, TEMPLATE, ZONE})
+_NOTHING = frozenset[str]()
+
+
 def _state(packet: Packet, context: Context) -> Hashable:
-    written = packet.unknown & {STATE, TEMPLATE, ZONE}
+    written = packet.unknown & _WRITTEN if packet.unknown else _NOTHING
     return packet.flow.ctstate, packet.flow.ctdir, packet.notrack, context.untracked_yet, written
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Address, Family, Flow, Hook
@@ -241,6 +242,7 @@ def _inner(low: int, high: int) -> int:
     return low + 7 if high - low > 14 else min(low + 1, high)
 
 
+@lru_cache(maxsize=64)
 def _span(text: str) -> tuple[int, int]:
     network = ip_network(text)
     return int(network.network_address), int(network.broadcast_address)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from fwproof.decision import Decision, RuleRef, Step
 from fwproof.ruleset.model import Act, Rule
+from fwproof.semantics.bdd_calls import CALLS
 from fwproof.semantics.context import Question
 from fwproof.semantics.lookup import Candidates, Lookup
 from fwproof.semantics.stages import Carry, Exit, Route, Stage, Turn
@@ -21,6 +22,11 @@ __all__ = ["MAX_LEAVES", "MAX_STEPS", "Frame", "Leaf", "Link", "Stage", "TooLarg
 
 S = TypeVar("S", bound=Subject)
 
+_ENDS = {
+    Act.DROP: Decision.DROP, Act.REJECT: Decision.REJECT,
+    Act.UNKNOWN: Decision.UNKNOWN, Act.ELSEWHERE: Decision.UNKNOWN,
+}  # fmt: skip
+"""What a packet's way ends with at rules after which it goes no further; a base chain's ACCEPT only ends that chain."""
 _TRANSLATES = frozenset({Act.SOURCE_NAT, Act.DESTINATION_NAT})
 _CHANGES = frozenset({Act.MARK, Act.CONNMARK, Act.NOTRACK, Act.CHANGE})
 
@@ -162,18 +168,22 @@ class Walker(Generic[S]):
         frame, known = state.frame, state.match
         if not known:
             found = self._candidates(state)
-            left, rest = found.rules >> frame.at, len(frame.chain.rules) - frame.at
-            skipped = (left & -left).bit_length() - 1 if left else rest
-            self.steps += skipped
+            left, at = found.rules >> frame.at, frame.at
             if not left:
+                self.steps += len(frame.chain.rules) - at
                 return self._return(state)
-            at = frame.at + skipped
+            skipped = (left & -left).bit_length() - 1
+            if skipped or state.asked:
+                self.steps += skipped
+                at += skipped
+                frame = Frame(frame.chain, at, frame.back, frame.path, frame.visit)
+                state = State(
+                    state.stage, frame, 0, state.subject, state.choices, state.trace, state.accepted, state.calls
+                )  # fmt: skip
             known = 0 if found.asked and found.asked >> at & 1 else found.known[at]
-            frame = Frame(frame.chain, at, frame.back, frame.path, frame.visit)
-            state = State(
-                state.stage, frame, 0, state.subject, state.choices, state.trace, state.accepted, state.calls
-            )  # fmt: skip
         rule = frame.chain.rules[frame.at]
+        if known == len(rule.matches):
+            return self._apply(state, rule)
         missed = self._matched(state, rule, known)
         if isinstance(missed, Missed):
             return self._next(state, missed.subject, self._no(state, rule, missed.match))
@@ -186,7 +196,10 @@ class Walker(Generic[S]):
         key = (state.stage, chain.name)
         known = self._found.get(key)
         if known is None or known[0] is not subject:
-            known = self._found[key] = (subject, self.lookup.candidates(chain, subject, self._stage(state).context))
+            known = self._found[key] = (
+                subject,
+                self.lookup.candidates(chain, subject, self._stage(state).context, idle=self.traced),
+            )
         return known[1]
 
     def _branch(self, state: State[S], rule: Rule, index: int, part: tuple[bool | Question, S]) -> Iterator[State[S]]:
@@ -230,19 +243,18 @@ class Walker(Generic[S]):
 
     def _apply(self, state: State[S], rule: Rule) -> State[S] | Leaf[S] | None:
         target, act = rule.target, rule.target.act
-        unclear = act is Act.UNKNOWN or act is Act.ELSEWHERE
+        decision = _ENDS.get(act)
         matched, trace, done = "", None, state
         if self.traced:
-            matched = "unknown" if unclear else "depends" if state.asked else "yes"
+            matched = "unknown" if decision is Decision.UNKNOWN else "depends" if state.asked else "yes"
             trace = self._note(state, rule, matched, target.reason or state.asked)
             done = state._replace(trace=trace)
-        if act is Act.DROP or act is Act.REJECT or unclear:
-            decision = Decision.UNKNOWN if unclear else Decision.DROP if act is Act.DROP else Decision.REJECT
+        if decision is not None:
             return self._leaf(done, decision, rule.ref, target.reject_with, target.reason)
+        if act in CALLS:
+            return self._call(done, rule)
         if act is Act.ACCEPT:
             return self._accept(done, rule.ref)
-        if act is Act.JUMP or act is Act.GOTO:
-            return self._call(done, rule)
         if act is Act.RETURN:
             return self._return(done)
         if act in _TRANSLATES:
@@ -283,7 +295,9 @@ class Walker(Generic[S]):
         back = frame.back
         if rule.target.act is Act.JUMP:
             back = Frame(frame.chain, frame.at + 1, frame.back, frame.path, frame.visit)
-        visit = items(state.calls).count(called.name)
+        visit, link = 0, state.calls
+        while link is not None:
+            visit, link = visit + (link.item == called.name), link.before
         inside = Frame(called, 0, back, frame.path | {called.name}, visit)
         calls = Link(state.calls, called.name)
         return State(

@@ -1,5 +1,6 @@
 """The packet sets behind query, lint and diff, on tables made to trip them."""
 
+import gc
 import random
 from ipaddress import ip_address
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from fwproof.decision import Decision
 from fwproof.flow import CtState, Family, Flow, Hook
 from fwproof.ruleset.iptables import parse
+from fwproof.semantics import bdd
 from fwproof.semantics.bdd import guarded
 from fwproof.semantics.bdd_calls import call_sites, callers_first, rings
 from fwproof.semantics.bdd_config import Config
@@ -193,6 +195,32 @@ def test_too_many_nodes_are_told_and_nothing_hangs():
     for limit in ({"nodes": 4000}, {"seconds": 0.0}):
         with pytest.raises(SpaceTooLarge, match="entangled"):
             guarded(lambda limit=limit: _whole(Engine([host], Family.IPV4, **limit)))
+
+
+@pytest.mark.parametrize(
+    ("worked", "waited", "told"), [(119, 500, ""), (121, 121, "120 s of processor time"), (10, 601, "in 600 s")]
+)
+def test_the_limit_counts_processor_time_and_only_much_later_the_clock(monkeypatch, worked, waited, told):
+    """On a busy machine two minutes by the clock may be seconds of work."""
+    spent = {"process_time": 1000.0, "monotonic": 5000.0}
+    monkeypatch.setattr(bdd.time, "process_time", lambda: spent["process_time"])
+    monkeypatch.setattr(bdd.time, "monotonic", lambda: spent["monotonic"])
+    sets = Engine([model(filter_table("-A INPUT -j ACCEPT"))], Family.IPV4).sets
+    spent["process_time"] += worked
+    spent["monotonic"] += waited
+    if not told:
+        sets.tick()
+        return
+    with pytest.raises(SpaceTooLarge, match=told):
+        sets.tick()
+
+
+def test_the_search_for_garbage_is_as_it_was_afterwards():
+    before = gc.get_threshold()
+    assert guarded(gc.get_threshold)[0] > before[0]
+    with pytest.raises(SpaceTooLarge):
+        guarded(lambda: bytes(1 << 62))
+    assert gc.get_threshold() == before
 
 
 def _whole(engine):

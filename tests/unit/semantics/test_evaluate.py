@@ -211,3 +211,13 @@ def test_chains_that_call_one_another_too_deep_are_unknown():
     for deep, decision in ((2000, Decision.UNKNOWN), (100, Decision.ACCEPT)):
         text = filter_table(*lines[:deep], chains=chains[: deep + 1])
         assert model(text).evaluate(tcp("10.0.5.7", 80)).decision is decision
+
+
+def test_a_rule_that_only_logs_takes_from_a_limit_that_others_share():
+    """A look-up passes over rules that only log, but a simulation counts what they see (xt_hashlimit.c, by name)."""
+    limit = "-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 4 --hashlimit-mode srcip --hashlimit-name one"
+    rules = (f"-A INPUT -p tcp {limit} -j LOG", f"-A INPUT -p tcp {limit} -j ACCEPT", "-A INPUT -j DROP")
+    host = HostModel.build(iptables_save=filter_table(*rules))
+    flow = Flow(src=ip_address("10.0.0.1"), dst=ip_address("10.0.0.2"), proto=6, sport=1, dport=22)
+    said = host.simulate_burst(flow, 4, hook="input")
+    assert said == [Decision.ACCEPT, Decision.ACCEPT, Decision.DROP, Decision.DROP]
