@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Protocol
 
 from fwproof.errors import Fault
 from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
-from fwproof.gating.shell_expand import Expander
+from fwproof.gating.shell_expand import Expander, inert
 from fwproof.gating.shell_read import BLANKS, Input, read
 from fwproof.gating.shell_scope import Odd, Scope
 from fwproof.gating.shell_sums import PROGRAMS, Unknown
 from fwproof.gating.shell_tree import Group, Here, Node, Pipe, Plain, Redirect
 from fwproof.ruleset.words import Word
 
-HARMLESS = frozenset({
-    "echo", "printf", "umask", "sleep", "logger", "cat", "cd", "date", "modprobe", "depmod",
-})  # fmt: skip
-"""What a script may do beside, without a part in the tables."""
+_SURE = frozenset({"echo", "printf", "umask", "sleep", "date"})
+HARMLESS = _SURE | {"logger", "cat", "cd", "modprobe", "depmod"}
+"""What a script may do beside, without a part in the tables; whether those work that are not sure, the machine says."""
 _SAVES = frozenset({"iptables-save", "ip6tables-save"})
 _SAYS = frozenset({"echo", "printf"})
 _SHOWS = frozenset({"cat", "head", "tail", "sort", "uniq", "wc", "nl", "less", "more", "column", "cut", "tr", "logger"})
@@ -73,7 +73,8 @@ class Commands:
 
     ``loops`` and ``tested`` are how many loops and conditions stand around the command, ``looked`` is whether its own
     status is what is looked at, and ``tolerant`` whether it may fail (``|| true``). ``asks`` says how a command that is
-    run ends; ``doubt`` is why that was not known of the last, ``failed`` the last that is known to have failed.
+    run ends; ``doubt`` is why that was not known of the last, ``failed`` the last that is known to have failed, and
+    ``unsure`` whether the last that was run works only if the machine is as it should be.
     """
 
     def __init__(self, asks: Asks) -> None:
@@ -86,7 +87,7 @@ class Commands:
         self.scope = Scope()
         self.expander = Expander(self.scope)
         self.found: list[Simple] = []
-        self.bash = self.tolerant = False
+        self.bash = self.tolerant = self.unsure = self._moved = False
         self.loops = self.tested = 0
 
     def run(self, node: Node) -> int | None:
@@ -115,9 +116,9 @@ class Commands:
             return builtins.declare(self.scope, self.expander, first, node.words[1:])
         try:
             words = self.expander.fields(node.words)
-        except Unknown as unknown:
-            if first in HARMLESS and not node.redirects and "output of a command" not in str(unknown):
-                return 0  # what it prints is all that is not known
+        except Unknown:
+            if first in HARMLESS and not node.redirects and inert(node.words, strict=self.scope.strict):
+                return self._beside(first, node.line)  # what it prints is all that is not known
             raise
         return self._command(node, words) if words else 0
 
@@ -230,7 +231,8 @@ class Commands:
         if reads or (name == "printf" and words[1:2] == ["-v"]):
             raise Unknown(f"what {name} does here is not read: write the commands one by one")
         if name in HARMLESS and not to:
-            return 0
+            return self._beside(name, node.line)
+        self.unsure = False
         return self._asked(Simple(
             node.line, tuple(Word(word) for word in words), self.tolerant, self.looked, self._muted(node),
             tuple(self.scope.calls), feed, to,
@@ -262,6 +264,14 @@ class Commands:
                 out, errors = (out, to) if each.what[0] == "2" else (to, errors)
         return errors == "/dev/null" and (self.tested > 0 or not self.scope.exits)
 
+    def _beside(self, name: str, line: int) -> int | None:
+        """Return the status of a command without a part in the tables."""
+        self._moved = self._moved or name == "cd"
+        self.doubt, self.unsure = "", name not in _SURE
+        if self.unsure and (self.scope.exits or self.tested) and not self.tolerant:
+            self.scope.assumed[f"{name} works, in line {line}"] = None
+        return None if self.unsure else 0
+
     def _file(self, each: Redirect, name: str) -> str:
         """Return the file of the kernel's that output goes to; empty for one that has no part in the tables."""
         assert not isinstance(each.target, Here)
@@ -270,4 +280,9 @@ class Commands:
         if each.kind == "out" and name not in HARMLESS | _SAVES:
             raise Unknown("output to a file (>) is not read: write the commands one by one")
         path = self.expander.one(each.target)
+        if not path.startswith("/"):
+            if self._moved:
+                raise Unknown(f"which file {path} is depends on the folder (cd): write its whole path")
+            return ""
+        path = "/" + normpath(path).lstrip("/")  # which lets two slashes at the beginning stand
         return path if path.startswith(("/proc/", "/sys/")) else ""
