@@ -267,7 +267,7 @@ class Commands:
     def _beside(self, name: str, line: int) -> int | None:
         """Return the status of a command without a part in the tables."""
         self._moved = self._moved or name == "cd"
-        self.unsure = name not in _SURE
+        self.doubt, self.unsure = "", name not in _SURE
         if self.unsure and (self.scope.exits or self.tested) and not self.tolerant:
             self.scope.assumed[f"{name} works, in line {line}"] = None
         return None if self.unsure else 0
