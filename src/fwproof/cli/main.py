@@ -76,7 +76,9 @@ class _Verbs(click.Group):
             near = _nearest(error)
             if not near:
                 raise
-            raise click.BadParameter(error.message.rstrip(".") + near, error.ctx, error.param, error.param_hint) from error
+            raise click.BadParameter(
+                error.message.rstrip(".") + near, error.ctx, error.param, error.param_hint
+            ) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -14,7 +14,15 @@ import click
 from fwproof.audit.reading import INVENTORY
 from fwproof.cli.questions import SERVICE, Names, claims, names_of, networks, others
 from fwproof.cli.saying import say
-from fwproof.cli.tables import Given, families_option, packet_json, read_tables, rule_json, table_options, understood_json
+from fwproof.cli.tables import (
+    Given,
+    families_option,
+    packet_json,
+    read_tables,
+    rule_json,
+    table_options,
+    understood_json,
+)
 from fwproof.decision import Ruling
 from fwproof.errors import UsageError
 from fwproof.flow import CtState, Family, Hook
@@ -64,8 +72,8 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
       fwproof query --host web1 --inventory inventory.yaml
       fwproof query --host web1 --service tcp/11434 --except-from internal
 
-    The last proves that nobody else reaches it, or shows who does; zones and hosts are the inventory's. The answer is exact for every packet. Exit status 6
-    when a part of it is not known.
+    The last proves that nobody else reaches it, or shows who does; zones and hosts are the inventory's. The answer is
+    exact for every packet. Exit status 6 when a part of it is not known.
     """
     if refused and (other_sources or other_targets or state != "NEW" or loopback):
         raise UsageError(

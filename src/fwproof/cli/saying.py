@@ -16,7 +16,8 @@ _NARROW = 40
 """Columns; where there are fewer, the terminal breaks lines as it likes."""
 _HANG = "    "
 _COMMANDS = (
-    "$ ", "#", "iptables ", "ip6tables ", "nft ", "ufw ", "firewall-cmd ", "ipset ", "pytest ", "fwproof ", "cd ", "sudo ",
+    "$ ", "#", "iptables ", "ip6tables ", "nft ", "ufw ", "firewall-cmd ", "ipset ", "pytest ", "fwproof ", "cd ",
+    "sudo ",
 )  # fmt: skip
 """What a line begins with that is there to be copied."""
 

@@ -117,7 +117,11 @@ def _known_name(host: Host) -> str:
 
 
 def _add_advice(host: Host, path: Path) -> str:
-    return f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path}"
+    port = f"-p {host.ssh.port} " if host.ssh.port != 22 else ""
+    return (
+        f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path};"
+        f" `ssh-keyscan {port}{host.ssh.address}` prints its keys, `ssh-keygen -lf` the fingerprint of each"
+    )
 
 
 def _handshake(host: Host, sock: socket.socket | paramiko.Channel | Carried, known: _Known) -> paramiko.Transport:

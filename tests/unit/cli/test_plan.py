@@ -155,7 +155,9 @@ def test_refusals(tmp_path):
     assert "p.policy.yaml:2:" in faults
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "0 checks" in said(empty, "--inventory", tmp_path / "i.yaml", status=5)
+    assert "empty: there is no policy (a file that ends in .policy.yaml)" in said(
+        empty, "--inventory", tmp_path / "i.yaml", status=5
+    )
 
 
 def test_connections_that_are_kept_open_are_said(tmp_path):
