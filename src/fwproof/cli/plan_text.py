@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from fwproof.audit.allowed import recorded
@@ -185,6 +186,7 @@ def _authorised(given: Authorisation | None) -> str:
     assert known is not None
     parts = [f"by {known.by}", known.reference, f"hosts {', '.join(known.hosts)}"]
     parts += [f"from {known.opens}" if known.opens else "", f"to {known.closes}" if known.closes else ""]
+    parts += ["that is over: nothing would be sent" if given.closes and given.closes <= datetime.now(UTC) else ""]
     return "; ".join(filter(None, parts))
 
 

@@ -70,7 +70,7 @@ def _against(compared: Compared, ruling: Ruling | None) -> Iterator[str]:
 def _said(ruling: Ruling) -> str:
     by, on = ruling.by or "no rule at all", "; ".join(ruling.depends_on)
     if ruling.decision is Decision.DEPENDS:
-        return f"either, for it depends on {on}; last asked: {by}"
+        return f"{' or '.join(sorted(each.value for each in ruling.may))}: it depends on {on}"
     return f"{ruling.decision.value}{f' (depends on {on})' if on else ''}, {by}"
 
 
