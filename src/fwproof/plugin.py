@@ -177,7 +177,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def _nearest_checks(config: pytest.Config) -> list[str]:
     if _RUN not in config.stash:
         return []
-    from fwproof.policy.fields import suggest
+    from fwproof.policy.nearest import suggest
 
     ids = [check.id for checks in config.stash[_RUN].checks.values() for check in checks]
     asked = [argument.partition("::")[2] for argument in config.args if "::" in argument]

@@ -62,8 +62,8 @@ def _instead(found: re.Match[str]) -> str:
 def redacted(text: str) -> str:
     """Return the text without the secrets that can be told; the same text where there are none.
 
-    Of rule tables and sets each quoted text and each word is looked at by itself: whoever writes a comment must not
-    choose which rules are judged.
+    Of rule tables and sets each quoted text, each word and each run of lines with # is looked at by itself: whoever
+    writes a comment must not choose which rules are judged.
     """
     if not _WORTH_A_LOOK.search(text):
         return text
@@ -90,8 +90,10 @@ _SAVED = re.compile(
 """How the output of iptables-save and of ``ipset save`` begins, and no other."""
 _LISTED = re.compile(r'\A\s*\{\s*"nftables"\s*:')
 """How the output of ``nft -j list ruleset`` begins."""
-_PIECE = re.compile(r'"(?P<in>(?:\\.|[^"\\\n])*)"|[^\s"]+')
-"""A quoted text of iptables-save, in which a backslash escapes (xtables_save_string()), or a word."""
+_PIECE = re.compile(
+    r'^[ \t]*#[^\n]*(?:\n[ \t]*#[^\n]*)*|"(?P<in>(?:\\.|[^"\\\n])*)"|[^\s"]+', re.MULTILINE
+)  # fmt: skip
+"""Lines with #, a quoted text of iptables-save, in which a backslash escapes (xtables_save_string()), or a word."""
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 
 

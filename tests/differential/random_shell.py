@@ -42,6 +42,8 @@ class Writer:
 
     def statement(self) -> str:
         simple: list[Callable[[], str]] = [self.command] * 4 + [self.assign, self.assign, self.chain, self.parameters]
+        if self.chance.random() < 0.4:
+            simple.append(self.said)
         deep = [self.for_, self.if_, self.case, self.while_, self.function, self.group]
         if self.functions:
             simple += [self.call] * 2
@@ -103,6 +105,13 @@ class Writer:
             return text + "COMMIT\nEOF"
         tail = self.pick(("", "", "", " >/dev/null 2>&1", " 2>/dev/null", " || true", " # said", " || exit 1"))
         return f"{program} {words}{tail}"
+
+    def said(self) -> str:
+        """Return a command without a part in the tables, whose words may set a variable, or end the script."""
+        odd = self.pick(
+            ("$unset", "${a?none}", "${unset?none}", "${unset:=x}", "${c:?none}", "$1", "$0", "$(false)", "*")
+        )
+        return f"{self.pick(('echo', 'printf %s', 'echo'))} {self.word()} {odd} {self.word()}"
 
     def assign(self) -> str:
         name = self.pick(NAMES)

@@ -144,6 +144,13 @@ BROKEN = {
         lambda place: resummed(place, (place / "results.json").read_bytes().replace(b"2026-03-02T06", b"soon")),
         "run.started is no time",
     ),
+    "no year": (
+        lambda place: resummed(
+            place,
+            (place / "results.json").read_bytes().replace(b'"2026-03-02T06:00:00Z"', b'"0001-01-01T00:00:00+23:00"'),
+        ),
+        "run.started is no time",
+    ),
 }
 
 
@@ -174,6 +181,22 @@ def test_there_is_a_bound_and_it_is_told(made, run, tmp_path, monkeypatch):
     found = earlier_of(made(6, "fail"), tmp_path)
     assert (found.runs, brief(found, run)) == (2, {0: ("04", 3, True)})
     assert found.unread == ["3 older ones: 2 runs are as many as are looked at"]
+
+
+def test_there_is_a_bound_of_bytes_too(made, run, tmp_path, monkeypatch):
+    sizes = [(store(made(day, "fail"), tmp_path) / "results.json").stat().st_size for day in (1, 2, 3)]
+    monkeypatch.setattr(ages, "MOST_BYTES", sizes[2] + 1)
+    found = earlier_of(made(4, "fail"), tmp_path)
+    assert (found.runs, brief(found, run)) == (2, {0: ("02", 3, True)})
+    assert found.unread == ["1 older ones: 2 runs are as many as are looked at"]
+
+
+@pytest.mark.parametrize("verdicts", [("fail", "pass"), ("pass", "fail")])
+def test_of_an_id_that_a_run_has_twice_the_worse_answer_counts(made, run, tmp_path, verdicts):
+    before = made(1, *verdicts)
+    first, second = before.checks
+    store(replace(before, checks=(first, replace(second, id=first.id, policy=first.policy))), tmp_path)
+    assert brief(earlier_of(made(2, "fail"), tmp_path), run) == {0: ("01", 2, True)}
 
 
 @pytest.fixture

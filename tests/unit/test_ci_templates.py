@@ -180,7 +180,7 @@ def test_gitlab_component(sandbox):
     kept = job["artifacts"]
     assert (kept["when"], kept["paths"]) == ("always", ["reports/"])
     assert "<testsuite " in sandbox.written(kept["reports"]["junit"])
-    assert len(json.loads(sandbox.written(kept["reports"]["codequality"]))) == 1
+    assert len(json.loads(sandbox.written(kept["reports"]["codequality"]))) == 2
 
 
 def test_azure_pipeline(sandbox):

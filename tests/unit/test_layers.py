@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fwproof"
 VALUES = {"errors", "flow", "decision", "inventory", "snapshot", "observation", "results", "flows", "measured", "forms"}
-VALUES |= {"run_record", "codec", "redact", "controls", "ages"}
+VALUES |= {"run_record", "codec", "redact", "controls", "ages", "digits"}
 ALLOWED = {
     "flows": {"flow", "policy"},
     "policy": VALUES - {"flows"},

@@ -50,9 +50,15 @@ class Worker:
     zones: tuple[str, ...]
 
 
-def workers_of(client: Any) -> list[Worker]:
-    """Return the workers that the scheduler has now."""
-    found = client.scheduler_info(n_workers=-1)["workers"]
+def workers_of(client: Any, host: Host) -> list[Worker]:
+    """Return the workers that the scheduler has now; raises WorkerLost, which names ``host``, where it does not say."""
+    try:  # not scheduler_info(), which waits for ever, or tells of workers that were there once
+        found = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT)["workers"]
+    except (OSError, TimeoutError, RuntimeError, AttributeError) as error:  # the last where the client was closed
+        raise WorkerLost(
+            host.name, f"the scheduler does not say which workers there are ({type(error).__name__})",
+            "see that it runs, then run again",
+        ) from error  # fmt: skip
     return [
         Worker(str(each.get("name", address)), address,
                tuple(name.removeprefix(_PREFIX) for name in each.get("resources", {}) if name.startswith(_PREFIX)))
@@ -78,7 +84,7 @@ class Dask:
 
     def executor(self, host: Host) -> Executor:
         """Return what hands a shard to the workers of a zone that the host stands in, the first that has any."""
-        manned = {zone for worker in workers_of(self._client) for zone in worker.zones}
+        manned = {zone for worker in workers_of(self._client, host) for zone in worker.zones}
         for zone in self._inventory.zones_of(host):
             if zone in manned:
                 if zone not in self._executors:

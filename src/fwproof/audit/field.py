@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TRIES = 3
 """Times that a host is opened at most, where its workers are lost meanwhile."""
 GREETING = 10.0
-"""Seconds between two signs of life to an agent: it ends after 60 without any (``IDLE`` in probing/agent.py)."""
+"""Seconds between two signs of life to an agent, which ends when none come for long (``IDLE`` in probing/agent.py)."""
 
 
 @dataclass
@@ -105,12 +105,13 @@ class Field:
     def _open_by_workers(self, hosts: list[Host], open_: Callable[[Host], None], losses: Losses) -> None:
         """Open hosts, and those anew whose worker was lost meanwhile, as often as hosts are read."""
         losses.begin(hosts)
-        for _ in range(TRIES):
-            in_zones(self.inventory, hosts, open_)
+        in_zones(self.inventory, hosts, open_)
+        for _ in range(TRIES - 1):
             hosts = losses.take()
             if not hosts:
                 break
             self._forget(hosts)
+            in_zones(self.inventory, hosts, open_)
         losses.settle()
 
     def _forget(self, hosts: list[Host]) -> None:

@@ -52,6 +52,6 @@ class Losses:
     def settle(self) -> None:
         """Say that nothing is opened again from here on."""
         with self._lock:
-            self._settled = True
-        for host in self._gone:
+            self._settled, gone = True, list(self._gone)
+        for host in gone:
             self._progress(f"{host.name}: its worker was lost once more; nothing is sent to it")

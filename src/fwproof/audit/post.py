@@ -8,9 +8,10 @@ that none of them waits for another.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from fwproof.errors import HostError, HostUnreachable
@@ -25,8 +26,11 @@ LEASE = 90.0
 _PIECE = 256 * 1024
 _MOST = 4 * 1024 * 1024
 """Bytes from hosts that wait for the auditor at most, and bytes for one host that wait for it."""
-_DIALS = 32
-"""Connections that are begun at once: one that nobody answers takes as long as its time limit."""
+_DIALS = 256
+"""Connections that are begun at once, which is as many hosts as an auditor may work on (``limits.at_once``): one that
+nobody answers takes as long as its time limit, and no other may wait for it."""
+_NAMES = 5.0
+"""Seconds more than its time limit that a connection may take: for names, and names with several addresses."""
 
 
 class Post:
@@ -49,7 +53,7 @@ class Post:
         self._streams().give(pieces)
 
     async def take(self, seconds: float) -> Pieces:
-        """Return what came from hosts; waits so many seconds for the first of it."""
+        """Return what came from hosts, for the first of which it waits so long; raises ConnectionError in the end."""
         return await self._streams().take(seconds)
 
     def __del__(self) -> None:
@@ -75,12 +79,21 @@ class _Held:
         self._expire()
 
     async def open(self, stream: int, host: Host) -> tuple[str, str] | HostError:
+        dialled, limit = self._dials.submit(login.connect, host), host.ssh.timeout + _NAMES
         try:
-            sock = await self.loop.run_in_executor(self._dials, login.connect, host)
+            async with asyncio.timeout(limit):
+                sock = await asyncio.wrap_future(dialled)
         except HostError as error:
             return error
-        ends = sock.getsockname()[0], sock.getpeername()[0]
-        reader, writer = await asyncio.open_connection(sock=sock)
+        except TimeoutError:
+            dialled.add_done_callback(_hung_up)
+            return HostUnreachable(host.name, f"no connection to {host.ssh.address} within {limit:g} s")
+        try:
+            ends = sock.getsockname()[0], sock.getpeername()[0]
+            reader, writer = await asyncio.open_connection(sock=sock)
+        except OSError as error:  # the host has ended it meanwhile
+            sock.close()
+            return HostUnreachable(host.name, f"the connection ended as it began: {error.strerror or error}")
         if self._over:
             writer.transport.abort()
             return HostUnreachable(host.name, "the post was closed")
@@ -98,26 +111,25 @@ class _Held:
                 self._news.set()
                 while self._size > _MOST:
                     await self._room.wait()
-        self._end(stream)
+        self._writers.pop(stream).close()
         self._came.append((stream, None))
         self._news.set()
-
-    def _end(self, stream: int) -> None:
-        writer = self._writers.pop(stream, None)
-        if writer is not None:
-            writer.close()
 
     def give(self, pieces: Iterable[tuple[int, bytes | None]]) -> None:
         for stream, data in pieces:
             writer = self._writers.get(stream)
+            if writer is None or writer.is_closing():
+                continue
             if data is None:
-                self._end(stream)
-            elif writer is not None:
+                writer.close()  # after what is still to be sent: until then the stream is one that close() ends
+            else:
                 writer.write(data)
                 if writer.transport.get_write_buffer_size() > _MOST:  # the host takes nothing in
                     writer.transport.abort()
 
     async def take(self, seconds: float) -> Pieces:
+        if self._over:
+            raise ConnectionError("the post has closed its connections")
         self._asked = time.monotonic()
         if not self._came:
             with suppress(TimeoutError):
@@ -140,7 +152,12 @@ class _Held:
         self._over = True
         for writer in self._writers.values():
             writer.transport.abort()
-        self._writers.clear()
         for task in self._tasks:
             task.cancel()
         self._dials.shutdown(wait=False)
+
+
+def _hung_up(dialled: Future[socket.socket]) -> None:
+    """Close a connection that nobody waits for any more."""
+    if not dialled.cancelled() and dialled.exception() is None:
+        dialled.result().close()

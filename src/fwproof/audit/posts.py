@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from fwproof.audit.engine import WorkerLost
 from fwproof.audit.engine_dask import Worker, client_of, unmanned, workers_of
 from fwproof.audit.post import Pieces, Post
-from fwproof.errors import HostUnreachable
+from fwproof.errors import HostError, HostUnreachable
 from fwproof.hosts.carried import Carried
 from fwproof.inventory import Host, Inventory
 
@@ -67,7 +67,7 @@ class Posts:
         known = self._of.get(host.name)
         if known is not None and not known.lost:
             return known
-        workers = workers_of(self._client)
+        workers = workers_of(self._client, host)
         with self._lock:
             zones = self._zones(host)
             for zone in zones:
@@ -155,16 +155,19 @@ class Outpost:
             stream.ends = answer
             return stream
         stream.close()
-        if answer is None:
-            raise WorkerLost(host.name, self.lost or "the connections were closed")
-        raise HostUnreachable(host.name, f"{answer.message}, from the worker {self.worker.name}", answer.advice)
+        if isinstance(answer, HostError):
+            raise HostUnreachable(host.name, f"{answer.message}, from the worker {self.worker.name}", answer.advice)
+        raise WorkerLost(host.name, self.lost or "the connections were closed")
 
     def _wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
         """Have the client's loop do something; None where it did not, which it does unless it has ended."""
         assert self._loop is not None
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
-        except (TimeoutError, CancelledError, RuntimeError):
+        except (TimeoutError, CancelledError):
+            return None
+        except RuntimeError:
+            work.close()
             return None
 
     def _send(self, number: int, data: bytes | None) -> None:
@@ -182,7 +185,7 @@ class Outpost:
             streams, over = list(self._streams.values()), self._over or self._loop is None
         for _, stream in streams:
             stream.close()
-        if not over and not self.lost:
+        if not over:
             self._wait(self._end(), 2 * GRACE)
         self._over = True
         if self._future is not None:
@@ -192,9 +195,17 @@ class Outpost:
 
     async def _begin(self) -> None:
         self._tasks = [asyncio.create_task(work) for work in (self._take(), self._give(), self._watch())]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Without one of its tasks nothing comes of the worker any more: what it sent made no sense."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._lose(error)
 
     async def _end(self) -> None:
-        await self._flush()  # the last words of SSH, and the ends of the streams
+        if not self.lost:
+            await self._flush()  # the last words of SSH, and the ends of the streams
         self._over = True
         for task in self._tasks:
             task.cancel()

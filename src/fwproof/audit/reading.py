@@ -15,8 +15,8 @@ from fwproof.errors import HostError, UsageError
 from fwproof.flow import Family
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
-from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.nearest import suggest
 from fwproof.semantics.model import HostModel
 from fwproof.snapshot import Snapshot
 

@@ -17,8 +17,8 @@ from fwproof.errors import HostError, UsageError
 from fwproof.evidence.fail2ban import parse_jails
 from fwproof.hosts import replay
 from fwproof.inventory import Inventory
-from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
+from fwproof.policy.nearest import suggest
 from fwproof.snapshot import Snapshot
 
 

@@ -17,7 +17,7 @@ from fwproof.controls import Framework
 from fwproof.errors import UsageError
 from fwproof.policy.baseline import baseline
 from fwproof.policy.catalogue import Catalogue, catalogue_of, joined
-from fwproof.policy.fields import suggest
+from fwproof.policy.nearest import suggest
 from fwproof.policy.table_model import MANAGERS
 from fwproof.report.controls import Claim, Coverage, coverage, of_results
 from fwproof.report.controls_text import (

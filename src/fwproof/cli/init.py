@@ -100,7 +100,7 @@ def _drafted(
     project: Project, from_host: str | None, snapshot: Path | None, inventory: Path | None, identity: Path | None
 ) -> None:
     from fwproof.drafting.draft import SshLine
-    from fwproof.policy.fields import suggest
+    from fwproof.policy.nearest import suggest
 
     known = _known(project, inventory)
     if snapshot is not None:

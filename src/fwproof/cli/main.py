@@ -85,7 +85,7 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest the nearest verb for an unknown one."""
         if args and args[0] not in _VERBS:
-            from fwproof.policy.fields import suggest
+            from fwproof.policy.nearest import suggest
 
             near = suggest(args[0], _VERBS)
             if near:
@@ -95,7 +95,7 @@ class _Verbs(click.Group):
 
 def _nearest(error: click.BadParameter) -> str:
     """Return a suggestion for a wrong choice, whose message begins with the word in quotes; empty for other errors."""
-    from fwproof.policy.fields import suggest
+    from fwproof.policy.nearest import suggest
 
     kind = error.param.type if error.param is not None else None
     if not isinstance(kind, click.Choice) or "'" not in error.message:

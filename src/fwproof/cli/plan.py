@@ -18,7 +18,7 @@ from fwproof.cli.saying import say
 from fwproof.cli.tables import inventory_option
 from fwproof.errors import UsageError
 from fwproof.plugin import SUFFIX
-from fwproof.policy.fields import suggest_path
+from fwproof.policy.nearest import suggest_path
 
 _NOTHING = 5
 

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from fwproof.errors import UsageError
 from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, Family, Network, protocol_name
 from fwproof.inventory import Inventory
-from fwproof.policy.fields import suggest
+from fwproof.policy.nearest import suggest
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.space import Claim

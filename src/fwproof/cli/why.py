@@ -20,9 +20,9 @@ from fwproof.frontends.front_end import FrontEnd, front_end_of
 from fwproof.hosts import replay
 from fwproof.hosts.access import PLAIN_COMMANDS, ROOT_COMMANDS
 from fwproof.inventory import Inventory
-from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_file import load_inventory
 from fwproof.policy.model import Service
+from fwproof.policy.nearest import suggest
 from fwproof.report.document import read_results
 from fwproof.results import CheckResult, Results
 from fwproof.run_record import HostRecord

@@ -72,11 +72,10 @@ def _said(words: Words) -> str:
 
 
 def _one_of(network: Network, own: Iterable[Address]) -> Address:
-    """Return an address of a network that is not the host's own."""
-    if network.num_addresses == 1:
-        return network.network_address
+    """Return an address of a network, not one of the host's own where it has others."""
     taken = set(own)
-    return next(address for n in range(1, len(taken) + 2) if (address := network.network_address + n) not in taken)
+    some = (network.network_address + n for n in range(1, min(network.num_addresses, len(taken) + 2)))
+    return next((address for address in some if address not in taken), network.network_address)
 
 
 def _words(model: HostModel, flow: Flow, limiters: Iterable[Limiter]) -> Words:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fwproof.digits import digits
 from fwproof.evidence.fail2ban_config import Action
 from fwproof.flow import Family
 
@@ -164,7 +165,7 @@ def _fault(place: Place, ban: str, start: str, family: Family) -> str:
 def ports_of(ports: str) -> tuple[int, ...]:
     """Return the single ports that a jail's ``port`` names, by number or name; ranges are none."""
     words = re.split(r"[\s,]+", ports.strip().lower())
-    found = (int(word) if word.isdigit() else _NAMED.get(word) for word in words)
+    found = (_NAMED.get(word, digits(word)) for word in words)
     return tuple(dict.fromkeys(port for port in found if port is not None and 0 < port < 65536))
 
 
@@ -172,7 +173,7 @@ def _within(port: int, ports: str) -> bool | None:
     unknown = False
     for word in filter(None, re.split(r"[\s,]+", ports.lower())):
         words = [word] if word in _NAMED else re.split(r"[:-]", word)
-        ends = [int(end) if end.isdigit() else _NAMED.get(end) for end in words]
+        ends = [_NAMED.get(end, digits(end)) for end in words]
         low, high = ends[0], ends[-1]
         if low is None or high is None:
             unknown = True

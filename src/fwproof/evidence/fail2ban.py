@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fwproof.digits import digits
 from fwproof.evidence.literal import literal
 
 
@@ -51,7 +52,7 @@ def parse_status(name: str, text: str) -> JailStatus | None:
         files=tuple((files or "").split()),
         journal=field("Journal matches") or "",
         banned=tuple((field("Banned IP list") or "").split()),
-        failed=int(total) if total and total.isdigit() else 0,
+        failed=digits(total or "") or 0,
     )
 
 

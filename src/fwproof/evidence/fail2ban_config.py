@@ -161,9 +161,15 @@ def _true(value: str | None, *, default: bool) -> bool:
     return default if value is None else value.strip().lower() in {"1", "on", "yes", "true"}
 
 
+_LONGEST = 60
+"""Letters of a time at most: what is longer is none, and may be more than a number can be."""
+
+
 def seconds(value: object) -> int | None:
     """Return a time such as ``600``, ``10m`` or ``1d 12h`` in seconds; None for what is no time."""
     text = str(value).strip().lower()
+    if len(text) > _LONGEST:
+        return None
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     total, rest = 0.0, text

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fwproof.digits import digits
 from fwproof.flow import Family
 
 _COUNTERS = re.compile(r"^\[[0-9]+:[0-9]+\] *")
@@ -73,8 +74,8 @@ def _apply(table: _Table, line: str) -> bool:
         table.chains.setdefault(words[1], []).append(rest)
     elif words[0] in {"-I", "--insert"} and rest:
         place, _, spec = rest.partition(" ")
-        at = int(place) - 1 if place.isdigit() else 0
-        table.chains.setdefault(words[1], []).insert(at, spec if place.isdigit() else rest)
+        number = digits(place)
+        table.chains.setdefault(words[1], []).insert((number or 1) - 1, rest if number is None else spec)
     elif words[0] in {"-F", "--flush"} and len(words) == 2:
         table.chains[words[1]] = []
     elif words[0] in {"-N", "--new-chain"} and len(words) == 2:

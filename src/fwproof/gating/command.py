@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fwproof.digits import digits
 from fwproof.flow import Family
 from fwproof.ruleset.iptables import BUILT_IN
 from fwproof.ruleset.words import Word
@@ -121,8 +122,9 @@ def _filled(made: Command, rest: list[Word]) -> Command:
             raise Refused(f"{action} takes one chain, found {written(rest)!r} after it")
         return made
     position: int | None = None
-    if action in {"-I", "-D", "-R"} and rest and not rest[0].quoted and rest[0].text.isdigit():
-        position, rest = int(rest[0].text[:9]), rest[1:]
+    if action in {"-I", "-D", "-R"} and rest and not rest[0].quoted:
+        position = digits(rest[0].text)
+        rest = rest if position is None else rest[1:]
     if action == "-R" and position is None:
         raise Refused("-R CHAIN is followed by the number of a rule")
     if position == 0:

@@ -41,14 +41,14 @@ _WANTED = {"ufw": ("iptables_save", "ip6tables_save"), "firewalld": ("iptables_s
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class OfFolder:
     """The tables that a front end has loaded, and what it and its files say of themselves, as a snapshot has it."""
 
     texts: dict[str, str]
     told: Snapshot
 
 
-def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) -> Loaded:
+def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) -> OfFolder:
     """Return the tables that ``front`` (``ufw``, ``firewalld``) loads from a copy of its folder in /etc.
 
     What a folder makes it run is run on the lab's host, which has no way out. Raises UsageError for a folder that is
@@ -70,7 +70,7 @@ def tables_of_folder(front: str, folder: Path, progress: Callable[[str], None]) 
         topology.write_text(_TOPOLOGY % front, encoding="utf-8")
         with Lab(f"gate-{os.getpid()}", topology) as lab:
             texts = {key: _plain(_printed(lab, _COMMANDS[key], front)) for key in _WANTED[front]}
-            return Loaded(texts, _told(lab))
+            return OfFolder(texts, _told(lab))
 
 
 def _told(lab: Lab) -> Snapshot:

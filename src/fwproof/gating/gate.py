@@ -22,7 +22,7 @@ from fwproof.gating.ways import ManagementPath
 from fwproof.gating.window import opened
 from fwproof.inventory import Inventory
 from fwproof.judging.waiving import waive
-from fwproof.plan import Check
+from fwproof.plan import Check, Kind
 from fwproof.policy.model import Policy
 from fwproof.policy.waivers import Waiver
 from fwproof.results import Outcome, Verdict
@@ -165,7 +165,8 @@ def _running(candidate: Candidate) -> bool:
 
 
 def _missing(policy: Policy, inventory: Inventory, asked: Asked, candidate: Candidate) -> tuple[Family, ...]:
-    every = {c.family for c in checks_of(policy, inventory, asked.host, asked.families) if c.family is not None}
+    checks = checks_of(policy, inventory, asked.host, asked.families)
+    every = {check.family for check in checks if check.kind is not Kind.ABSENT}
     return tuple(family for family in Family if family in every and family not in candidate.given)
 
 

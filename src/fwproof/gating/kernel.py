@@ -117,9 +117,8 @@ def otherwise(candidate: Candidate, texts: Mapping[str, str]) -> tuple[list[str]
     """
     found, gaps = list[str](), list[str]()
     model = candidate.model
-    legacy = any(each.backend == "legacy" for sets in model.rulesets.values() for each in sets)
-    if legacy:
-        return found, gaps  # which the programs of nf_tables do not list
+    if any("legacy" in key for key in (*candidate.texts, *candidate.under)):
+        return found, ["whether the kernel lists the tables as they were read: those of iptables-legacy are not listed"]
     kernel = HostModel.build(**texts)  # type: ignore[arg-type]
     kernel = replace(kernel, addresses=model.addresses, routes=model.routes, settings=model.settings, sets=model.sets)
     for family in candidate.given:

@@ -68,9 +68,10 @@ def read_whole(text: str, source: str) -> Script:
 def _sysctls(simple: Simple) -> dict[str, str]:
     """Return what a command sets below /proc/sys/net."""
     words = [word.text for word in simple.words]
-    pairs = [word for word in words[1:] if word not in {"-w", "-q", "-e", "-n"}]
-    lines = [f"{simple.to}:{' '.join(words[1:])}"] if simple.to else pairs
-    if words[0] not in {"echo", "sysctl"} or not lines or any("=" not in each for each in pairs if not simple.to):
+    pairs = words[1:] if simple.to else [word for word in words[1:] if word not in {"-w", "-q", "-e", "-n"}]
+    lines = [f"{simple.to}:{' '.join(pairs)}"] if simple.to else pairs
+    odd = any(each.startswith("-") if simple.to else "=" not in each for each in pairs)  # every sh has its own echo -n
+    if words[0] not in {"echo", "sysctl"} or not pairs or odd:
         raise Refused("what it sets is not read: expected `sysctl -w NAME=VALUE` or `echo VALUE > /proc/sys/…`")
     try:
         return parse_sysctls("\n".join(lines))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from posixpath import normpath
 
 from fwproof.gating import shell_builtins as builtins
 from fwproof.gating.shell_builtins import Leave
-from fwproof.gating.shell_expand import Expander
+from fwproof.gating.shell_expand import Expander, inert
 from fwproof.gating.shell_scope import Odd, Scope
 from fwproof.gating.shell_sums import PROGRAMS, Unknown
 from fwproof.gating.shell_tree import Group, Here, Node, Plain, Redirect
 from fwproof.ruleset.words import Word
 
-HARMLESS = frozenset({
-    "echo", "printf", "umask", "sleep", "logger", "cat", "cd", "date", "modprobe", "depmod",
-})  # fmt: skip
-"""What a script may do beside, without a part in the tables."""
+_SURE = frozenset({"echo", "printf", "umask", "sleep", "date"})
+HARMLESS = _SURE | {"logger", "cat", "cd", "modprobe", "depmod"}
+"""What a script may do beside, without a part in the tables; whether those work that are not sure, the machine says."""
 _SAVES = frozenset({"iptables-save", "ip6tables-save"})
 _LOOKS = frozenset({"-C", "--check", "-L", "--list", "-S", "--list-rules"})
 DEEP = 40
@@ -44,14 +44,14 @@ class Commands:
     """Carries out simple commands; ``found`` are those that a shell would run.
 
     ``loops`` and ``tested`` are how many loops and conditions stand around the command, ``tolerant`` is whether it may
-    fail (``|| true``).
+    fail (``|| true``), ``unsure`` whether the last that was run works only if the machine is as it should be.
     """
 
     def __init__(self) -> None:
         self.scope = Scope()
         self.expander = Expander(self.scope)
         self.found: list[Simple] = []
-        self.bash = self.tolerant = False
+        self.bash = self.tolerant = self.unsure = self._moved = False
         self.loops = self.tested = 0
 
     def run(self, node: Node) -> int | None:
@@ -79,9 +79,9 @@ class Commands:
             return builtins.declare(self.scope, self.expander, first, node.words[1:])
         try:
             words = self.expander.fields(node.words)
-        except Unknown as unknown:
-            if first in HARMLESS and not node.redirects and "output of a command" not in str(unknown):
-                return 0  # what it prints is all that is not known
+        except Unknown:
+            if first in HARMLESS and not node.redirects and inert(node.words, strict=self.scope.strict):
+                return self._beside(first, node.line)  # what it prints is all that is not known
             raise
         return self._command(node, words) if words else 0
 
@@ -141,12 +141,20 @@ class Commands:
             elif each.kind != "quiet":
                 to = self._file(each, name)
         if name in HARMLESS and not to:
-            return 0
+            return self._beside(name, node.line)
         if self.tested and name in PROGRAMS and _LOOKS & set(words):
             raise Unknown("whether this holds depends on the tables: write out what is done where it does, or not")
-        made = tuple(Word(word) for word in words)
+        made, self.unsure = tuple(Word(word) for word in words), False
         self.found.append(Simple(node.line, made, self.tolerant, tuple(self.scope.calls), feed, to))
         return 0 if name in HARMLESS else None
+
+    def _beside(self, name: str, line: int) -> int | None:
+        """Return the status of a command without a part in the tables."""
+        self._moved = self._moved or name == "cd"
+        self.unsure = name not in _SURE
+        if self.unsure and (self.scope.exits or self.tested) and not self.tolerant:
+            self.scope.assumed[f"{name} works, in line {line}"] = None
+        return None if self.unsure else 0
 
     def _file(self, each: Redirect, name: str) -> str:
         """Return the file of the kernel's that output goes to; empty for one that has no part in the tables."""
@@ -156,4 +164,9 @@ class Commands:
         if each.kind == "out" and name not in HARMLESS | _SAVES:
             raise Unknown("output to a file (>) is not read: write the commands one by one")
         path = self.expander.one(each.target)
+        if not path.startswith("/"):
+            if self._moved:
+                raise Unknown(f"which file {path} is depends on the folder (cd): write its whole path")
+            return ""
+        path = "/" + normpath(path).lstrip("/")  # which lets two slashes at the beginning stand
         return path if path.startswith(("/proc/", "/sys/")) else ""

@@ -175,6 +175,22 @@ class Expander:
             yield _Piece(piece.text, piece.quoted, split=not piece.quoted, ends=piece.ends)
 
 
+def inert(words: Sequence[Word], *, strict: bool) -> bool:
+    """Whether words, whatever they become, set no variable, run nothing and do not end the script.
+
+    ``strict`` is ``set -u``, with which a variable without a value ends it.
+    """
+    return all(_inert(part, strict=strict) for word in words for part in word.parts)
+
+
+def _inert(part: Part, *, strict: bool) -> bool:
+    if not isinstance(part, Value):
+        return isinstance(part, Text)
+    there = part.name in {*"0@*#?$-"} or part.op in {"-", ":-", "+", ":+"}
+    inside = part.word is None or inert([part.word], strict=strict)
+    return inside and part.op[-1:] not in {"=", "?"} and (there or not strict)
+
+
 def _field(text: str, *, there: bool, open_: str) -> Iterator[str]:
     if not text and not there:
         return

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Send = Callable[[bytes | None], None]
 """Takes bytes for the host, or None for the end of the stream; raises OSError where it is over."""
+MOST = 64 * 1024 * 1024
+"""Bytes of a host that wait to be read at most; all the windows of an SSH connection together are less."""
 
 
 class Carried:
@@ -70,10 +72,13 @@ class Carried:
     # ---- what the carrier does
 
     def feed(self, data: bytes) -> None:
-        """Take in what came from the host."""
+        """Take in what came from the host; one that sends much faster than it is read is hung up on."""
         with self._news:
             self._came += data
             self._news.notify_all()
+            flooded = len(self._came) > MOST
+        if flooded and self.end(f"it had sent {MOST:,} bytes more than were read"):
+            self._send(None)
 
     def end(self, lost: str = "") -> bool:
         """Let the stream be over once all that came is read; return whether it was not over before."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from fwproof.digits import digits
 from fwproof.errors import CommandRefused, CommandTimeout, Garbled, HostError, NotThere
 from fwproof.hosts.access import SUDO, Command
 from fwproof.hosts.transport import OUTPUT_LIMIT, ByteChannel, Transport
@@ -63,8 +64,11 @@ class _Reader:
             raise NotThere(self.host, f"{command.program}: not installed")
         if status == "nosudo":
             raise CommandRefused(self.host, f"{SUDO[0]} is not installed, and {command.name} needs it")
+        number = digits(status)
+        if number is None:
+            raise Garbled(self.host, f"the shell says {status[:40]!r} in place of the exit status of {command.name}")
         return Capture(
-            name=command.name, argv=command.argv(self.user), status=int(status),
+            name=command.name, argv=command.argv(self.user), status=number,
             stdout=bytes(output).removesuffix(b"\n").decode("utf-8", "surrogateescape"), stderr="",
             at=datetime.now(UTC).isoformat(timespec="milliseconds"), seconds=time.monotonic() - begun,
         )  # fmt: skip
@@ -96,8 +100,9 @@ class _Reader:
         for piece in self.channel.stderr.split(f"{token} begin ")[1:]:
             head, _, rest = piece.partition("\n")
             body, mark, _ = rest.partition(f"\n{token} end {head}\n")
-            if head.isdigit():
-                found[int(head)] = body if mark else rest
+            number = digits(head)
+            if number is not None:
+                found[number] = body if mark else rest
         return found
 
 

@@ -10,8 +10,8 @@ from fwproof.evidence.fail2ban_config import Configured, JailConfig, parse_confi
 from fwproof.facts import Facts, JailFacts
 from fwproof.frontends.recognise import Manager
 from fwproof.plan import Check
-from fwproof.policy.fields import nearest
 from fwproof.policy.model import Bans
+from fwproof.policy.nearest import nearest
 from fwproof.results import Outcome, Verdict
 from fwproof.snapshot import Snapshot
 

@@ -8,8 +8,8 @@ from datetime import date
 
 from fwproof.errors import Fault
 from fwproof.plan import Check, Kind
-from fwproof.policy.fields import suggest
 from fwproof.policy.model import Policy
+from fwproof.policy.nearest import suggest
 from fwproof.policy.scalars import quoted
 from fwproof.policy.waivers import State, Waiver
 from fwproof.results import Outcome, Verdict

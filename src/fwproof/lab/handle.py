@@ -27,7 +27,7 @@ from fwproof.lab.state import StateDir, lab_name, not_up
 from fwproof.lab.topology import default_topology
 from fwproof.lab.topology_file import load_topology
 from fwproof.lab.userns import require_namespaces
-from fwproof.policy.fields import suggest
+from fwproof.policy.nearest import suggest
 
 _START_SECONDS = 120.0
 _NEEDED = {"ip": "iproute2", "nsenter": "util-linux"}

@@ -19,8 +19,9 @@ from fwproof.controls import Control, Framework
 from fwproof.errors import Fault, InputError
 from fwproof.policy.document import Document, Node, read_document
 from fwproof.policy.faults import read_shape, without_echoes
-from fwproof.policy.fields import Choice, Shape, Text, Title, suggest, wrong
+from fwproof.policy.fields import Choice, Shape, Text, Title, wrong
 from fwproof.policy.model import Policy
+from fwproof.policy.nearest import suggest
 from fwproof.policy.scalars import describe, quoted
 from fwproof.policy.table_model import ANY_ONE, MANAGERS
 from fwproof.policy.table_shapes import ControlId

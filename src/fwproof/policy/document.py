@@ -16,7 +16,7 @@ from typing import Any, Never
 import yaml
 
 from fwproof.errors import Fault, InputError
-from fwproof.policy.fields import suggest_path
+from fwproof.policy.nearest import suggest_path
 from fwproof.policy.scalars import Scalar, describe, quoted, read_plain, unprintable
 from fwproof.policy.syntax import syntax_message
 

@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from fwproof.errors import Fault
 from fwproof.policy.document import Document, Keys, Node
-from fwproof.policy.fields import FAULT, Shape, nearest, quote_advice, suggest
+from fwproof.policy.fields import FAULT, Shape, quote_advice
+from fwproof.policy.nearest import nearest, suggest
 from fwproof.policy.scalars import describe, quoted
 
 S = TypeVar("S", bound=Shape)

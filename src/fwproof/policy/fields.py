@@ -5,12 +5,10 @@ A type carries its reader, its message and its JSON Schema, so that an editor an
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
@@ -32,30 +30,6 @@ class Shape(BaseModel):
 def wrong(message: str) -> PydanticCustomError:
     """Return the error to raise from a field's reader; the key's name is put before ``message``."""
     return PydanticCustomError(FAULT, "{message}", {"message": message})
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that a misspelt one likely means, or the only one that begins so or has it as a part."""
-    lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    begun = [name for name in lowered if len(word) > 1 and name.startswith(word.lower())]
-    begun = begun or [name for name in lowered if word.lower() in name.split("-")]
-    return lowered[near[0]] if near else lowered[begun[0]] if len(begun) == 1 else None
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, else nothing."""
-    near = nearest(word, known)
-    return f"; did you mean {quoted(near)}?" if near else ""
-
-
-def suggest_path(path: Path) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest name in the folder of a path that is not there, else nothing."""
-    try:
-        near = nearest(path.stem, [each.stem for each in path.parent.iterdir() if each.suffix == path.suffix])
-    except OSError:
-        return ""
-    return f"; did you mean {quoted(near + path.suffix)}?" if near else ""
 
 
 @dataclass(frozen=True)

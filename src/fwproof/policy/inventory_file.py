@@ -12,9 +12,9 @@ from fwproof.policy.ansible import AnsibleHost, load_ansible
 from fwproof.policy.ansible_merge import with_ansible
 from fwproof.policy.document import Document, Keys, read_document
 from fwproof.policy.faults import read_shape, without_echoes
-from fwproof.policy.fields import suggest
 from fwproof.policy.inventory_shapes import AgentShape, HostShape, InventoryShape
 from fwproof.policy.mistaken import refuse_policy
+from fwproof.policy.nearest import suggest
 from fwproof.policy.references import ANYWHERE
 from fwproof.policy.scalars import quoted
 from fwproof.policy.ssh_config import SshConfig, load_ssh_config

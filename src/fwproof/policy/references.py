@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from fwproof.inventory import Inventory
-from fwproof.policy.fields import OneOrMany, quote_advice, read_network, suggest, wrong
+from fwproof.policy.fields import OneOrMany, quote_advice, read_network, wrong
 from fwproof.policy.model import Peers, Service
+from fwproof.policy.nearest import suggest
 from fwproof.policy.scalars import describe, quoted
 
 ANYWHERE = "any"

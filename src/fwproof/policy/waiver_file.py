@@ -13,7 +13,8 @@ from fwproof.errors import Fault, InputError
 from fwproof.inventory import Inventory
 from fwproof.policy.document import Document, Keys, read_document
 from fwproof.policy.faults import read_shape, without_echoes
-from fwproof.policy.fields import Name, OneOrMany, Shape, Text, Title, suggest, wrong
+from fwproof.policy.fields import Name, OneOrMany, Shape, Text, Title, wrong
+from fwproof.policy.nearest import suggest
 from fwproof.policy.scalars import describe, quoted
 from fwproof.policy.waivers import LONGEST, Selector, Waiver, Waivers
 

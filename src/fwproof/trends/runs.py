@@ -139,9 +139,9 @@ def moment_of(text: str) -> datetime:
     """Return when a run began; raises NoRun."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the latter where UTC has no such year
         raise NoRun(one_line(f"{_RESULTS}: run.started is no time: {text}", 200)) from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _added(history: History, place: Path, began: datetime, head: _Head, last: _Run | None) -> IndexRun:

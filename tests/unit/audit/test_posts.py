@@ -4,20 +4,25 @@ import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import Future as Future_
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 
 import pytest
 
+from fwproof.audit import engine_dask
 from fwproof.audit import post as far
 from fwproof.audit import posts as near
 from fwproof.audit.engine import WorkerLost, check_engine
+from fwproof.audit.field import Field
 from fwproof.audit.losses import Losses
 from fwproof.audit.posts import Posts
 from fwproof.errors import HostUnreachable, UsageError
+from fwproof.hosts import carried
 from fwproof.hosts.ssh import Ways
 from fwproof.inventory import Host, Inventory, Jump, SshAddress, Zone
+from fwproof.policy.inventory_shapes import LimitsShape
 from fwproof.probing.gate import Gate
 
 
@@ -59,9 +64,19 @@ class Client:
         self.thread = threading.Thread(target=self.loop.asyncio_loop.run_forever)
         self.thread.start()
         self.zones, self.futures, self.broken, self.posts = zones, {}, {}, []
+        self.frozen = False
 
-    def scheduler_info(self, n_workers):
+    @property
+    def scheduler(self):
+        return SimpleNamespace(identity=self.identity)
+
+    def sync(self, asked, *, callback_timeout, **words):
+        return asyncio.run_coroutine_threadsafe(asked(**words), self.loop.asyncio_loop).result(callback_timeout)
+
+    async def identity(self, n_workers):
         assert n_workers == -1
+        if self.frozen:
+            await asyncio.sleep(60)
         resources = {name: {f"zone:{zone}": 1000.0 for zone in zones} for name, zones in self.zones.items()}
         return {"workers": {f"tls://{name}": {"name": name, "resources": each} for name, each in resources.items()}}
 
@@ -82,6 +97,9 @@ class Client:
         self.futures[name].actor.post = None
 
     def close(self):
+        if self.loop.asyncio_loop.is_closed():
+            return
+
         async def end():
             rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in rest:
@@ -257,6 +275,34 @@ def test_a_worker_that_does_not_answer_is_lost(posts, monkeypatch):
     assert not other.lost
 
 
+def test_after_the_end_nothing_is_connected_to(posts):
+    made = posts(a=["east"])
+    stream = made.posts.dial(made.hosts["e1"])
+    made.posts.close()
+    with pytest.raises(WorkerLost, match="e1: the connections were closed"):
+        made.posts.dial(made.hosts["e1"])
+    assert (read(stream, 100), stream.lost, made.told) in [(b"", "", []), (b"hello\n", "", [])]
+
+
+def test_a_connection_that_ends_as_it_begins_is_closed_and_told(monkeypatch):
+    class Gone:
+        closed = False
+
+        def getsockname(self):
+            raise OSError(9, "Bad file descriptor")
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(far.login, "connect", lambda _: gone)
+    gone = Gone()
+    found = asyncio.run(far.Post().open(1, host("h", "10.1.0.1", 1)))
+    assert (found.message, gone.closed) == ("the connection ended as it began: Bad file descriptor", True)
+    late = Future_()
+    late.set_exception(HostUnreachable("h", "nobody answers"))
+    far._hung_up(late)  # there is nothing to close
+
+
 def test_a_worker_that_cannot_make_a_post_is_passed_over(posts):
     made = posts(a=["east"], b=["east"])
     made.client.broken["a"] = ModuleNotFoundError("No module named 'fwproof'")
@@ -267,6 +313,97 @@ def test_a_worker_that_cannot_make_a_post_is_passed_over(posts):
     time.sleep(2 * near._LOOK)
     with pytest.raises(WorkerLost, match="the worker b"):
         made.posts.dial(made.hosts["e1"])
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_of_the_host(posts, monkeypatch):
+    monkeypatch.setattr(engine_dask, "_CONNECT", 0.2)
+    made = posts(a=["east"])
+    stream = made.posts.dial(made.hosts["e1"])
+    made.client.frozen = True
+    with pytest.raises(WorkerLost, match=r"e2: the scheduler does not say which workers there are \(TimeoutError\)"):
+        made.posts.dial(made.hosts["e2"])
+    assert read(made.posts.dial(made.hosts["e1"]), 6) == read(stream, 6) == b"hello\n"
+
+
+@pytest.mark.parametrize("sense", [[(1,)], 7], ids=["no pair", "no list"])
+def test_a_worker_that_sends_what_makes_no_sense_is_lost(posts, sense):
+    made = posts(a=["east"])
+    stream = made.posts.dial(made.hosts["e1"])
+    actor = made.client.futures["a"].actor
+
+    async def take(seconds):
+        return sense
+
+    actor.post = SimpleNamespace(take=take, give=actor.post.give)
+    assert read(stream, 100) == b"hello\n"
+    assert "the worker a that it was reached by was lost (" in stream.lost
+    assert made.told == [("e1", stream.lost)]
+
+
+@pytest.mark.parametrize(("come", "piece"), [(lambda stream: stream.feed(b"x"), b"x"), (carried.Carried.end, b"")])
+def test_who_waits_for_a_stream_hears_at_once(come, piece):
+    stream = carried.Carried(("", ""), None)
+    stream.settimeout(5)
+    threading.Timer(0.05, come, [stream]).start()
+    begun = time.monotonic()
+    assert stream.recv(9) == piece
+    assert time.monotonic() - begun < 4
+
+
+def test_the_end_of_a_stream_is_told_to_its_carrier_once():
+    sent = []
+    stream = carried.Carried(("", ""), sent.append)
+    stream.close()
+    stream.close()
+    assert sent == [None]
+    other = carried.Carried(("", ""), sent.append)
+    assert (other.end("gone"), other.end("once more"), other.lost) == (True, False, "gone")
+    other.close()
+    assert sent == [None], "the carrier has ended it itself"
+
+
+def test_a_host_that_sends_more_than_is_read_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(carried, "MOST", 10)
+    sent = []
+    stream = carried.Carried(("", ""), sent.append)
+    stream.feed(b"x" * 10)
+    assert not sent
+    stream.feed(b"yz")
+    stream.feed(b"w")
+    assert (sent, stream.lost) == ([None], "it had sent 10 bytes more than were read")
+
+
+def test_connections_that_nobody_answers_keep_no_other_waiting(monkeypatch):
+    """As many as an auditor may work on at once are begun at once; one that comes too late is closed."""
+    (most,) = (each.le for each in LimitsShape.model_fields["at_once"].metadata if hasattr(each, "le"))
+    together, late = threading.Barrier(most), threading.Event()
+    monkeypatch.setattr(far, "_NAMES", 0.0)
+    kept = []
+
+    def connect(place):
+        if place.ssh.timeout < 1:
+            late.wait(5)
+            kept.append(socket.socketpair())
+            return kept[0][0]
+        together.wait(5)
+        raise HostUnreachable(place.name, "nobody answers")
+
+    monkeypatch.setattr(far.login, "connect", connect)
+    slow = Host(name="s", addresses=(), ssh=SshAddress(address="x", timeout=0.1))
+
+    async def play():
+        post = far.Post()
+        found = await post.open(most + 1, slow)
+        late.set()
+        rest = await asyncio.gather(*(post.open(n, host("h", "10.1.0.1", 1)) for n in range(most)))
+        return found, rest
+
+    found, rest = asyncio.run(play())
+    assert found.message == "no connection to x within 0.1 s"
+    assert {each.message for each in rest} == {"nobody answers"}
+    with kept[0][1] as other:
+        other.settimeout(5)
+        assert other.recv(1) == b""
 
 
 def ends(*, keep):
@@ -308,6 +445,39 @@ def test_a_post_that_nobody_asks_ends_its_connections(monkeypatch):
     assert ends(keep=True)
 
 
+def test_a_post_that_has_closed_everything_says_so(monkeypatch):
+    monkeypatch.setattr(far, "LEASE", 0.05)
+
+    async def play():
+        post = far.Post()
+        assert await post.take(0.01) == []
+        await asyncio.sleep(0.2)
+        await post.take(0.01)
+
+    with pytest.raises(ConnectionError, match="has closed its connections"):
+        asyncio.run(play())
+
+
+def test_a_stream_that_was_ended_is_closed_with_the_post_though_its_host_takes_nothing_in():
+    async def play():
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            post = far.Post()
+            await post.open(1, host("h", "10.1.0.1", listening.getsockname()[1]))
+            sock, _ = listening.accept()
+            with sock:
+                held = post._streams()
+                (writer,) = held._writers.values()
+                while not (waits := writer.transport.get_write_buffer_size()):
+                    await post.give([(1, bytes(1 << 20))])
+                await post.give([(1, None), (1, b"more")])
+                assert writer.transport.get_write_buffer_size() == waits
+                held.close()
+                await asyncio.sleep(0.02)
+                return writer.transport.get_write_buffer_size()
+
+    assert asyncio.run(play()) == 0
+
+
 def test_hosts_lost_while_they_are_opened_may_be_sent_to_again_later_ones_not():
     jump = Jump(name="j", ssh=SshAddress(address="x"))
     behind = Host(name="b", addresses=(), ssh=SshAddress(address="y", jumps=(jump,)))
@@ -323,6 +493,30 @@ def test_hosts_lost_while_they_are_opened_may_be_sent_to_again_later_ones_not():
     losses.lost("a", "its worker ended")
     assert (gate.lost, losses.take()) == ({"a": "its worker ended"}, [])
     assert said == ["b: its worker ended; it is opened again", "a: its worker ended; nothing more is sent to it"]
+
+
+@pytest.mark.parametrize(("losses", "opened"), [(0, 1), (1, 2), (2, 3), (9, 3)])
+def test_a_host_is_opened_again_as_often_as_it_may_and_is_lost_for_good_then(tmp_path, losses, opened):
+    alone = Host(name="a", addresses=(), ssh=SshAddress(address="z"))
+    other = Host(name="b", addresses=(), ssh=SshAddress(address="z"))
+    field = Field(Inventory(path=tmp_path, sha256="", hosts={"a": alone, "b": other}, zones={}))
+    said, begun = [], []
+    noted = Losses(field.gate, said.append)
+
+    def open_(host):
+        begun.append(host.name)
+        assert host.name not in field.snapshots, "it is begun with anew"
+        field.snapshots[host.name] = len(begun)
+        if host is alone and begun.count("a") <= losses:
+            noted.lost("a", "its worker ended")
+            noted.lost("a", "its worker ended")
+
+    field._open_by_workers([alone, other], open_, noted)
+    assert (begun.count("a"), begun.count("b")) == (opened, 1)
+    assert set(field.snapshots) == {"a", "b"}
+    last = losses > 2
+    assert field.gate.lost == ({"a": "its worker ended"} if last else {})
+    assert ("a: its worker was lost once more; nothing is sent to it" in said) is last
 
 
 def test_engines_that_no_audit_can_have_are_refused():

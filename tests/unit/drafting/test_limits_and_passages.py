@@ -1,11 +1,14 @@
 """Limits, jails, what passes through and vantages of a draft: as they are, or a question where they are no words."""
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fwproof.audit.reading import model_from
+from fwproof.drafting import jails, rates
 from fwproof.drafting.draft import SshLine, draft
 from fwproof.drafting.found import filled
 from fwproof.drafting.subject import Subject, audited_addresses
@@ -68,6 +71,40 @@ def test_a_limit_that_no_vantage_can_try_is_asked_about(sample):
     assert not any(allow.rate for allow in policy.inbound)
     assert "is limited, and no vantage" in questions(policy)["limit-tcp-11434-from-internal"]
     assert "# by simulation: {rate: {limit: 20, per: 60s, by: source}}" in made.policy
+
+
+@pytest.mark.parametrize(("name", "ports", "given", "found"), [
+    ("api", None, {"port": "ssh"}, []), ("api", "ssh", {"port": "ssh"}, [("tcp", 22)]),
+    ("sshd", None, {"port": "ssh"}, [("tcp", 22)]), ("api", None, {"port": "8080,81"}, [("tcp", 8080), ("tcp", 81)]),
+    ("dns", "53", {"port": "53", "protocol": "tcp,udp"}, [("tcp", 53), ("udp", 53)]),
+    ("api", "81", {"port": "81", "protocol": "all"}, [("tcp", 81)]), ("api", None, {}, []),
+])  # fmt: skip
+def test_the_services_of_a_jail_are_the_ports_that_it_was_given(monkeypatch, name, ports, given, found):
+    """Actions for all ports get ``ssh`` from fail2ban's own defaults, and never look at it."""
+    monkeypatch.setattr(jails, "bans_of", lambda _: [(Family.IPV4, SimpleNamespace(ports=ports))])
+    assert jails._services(SimpleNamespace(name=name, actions=[SimpleNamespace(settings=given)])) == found
+
+
+@pytest.mark.parametrize(("kept", "ignored"), [(True, ()), (False, ("10.0.0.1",))])
+def test_the_notes_of_a_jail_say_what_sudo_keeps_and_who_is_never_banned(monkeypatch, kept, ignored):
+    monkeypatch.setattr(jails, "bans_of", lambda _: [])
+    config = SimpleNamespace(
+        name="api", actions=[], log_paths=["/var/log/x"], journal=[], failregexes=["a"], backend="auto",
+        ignored=ignored, ignore_command="", maxretry=3, findtime=60, bantime=60, usedns="warn", increment=False,
+    )  # fmt: skip
+    snapshot = SimpleNamespace(faults={"fail2ban-status-api": HostError("h", "no")} if kept else {})
+    notes = "\n".join(jails._jail("api", config, SimpleNamespace(listed=()), snapshot).notes)
+    assert ("its state may be asked with the lines of `fwproof agent sudoers --jail api`" in notes) is kept
+    assert ("never banned: 10.0.0.1" in notes) is bool(ignored)
+
+
+@pytest.mark.parametrize(("network", "own", "found"), [
+    ("10.0.0.0/24", ["10.0.0.9"], "10.0.0.1"), ("10.0.0.0/24", ["10.0.0.1", "10.0.0.2"], "10.0.0.3"),
+    ("10.0.0.0/31", ["10.0.0.1"], "10.0.0.0"), ("10.0.0.7/32", ["10.0.0.7"], "10.0.0.7"),
+    ("255.255.255.254/31", ["255.255.255.255"], "255.255.255.254"),
+])  # fmt: skip
+def test_a_limit_is_tried_from_inside_of_its_network(network, own, found):
+    assert str(rates._one_of(ip_network(network), [ip_address(each) for each in own])) == found
 
 
 CLOSED = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"

@@ -102,7 +102,7 @@ def test_tags_that_name_each_other_end():
     ("text", "number"),
     [("600", 600), ("-1", -1), ("10m", 600), ("1h", 3600), ("1d 12h", 129600), ("1h30m", 5400), ("1.5 hours", 5400),
      ("2 weeks", 1209600), ("1mo", 2629800), ("1y", 31557600), ("90sec", 90), (None, None), ("", None), ("soon", None),
-     ("5 apples", None)],
+     ("5 apples", None), ("9" * 5000, None), ("9" * 400 + "y", None)],
 )  # fmt: skip
 def test_times_are_read_as_fail2ban_reads_them(text, number):
     assert seconds(text) == number

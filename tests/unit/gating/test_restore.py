@@ -37,7 +37,7 @@ def fed(text, options=""):
     return f"iptables-restore {options} <<'END'\n{text}END\n"
 
 
-WHOLE = "*filter\n:INPUT DROP [0:0]\n:NEW - [0:0]\n[3:9] -A INPUT -j NEW\nCOMMIT\n"
+WHOLE = "# made\n*filter\n:INPUT DROP [0:0]\n# by hand\n\n:NEW - [0:0]\n[3:9] -A INPUT -j NEW\nCOMMIT\n"
 
 
 def test_a_table_is_made_anew_and_the_others_stay():
@@ -64,15 +64,17 @@ def test_values_of_the_script_stand_in_it_unless_its_mark_is_quoted():
 
 def test_each_table_is_a_step_at_its_commit():
     commands = read_script("\n" + fed(WHOLE + "*nat\nCOMMIT\n"), "s.sh")
-    assert [(each.table, each.line) for each in commands] == [("filter", 7), ("nat", 9)]
-    assert str(commands[0]) == "s.sh:7: iptables-restore (COMMIT of table filter)"
-    assert commands[0].block[2].line == 6
+    assert [(each.table, each.line) for each in commands] == [("filter", 10), ("nat", 12)]
+    assert str(commands[0]) == "s.sh:10: iptables-restore (COMMIT of table filter)"
+    assert commands[0].block[2].line == 9
+    assert commands[0].feed == "*filter\n:INPUT DROP [0:0]\n:NEW - [0:0]\n[3:9] -A INPUT -j NEW\nCOMMIT\n"
 
 
 REFUSED = {
     fed("*filter\n-A INPUT -j DROP\n"): (1, "expected COMMIT"),
     fed("-A INPUT -j DROP\nCOMMIT\n"): (2, r"expected \*TABLE"),
     fed("*nope\nCOMMIT\n"): (2, "not a table"),
+    fed("COMMIT\n"): (2, r"expected \*TABLE, found 'COMMIT'"),
     fed("*filter\n:INPUT REJECT\nCOMMIT\n"): (3, "ACCEPT, DROP or -"),
     fed('*filter\n-A INPUT -m comment --comment "a\nCOMMIT\n'): (3, "never closed"),
     fed("*filter\n-t nat -A INPUT -j DROP\nCOMMIT\n"): (3, "no place"),
@@ -80,7 +82,7 @@ REFUSED = {
     fed("*filter\n-A NOPE -j DROP\nCOMMIT\n", "-n"): (3, "no chain NOPE"),
     fed(WHOLE, "--table=nat"): (1, "of its options"),
     fed("*filter\nCOMMIT\n"): (3, "the policy of INPUT is DROP"),
-    fed(WHOLE + "*nat\nCOMMIT\n").replace("<<'END'", "<<'END' || true"): (8, "leave out"),
+    fed(WHOLE + "*nat\nCOMMIT\n").replace("<<'END'", "<<'END' || true"): (11, "leave out"),
     "iptables-restore < rules.v4": (1, "input from elsewhere"),
     "iptables-restore rules.v4": (1, "not in the script"),
     "iptables -F <<END\nEND\n": (1, "reads no here-document"),
@@ -118,6 +120,10 @@ def test_tables_that_a_file_does_not_name_stay_and_are_told(build):
     assert "nat" in loaded.states[-1].model.rulesets[Family.IPV4][0].tables
     assert "--to-ports 80" in loaded.under["iptables_save"]
     assert not restored(build(new), build(new), {"iptables_save": new}, {}).assumed
+    empty = new + "*mangle\n:INPUT {} [0:0]\nCOMMIT\n"
+    assert not restored(build(empty.format("ACCEPT")), build(new), {"iptables_save": new}, {}).assumed
+    (word,) = restored(build(empty.format("DROP")), build(new), {"iptables_save": new}, {}).assumed
+    assert word.startswith("ipv4 mangle: runs now")
 
 
 def test_files_of_nft_are_steps_and_each_is_one(build, ssh):

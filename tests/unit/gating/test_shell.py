@@ -55,7 +55,8 @@ MORE = {
     "sums": 'i=7\nrun $((i / 2 * -3)) "$(( (i + 1) % 3 ))" $((i<8)) $((- 7 / 2))',
     "continued words": "run a\\\nb 'a\\\nb' \"a\\\nb\"",
     "set -e": "set -e\nfalse || run a\nif false; then run b; fi\n[ -n '' ] && run c\nf() { false; run d; }\n"
-              "f || :\nf\nrun e",
+              "f || :\n! false\n! true\nrun n\nf\nrun e",
+    "statuses": "true && false\nrun $?\nfalse && true\nrun $?\ntrue && ! false && run $?\n! true\nrun $?",
     "the end": "run a\nexit\nrun b",
 }  # fmt: skip
 
@@ -85,6 +86,13 @@ REFUSED = {
     "f() { f; }; f": "call one another", "while true; do :; done": "has run", "a <<E\nx\n": "never ends",
     "set -u; unset x; a $x": "set -u", "a ${x:?no}": "ends here", "a $'x'": "$ before a quote", "trap a EXIT": "'trap'",
     "iptables -A x || iptables -F x": "where a command fails", "a ${x//y/z}": "forms of POSIX",
+    "if modprobe x; then a; fi": "whether a command works", "cat x && a": "depends on the machine",
+    "logger $y && a": "depends on the machine", "modprobe x; a $?": "whether the command before it works",
+    "set -u; unset x; echo $x": "the script ends here", "echo ${x?no}": "the script ends here",
+    "echo $1 ${x:=y}": "arguments of the script", "echo $((i=5))": "the sum", "echo ${x//y/z}": "forms of POSIX",
+    "a || for x in 1; do b; done": "where a command fails", "exit() { a; }": "a function of the name exit",
+    "set - a": "write set -- WORDS", "a || exit 1; a $?": "whether the command before it works",
+    "echo $y ${z-$(a)}": "the variable y has no value", "cd /proc/sys/net/ipv4; echo 1 > ip_forward": "its whole path",
 }  # fmt: skip
 
 
@@ -112,6 +120,16 @@ def test_what_nobody_sets_is_taken_for_granted_where_the_script_provides_for_it_
     assert [word.text for word in script.commands[0].words[1:]] == ["iptables", "0", "/usr/sbin/iptables"]
 
 
+def test_what_a_machine_that_is_as_it_should_be_does_is_taken_for_granted_and_told():
+    text = "iptables-save > x; cd /x || exit 1\nmodprobe a || true\n"
+    text += "logger b\necho $1 $HOME ${X-$2}\nset -eu\ncat y\necho $0 $* ${X:-z}\n"
+    script = read_shell(f"{text}iptables-save > ///proc/sys/../x\nrun a", "s.sh")
+    assert not script.faults
+    assert script.assumed == ("cd works, in line 1", "cat works, in line 6")
+    save = "iptables-save"
+    assert [(each.words[0].text, each.to) for each in script.commands] == [(save, ""), (save, "/proc/x"), ("run", "")]
+
+
 def test_after_what_cannot_be_told_no_fault_is_made_up():
     script = read_shell("X=$(a)\nrun $X\n. ./settings\nrun $FROM_THERE\nrun b", "s.sh")
     assert [fault.line for fault in script.faults] == [1, 3]
@@ -132,6 +150,7 @@ def test_every_fault_is_told_and_the_lines_after_one_are_read_on():
 def test_a_command_that_may_fail_is_known():
     commands = read_shell("run a || true\nrun b || :\nrun c", "s.sh").commands
     assert [command.may_fail for command in commands] == [True, True, False]
+    assert words("run a || true\nrun $?") == [("run", "a"), ("run", "0")]
 
 
 def test_the_script_of_the_how_to_is_followed():

@@ -111,3 +111,16 @@ def test_too_much_output_is_garbled(local, monkeypatch):
     answers = local().run_many([shell("a", "yes | head -c 9000"), shell("b", "echo b")])
     assert isinstance(answers["a"], Garbled)
     assert answers["b"].stdout == "b\n"
+
+
+@pytest.mark.parametrize("number", ["\N{SUPERSCRIPT TWO}", "7" * 5000, "x"])
+def test_a_host_that_says_something_else_for_a_number_is_no_crash(local, monkeypatch, number):
+    """It may run what it likes in place of a shell, and is told the token."""
+    monkeypatch.setattr(session, "_PROLOGUE", session._PROLOGUE.replace("s=$?", f"s={number}"))
+    with_status = local().run_many([shell("one", "true")])["one"]
+    assert isinstance(with_status, Garbled)
+    assert "in place of the exit status of one" in with_status.message
+    monkeypatch.undo()
+    monkeypatch.setattr(session, "_PROLOGUE", session._PROLOGUE.replace('"$n" >&2', f"{number} >&2"))
+    heard = local().run_many([shell("one", "echo err >&2")])["one"]
+    assert (heard.status, heard.stderr) == (0, "")

@@ -1,6 +1,6 @@
 """The nearest name for a misspelt one: by letters, by how it begins, and among files."""
 
-from fwproof.policy.fields import nearest, suggest, suggest_path
+from fwproof.policy.nearest import nearest, suggest, suggest_path
 
 NAMES = ["ai-server", "admin", "pci-dss-4.0.1", "iso-27001-2022"]
 

@@ -24,11 +24,12 @@ class Wire:
     """An agent's channel to a link where every target answers at once, as often as it is asked."""
 
     def __init__(self, mute=()):
-        self.mute, self.held, self.answers, self.asked = set(mute), [], [], []
+        self.mute, self.held, self.answers, self.asked, self.told = set(mute), [], [], [], []
 
     def send(self, data):
         request = json.loads(data)
         does = {"hello": self.hello, "route": self.route, "get": self.get, "send": self.solicitation}
+        does["solicited"] = self.solicited
         answer = does.get(request["op"], lambda _: {})(request)
         self.answers.append(json.dumps({"ref": request["ref"], "ok": answer}).encode() + b"\n")
 
@@ -40,6 +41,10 @@ class Wire:
 
     def hello(self, _request):
         return HELLO | {"time": time.time_ns()}
+
+    def solicited(self, request):
+        self.told.append(ip_address(request["target"]))
+        return {}
 
     def route(self, _request):
         return {"via": "", "local": False, "index": 2, "source": OWN}
@@ -95,3 +100,56 @@ def test_what_was_captured_before_is_no_answer():
     wire = Wire(mute=TARGETS)
     wire.caught("in", IPv6(src=str(TARGETS[0]), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(TARGETS[0])))
     assert solicit(Agent("v", wire), None, TARGETS[0], Timing(window=0.02)).state is PortState.NO_ANSWER
+
+
+ASKED, ANSWER = 135, 136
+SEEN = {
+    PortState.NEVER_ARRIVED: ([], []),
+    PortState.SILENT: ([("in", ASKED)], []),
+    PortState.REPLY_LOST: ([("in", ASKED), ("out", ANSWER)], []),
+    PortState.OPEN: ([("in", ASKED), ("out", ANSWER)], [("in", ANSWER)]),
+}
+
+
+@pytest.mark.parametrize("state", SEEN)
+def test_each_end_counts_for_what_it_saw_of_this_solicitation_alone(state):
+    """Beside it others ask for the same address, and whoever has it asks for it as well (RFC 4862, 5.4)."""
+    target = TARGETS[0]
+    packets = {
+        ASKED: IPv6(src="fd00::9", dst="ff02::1:ff01:1", hlim=255) / ICMPv6ND_NS(tgt=str(target)),
+        ANSWER: IPv6(src=str(target), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(target), S=1),
+    }
+    watching, asking = Wire(), Wire(mute=TARGETS)
+
+    class Asking(Agent):
+        def call(self, op, **words):
+            answer = super().call(op, **words)
+            if op == "send":
+                ends = zip((watching, asking), (("out", ASKED), ("in", ASKED)), SEEN[state], strict=True)
+                for wire, noise, seen in ends:
+                    for direction, kind in (noise, *seen):
+                        wire.caught(direction, packets[kind])
+            return answer
+
+    found = solicit(Asking("v", asking), Agent("h", watching), target, Timing(window=0.02))
+    assert found.state is state
+    assert found.arrived is (state is not PortState.NEVER_ARRIVED)
+    assert {*watching.told} == {target}, "an agent tells of no address that it was not told of"
+
+
+def test_an_answer_that_takes_its_time_is_waited_for():
+    class Slow(Wire):
+        looks = 0
+
+        def get(self, request):
+            self.looks += bool(self.asked)
+            if self.looks == 3:
+                target = TARGETS[0]
+                self.caught("in", IPv6(src=str(target), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(target), S=1))
+            return super().get(request)
+
+    wire = Slow(mute=TARGETS)
+    begun = time.monotonic()
+    found = solicit(Agent("v", wire), None, TARGETS[0], Timing(window=20))
+    assert (found.state, found.sent, wire.looks) == (PortState.OPEN, 1, 4)
+    assert time.monotonic() - begun < 10

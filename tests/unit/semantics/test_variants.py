@@ -47,6 +47,13 @@ def test_tables_of_a_host_whose_iptables_is_the_legacy_one_are_there_once():
     assert len(other.rulesets[Family.IPV4]) == 2, "they changed in between: both count"
 
 
+@pytest.mark.parametrize("head", ["iptables-save v1.8.9 (nf_tables) on Mon", "xtables-save v1.8.2 on Mon"])
+def test_equal_tables_of_nft_and_of_legacy_are_two(head):
+    legacy = filter_table(RULE, default="DROP")
+    found = HostModel.build(iptables_save=text_of(head, RULE), iptables_legacy_save=legacy)
+    assert [r.backend for r in found.rulesets[Family.IPV4]] == ["nft", "legacy"]
+
+
 @pytest.mark.parametrize("head", ["iptables-save v1.8.7 on Mon", "xtables-save v1.8.2 on Mon"])
 def test_tables_that_iptables_of_nft_shows_are_read_through_it(head):
     chain = {"family": "ip", "table": "filter", "type": "filter", "prio": 0}
