@@ -28,7 +28,7 @@ The work is waiting for the network and for key exchanges, of which each takes t
 
 
 class Access(StrEnum):
-    """What the auditor may do on a host, as its administrator grants it (README, "Trust tiers")."""
+    """What the auditor may do on a host, as its administrator grants it (docs/own-hosts.md, "Trust tiers")."""
 
     READ = "read"
     OBSERVE = "observe"

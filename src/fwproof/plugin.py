@@ -177,12 +177,12 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def _nearest_checks(config: pytest.Config) -> list[str]:
     if _RUN not in config.stash:
         return []
-    from difflib import get_close_matches
+    from fwproof.policy.nearest import suggest
 
     ids = [check.id for checks in config.stash[_RUN].checks.values() for check in checks]
     asked = [argument.partition("::")[2] for argument in config.args if "::" in argument]
-    near = {name: get_close_matches(name, ids, 1) for name in asked if name not in ids}
-    return [f"no check {name!r}; did you mean {found[0]!r}?" for name, found in near.items() if found]
+    near = {name: suggest(name, ids) for name in asked if name not in ids}
+    return [f"no check {name!r}{found}" for name, found in near.items() if found]
 
 
 @pytest.hookimpl(trylast=True)

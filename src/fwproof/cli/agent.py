@@ -33,6 +33,9 @@ def agent() -> None:
       fwproof agent install --jail ollama-api
       fwproof agent sudoers --user auditor --access read | ssh root@HOST 'cat > /etc/sudoers.d/fwproof'
       fwproof agent hash --format json
+
+    \b
+    Exit status: 0 printed · 4 bad input
     """
 
 

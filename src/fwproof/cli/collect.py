@@ -101,6 +101,8 @@ def _store(name: str, snapshot: Snapshot | HostError, output: Path, jails: tuple
         if jail not in running:
             known = suggest(jail, running) or f"; there are {', '.join(running)}"
             click.echo(safe(f"  no jail {jail!r} runs there{known}"), err=True)
+    if snapshot.faults:
+        click.echo("  not there, or not to be read:", err=True)
     for what, fault in snapshot.faults.items():
-        click.echo(safe(f"  {what}: {fault.message}"), err=True)
+        click.echo(safe(f"    {what}: {fault.message}"), err=True)
     return True

@@ -60,6 +60,8 @@ def explain(  # noqa: PLR0913 - one parameter for each option
     With --connection a packet that begins one is followed by those that come later, by its answer and by an error
     about it, with the state, mark and addresses that conntrack gives them; their ids end in /later, /reply and /error.
     """
+    if check is not None and "->" in check:
+        raise UsageError(f"{check}: that is a packet and no CHECK-ID: ask fwproof explain --why '{check}'")
     if check is not None or why is not None:
         if packets is not None or words or connection or form != "text" or (check is not None and why is not None):
             raise UsageError(

@@ -184,9 +184,11 @@ def _live(
             raise found
         found = with_jails(field, names[0], found)
         jails = look_once(field, names[0])
-    for what, fault in found.faults.items():
-        if type(fault).__name__ != "NotThere":
-            click.echo(safe(f"  {what}: {fault.message}"), err=True)
+    faults = {what: fault for what, fault in found.faults.items() if type(fault).__name__ != "NotThere"}
+    if faults:
+        click.echo("could not be read, so the draft does not go by it:", err=True)
+    for what, fault in faults.items():
+        click.echo(safe(f"  {what}: {fault.message}"), err=True)
     return found, ssh, jails
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from fwproof.cli.saying import say
 from fwproof.errors import FwproofError, UsageError
 from fwproof.lab import Lab
 from fwproof.lab.handle import guest_environment
@@ -81,9 +82,11 @@ def status(name: str | None, form: str) -> None:
     elif not found["up"]:
         click.echo(f"{found['name']}: not up")
     else:
-        click.echo(f"{found['name']}: up, process {found['pid']}, state in {found['state']}")
-        for host, facts in found["hosts"].items():
-            click.echo(f"  {host:20} {'running' if facts['running'] else 'off':8} {'  '.join(facts['addresses'])}")
+        say([f"{found['name']}: up, process {found['pid']}, state in {found['state']}"])
+        say(
+            f"  {host:20} {'running' if facts['running'] else 'off':8} {'  '.join(facts['addresses'])}"
+            for host, facts in found["hosts"].items()
+        )
     sys.exit(0 if found["up"] else 1)
 
 

@@ -26,6 +26,7 @@ from fwproof.remark import KINDS
 from fwproof.semantics.lint import lint as find
 from fwproof.semantics.lint_finding import Finding, Kind
 from fwproof.semantics.lint_shared import of_both
+from fwproof.semantics.understood import total, understood
 
 SCHEMA = "fwproof-lint-1"
 _KINDS = tuple(kind.value for kind in Kind)
@@ -63,7 +64,8 @@ def lint(
     Each finding names the rules that cause it and holds for every packet. What a redundant rule does, others do
     as well, one rule at a time: leave out one, and ask again. With counters (iptables-save -c), rules that could
     take packets and have not are listed as unused. Exit status: 0 nothing found, 1 findings (unused does not
-    count), 6 a family could not be looked at. Of policies: 0 no more than notes, 1 warnings, 4 faults.
+    count), 6 a family could not be looked at, or there is
+    no rule. Of policies: 0 no more than notes, 1 warnings, 4 faults.
     """
     if paths:
         _policies(paths, tables, family, form, (only, ignore))
@@ -74,6 +76,7 @@ def lint(
 
         need_files(tables.get("host"))
     model, families = read_tables(tables, family)
+    rules = sum(total(understood(model, families)).values())
     wanted = [kind for kind in _KINDS if (not only or kind in only) and kind not in ignore]
     by_family, unanswered = in_each(model, families, find)
     found = [(each, finding) for each, finding in of_both(by_family) if finding.kind in wanted]
@@ -89,8 +92,8 @@ def lint(
         folder = tables.get("snapshot")
         click.echo(lint_sarif(found, model, Path(folder) if folder else None, unanswered), nl=False)
     else:
-        say(_text(found, unanswered))
-    if unanswered:
+        say(_text(found, unanswered) if rules else ["there is no rule, so there was nothing to look at"])
+    if unanswered or not rules:
         raise SystemExit(6)
     if any(finding.kind is not Kind.UNUSED for _, finding in found):
         raise SystemExit(1)

@@ -62,5 +62,10 @@ def _print(found: Sequence[Advice], faults: Sequence[Fault], form: str) -> None:
 
 def _text(found: Sequence[Advice], files: int) -> Iterator[str]:
     yield from map(str, found)
-    told = ", ".join(f"{number} {kind}" for kind, number in counts(found).items())
-    yield told or f"no remarks on {files} {'policy' if files == 1 else 'policies'}"
+    for level in ("warning", "note"):
+        those = [each for each in found if each.is_warning is (level == "warning")]
+        if those:
+            kinds = ", ".join(f"{number} {kind}" for kind, number in counts(those).items())
+            yield f"{len(those)} {level}{'' if len(those) == 1 else 's'}: {kinds}"
+    if not found:
+        yield f"no remarks on {files} {'policy' if files == 1 else 'policies'}"

@@ -16,6 +16,7 @@ import click
 from fwproof.cli.logs_host import MOST_MIB, Wanted, read_host
 from fwproof.cli.logs_read import read_file, read_text
 from fwproof.cli.logs_text import markdown, text
+from fwproof.cli.saying import say
 from fwproof.cli.tables import Tables, complain, live_host, of_files, of_host, table_options
 from fwproof.errors import HostError, UsageError
 from fwproof.evidence.log_stamps import SLACK, Clock
@@ -99,9 +100,10 @@ def logs(  # noqa: PLR0913 - one parameter for each option
     answer = review(tally, period_of(begin, end, tally.dated(), now), known)
     if form == "json":
         click.echo(json.dumps(_visible(document(answer, tally, read))))
+    elif form == "text":
+        say(text(answer, tally, read, top))
     else:
-        for line in (text if form == "text" else markdown)(answer, tally, read, top):
-            click.echo(line)
+        say(markdown(answer, tally, read, top), whole=True)
     if answer.acts:
         raise SystemExit(1)
     if answer.weakened:

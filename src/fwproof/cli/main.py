@@ -76,29 +76,31 @@ class _Verbs(click.Group):
             near = _nearest(error)
             if not near:
                 raise
-            raise click.BadParameter(error.message + near, error.ctx, error.param, error.param_hint) from error
+            raise click.BadParameter(
+                error.message.rstrip(".") + near, error.ctx, error.param, error.param_hint
+            ) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest the nearest verb for an unknown one."""
-        from difflib import get_close_matches
+        if args and args[0] not in _VERBS:
+            from fwproof.policy.nearest import suggest
 
-        near = get_close_matches(args[0], list(_VERBS), 1) if args else []
-        if args and args[0] not in _VERBS and near:
-            ctx.fail(f"no command {args[0]!r}; did you mean {near[0]!r}?")
+            near = suggest(args[0], _VERBS)
+            if near:
+                ctx.fail(f"no command {args[0]!r}{near}")
         return super().resolve_command(ctx, args)
 
 
 def _nearest(error: click.BadParameter) -> str:
     """Return a suggestion for a wrong choice, whose message begins with the word in quotes; empty for other errors."""
-    from difflib import get_close_matches
+    from fwproof.policy.nearest import suggest
 
     kind = error.param.type if error.param is not None else None
-    if not isinstance(kind, click.Choice):
+    if not isinstance(kind, click.Choice) or "'" not in error.message:
         return ""
-    near = get_close_matches(error.message.split("'")[1], map(str, kind.choices), 1) if "'" in error.message else []
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return suggest(error.message.split("'")[1], map(str, kind.choices))
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -58,6 +58,8 @@ def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, for
     )  # fmt: skip
     if form == "json":
         click.echo(json.dumps(document(answer)))
+    elif not files:
+        say([f"{', '.join(map(str, paths or ('checks',)))}: there is no policy (a file that ends in {SUFFIX})"])
     else:
         say(text(answer))
     if not checks:

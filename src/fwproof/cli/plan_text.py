@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from fwproof.audit.allowed import recorded
@@ -13,7 +14,7 @@ from fwproof.audit.estimate import Target
 from fwproof.audit.planned import PHASES, Packet, Planned, Visit
 from fwproof.cli.tables import packet_json
 from fwproof.flow import protocol_name
-from fwproof.inventory import Authorisation
+from fwproof.inventory import Authorisation, Host
 from fwproof.probing.gate import usable
 
 SCHEMA = "fwproof-plan-1"
@@ -37,6 +38,8 @@ BOUNDS = (
 )
 """What the counts leave out, with its bound."""
 _SHOWN = 8
+_CUT = 110
+"""Columns of a command."""
 _TOLD = 0.5
 """Seconds from which on it is told that probes are held back."""
 
@@ -106,16 +109,17 @@ def _packet(packet: Packet) -> dict[str, Any]:
 def text(answer: Answer) -> Iterator[str]:
     """Yield the answer as lines for people."""
     plan, total = answer.plan, document(answer)["totals"]
-    yield (
-        f"{answer.checks} checks: {total['logins']} log-ins, {total['commands']} commands, {total['packets']:,} packets"
-        f", {total['connections']} connections, in about {answer.seconds[0]:.0f} s, at most {answer.seconds[1]:.0f} s"
-    )
+    counts = [
+        _count(total[f"{what}s".replace("-", "")], what) for what in ("log-in", "command", "packet", "connection")
+    ]
+    least, most = answer.seconds
+    yield f"{_count(answer.checks, 'check')}: {', '.join(counts)}, in about {least:.0f} s, at most {most:.0f} s"
     yield f"authorised: {_authorised(answer.authorisation)}"
     yield ""
     yield from _table(
         ("log in to", "at", "as", "access", "commands", "agent"),
-        [(v.host.name, f"{v.host.ssh.address} port {v.host.ssh.port}", v.host.ssh.user, v.host.access.value,
-          len(v.commands) or "-", shlex.join(v.agent[-1])[:40] if v.agent else "-") for v in plan.visits],
+        [(v.host.name, _place(v.host), v.host.ssh.user, v.host.access.value, len(v.commands) or "-", _program(v))
+         for v in plan.visits],
     )  # fmt: skip
     yield ""
     yield from _commands(plan.visits)
@@ -142,6 +146,28 @@ def text(answer: Answer) -> Iterator[str]:
         yield f"nothing is sent for {count} checks: {why}"
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _place(host: Host) -> str:
+    address = host.ssh.address
+    return f"[{address}]:{host.ssh.port}" if ":" in address else f"{address}:{host.ssh.port}"
+
+
+def _program(visit: Visit) -> str:
+    """Return what an agent is started by, without its path; the whole command is listed with the others."""
+    words = visit.agent[-1] if visit.agent else ()
+    names = (word.rpartition("/")[2] for word in words if word.startswith("/"))
+    return next((name for name in names if name != "sudo"), "-")
+
+
+def _first_line(command: str) -> str:
+    """Return the beginning of a command, and whether that is all of it."""
+    first = command.splitlines()[0][:_CUT]
+    return first if first == command else f"{first} …"
+
+
 def _capped(target: Target) -> Iterator[str]:
     """Yield what a host's cap does to what is planned."""
     name, most = target.host.name, usable(target.host)
@@ -160,6 +186,7 @@ def _authorised(given: Authorisation | None) -> str:
     assert known is not None
     parts = [f"by {known.by}", known.reference, f"hosts {', '.join(known.hosts)}"]
     parts += [f"from {known.opens}" if known.opens else "", f"to {known.closes}" if known.closes else ""]
+    parts += ["that is over: nothing would be sent" if given.closes and given.closes <= datetime.now(UTC) else ""]
     return "; ".join(filter(None, parts))
 
 
@@ -178,7 +205,7 @@ def _commands(visits: Sequence[Visit]) -> Iterator[str]:
             groups.setdefault(tuple(names), []).append(command)
         for where, commands in groups.items():
             yield f"{title} {', '.join(where)}:"
-            yield from (f"  {command.splitlines()[0][:110]}" for command in commands)
+            yield from (f"  {_first_line(command)}" for command in commands)
     yield ""
 
 

@@ -9,7 +9,7 @@ from fwproof.audit.adhoc import Burst, Found, Probed, Wish
 from fwproof.audit.agreement import Agreement, Compared
 from fwproof.audit.sweeping import Comparison, Report
 from fwproof.cli.tables import packet_json, rule_json
-from fwproof.decision import Ruling
+from fwproof.decision import Decision, Ruling
 from fwproof.flow import protocol_name
 from fwproof.observation import Observation
 from fwproof.probing import portset
@@ -62,10 +62,16 @@ def _traced_json(traced: Traced | None) -> dict[str, Any] | None:
 
 def _against(compared: Compared, ruling: Ruling | None) -> Iterator[str]:
     if ruling is not None:
-        depends = f" (depends on {'; '.join(ruling.depends_on)})" if ruling.depends_on else ""
-        yield f"    the tables say {ruling.decision.value}{depends}, {ruling.by or 'no rule at all'}"
+        yield f"    the tables say {_said(ruling)}"
     if compared.agreement in {Agreement.DISAGREES, Agreement.UNDECIDED}:
         yield f"    {compared.agreement.value.upper()}: {compared.why}"
+
+
+def _said(ruling: Ruling) -> str:
+    by, on = ruling.by or "no rule at all", "; ".join(ruling.depends_on)
+    if ruling.decision is Decision.DEPENDS:
+        return f"{' or '.join(sorted(each.value for each in ruling.may))}: it depends on {on}"
+    return f"{ruling.decision.value}{f' (depends on {on})' if on else ''}, {by}"
 
 
 def _sweep_lines(report: Report) -> Iterator[str]:

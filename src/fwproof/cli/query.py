@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fwproof.cli.questions import SERVICE, claims, networks, others
+from fwproof.audit.reading import INVENTORY
+from fwproof.cli.questions import SERVICE, Names, claims, names_of, networks, others
 from fwproof.cli.saying import say
-from fwproof.cli.tables import families_option, packet_json, read_tables, rule_json, table_options, understood_json
+from fwproof.cli.tables import (
+    Given,
+    families_option,
+    packet_json,
+    read_tables,
+    rule_json,
+    table_options,
+    understood_json,
+)
 from fwproof.decision import Ruling
 from fwproof.errors import UsageError
 from fwproof.flow import CtState, Family, Hook
+from fwproof.policy.inventory_file import load_inventory
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Answer, Opening, openings, refusals
@@ -34,8 +45,8 @@ Asked = tuple[Family, Hook, Answer]
 @click.command()
 @table_options
 @families_option
-@click.option("--from", "sources", multiple=True, metavar="NET", help="Only from this address or network.")
-@click.option("--to", "targets", multiple=True, metavar="NET", help="Only to this address or network.")
+@click.option("--from", "sources", multiple=True, metavar="NET", help="Only from this network, zone or host.")
+@click.option("--to", "targets", multiple=True, metavar="NET", help="Only to this network, zone or host.")
 @click.option("--except-from", "other_sources", multiple=True, metavar="NET", help="Only from anywhere else.")
 @click.option("--except-to", "other_targets", multiple=True, metavar="NET", help="Only to anywhere else.")
 @click.option("--service", "services", multiple=True, metavar="SERVICE", help=f"Only this service, {SERVICE}.")
@@ -59,18 +70,21 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
       fwproof query --iptables-save rules.v4 --who-reaches tcp/11434
       fwproof query --snapshot web1/ --from 10.0.0.0/16 --hook input --hook forward
       fwproof query --host web1 --inventory inventory.yaml
-      fwproof query --host web1 --service tcp/11434 --except-from 10.0.0.0/16
+      fwproof query --host web1 --service tcp/11434 --except-from internal
 
-    The last proves that nobody else reaches it, or shows who does. The answer is exact for every packet. Exit status 6
-    when a part of it is not known.
+    The last proves that nobody else reaches it, or shows who does; zones and hosts are the inventory's. The answer is
+    exact for every packet. Exit status 6 when a part of it is not known.
     """
-    model, families = read_tables(tables, family)
     if refused and (other_sources or other_targets or state != "NEW" or loopback):
         raise UsageError(
             "--refused is about new connections of --from, --to and --service: leave the other options out"
         )
     given = {"--from": sources, "--to": targets, "--except-from": other_sources, "--except-to": other_targets}
-    ends = {option: networks(option, texts) for option, texts in given.items()}
+    known = cache(lambda: _names(tables))
+    ends = {option: networks(option, texts, known) for option, texts in given.items()}
+    if known.cache_info().currsize and tables.get("host") is None:
+        tables["inventory"] = None  # it was for the names
+    model, families = read_tables(tables, family)
     answers: list[Asked] = []
     too_large: list[str] = []
     for each in families:
@@ -94,6 +108,12 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
         say(_text(model, answers, too_large, "nothing is refused" if refused else "nothing gets through"))
     if too_large or any(answer.unknown for *_, answer in answers):
         raise SystemExit(6)
+
+
+def _names(tables: Given) -> Names:
+    """Return the names of the inventory that was given, or of the usual one if it is there."""
+    path = Path(tables.get("inventory") or INVENTORY)
+    return names_of(load_inventory(path)) if tables.get("inventory") or path.is_file() else {}
 
 
 def _document(model: HostModel, answers: list[Asked], too_large: list[str]) -> dict[str, Any]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 
 from fwproof.errors import UsageError
-from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, Family, Network
+from fwproof.flow import ICMP, ICMPV6, PROTOCOLS, Family, Network, protocol_name
+from fwproof.inventory import Inventory
 from fwproof.policy.nearest import suggest
 from fwproof.ruleset.asks import Ranges
 from fwproof.semantics.packet import PORTED
 from fwproof.semantics.space import Claim
 
-SERVICE = "a protocol, with ports or an ICMP type: tcp/22, tcp/80,8000-8100, udp, icmp/8, gre"
+SERVICE = "a protocol, with ports or an ICMP type: tcp/22, tcp/80,8000-8100, udp, icmp/8, gre, ip/132"
 _EXPECTED = f"expected {SERVICE}"
+Names = Mapping[str, tuple[Network, ...]]
+"""Zones and hosts of an inventory, with their networks."""
 
 
 def service(text: str, family: Family) -> tuple[int, Ranges | None, tuple[int, ...] | None]:
@@ -24,7 +27,12 @@ def service(text: str, family: Family) -> tuple[int, Ranges | None, tuple[int, .
     Raises UsageError.
     """
     name, slash, detail = text.lower().partition("/")
-    proto = PROTOCOLS.get(name, int(name) if re.fullmatch(r"[0-9]{1,3}", name) else 256)
+    if name.isdigit() and not slash:  # what is meant is a port, as a rule
+        raise UsageError(f"--service {text}: a number alone is no service: {_EXPECTED}")
+    if name == "ip" and re.fullmatch(r"[0-9]{1,3}", detail):
+        name, detail = protocol_name(int(detail)), ""
+        slash = ""
+    proto = PROTOCOLS.get(name, int(name) if name.isdigit() else 256)
     if proto > 255 or (slash and not detail):
         raise UsageError(f"--service {text}: {_EXPECTED}{suggest(name, PROTOCOLS) if proto > 255 else ''}")
     if proto in {ICMP, ICMPV6}:
@@ -49,14 +57,33 @@ def _ports(text: str, detail: str) -> Ranges:
     return tuple(found)
 
 
-def networks(option: str, texts: tuple[str, ...]) -> tuple[Network, ...] | None:
-    """Return the networks of an option, None where it was not given; raises UsageError."""
-    if not texts:
-        return None
+def networks(option: str, texts: tuple[str, ...], known: Callable[[], Names]) -> tuple[Network, ...] | None:
+    """Return the networks of an option, None where it was not given; raises UsageError.
+
+    ``known`` has the zones and hosts of the inventory, and is asked only where a text is no address.
+    """
+    return tuple(net for text in texts for net in _network(option, text, known)) if texts else None
+
+
+def _network(option: str, text: str, known: Callable[[], Names]) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(text, strict=False) for text in texts)
+        return (ip_network(text, strict=False),)
     except ValueError as error:
-        raise UsageError(f"{option}: expected an address or a network such as 10.0.0.0/16 ({error})") from error
+        if re.fullmatch(r"[0-9./]+|[0-9A-Fa-f]*:[0-9A-Fa-f:./]*", text):
+            raise UsageError(f"{option} {text}: {error}") from error
+    names = known()
+    if text in names:
+        return names[text]
+    there = suggest(text, names) or (f"; known here: {', '.join(names)}" if names else "; name an --inventory")
+    raise UsageError(f"{option} {text}: no network such as 10.0.0.0/16, and no zone or host of an inventory{there}")
+
+
+def names_of(inventory: Inventory) -> Names:
+    """Return the networks that the zones and hosts of an inventory stand for; a zone comes before a host."""
+    hosts = {name: tuple(ip_network(each) for each in host.addresses) for name, host in inventory.hosts.items()}
+    return {name: zone.networks for name, zone in inventory.zones.items()} | {
+        name: nets for name, nets in hosts.items() if name not in inventory.zones
+    }
 
 
 def claims(family: Family, services: tuple[str, ...], ends: Mapping[str, tuple[Network, ...] | None]) -> list[Claim]:

@@ -15,6 +15,11 @@ from fwproof.report.clean import no_command
 _NARROW = 40
 """Columns; where there are fewer, the terminal breaks lines as it likes."""
 _HANG = "    "
+_COMMANDS = (
+    "$ ", "#", "iptables ", "ip6tables ", "nft ", "ufw ", "firewall-cmd ", "ipset ", "pytest ", "fwproof ", "cd ",
+    "sudo ",
+)  # fmt: skip
+"""What a line begins with that is there to be copied."""
 
 
 def safe(text: str) -> str:
@@ -35,7 +40,7 @@ def hung(line: str, columns: int) -> list[str]:
 
     Words are not broken, and nothing is taken away but the blanks at the breaks.
     """
-    if columns < _NARROW or len(line) <= columns or "`" in line or line.lstrip().startswith("$ "):
+    if columns < _NARROW or len(line) <= columns or "`" in line or line.lstrip().startswith(_COMMANDS):
         return [line]
     inset = line[: len(line) - len(line.lstrip(" "))]
     return textwrap.wrap(line, columns, subsequent_indent=inset + _HANG, break_long_words=False, break_on_hyphens=False)

@@ -5,6 +5,7 @@ What was not understood is said on stderr, whatever the verb; the answers count 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,7 +189,22 @@ def of_files(files: Mapping[str, Path], family: str | None) -> Tables:
         raise UsageError(f"--family {family}: no tables of that family were given")
     wanted = known if family is None else [Family(family)]
     texts: dict[str, Any] = {key: read_text(path) for key, path in files.items()}
+    for key, text in texts.items():
+        _look_at(files[key], text, saved=key.endswith("tables_save"))
     return Tables(HostModel.build(**texts, sources={key: str(path) for key, path in files.items()}), wanted)
+
+
+def _look_at(path: Path, text: str, *, saved: bool) -> None:
+    """Say which file is empty, for a host without rules prints nothing, and one that refused did neither.
+
+    Raises InputError for one that iptables-save cannot have written.
+    """
+    if saved and not text.strip():
+        click.echo(safe(f"{path}: the file is empty; it is taken for what a host without rules prints"), err=True)
+    elif saved and not re.search(r"^(\*|#)", text, re.MULTILINE):
+        raise InputError(
+            [Fault(str(path), 0, 0, "expected the output of iptables-save: tables, from *filter to COMMIT")]
+        )
 
 
 def read_text(path: Path) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from fwproof.cli.saying import safe
+from fwproof.cli.saying import say
 from fwproof.verify.chain import chain
 from fwproof.verify.verify import Verified
 from fwproof.verify.verify import verify as verify_run
@@ -50,34 +51,31 @@ def verify(form: str, signers: Path | None, folder: Path, *, whole: bool) -> Non
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
         for each in found:
-            _tell(each)
+            say(_tell(each))
         if whole:
             told = (
                 "broken"
                 if problems
                 else "unbroken; keep a note of the last run's hash elsewhere, nothing here tells of it"
             )
-            click.echo(f"chain of {len(found)} runs: {told}")
-        for problem in problems:
-            click.echo(safe(f"  ✖ {problem}"))
+            say([f"chain of {len(found)} runs: {told}"])
+        say(f"  ✖ {problem}" for problem in problems)
     raise SystemExit(status)
 
 
-def _tell(found: Verified) -> None:
+def _tell(found: Verified) -> Iterator[str]:
     done = found.recomputed
     words = {0: "verified", 1: "NOT verified", 6: "verified in part"}
-    click.echo(safe(f"{found.run or found.folder}: {words[found.status]}"))
-    for line in filter(None, (found.masked, found.signature, found.previous)):
-        click.echo(safe(f"  {line}"))
+    yield f"{found.run or found.folder}: {words[found.status]}"
+    yield from (f"  {line}" for line in (found.masked, found.signature, found.previous) if line)
     recorded = f", {len(done.as_recorded)} of them with predictions as recorded" if done.as_recorded else ""
-    click.echo(f"  {found.files} files; {len(done.same)} of {found.checks} verdicts worked out again{recorded}")
-    for note in found.notes:
-        click.echo(safe(f"  {note}"))
-    for problem in found.problems[:_SHOWN]:
-        click.echo(safe(f"  ✖ {problem}"))
+    yield f"  {found.files} files; {len(done.same)} of {found.checks} verdicts worked out again{recorded}"
+    yield from (f"  {note}" for note in found.notes)
+    yield from (f"  ✖ {problem}" for problem in found.problems[:_SHOWN])
     if len(found.problems) > _SHOWN:
-        click.echo(f"  … and {len(found.problems) - _SHOWN} more problems (--format json has all)")
-    for id_, why in list(done.impossible.items())[:_SHOWN] if found.status == 6 else ():
-        click.echo(safe(f"  ? {id_}: {why}"))
-    if found.status == 6 and len(done.impossible) > _SHOWN:
-        click.echo(f"  … and {len(done.impossible) - _SHOWN} more that cannot be worked out again")
+        yield f"  … and {len(found.problems) - _SHOWN} more problems (--format json has all)"
+    if found.status != 6:
+        return
+    yield from (f"  ? {id_}: {why}" for id_, why in list(done.impossible.items())[:_SHOWN])
+    if len(done.impossible) > _SHOWN:
+        yield f"  … and {len(done.impossible) - _SHOWN} more that cannot be worked out again"

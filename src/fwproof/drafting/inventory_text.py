@@ -17,8 +17,8 @@ Guesses = Mapping[str, tuple[tuple[Network, ...], str]]
 """Zones by name: their networks, and why they are thought to be one."""
 _HEAD = (
     "DRAFT, made by fwproof init from what was read of one host. Zones are guesses: give them the names",
-    "and the networks that you know. A host from which probes may be sent gets 'vantage: true' (docs: README,",
-    "Your own hosts); without one, a policy is proved on the tables, and nothing is seen on the wire.",
+    "and the networks that you know. A host from which probes may be sent gets 'vantage: true'",
+    "(docs/own-hosts.md); without one, a policy is proved on the tables, and nothing is seen on the wire.",
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import socket
 import threading
 import time
@@ -117,7 +118,11 @@ def _known_name(host: Host) -> str:
 
 
 def _add_advice(host: Host, path: Path) -> str:
-    return f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path}"
+    port = f"-p {host.ssh.port} " if host.ssh.port != 22 else ""
+    return (
+        f"compare the fingerprint with the host's own, then add a line for {_known_name(host)} to {path};"
+        f" `ssh-keyscan {port}{host.ssh.address}` prints its keys, `ssh-keygen -lf` the fingerprint of each"
+    )
 
 
 def _handshake(host: Host, sock: socket.socket | paramiko.Channel | Carried, known: _Known) -> paramiko.Transport:
@@ -220,7 +225,7 @@ def _authenticate(host: Host, transport: paramiko.Transport) -> None:
     what = " or ".join(map(str, files)) + (" or " if files and host.ssh.use_agent else "")
     what += "the ssh-agent" if host.ssh.use_agent or not files else ""
     if not tried:
-        raise LoginRefused(host.name, "there is no key to log in with", "name ssh.identity_file or start an ssh-agent")
+        raise LoginRefused(host.name, "there is no key to log in with", _no_key_advice())
     raise LoginRefused(
         host.name, f"the host refuses the key of {user} from {what}",
         f"add its public half to ~{user}/.ssh/authorized_keys there",
@@ -245,6 +250,11 @@ def _own_keys(host: Host) -> Iterator[paramiko.PKey]:
             yield key
 
 
+def _no_key_advice() -> str:
+    agent = "load one into the ssh-agent (ssh-add)" if os.environ.get("SSH_AUTH_SOCK") else "start an ssh-agent"
+    return f"name ssh.identity_file, or {agent}"
+
+
 def _key_of(host: Host, path: Path) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path)
@@ -257,7 +267,8 @@ def _key_of(host: Host, path: Path) -> paramiko.PKey:
         advice = "load it into the ssh-agent, and keep its public half beside it or leave ssh.identity_file out"
         raise LoginRefused(host.name, f"identity file {path} is locked with a passphrase", advice) from error
     except (paramiko.SSHException, ValueError) as error:
-        raise LoginRefused(host.name, f"identity file {path} is no private key that can be used: {error}") from error
+        advice = "give the private half, as ssh-keygen writes it, and not the .pub"
+        raise LoginRefused(host.name, f"identity file {path} is no private key that can be used", advice) from error
 
 
 def _unlocked(path: Path) -> paramiko.PKey | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 from fwproof.errors import CommandRefused, HostError, NotThere
 from fwproof.evidence.fail2ban_config import Configured, JailConfig, parse_config
@@ -12,6 +11,7 @@ from fwproof.facts import Facts, JailFacts
 from fwproof.frontends.recognise import Manager
 from fwproof.plan import Check
 from fwproof.policy.model import Bans
+from fwproof.policy.nearest import nearest
 from fwproof.results import Outcome, Verdict
 from fwproof.snapshot import Snapshot
 
@@ -136,11 +136,11 @@ def jail_of(check: Check, snapshot: Snapshot) -> JailConfig | Outcome:
 
 def no_jail(jail: str, there: Sequence[str], what: str) -> Outcome:
     """Return the outcome for a jail that a policy names and the host has not; the nearest name is said."""
-    near = get_close_matches(jail, there, 1, 0.45)
-    meant = f"; the nearest is {near[0]}" if near else ""
+    near = nearest(jail, there)
+    meant = f"; the nearest is {near}" if near else ""
     return Outcome(
         verdict=Verdict.FAIL, reason=f"no jail named {jail} {what}{meant}; there are: {', '.join(there) or 'none'}",
         cause="the jail does not run", observed=f"jails: {', '.join(there) or 'none'}",
-        fix=(f"Write {near[0]} in the policy if that is meant, or enable" if near else "Enable")
+        fix=(f"Write {near} in the policy if that is meant, or enable" if near else "Enable")
         + f" [{jail}] in /etc/fail2ban/jail.d/.",
     )  # fmt: skip

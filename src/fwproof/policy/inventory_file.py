@@ -13,6 +13,7 @@ from fwproof.policy.ansible_merge import with_ansible
 from fwproof.policy.document import Document, Keys, read_document
 from fwproof.policy.faults import read_shape, without_echoes
 from fwproof.policy.inventory_shapes import AgentShape, HostShape, InventoryShape
+from fwproof.policy.mistaken import refuse_policy
 from fwproof.policy.nearest import suggest
 from fwproof.policy.references import ANYWHERE
 from fwproof.policy.scalars import quoted
@@ -35,6 +36,7 @@ def inventory_of(document: Document, *, here: bool = True) -> Inventory:
 
     ``here`` False: it is of another machine, and files that it names need not exist.
     """
+    refuse_policy(document)
     ansible = _ansible(document)
     whole = with_ansible(document, ansible)
     shape, rest, faults = read_shape(InventoryShape, whole)

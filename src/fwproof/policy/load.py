@@ -14,6 +14,7 @@ from fwproof.policy.build import build
 from fwproof.policy.catalogue import Catalogue, catalogue_of, control_faults, shipped
 from fwproof.policy.document import Document, read_document
 from fwproof.policy.faults import Spare, read_shape, without_echoes
+from fwproof.policy.mistaken import refuse_inventory
 from fwproof.policy.model import Policy, Service
 from fwproof.policy.references import Context, read_service
 from fwproof.policy.relations import expectations, relation_faults
@@ -36,6 +37,7 @@ def policy_of(document: Document, inventory: Inventory, catalogue: Catalogue | N
 
     The controls that it names are looked up in ``catalogue``, or in what ships with fwproof.
     """
+    refuse_inventory(document)
     known = shipped() if catalogue is None else catalogue
     spare: Spare = {("hosts",): list(inventory.hosts), **_STAND_INS}
     shape, rest, faults = read_shape(PolicyShape, document, _context(document, inventory), spare)

@@ -10,10 +10,11 @@ from fwproof.policy.scalars import quoted
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that a misspelt one is likely to mean, or the only one that begins with it."""
+    """Return the known word that a misspelt one likely means, or the only one that begins so or has it as a part."""
     lowered = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     begun = [name for name in lowered if len(word) > 1 and name.startswith(word.lower())]
+    begun = begun or [name for name in lowered if word.lower() in name.split("-")]
     return lowered[near[0]] if near else lowered[begun[0]] if len(begun) == 1 else None
 
 

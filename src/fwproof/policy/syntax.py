@@ -9,6 +9,7 @@ import yaml
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"mapping values are not allowed", "a ':' is not allowed here; put the value in quotes, or check the indentation"),
     (r"could not find expected ':'", "expected a key followed by ': '"),
+    (r"expected <block end>, but found '[\]}]'", "a closing bracket without its opening one"),
     (r"expected <block end>", "the indentation does not match the lines above"),
     (r"found unexpected end of stream", "the file ends inside a quoted text; a closing quote is missing"),
     (r"expected ',' or '\]'", "expected ',' or ']' in the list that starts in [ ]"),

@@ -118,7 +118,7 @@ class Sweeper:
         run = self._begin(order)
         todo, helped = order.ports, False
         while todo:
-            progress(f"pass {len(run.passes) + 1}: {todo.bit_count()} packets")
+            progress(f"pass {len(run.passes) + 1}: {todo.bit_count():,} packets")
             before = run.seen.missing | run.seen.unreturned
             self._pass(run, todo)
             left = run.seen.missing | self._worth(run)

@@ -89,7 +89,8 @@ def read_results(path: Path) -> Results:
         raise InputError([Fault(name, error.lineno, error.colno, f"not JSON: {error.msg}")]) from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text, or nested too deeply"
-        raise InputError([Fault(name, 0, 0, f"cannot be read: {reason}")]) from error
+        advice = "; expected a run: `fwproof audit` makes one" if isinstance(error, FileNotFoundError) else ""
+        raise InputError([Fault(name, 0, 0, f"cannot be read: {reason}{advice}")]) from error
     try:
         document = _Document.model_validate(raw)
     except ValidationError as error:

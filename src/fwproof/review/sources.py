@@ -142,7 +142,10 @@ def _of_host(who: str, group: Sequence[Item], places: Places, names: Names) -> I
 
 
 def _told(found: Sum) -> str:
-    told = f"{times(found.count)} in {len(found.hours)} separate hours on {found.days} days, {found.span}"
+    hours, days = len(found.hours), found.days
+    on = "one day" if days == 1 else f"{days} days"
+    within = "within an hour" if hours == 1 else f"in {hours} separate hours on {on}"
+    told = f"{times(found.count)} {within}, {found.span}"
     if not found.before:
         return f"{told}; not before"
     return f"{told}; since {short(stamp(found.since))}, {times(found.before)} before this period"

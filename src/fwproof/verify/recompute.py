@@ -36,6 +36,8 @@ _OWN = {"seconds", "artefacts"}
 _FIRST = ("verdict", "reason", "rule")
 _FURTHER = ("ansible", "ssh_config")
 """Keys of an inventory that name files which are not stored with a run."""
+_SEEN = 160
+"""Characters of a text that differs."""
 _FORMS: dict[str, tuple[str, ...]] = {
     **{name: (form,) for name, form in REPORTS.items()},
     **{name: (form,) for form, name in EXTRAS.items()},
@@ -194,10 +196,17 @@ def _different(row: CheckResult, mine: CheckResult, leave: Collection[str]) -> s
     name = names[0]
     more = sorted(set(names[1:]) - {name})
     also = f"; so do {', '.join(more)}" if more else ""
-    return (
-        f"its {name} does not follow from the evidence: results.json has {one_line(str(told[name]), 160)!r}, the"
-        f" evidence leads to {one_line(str(made[name]), 160)!r}{also}"
-    )
+    theirs, ours = _from_the_difference(str(told[name]), str(made[name]))
+    what = f"its {name} does not follow from the evidence"
+    return f"{what}: results.json has {theirs!r}, the evidence leads to {ours!r}{also}"
+
+
+def _from_the_difference(one: str, other: str) -> tuple[str, str]:
+    """Return two texts on one line each, cut so that where they begin to differ is seen."""
+    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = 0 if same < _SEEN else same - _SEEN // 4
+    before = "…" if start else ""
+    return one_line(before + one[start:], _SEEN), one_line(before + other[start:], _SEEN)
 
 
 def _waivers(results: Results, waivers: RunWaivers, today: date) -> Iterator[Problem]:

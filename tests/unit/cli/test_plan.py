@@ -100,7 +100,21 @@ def test_a_measurement_is_planned_from_its_schedule(tmp_path):
     assert found["authorisation"]["by"] == "Jane"
     text = said(*policy(tmp_path, MEASURED.format(host="a")))
     assert "authorised: by Jane; hosts a" in text
+    assert "that is over" not in text
     assert "measures" in text
+
+
+def test_a_window_that_has_closed_is_said(tmp_path):
+    words = policy(tmp_path, MEASURED.format(host="a"))
+    inventory = tmp_path / "i.yaml"
+    inventory.write_text(inventory.read_text().replace("hosts: [a]}", "hosts: [a], to: 2026-01-31T06:00+01:00}"))
+    assert "to 2026-01-31T06:00+01:00; that is over: nothing would be sent" in said(*words)
+
+
+def test_what_was_cut_is_marked(tmp_path):
+    lines = said(*policy(tmp_path, MEASURED.format(host="a"))).splitlines()
+    assert "a          10.0.0.1:22  auditor  root" in next(line for line in lines if line.startswith("a "))
+    assert any(line.startswith("  /bin/sh -c ") and line.endswith(" …") for line in lines)
 
 
 def capped(folder, limit, pps):
@@ -155,7 +169,9 @@ def test_refusals(tmp_path):
     assert "p.policy.yaml:2:" in faults
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "0 checks" in said(empty, "--inventory", tmp_path / "i.yaml", status=5)
+    assert "empty: there is no policy (a file that ends in .policy.yaml)" in said(
+        empty, "--inventory", tmp_path / "i.yaml", status=5
+    )
 
 
 def test_connections_that_are_kept_open_are_said(tmp_path):

@@ -78,7 +78,9 @@ def test_query_narrowed_to_nothing(files):
     (["--service", "http"], "--service http: expected a protocol"),
     (["--service", "gre/80"], "gre has no ports"),
     (["--service", "icmp/x"], "expected a protocol"),
-    (["--from", "10.0.0.300"], "--from: expected an address or a network"),
+    (["--from", "10.0.0.300"], "--from 10.0.0.300: '10.0.0.300' does not appear to be"),
+    (["--who-reaches", "22"], "--service 22: a number alone is no service: expected a protocol"),
+    (["--service", "ip/300"], "--service ip/300: expected a protocol"),
     (["--family", "ipv6"], "no tables of that family were given"),
     (["--inventory", "there"], "give --host NAME as well"),
     (["--host", "there"], "give one of --host, --snapshot and files"),
@@ -86,6 +88,43 @@ def test_query_narrowed_to_nothing(files):
 ])  # fmt: skip
 def test_what_cannot_be_asked(files, words, said):
     assert said in str(run("query", "--iptables-save", files / "rules.v4", *words))
+
+
+def test_zones_and_hosts_are_those_of_the_inventory(files, tmp_path, monkeypatch):
+    zones, other = tmp_path / "i.yaml", tmp_path / "other"
+    zones.write_text(
+        "zones: {office: [10.0.1.0/24, 'fd00:0:0:1::/64'], web: [10.0.2.0/24]}\nhosts: {web: {addresses: [10.0.2.1]}}\n"
+    )
+    ask = ("query", "--iptables-save", files / "rules.v4", "--who-reaches", "tcp/11434", "--from")
+    other.mkdir()
+    monkeypatch.chdir(other)  # no inventory is there
+    assert "ipv4 input: tcp 11434 from 10.0.1.0/24\n" in run(*ask, "office", "--inventory", zones)
+    assert "from 10.0.2.0/24\n" in run(*ask, "web", "--inventory", zones), "a zone comes before a host"
+    assert "except 10.0.1.0/24" in run(*ask, "10.0.0.0/8", "--except-from", "office", "--inventory", zones)
+    assert "no zone or host of an inventory; did you mean 'office'?" in str(run(*ask, "offcie", "--inventory", zones))
+    assert "; known here: office, web" in str(run(*ask, "zzz", "--inventory", zones))
+    assert "; name an --inventory" in str(run(*ask, "office"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fixtures").mkdir()
+    zones.rename(tmp_path / "fixtures" / "inventory.yaml")
+    assert "from 10.0.1.0/24\n" in run(*ask, "office"), "the usual one is taken"
+
+
+def test_a_protocol_may_be_a_number(files):
+    (files / "rules.v4").write_text(TABLE.replace("-p tcp -m tcp --dport 11434", "-p 22"))
+    ask = ("query", "--iptables-save", files / "rules.v4", "--service")
+    assert "from 10.0.0.0/16" in run(*ask, "ip/22")
+    assert run(*ask, "ip/47") == run(*ask, "gre") == "ipv4 input: nothing gets through\n"
+
+
+def test_files_of_another_kind_and_empty_ones(tmp_path):
+    table = tmp_path / "rules.v4"
+    table.write_text("root:x:0:0:root:/root:/bin/bash\n")
+    assert "rules.v4: expected the output of iptables-save" in str(run("query", "--iptables-save", table))
+    table.write_text("")
+    result = CliRunner().invoke(cli, ["query", "--iptables-save", str(table)])
+    assert "rules.v4: the file is empty; it is taken for what a host without rules prints" in result.stderr
+    assert run("lint", "--iptables-save", table, status=6) == "there is no rule, so there was nothing to look at\n"
 
 
 def test_no_tables_and_unreadable_ones(tmp_path):

@@ -17,6 +17,11 @@ def test_a_beginning_is_enough_where_only_one_name_has_it():
     assert nearest("net", ["net-one-long-name", "net-two-long-name"]) is None
 
 
+def test_a_part_is_enough_where_only_one_name_has_it():
+    assert nearest("api", ["ollama-api", "sshd"]) == "ollama-api"
+    assert nearest("api", ["ollama-api", "weather-api"]) is None
+
+
 def test_the_nearest_file_of_a_folder_is_suggested(tmp_path):
     (tmp_path / "checks").mkdir()
     assert suggest_path(tmp_path / "check") == "; did you mean 'checks'?"

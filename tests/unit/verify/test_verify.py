@@ -11,6 +11,7 @@ from fwproof.cli.main import cli
 from fwproof.errors import UsageError
 from fwproof.report.document import read_results
 from fwproof.verify import files as files_module
+from fwproof.verify.recompute import _from_the_difference
 from fwproof.verify.verify import verify
 
 from .stored_run import INVENTORY, Offline, edit, edit_facts, files, forge, write
@@ -372,3 +373,10 @@ def test_hosts_that_other_files_have_a_part_in_are_taken_as_recorded(tmp_path, m
     assert "the hosts are taken as recorded: the inventory has ssh_config, whose files stay there" in found.notes
     (folder / "evidence" / "inventory.json").unlink()
     assert verify(folder).status == 1
+
+
+def test_texts_that_differ_late_are_shown_from_there():
+    one, other = _from_the_difference("same " * 60 + "+5", "same " * 60 + "moved by 5")
+    assert one.startswith("…")
+    assert (one[-3:], other[-11:]) == (" +5", " moved by 5")
+    assert _from_the_difference("pass", "fail") == ("pass", "fail")
