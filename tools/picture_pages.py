@@ -7,17 +7,23 @@ Nothing else of it is changed, and the verdicts are the recorded ones; captions 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -103,11 +109,36 @@ def run_of(place: Path, number: int) -> Path:
 
 def fwproof(*words: str, place: Path = ROOT) -> str:
     """Return what a command prints, whatever its exit status; stops where it did not answer."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": str(COLUMNS)}
-    done = subprocess.run([*_FWPROOF, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in {0, 1}:
-        sys.exit(f"fwproof {shlex.join(words)}: {done.stderr}")
-    return done.stdout
+    status, told, errors = _run(words, place, subprocess.PIPE)
+    return told if status in {0, 1} else sys.exit(f"fwproof {shlex.join(words)}: {errors}")
+
+
+def at_terminal(*words: str, place: Path) -> str:
+    """Return what a command prints at a terminal of :data:`COLUMNS`."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as screen, ThreadPoolExecutor(1) as pool:
+        read = pool.submit(_read, screen)
+        status, _, errors = _run(words, place, theirs)
+        os.close(theirs)
+        told = read.result().replace("\r\n", "\n")
+    return told if status in {0, 1} else sys.exit(f"fwproof {shlex.join(words)}: {errors}")
+
+
+def _read(screen: io.RawIOBase) -> str:
+    found = b""
+    with suppress(OSError):  # EIO is the end of a terminal that nobody has any more (pty(7))
+        while piece := screen.read(1 << 16):
+            found += piece
+    return found.decode()
+
+
+def _run(words: Sequence[str], place: Path, stdout: int) -> tuple[int, str, str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": str(COLUMNS), "TERM": "xterm"}
+    done = subprocess.run(
+        [*_FWPROOF, *words], cwd=place, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def report(place: Path) -> Path:
@@ -189,7 +220,7 @@ def audit(place: Path) -> Path:
 
 def terminal(place: Path, words: Sequence[str], most: int = 0) -> Path:
     """Write a page with a command and what it printed: its first ``most`` lines, or its last paragraphs if negative."""
-    lines = fwproof(*words, place=place).splitlines()
+    lines = at_terminal(*words, place=place).splitlines()
     begin = next(n for n in range(len(lines) + most, len(lines)) if not lines[n - 1]) if most < 0 else 0
     shown = lines[begin:] if most < 0 else lines[: most or None]
     cut = len(lines) - len(shown)

@@ -71,7 +71,7 @@ def test_an_edit_takes_out_and_puts_in():
 
 def test_every_command_does_what_the_page_shows(folder):
     name = f"tutorial-{os.getpid()}"
-    environment = {**os.environ, "FWPROOF_LAB_NAME": name, "NO_COLOR": "1", "COLUMNS": "200"}
+    environment = {**os.environ, "FWPROOF_LAB_NAME": name, "NO_COLOR": "1", "COLUMNS": "100"}
     audits = []
     try:
         for kind, text in BLOCKS:

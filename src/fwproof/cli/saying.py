@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -48,6 +47,4 @@ def hung(line: str, columns: int) -> list[str]:
 
 def _columns() -> int:
     """Return how wide the reader's terminal is, 0 where another program reads."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return shutil.get_terminal_size((0, 0)).columns
-    return 0
+    return shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
