@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fwproof.digits import digits
-from fwproof.errors import CommandRefused, CommandTimeout, Garbled, HostError, NotThere
+from fwproof.errors import CommandRefused, CommandTimeout, Garbled, HostError, HostUnreachable, NotThere
 from fwproof.hosts.access import SUDO, Command
 from fwproof.hosts.transport import OUTPUT_LIMIT, ByteChannel, Transport
 from fwproof.snapshot import Capture
@@ -131,7 +131,8 @@ def _one_shell(
     mine: dict[int, Capture] = {}
     lost = 0
     try:
-        channel.send(reader.script(commands))
+        with suppress(HostUnreachable):  # a shell that has ended already is told by what is read of it
+            channel.send(reader.script(commands))
         for n, command in enumerate(commands):
             try:
                 mine[n] = reader.read(n, command, deadline)

@@ -2,9 +2,11 @@ import time
 
 import pytest
 
-from fwproof.errors import CommandRefused, CommandTimeout, Garbled, NotThere
+from fwproof.errors import CommandRefused, CommandTimeout, Garbled, HostUnreachable, NotThere
 from fwproof.hosts import session
 from fwproof.hosts.access import Command
+
+from .conftest import LocalChannel
 
 
 def shell(name, script, **more):
@@ -93,6 +95,15 @@ def test_a_shell_that_ends_is_garbled_for_every_command(local):
     )
     assert [type(a) for a in answers.values()] == [Garbled] * 2
     assert "go away" in answers["a"].message
+
+
+def test_a_shell_that_ends_before_it_has_read_is_garbled_as_well(local, monkeypatch):
+    def gone(_channel, _data):
+        raise HostUnreachable("web", "the command ended before it had read its input")
+
+    monkeypatch.setattr(LocalChannel, "send", gone)
+    answers = local(shell=("/bin/echo", "no")).run_many([shell("a", "true")])
+    assert "the shell ended before a was read" in answers["a"].message
 
 
 def test_a_shell_that_prints_without_end_is_garbled(local):
