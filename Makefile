@@ -38,6 +38,10 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	@$(BIN)/mypy
 
+# fewer random tables than the tests have by themselves: `make differential` looks at thousands
+pytest: export FWPROOF_SET_TABLES := 30
+pytest: export FWPROOF_LINT_TABLES := 12
+pytest: export FWPROOF_DIFF_TABLES := 20
 pytest: $(VENV)/dev.stamp
 	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 

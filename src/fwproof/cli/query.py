@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from fwproof.audit.reading import INVENTORY
 from fwproof.cli.questions import SERVICE, Names, claims, names_of, networks, others
 from fwproof.cli.saying import say
 from fwproof.cli.tables import (
@@ -26,7 +25,6 @@ from fwproof.cli.tables import (
 from fwproof.decision import Ruling
 from fwproof.errors import UsageError
 from fwproof.flow import CtState, Family, Hook
-from fwproof.policy.inventory_file import load_inventory
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.model import HostModel
 from fwproof.semantics.reach import Answer, Opening, openings, refusals
@@ -112,6 +110,9 @@ def query(  # noqa: PLR0913, PLR0917 - the options of a question
 
 def _names(tables: Given) -> Names:
     """Return the names of the inventory that was given, or of the usual one if it is there."""
+    from fwproof.audit.reading import INVENTORY
+    from fwproof.policy.inventory_file import load_inventory
+
     path = Path(tables.get("inventory") or INVENTORY)
     return names_of(load_inventory(path)) if tables.get("inventory") or path.is_file() else {}
 
