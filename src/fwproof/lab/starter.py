@@ -35,6 +35,7 @@ def start(name: str, topology_path: Path, image: Path, life: int) -> None:
     if lock is None:
         raise LabError(f"the lab {name!r} is already up: `fwproof lab down --name {name}` ends it")
     state.wipe()
+    state.sweep()
     hold_image(image)
     blueprint = Blueprint(
         topology=topology,

@@ -11,7 +11,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from fwproof.errors import LabError, UsageError
 
 DEFAULT_NAME = "lab"
 NAME_VARIABLE = "FWPROOF_LAB_NAME"
+FRESH = 600.0
+"""Seconds within which the folder of a lab that is not alive may be one that is being started."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -82,6 +86,22 @@ class StateDir:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+    def sweep(self) -> None:
+        """Remove the folders of this user's other labs that ended without taking them along, as by ``kill -9``."""
+        for folder in self.path.parent.iterdir():
+            if folder != self.path:
+                with suppress(FileNotFoundError):  # another lab that starts sweeps, too
+                    StateDir(folder.name).remove_dead()
+
+    def remove_dead(self) -> None:
+        """Remove the folder of a lab that is not alive; one that changed within FRESH seconds may be starting."""
+        if time.time() - self.path.stat().st_mtime < FRESH or not self.file("lock").exists():
+            return
+        lock = self.take_lock()
+        if lock is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(lock)
 
     def take_lock(self) -> int | None:
         """Return a descriptor that holds the lab's lock, None while another process holds it."""

@@ -1,11 +1,12 @@
 """Names, state and liveness of a lab."""
 
 import os
+import time
 
 import pytest
 
 from fwproof.errors import LabError, UsageError
-from fwproof.lab.state import NAME_VARIABLE, StateDir, lab_name
+from fwproof.lab.state import FRESH, NAME_VARIABLE, StateDir, lab_name
 from fwproof.lab.userns import subordinate_range
 
 
@@ -48,6 +49,22 @@ def test_wipe_leaves_nothing_but_the_lock(state):
     state.wipe()
     os.close(held)
     assert [path.name for path in state.path.iterdir()] == ["lock"]
+
+
+def test_dead_labs_are_swept_and_no_others(state):
+    old = time.time() - 2 * FRESH
+    dead, alive, young, strange = (StateDir(name) for name in ("dead", "alive", "young", "strange"))
+    for each in (dead, alive, young, strange):
+        each.create()
+    os.close(dead.take_lock())
+    os.close(young.take_lock())
+    held = alive.take_lock()
+    dead.write("id_ed25519", "secret", 0o600)
+    for each in (dead, alive, strange, state):
+        os.utime(each.path, (old, old))
+    state.sweep()
+    os.close(held)
+    assert sorted(path.name for path in state.path.parent.iterdir()) == ["alive", "strange", "x", "young"]
 
 
 def test_files_are_written_with_their_mode(state):
