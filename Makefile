@@ -41,7 +41,6 @@ types: $(VENV)/dev.stamp
 # fewer random tables than the tests have by themselves: `make differential` looks at thousands
 pytest: export FWPROOF_SET_TABLES := 30
 pytest: export FWPROOF_LINT_TABLES := 12
-pytest: export FWPROOF_DIFF_TABLES := 20
 pytest: $(VENV)/dev.stamp
 	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
