@@ -42,7 +42,7 @@ types: $(VENV)/dev.stamp
 pytest: export FWPROOF_SET_TABLES := 30
 pytest: export FWPROOF_LINT_TABLES := 12
 pytest: $(VENV)/dev.stamp
-	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/dev.stamp
 	@$(BIN)/pytest -m "not lab"
