@@ -277,7 +277,7 @@ def test_sending_stops_within_a_second(how):
         program = SENDER.format(path=path, pids={name: holder.pid for name, holder in net.holders.items()})
         sender = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE)
         net.others.append(sender)
-        assert b"65535 packets" in sender.stdout.readline()
+        assert b"65,535 packets" in sender.stdout.readline()
         time.sleep(1.0)
         os.kill(sender.pid, how)
         first = _sent(net)
