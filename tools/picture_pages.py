@@ -109,8 +109,7 @@ def run_of(place: Path, number: int) -> Path:
 
 def fwproof(*words: str, place: Path = ROOT) -> str:
     """Return what a command prints, whatever its exit status; stops where it did not answer."""
-    status, told, errors = _run(words, place, subprocess.PIPE)
-    return told if status in {0, 1} else sys.exit(f"fwproof {shlex.join(words)}: {errors}")
+    return _run(words, place, subprocess.PIPE)
 
 
 def at_terminal(*words: str, place: Path) -> str:
@@ -119,10 +118,11 @@ def at_terminal(*words: str, place: Path) -> str:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     with os.fdopen(ours, "rb", buffering=0) as screen, ThreadPoolExecutor(1) as pool:
         read = pool.submit(_read, screen)
-        status, _, errors = _run(words, place, theirs)
-        os.close(theirs)
-        told = read.result().replace("\r\n", "\n")
-    return told if status in {0, 1} else sys.exit(f"fwproof {shlex.join(words)}: {errors}")
+        try:
+            _run(words, place, theirs)
+        finally:
+            os.close(theirs)  # which ends the reading
+        return read.result().replace("\r\n", "\n")
 
 
 def _read(screen: io.RawIOBase) -> str:
@@ -133,12 +133,14 @@ def _read(screen: io.RawIOBase) -> str:
     return found.decode()
 
 
-def _run(words: Sequence[str], place: Path, stdout: int) -> tuple[int, str, str]:
+def _run(words: Sequence[str], place: Path, stdout: int) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": str(COLUMNS), "TERM": "xterm"}
     done = subprocess.run(
         [*_FWPROOF, *words], cwd=place, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
     )
-    return done.returncode, done.stdout, done.stderr
+    if done.returncode not in {0, 1}:
+        sys.exit(f"fwproof {shlex.join(words)}: {done.stderr}")
+    return done.stdout
 
 
 def report(place: Path) -> Path:

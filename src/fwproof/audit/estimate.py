@@ -94,10 +94,13 @@ def _busiest(packets: Sequence[Packet]) -> int:
     return sum(min(count, int(1 / gap)) for count in by_sender.values())
 
 
-def duration(plan: Planned, checks: Sequence[Check], inventory: Inventory) -> tuple[float, float]:
+def duration(
+    plan: Planned, checks: Sequence[Check], inventory: Inventory, gets: Sequence[Target]
+) -> tuple[float, float]:
     """Return about how many seconds it takes, at least and at most.
 
     At most is when each expectation is decided by a rule of its own, and everything is sent as often as is allowed.
+    ``gets`` are the plan's :func:`targets`.
     """
     opening = _opening(plan.visits, inventory) + _JUDGING * len(checks)
     timing, sent = Timing(), {p: [x for x in plan.packets if x.phase == p] for p in PHASES}
@@ -114,7 +117,7 @@ def duration(plan: Planned, checks: Sequence[Check], inventory: Inventory) -> tu
     for phase in ("essential", "drop-log", "bans", "bursts", "measures"):
         once = _longest(sent[phase], checks)
         least, most = least + once, most + 3 * once + (timing.window if sent[phase] else 0.0)
-    held = max((target.held for target in targets(plan, inventory)), default=0.0)
+    held = max((target.held for target in gets), default=0.0)
     least, most = least + held, most + 3 * held
     if any(check.kind is Kind.COVERAGE for check in checks):
         least, most = least + _COVERING, most + SECONDS + most_packets() * timing.gap
@@ -125,7 +128,7 @@ def _opening(visits: Sequence[Visit], inventory: Inventory) -> float:
     """Return how long it takes to log in to hosts and to read them, as many at once as the inventory allows."""
     audited = {visit.host.name for visit in visits if visit.audited}
     bounds, seconds = Bounds(inventory, [visit.host for visit in visits]), 0.0
-    while together := [host for host in iter(bounds.next, None) if host is not None]:
+    while together := list(iter(bounds.next, None)):
         seconds += _LOG_IN + (_READ if any(host.name in audited for host in together) else 0.0)
         for host in together:
             bounds.done(host)

@@ -16,7 +16,7 @@ from fwproof.semantics.model import HostModel
 from fwproof.semantics.understood import Reading, source_of, total, understood
 from fwproof.snapshot import Snapshot
 
-_FRONT_ENDS = ("ufw", "firewalld", "ip_tables_names", "ip6_tables_names")
+_NOT_EVERYWHERE = ("ufw", "firewalld", "ip_tables_names", "ip6_tables_names")
 """What is read of front ends and of the kernel's legacy tables: a host without them lacks nothing."""
 
 
@@ -82,7 +82,7 @@ def host_record(facts: Facts, name: str) -> HostRecord:
     if not isinstance(snapshot, HostError):
         kernel = snapshot.captures["uname"].stdout.strip() if "uname" in snapshot.captures else ""
         limits += [f"{what} was not read: {fault.message}" for what, fault in snapshot.faults.items()
-                   if not (isinstance(fault, NotThere) and what.startswith(_FRONT_ENDS))]  # fmt: skip
+                   if not (isinstance(fault, NotThere) and what.startswith(_NOT_EVERYWHERE))]  # fmt: skip
     untraced = facts.untraced.get(name)
     if untraced is not None:
         limits.append(f"not traced: {untraced.message}")

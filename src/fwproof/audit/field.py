@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwproof.audit.bounds import in_zones
+from fwproof.audit.engine import TRIES
 from fwproof.audit.losses import Losses
 from fwproof.audit.memory import Memory
 from fwproof.audit.recording import Record, RecordingProber
@@ -32,8 +33,6 @@ from fwproof.snapshot import Snapshot
 if TYPE_CHECKING:
     from fwproof.audit.posts import Posts
 
-TRIES = 3
-"""Times that a host is opened at most, where its workers are lost meanwhile."""
 GREETING = 10.0
 """Seconds between two signs of life to an agent, which ends when none come for long (``IDLE`` in probing/agent.py)."""
 

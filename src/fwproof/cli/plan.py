@@ -51,10 +51,11 @@ def plan(paths: tuple[Path, ...], inventory: Path | None, no_exercise: bool, for
     known, checks = run.inventory, run.checks_of_all(files)
     check_scope(known, list(dict.fromkeys(check.host for check in checks)))
     found = planned(checks, known, exercise=not no_exercise)
+    gets = targets(found, known)
     answer = Answer(
         inventory=str(known.path), policies=tuple(map(str, files)), checks=len(checks),
-        authorisation=known.authorisation, plan=found, targets=targets(found, known),
-        seconds=duration(found, checks, known),
+        authorisation=known.authorisation, plan=found, targets=gets,
+        seconds=duration(found, checks, known, gets),
     )  # fmt: skip
     if form == "json":
         click.echo(json.dumps(document(answer)))

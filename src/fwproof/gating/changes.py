@@ -157,14 +157,20 @@ def _insert(edit: _Edit) -> Tables:
 def _delete(edit: _Edit) -> Tables:
     entries = edit.chain().entries
     if edit.command.position is not None:
-        at = edit.command.position - 1
-        if at >= len(entries):
-            raise edit.wrong(f"chain {edit.command.chain} has {len(entries)} rules at this point, and no rule {at + 1}")
+        at = _numbered(edit, edit.command.position)
         return edit.filled((*entries[:at], *entries[at + 1 :]))
     left = list(entries)
     for text in edit.command.rules:
         del left[_place(edit, left, text)]
     return edit.filled(left)
+
+
+def _numbered(edit: _Edit, position: int) -> int:
+    """Return the index of the rule that a command names by number; raises Rejected where there is none."""
+    count = len(edit.chain().entries)
+    if position > count:
+        raise edit.wrong(f"chain {edit.command.chain} has {count} rules at this point, and no rule {position}")
+    return position - 1
 
 
 def _place(edit: _Edit, entries: Sequence[Entry], text: str) -> int:
@@ -219,9 +225,7 @@ def _meaning(edit: _Edit, text: str, chains: frozenset[str]) -> object:
 
 
 def _replace(edit: _Edit) -> Tables:
-    entries, at = edit.chain().entries, (edit.command.position or 1) - 1
-    if at >= len(entries):
-        raise edit.wrong(f"chain {edit.command.chain} has {len(entries)} rules at this point, and no rule {at + 1}")
+    entries, at = edit.chain().entries, _numbered(edit, edit.command.position or 1)
     if len(edit.command.rules) != 1:
         raise edit.wrong("-R takes one source and one destination")
     return edit.filled((*entries[:at], *_new(edit), *entries[at + 1 :]))

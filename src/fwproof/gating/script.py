@@ -10,23 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from fwproof.errors import Fault, InputError
-from fwproof.flow import Family
 from fwproof.gating.answers import Answer, Answers
 from fwproof.gating.command import COMMIT, Command, Refused, told
+from fwproof.gating.programs import EDITORS, RESTORERS, SAVERS
 from fwproof.gating.restore import blocks
 from fwproof.gating.shell import read_shell
 from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_commands import Simple
 from fwproof.semantics.routing import parse_sysctls
 
-_PROGRAMS = {
-    "iptables": Family.IPV4, "iptables-nft": Family.IPV4, "ip6tables": Family.IPV6, "ip6tables-nft": Family.IPV6,
-}  # fmt: skip
-_RESTORE = {
-    "iptables-restore": Family.IPV4, "iptables-nft-restore": Family.IPV4, "ip6tables-restore": Family.IPV6,
-    "ip6tables-nft-restore": Family.IPV6,
-}  # fmt: skip
-_SAVE = frozenset({"iptables-save", "ip6tables-save", "ipset-save"})
+_SAVE = SAVERS | {"ipset-save"}
 """What keeps the tables for the next boot."""
 
 
@@ -116,22 +109,22 @@ def _commands(simple: Simple, source: str) -> Iterator[Command]:
     shown = tuple(word.text for word in words[1:])
     if program in _SAVE or (program == "netfilter-persistent" and shown == ("save",)):
         return
-    if program in _RESTORE:
+    if program in RESTORERS:
         if simple.feed is None:
             raise Refused(f"{program} reads what is not in the script: write it here (<<), or give the file by itself")
         made = Command(
-            source=source, line=simple.line, family=_RESTORE[program], table="", action=COMMIT, chain="",
+            source=source, line=simple.line, family=RESTORERS[program], table="", action=COMMIT, chain="",
             words=(program, *shown), may_fail=simple.may_fail, calls=simple.calls,
         )  # fmt: skip
         yield from blocks(made, *simple.feed)
         return
-    if program not in _PROGRAMS:
+    if program not in EDITORS:
         near = "a script that restores, or programs of other tables, is not read: give the file that it restores"
         raise Refused(f"{words[0].text!r}: only iptables and ip6tables commands are read ({near})")
     if simple.feed is not None:
         raise Refused(f"{program} reads no here-document")
     made = Command(
-        source=source, line=simple.line, family=_PROGRAMS[program], table="filter", action="", chain="",
+        source=source, line=simple.line, family=EDITORS[program], table="filter", action="", chain="",
         words=(program, *shown), may_fail=simple.may_fail, calls=simple.calls,
     )  # fmt: skip
     yield told(made, words[1:])

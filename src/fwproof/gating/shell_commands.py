@@ -10,28 +10,29 @@ from typing import Protocol
 
 from fwproof.errors import Fault
 from fwproof.gating import shell_builtins as builtins
+from fwproof.gating.programs import PROGRAMS, SAVERS
 from fwproof.gating.shell_builtins import Leave
 from fwproof.gating.shell_expand import Expander, inert
 from fwproof.gating.shell_read import BLANKS, Input, read
 from fwproof.gating.shell_scope import Odd, Scope
-from fwproof.gating.shell_sums import PROGRAMS, Unknown
+from fwproof.gating.shell_sums import Unknown
 from fwproof.gating.shell_tree import Group, Here, Node, Pipe, Plain, Redirect
 from fwproof.ruleset.words import Word
 
 _SURE = frozenset({"echo", "printf", "umask", "sleep", "date"})
 HARMLESS = _SURE | {"logger", "cat", "cd", "modprobe", "depmod"}
 """What a script may do beside, without a part in the tables; whether those work that are not sure, the machine says."""
-_SAVES = frozenset({"iptables-save", "ip6tables-save"})
 _SAYS = frozenset({"echo", "printf"})
 _SHOWS = frozenset({"cat", "head", "tail", "sort", "uniq", "wc", "nl", "less", "more", "column", "cut", "tr", "logger"})
 """What reads and prints, and ends well."""
 _FINDS = frozenset({"grep", "egrep", "fgrep"})
 _PIPE = "a pipe (|) is read where it shows what iptables lists, or a text; else write the commands one by one"
-_LISTS = frozenset({"-L", "--list", "-S", "--list-rules", "-nL", "-vnL", "-nvL", "-vL"})
+_LIST = frozenset({"-L", "--list", "-S", "--list-rules"})
+_LISTS = _LIST | {"-nL", "-vnL", "-nvL", "-vL"}
+_LOOKS = _LIST | {"-C", "--check"}
 _OWN = builtins.SPECIAL | frozenset(builtins.PLAIN) | {"command", "local", "read"}
 _STEERS, _STEER = frozenset({"PATH", "IFS"}), ("LD_", "XTABLES_", "IPTABLES_", "IP6TABLES_")
 """Variables that make another command of what is run."""
-_LOOKS = frozenset({"-C", "--check", "-L", "--list", "-S", "--list-rules"})
 DEEP = 40
 """How many functions may have called one another."""
 
@@ -156,7 +157,7 @@ class Commands:
         words = [self.expander.fields(each.words) for each in node.commands if isinstance(each, Plain)]
         quiet = all(each.kind == "quiet" for one in node.commands if isinstance(one, Plain) for each in one.redirects)
         first, *others = (PurePosixPath(each[0]).name for each in words)
-        lists = first in _SAVES or (first in PROGRAMS and bool(_LISTS & set(words[0])))
+        lists = first in SAVERS or (first in PROGRAMS and bool(_LISTS & set(words[0])))
         if not (quiet and (lists or first in _SAYS) and set(others) <= _SHOWS | _FINDS and words[0][0] not in
                 self.scope.functions and self.scope.variables == before):  # fmt: skip
             raise Unknown(_PIPE)
@@ -277,7 +278,7 @@ class Commands:
         assert not isinstance(each.target, Here)
         if each.kind not in {"out", "errors"} or each.target is None:
             raise Unknown("input from elsewhere (<) is not read: give the file that it restores, or write it here")
-        if each.kind == "out" and name not in HARMLESS | _SAVES:
+        if each.kind == "out" and name not in HARMLESS | SAVERS:
             raise Unknown("output to a file (>) is not read: write the commands one by one")
         path = self.expander.one(each.target)
         if not path.startswith("/"):

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fwproof.gating.shell_sums import PROGRAMS, Letter, Unknown, pattern, summed, trimmed
+from fwproof.gating.programs import PROGRAMS
+from fwproof.gating.shell_sums import Letter, Unknown, pattern, summed, trimmed
 from fwproof.gating.shell_tree import Output, Part, Sum, Text, Unread, Value, Word
 from fwproof.gating.shell_words import BRACES
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from fwproof.gating.programs import PROGRAMS
+
 _TOKEN = re.compile(r"\s*(?:([0-9]+)|([A-Za-z_][A-Za-z0-9_]*)|(<=|>=|==|!=|[-+*/%()<>]))")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _WIDEST = 2**63
@@ -24,10 +26,6 @@ _NUMBERS: Mapping[str, Callable[[int, int], bool]] = {
     "-ge": operator.ge,
 }  # fmt: skip
 _FILES = frozenset({f"-{letter}" for letter in "bcdefghLprSstuwx"})
-PROGRAMS = frozenset({
-    "iptables", "ip6tables", "iptables-nft", "ip6tables-nft", "iptables-restore", "ip6tables-restore",
-    "iptables-save", "ip6tables-save",
-})  # fmt: skip
 
 
 class Unknown(Exception):

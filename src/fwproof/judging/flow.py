@@ -8,6 +8,7 @@ from fwproof.facts import Facts, FlowFacts
 from fwproof.judging.passing import sent_elsewhere, turned
 from fwproof.judging.space import leak_cause, refusal_cause
 from fwproof.judging.wire import (
+    ELSEWHERE,
     attributed_words,
     attribution_fault,
     evidence_lines,
@@ -236,7 +237,7 @@ def _denied(check: Check, known: FlowFacts, seen: Observation) -> _Answer:
         return Verdict.PASS, "refused by the tables, and on the wire", "", ""
     if seen.answered_for:
         reason = f"refused by the tables, but {seen.answer} came back, and the packet was not seen at the host"
-        return Verdict.INCONCLUSIVE, reason, "something else answers at the host's address", _ANSWERED_FOR
+        return Verdict.INCONCLUSIVE, reason, ELSEWHERE, _ANSWERED_FOR
     note = "something before this firewall stopped the probe, so the wire did not test it"
     if seen.arrived is None:
         note = "no answer on the wire; arrival was not watched"

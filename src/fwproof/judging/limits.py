@@ -7,6 +7,7 @@ from fwproof.errors import HostError
 from fwproof.facts import BurstFacts, Facts, FlowFacts, Untried
 from fwproof.judging.admitted import admissions_of
 from fwproof.judging.space import refusal_cause
+from fwproof.judging.wire import ELSEWHERE
 from fwproof.measured import attempts_of
 from fwproof.plan import Check
 from fwproof.policy.model import Allow
@@ -135,7 +136,7 @@ def _outside(check: Check, burst: BurstFacts, predicted: int, expected: int) -> 
     elsewhere = sum(one.answered_for for one in burst.seen)
     if elsewhere:
         reason = f"{elsewhere} packets of the burst were answered, and not seen at the host"
-        return Verdict.INCONCLUSIVE, reason, "something else answers at the host's address", ""
+        return Verdict.INCONCLUSIVE, reason, ELSEWHERE, ""
     if not burst.arrived:
         return Verdict.PASS, f"the tables let in {predicted or 'none'}; no packet of the burst arrived", "", ""
     return Verdict.PASS, f"limited: {burst.admitted} of {burst.sent} were let in", "", ""

@@ -22,6 +22,8 @@ _IN_WORDS = {
 }
 
 
+ELSEWHERE = "something else answers at the host's address"
+"""The cause where a service answered that is not the host's; equal causes are one finding."""
 _UNSEEN = "could not be observed"
 _SELF_EVIDENT = {PortState.SILENT, PortState.ACCEPTED_SILENT, PortState.REFUSED_LOCALLY, PortState.REJECTED}
 """States whose words say what the prober's note says."""
