@@ -1,6 +1,5 @@
 """A busy machine, and a large estate: looks that take longer than an answer, more probes than there are ports."""
 
-import json
 import time
 from ipaddress import ip_address
 
@@ -11,57 +10,40 @@ from fwproof.flow import TCP as TCP_NUMBER
 from fwproof.flow import Flow
 from fwproof.observation import PortState, Probe
 from fwproof.probing import observe, ports
-from fwproof.probing.agent import VERSION
 from fwproof.probing.channel import Agent
 from fwproof.probing.observe import Prober
 from fwproof.probing.volley import Timing
 
+from .links import Link
+
 OWN, TARGET = "10.0.0.1", "10.0.0.2"
 WINDOW = 0.1
-LINK = {"name": "eth0", "index": 2, "mac": "02:00:00:00:00:01", "up": True, "addresses": [OWN]}
-HELLO = {"version": VERSION, "python": "3", "uid": 0, "capabilities": 0, "kernel": "", "interfaces": [LINK]}
 
 
-class Wire:
-    """An agent's channel to hosts of which some answer; its first look may take three times the window."""
+class Wire(Link):
+    """Hosts of which some answer; the first look may take three times the window."""
+
+    own = OWN
 
     def __init__(self, *, slow=False, mute=()):
-        self.slow, self.mute, self.held, self.answers = slow, mute, [], []
-
-    def send(self, data):
-        request = json.loads(data)
-        answer = getattr(self, f"op_{request['op']}", lambda _: {})(request)
-        self.answers.append(json.dumps({"ref": request["ref"], "ok": answer}).encode() + b"\n")
-
-    def readline(self, timeout):
-        return self.answers.pop(0)
-
-    def close(self):
-        pass
-
-    def op_hello(self, _request):
-        return HELLO | {"time": time.time_ns()}
-
-    def op_route(self, _request):
-        return {"via": "", "local": False, "index": 2, "source": OWN, "neighbour": "reachable"}
+        super().__init__()
+        self.slow, self.mute = slow, mute
 
     def op_send(self, request):
         for frame in request["frames"]:
             probe = IP(bytes.fromhex(frame))
             said = IP(src=probe.dst, dst=OWN) / TCP(sport=22, dport=probe.sport, flags="SA", ack=probe.seq + 1)
-            self.hold("out", "probe", probe.sport, probe)
+            self.hold("out", "probe", 6, probe.sport, probe)
             if probe.dst not in self.mute:
-                self.hold("in", "answer", probe.sport, said)
+                self.hold("in", "answer", 6, probe.sport, said)
         return {"sent": [[0, time.time_ns()]] * len(request["frames"])}
 
-    def hold(self, side, role, port, packet):
-        self.held.append([time.time_ns(), side, "eth0", role, 6, port, bytes(packet).hex()])
-
-    def op_get(self, _request):
-        seen, self.held = ([], self.held) if self.slow else (self.held, [])
-        time.sleep(3 * WINDOW if self.slow else 0)
+    def op_get(self, request):
+        if not self.slow:
+            return super().op_get(request)
         self.slow = False
-        return {"packets": seen, "confirmed": [], "tracking": {}, "lost": 0}
+        time.sleep(3 * WINDOW)
+        return {"packets": [], "confirmed": [], "tracking": {}, "lost": 0}
 
 
 def probe_to(target, ref):

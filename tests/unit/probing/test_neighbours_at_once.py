@@ -1,6 +1,5 @@
 """Several solicitations of one vantage at a time: none takes what another waits for."""
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
@@ -9,52 +8,34 @@ import pytest
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 
 from fwproof.observation import PortState
-from fwproof.probing.agent import VERSION
 from fwproof.probing.channel import Agent
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.volley import Timing
 
+from .links import Link
+
 OWN = "fd00::1"
 TARGETS = [ip_address(f"fd00::1:{n:x}") for n in range(1, 41)]
-LINK = {"name": "eth0", "index": 2, "mac": "02:00:00:00:00:01", "up": True, "addresses": [OWN]}
-HELLO = {"version": VERSION, "python": "3", "uid": 0, "capabilities": 0, "kernel": "", "time": 0, "interfaces": [LINK]}
 
 
-class Wire:
-    """An agent's channel to a link where every target answers at once, as often as it is asked."""
+class Wire(Link):
+    """Every target answers at once, as often as it is asked."""
+
+    own = OWN
 
     def __init__(self, mute=()):
-        self.mute, self.held, self.answers, self.asked, self.told = set(mute), [], [], [], []
+        super().__init__()
+        self.mute, self.asked, self.told = set(mute), [], []
 
-    def send(self, data):
-        request = json.loads(data)
-        does = {"hello": self.hello, "route": self.route, "get": self.get, "send": self.solicitation}
-        does["solicited"] = self.solicited
-        answer = does.get(request["op"], lambda _: {})(request)
-        self.answers.append(json.dumps({"ref": request["ref"], "ok": answer}).encode() + b"\n")
-
-    def readline(self, timeout):
-        return self.answers.pop(0)
-
-    def close(self):
-        pass
-
-    def hello(self, _request):
-        return HELLO | {"time": time.time_ns()}
-
-    def solicited(self, request):
+    def op_solicited(self, request):
         self.told.append(ip_address(request["target"]))
         return {}
 
-    def route(self, _request):
-        return {"via": "", "local": False, "index": 2, "source": OWN}
-
-    def get(self, request):
+    def op_get(self, request):
         time.sleep(request["wait"] if not self.held else 0)
-        packets, self.held = self.held, []
-        return {"packets": packets, "confirmed": [], "tracking": {}, "lost": 0}
+        return super().op_get(request)
 
-    def solicitation(self, request):
+    def op_send(self, request):
         packet = IPv6(bytes.fromhex(request["frames"][0]))
         target = ip_address(packet[ICMPv6ND_NS].tgt)
         self.asked.append(target)
@@ -64,7 +45,7 @@ class Wire:
         return {"sent": [[0, time.time_ns()]]}
 
     def caught(self, direction, packet):
-        self.held.append([time.time_ns(), direction, "eth0", "neighbour", 58, 0, bytes(packet).hex()])
+        self.hold(direction, "neighbour", 58, 0, packet)
 
 
 @pytest.mark.parametrize("other", TARGETS[:2])
@@ -141,12 +122,12 @@ def test_an_answer_that_takes_its_time_is_waited_for():
     class Slow(Wire):
         looks = 0
 
-        def get(self, request):
+        def op_get(self, request):
             self.looks += bool(self.asked)
             if self.looks == 3:
                 target = TARGETS[0]
                 self.caught("in", IPv6(src=str(target), dst=OWN, hlim=255) / ICMPv6ND_NA(tgt=str(target), S=1))
-            return super().get(request)
+            return super().op_get(request)
 
     wire = Slow(mute=TARGETS)
     begun = time.monotonic()
