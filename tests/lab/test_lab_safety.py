@@ -1,5 +1,6 @@
 """The lab leaves the machine alone, and nothing of it survives its first process."""
 
+import contextlib
 import json
 import os
 import random
@@ -76,6 +77,17 @@ def inhabitants(namespace):
                 found.add(int(entry.name))
         except OSError:
             continue
+    return found
+
+
+def starters(name):
+    """The programs that start a lab of this name, also those whose caller is gone."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"fwproof.lab.starter" in words and name.encode() in words:
+                found.add(int(entry.name))
     return found
 
 
@@ -156,16 +168,29 @@ def test_killing_the_starter_at_any_moment_leaves_no_orphan(lab):
         starter.kill()
         starter.wait()
         state = StateDir(lab.name)
+        wait_while(lambda: starters(lab.name), 20)
         deadline = time.monotonic() + 10
         while state.is_locked() and not lab.is_up() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.1)
         if not state.is_locked():
             ended_early += 1
         lab.down()
         assert not state.is_locked()
     assert ended_early > 0
     assert machine() == before
+
+
+def test_a_starter_whose_caller_is_gone_makes_no_lab(lab):
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    words = [lab.name, str(lab.topology), "no-image", str(ours)]
+    starter = subprocess.run(
+        [sys.executable, "-m", "fwproof.lab.starter", *words],
+        pass_fds=[ours], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    os.close(ours)
+    assert (starter.returncode, starter.stderr) == (3, "whoever asked for this lab has ended\n")
+    assert not lab.state.exists()
 
 
 def test_two_labs_do_not_see_each_other(lab):

@@ -7,6 +7,7 @@ own, because only a single-threaded program that has loaded all it needs may for
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
@@ -30,6 +31,7 @@ def start(name: str, topology_path: Path, image: Path, life: int) -> None:
     begun = time.time()
     topology = load_topology(topology_path)
     state = StateDir(name)
+    _require_asked_for(life)  # or the name would look taken while a lab that nobody wants begins and ends
     state.create()
     lock = state.take_lock()
     if lock is None:
@@ -56,6 +58,14 @@ def start(name: str, topology_path: Path, image: Path, life: int) -> None:
             "hosts": {host.name: list(host.addresses) for host in topology.hosts.values()},
         }
     )
+
+
+def _require_asked_for(life: int) -> None:
+    """Raise LabError where whoever asked for the lab has ended meanwhile: nobody holds the pipe's other end."""
+    waiting = select.poll()
+    waiting.register(life, 0)  # POLLHUP is told unasked, poll(2)
+    if waiting.poll(0):
+        raise LabError("whoever asked for this lab has ended")
 
 
 def _compose(state: StateDir, topology: Topology, image: Path) -> dict[str, tuple[DiskFile, ...]]:

@@ -129,8 +129,11 @@ def _opposes(visit: Visit, chain: Chain, taker: int, rule: Rule, wanted: dict[Co
     if not grown.leaves[taker].touches:
         if act in _DECIDES:  # it takes some of them
             return True
-        wanted = {BASE: program.sets.union(list(wanted.values()))}
-    for config, some in wanted.items():
+        coming = {BASE: program.sets.union(list(wanted.values()))}
+    else:  # it looks at what rules before it may have changed, such as a mark
+        before = Stretch(program, grown, visit.stage.context, 0, taker).run(wanted)
+        coming = {way.config: some for way, some in before.exits.items() if way.way is Way.NEXT and way.config}
+    for config, some in coming.items():
         accepted, kept = none, none
         for exit_, part in program.summary(grown, grown.leaves[taker], visit.stage.context, config).items():
             if exit_.way is Way.ACCEPT:

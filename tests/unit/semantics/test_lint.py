@@ -95,6 +95,16 @@ def test_a_drop_in_an_earlier_table_makes_rules_unreachable():
     assert kinds(text) == {("INPUT", 1): ("unreachable", [])}
 
 
+MARKED = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j MARK --set-xmark 0x2/0xffffffff\nCOMMIT\n"
+
+
+@pytest.mark.parametrize(("verdict", "kind"), [("ACCEPT", "contradicted"), ("DROP", "shadowed")])
+def test_a_mark_that_was_set_in_between_contradicts(verdict, kind):
+    rules = ["-j MARK --set-xmark 0x1/0xffffffff", "-m mark --mark 0x1 -j DROP", f"-j {verdict}"]
+    table = filter_table(*(f"-A INPUT {SSH} {rule}" for rule in rules), default="ACCEPT")
+    assert kinds(MARKED + table)["INPUT", 3] == (kind, [1, 2])
+
+
 def test_what_nat_makes_of_a_packet_may_be_anything():
     nat = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 80\nCOMMIT\n"
     raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 80 -j DROP\nCOMMIT\n"
