@@ -41,6 +41,8 @@ types: $(VENV)/dev.stamp
 # fewer random tables than the tests have by themselves: `make differential` looks at thousands
 pytest: export FWPROOF_SET_TABLES := 30
 pytest: export FWPROOF_LINT_TABLES := 12
+# a thousand commands of fwproof start: where an image forbids it to keep compiled modules, each would compile them again
+pytest: export PYTHONDONTWRITEBYTECODE :=
 pytest: $(VENV)/dev.stamp
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 

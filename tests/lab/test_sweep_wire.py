@@ -256,7 +256,8 @@ def test_a_full_connection_table_is_not_made_fuller(agents, monkeypatch):
 
 
 SENDER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 sys.path[:0] = {path!r}
 from tests.lab.test_sweep_wire import *
 class Held(sweepnet.Net):
