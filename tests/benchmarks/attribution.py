@@ -29,7 +29,7 @@ from fwproof.decision import RuleRef  # noqa: E402 - found through the line abov
 from fwproof.flow import TCP, Family, Flow  # noqa: E402
 from fwproof.observation import Observation, Probe  # noqa: E402
 from fwproof.probing.observe import Prober  # noqa: E402
-from fwproof.probing.volley import Timing  # noqa: E402
+from fwproof.probing.shot import Timing  # noqa: E402
 from fwproof.ruleset.iptables import parse  # noqa: E402
 from fwproof.semantics.model import HostModel  # noqa: E402
 from fwproof.semantics.traced import Names, rules_met  # noqa: E402

@@ -7,7 +7,8 @@ import sys
 from contextlib import contextmanager
 from ipaddress import ip_address
 
-from fwproof.probing.channel import Agent, stream_argv, streamed
+from fwproof.probing.bootstrap import stream_argv, streamed
+from fwproof.probing.channel import Agent
 from fwproof.probing.local import ProcessChannel
 
 SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin"

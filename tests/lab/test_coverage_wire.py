@@ -17,7 +17,7 @@ from fwproof.plan import Check, Kind
 from fwproof.policy.model import Policy
 from fwproof.policy.table_model import Coverage
 from fwproof.probing.observe import Prober
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 from fwproof.semantics.model import HostModel
 
 from .test_probing_wire import ROUTER, TARGET, VANTAGE, agents, clean, net, prober

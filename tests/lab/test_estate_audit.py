@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from fwproof.lab import Lab
-from fwproof.probing.channel import agent_source
+from fwproof.probing.bootstrap import agent_source
 
 from . import estate
 from .auditing import Run

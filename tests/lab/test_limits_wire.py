@@ -18,7 +18,7 @@ from fwproof.policy.references import read_service
 from fwproof.probing.limit_reading import read
 from fwproof.probing.limit_schedule import Source, schedule
 from fwproof.probing.observe import Prober
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 from fwproof.semantics.model import HostModel
 
 from .test_probing_wire import Net, hold

@@ -14,10 +14,11 @@ import pytest
 from fwproof.errors import AgentRefused, HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.observation import PortState, Probe
-from fwproof.probing.channel import Agent, stream_argv, streamed
+from fwproof.probing.bootstrap import stream_argv, streamed
+from fwproof.probing.channel import Agent
 from fwproof.probing.local import ProcessChannel
 from fwproof.probing.observe import Prober
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 
 pytestmark = pytest.mark.lab
 

@@ -16,7 +16,7 @@ from fwproof.flow import Flow
 from fwproof.forms import Ends, Group, dressed, words
 from fwproof.observation import Observation, Probe
 from fwproof.probing.observe import Prober
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 from fwproof.semantics.conversation import converse
 from fwproof.semantics.traced import Names, compared, rules_met
 

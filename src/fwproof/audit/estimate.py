@@ -16,7 +16,7 @@ from fwproof.flow import TCP
 from fwproof.inventory import Host, Inventory
 from fwproof.plan import Check, Kind
 from fwproof.probing.gate import A_SECOND, CONNECT, usable
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 from fwproof.semantics.bdd import SECONDS
 
 _LOG_IN, _READ = 0.6, 1.5

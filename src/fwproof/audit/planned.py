@@ -35,9 +35,9 @@ from fwproof.policy.model import Allow, Bans
 from fwproof.probing.agent import PORT_LOW
 from fwproof.probing.frames import probe_frames
 from fwproof.probing.limit_schedule import schedule
+from fwproof.probing.shot import Timing
 from fwproof.probing.start import agent_argv, pin_argvs
 from fwproof.probing.timetable import together
-from fwproof.probing.volley import Timing
 
 PHASES = ("flows", "forms", "essential", "drop-log", "bans", "bursts", "measures")
 """The parts of an audit that send, in order of time."""

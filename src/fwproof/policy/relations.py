@@ -9,11 +9,12 @@ from itertools import combinations
 from fwproof.errors import Fault
 from fwproof.flow import Family, Network
 from fwproof.inventory import Inventory
-from fwproof.policy.document import Document, Keys, Place
+from fwproof.policy.document import Document, Place
 from fwproof.policy.expectation import Expectation
+from fwproof.policy.given import Given
 from fwproof.policy.model import Allow, Passing, Peers, Policy, Sample
+from fwproof.policy.relations_host import HostRelations
 from fwproof.policy.scalars import quoted
-from fwproof.policy.table_model import HOST
 
 
 def expectations(policy: Policy) -> tuple[Expectation, ...]:
@@ -43,47 +44,31 @@ def relation_faults(
     ``places`` has the place of the expectation on each line; ``whole`` is False when faulty parts were left out
     of the policy.
     """
-    relations = _Relations(policy, document, inventory, places)
+    flows, host = _Flows(policy, document, inventory, places), HostRelations(policy, document, inventory, places)
     faults = [
-        *relations.duplicates(),
-        *relations.questions(),
-        *relations.overlaps("inbound", policy.inbound),
-        *relations.overlaps("outbound", policy.outbound),
-        *relations.crossing(),
-        *relations.published(),
-        *relations.families(),
-        *relations.samples(),
-        *relations.evasion(),
-        *relations.bans(),
-        *relations.standing(),
-        *relations.rules(),
-        *relations.coverage(),
-        *relations.kernel(),
-        *relations.baseline(),
-        *relations.parity(),
+        *flows.duplicates(),
+        *flows.questions(),
+        *flows.overlaps("inbound", policy.inbound),
+        *flows.overlaps("outbound", policy.outbound),
+        *flows.crossing(),
+        *flows.published(),
+        *flows.families(),
+        *flows.samples(),
+        *flows.evasion(),
+        *flows.bans(),
+        *flows.standing(),
+        *host.faults(),
     ]
     if whole:
         # what is lacking here may be what could not be read
-        faults += [*relations.provoked(), *relations.drop_log(), *relations.listeners()]
+        faults += [*flows.provoked(), *host.lacking()]
     if whole and not expectations(policy):
-        faults.append(relations.at((), "the policy expects nothing; say at least one thing under 'inbound'"))
+        faults.append(flows.at((), "the policy expects nothing; say at least one thing under 'inbound'"))
     return faults
 
 
-class _Relations:
-    def __init__(self, policy: Policy, document: Document, inventory: Inventory, places: Mapping[int, Place]) -> None:
-        self.places = places
-        self.policy = policy
-        self.document = document
-        self.inventory = inventory
-        self.hosts = [inventory.hosts[name] for name in policy.hosts]
-        self.have = {Family.of(address) for host in self.hosts for address in host.addresses}
-
-    def at(self, keys: Keys, message: str) -> Fault:
-        return self.document.fault(self.document.key_place(keys), message)
-
-    def on(self, expectation: Expectation, message: str) -> Fault:
-        return self.document.fault(self.places[expectation.line], message)
+class _Flows(Given):
+    """What packets are allowed, and what shows that they are."""
 
     def duplicates(self) -> Iterator[Fault]:
         first: dict[str, Expectation] = {}
@@ -221,20 +206,6 @@ class _Relations:
                     f" and {quoted(allow.id)} on line {allow.line} allows it",
                 )
 
-    def drop_log(self) -> Iterator[Fault]:
-        if self.policy.drop_log is None and self.document.existing(("drop_log",)):
-            words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
-            yield self.at(("drop_log",), words)
-        paths = self.policy.drop_log.paths if self.policy.drop_log else None
-        seen: set[tuple[str, str]] = set()
-        for index, one in enumerate(paths.accepted if paths else ()):
-            keys: Keys = ("drop_log", "paths", "accept", index)
-            if (one.rule, one.finding) in seen:
-                yield self.at(keys, "the same finding about the same rule is accepted twice")
-            elif paths is not None and one.finding and one.finding not in paths.fail:
-                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
-            seen.add((one.rule, one.finding))
-
     def provoked(self) -> Iterator[Fault]:
         for bans in self.policy.bans:
             if bans.exercise and not bans.provoke:
@@ -255,67 +226,6 @@ class _Relations:
                 yield self.on(
                     allow, f"connections that stand are of TCP; of {allow.service} only a 'rate' can be limited"
                 )
-
-    def rules(self) -> Iterator[Fault]:
-        rules = self.policy.rules
-        seen: list[tuple[str, str]] = []
-        for index, one in enumerate(rules.accepted if rules else ()):
-            keys: Keys = ("rules", "accept", index)
-            if (one.rule, one.finding) in seen:
-                yield self.at(keys, "the same finding about the same rule is accepted twice")
-            elif rules is not None and one.finding and one.finding not in rules.fail:
-                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
-            seen.append((one.rule, one.finding))
-
-    def coverage(self) -> Iterator[Fault]:
-        seen: set[str] = set()
-        for index, one in enumerate(self.policy.coverage.accepted if self.policy.coverage else ()):
-            if one.rule in seen:
-                yield self.at(("coverage", "accept", index), "the same rule is accepted twice")
-            seen.add(one.rule)
-
-    def listeners(self) -> Iterator[Fault]:
-        listeners = self.policy.listeners
-        for index, one in enumerate(listeners.accepted if listeners else ()):
-            keys: Keys = ("listeners", "accept", index)
-            if not one.socket and not one.process:
-                yield self.at(keys, "an accepted finding names a 'socket' such as udp/546, a 'process', or both")
-            elif listeners is not None and one.finding and one.finding not in listeners.fail:
-                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
-        if listeners is not None and not self.document.existing(("inbound",)):
-            words = "'listeners' compares sockets with what 'inbound' allows, and there is no 'inbound' here"
-            yield self.on(listeners, words)
-
-    def kernel(self) -> Iterator[Fault]:
-        kernel = self.policy.kernel
-        seen: set[tuple[str, str]] = set()
-        for index, one in enumerate(kernel.accepted if kernel else ()):
-            keys: Keys = ("kernel", "accept", index)
-            if (one.setting, one.interface) in seen:
-                yield self.at(keys, "the same setting of the same interface is accepted twice")
-            elif kernel is not None and one.setting not in kernel.wanted:
-                yield self.at(keys, f"{quoted(one.setting)} is unchecked, so it need not be accepted")
-            seen.add((one.setting, one.interface))
-
-    def baseline(self) -> Iterator[Fault]:
-        baseline = self.policy.baseline
-        if baseline is not None and HOST not in baseline.pattern and len(self.hosts) > 1:
-            words = (
-                f"the policy is about {len(self.hosts)} hosts, and a folder is one host's: put {{host}} into its name"
-            )
-            yield self.on(baseline, words)
-
-    def parity(self) -> Iterator[Fault]:
-        written = self.document.plain().get("ipv6")
-        if not isinstance(written, dict):
-            return
-        if written.get("expect") == "deny" and len(written) > 1:
-            words = "'ipv6: deny' is shown by the defaults and has no check of its own; write it as one word"
-            yield self.at(("ipv6",), words)
-        both = any(host.address(Family.IPV4) and host.address(Family.IPV6) for host in self.hosts)
-        if self.policy.parity is not None and not both:
-            words = "no host of this policy has addresses of both families, so there is nothing to compare"
-            yield self.on(self.policy.parity, words)
 
 
 def _overlap(first: Peers, second: Peers) -> tuple[Network, Network] | None:

@@ -10,8 +10,8 @@ from typing import TypeGuard
 from fwproof.errors import HostError
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
+from fwproof.probing.shot import Shot
 from fwproof.probing.verdict import NO_ROOM
-from fwproof.probing.volley import Shot
 
 _TRANSIENT = {errno.EAGAIN, errno.ENOBUFS, *NO_ROOM.values()}  # the sender had no room just then
 _CONTROLS = ((ICMP, None), (UDP, 33434), (TCP, 80))

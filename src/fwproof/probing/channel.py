@@ -1,13 +1,10 @@
 """Agent: the auditor's side of one probing agent, over any byte channel (SSH, or a local process).
 
-One request is under way at a time; threads may share an Agent. What the agent captured is put into the file of the
-probe that has that source port, so that several observations can go on at once; neighbour discovery, which has no
-ports, is given to all who listen for its target.
+One request is under way at a time; threads may share an Agent.
 """
 
 from __future__ import annotations
 
-import base64
 import getpass
 import json
 import os
@@ -16,97 +13,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import Any
 
 from fwproof.errors import AgentRefused, CommandRefused, CommandTimeout, Garbled, HostError, HostUnreachable
 from fwproof.flow import Address, Family
 from fwproof.hosts.transport import ByteChannel
-from fwproof.observation import Handles, RuleEvent, Seen
+from fwproof.observation import Handles
 from fwproof.probing.agent import VERSION
+from fwproof.probing.filing import Caught, File, Files, printable
 from fwproof.probing.gate import Gate, Share
-from fwproof.probing.packets import Packet, dissect
-from fwproof.probing.trace import event_of, handles_of
+from fwproof.probing.greeting import Hello, greeting
+from fwproof.probing.trace import handles_of
 
-CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # linux/capability.h
 _UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 """What reading an answer raises when its parts are not what the agent sends."""
 
 _LOOK = 0.2
 """Seconds between two looks whether the audit was stopped, while an agent does what may take longer."""
-
-BOOTSTRAP = (
-    "import sys;r=sys.stdin.buffer.raw;n=int(r.readline());b=b''\n"
-    "while len(b)<n:\n"
-    " d=r.read(n-len(b))\n"
-    " if not d:sys.exit(1)\n"
-    " b+=d\n"
-    "exec(compile(b,'fwproof-agent','exec'))"
-)
-"""Program for ``python3 -IS -c``: reads the agent's length and source from standard input, and becomes it."""
-
-
-@cache
-def agent_source() -> bytes:
-    """Return the agent's file, byte for byte as it is installed and hashed."""
-    return files("fwproof.probing").joinpath("agent.py").read_bytes()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
-    """A network interface of the agent's host; ``mac`` is lower-case and empty where there is none."""
-
-    name: str
-    index: int
-    mac: str
-    up: bool
-    addresses: tuple[Address, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
-    """What the agent says of itself and its host; ``skew`` is its clock minus the auditor's, in seconds."""
-
-    python: str
-    uid: int
-    capabilities: int
-    kernel: str
-    skew: float
-    interfaces: tuple[Interface, ...]
-
-    @property
-    def addresses(self) -> frozenset[Address]:
-        """All addresses of the host."""
-        return frozenset(address for interface in self.interfaces for address in interface.addresses)
-
-    def may(self, capability: int) -> bool:
-        """Whether the agent has a capability, by its number in linux/capability.h."""
-        return bool(self.capabilities >> capability & 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caught:
-    """One captured packet: its role is ``probe``, ``answer``, ``error`` (ICMP about a probe) or ``neighbour``."""
-
-    role: str
-    interface: str
-    seen: Seen
-    packet: Packet | None
-
-
-@dataclass(slots=True)
-class File:
-    """What one agent told of one packet; when its source port is used again, that has another file.
-
-    ``confirmed`` is whether conntrack reported a new connection, ``events`` what the host told of the rules it met.
-    """
-
-    caught: list[Caught] = field(default_factory=list)
-    confirmed: bool = False
-    events: list[RuleEvent] = field(default_factory=list)
 
 
 class Agent:
@@ -123,14 +48,19 @@ class Agent:
         self._ref = 0
         self._broken: HostError | None = None
         self._hello: Hello | None = None
-        self._filing = threading.Lock()
-        self._files: dict[int, File] = {}
-        self._listening: dict[Address, list[list[Caught]]] = {}
-        self._tracking: Mapping[str, bool] = {}
-        self.tracing, self.untold = False, 0
-        """Whether rules are traced now, and how many of their events the host lost so far."""
-        self.lost = 0
+        self._files = Files(host)
+        self.tracing = False
+        """Whether rules are traced now."""
+
+    @property
+    def lost(self) -> int:
         """Packets or events that the host could not hand over in time; more than none makes silence doubtful."""
+        return self._files.lost
+
+    @property
+    def untold(self) -> int:
+        """How many events of traced rules the host lost so far."""
+        return self._files.untold
 
     def call(
         self, op: str, *, timeout: float = 15.0, share: Share | None = None, kind: str = "probes", **arguments: Any
@@ -185,19 +115,17 @@ class Agent:
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or answer.get("ref") not in (self._ref, None):
-            raise Garbled(
-                self.host, f"the agent's answer is not one: {_printable(line)}", "is the shell's start quiet?"
-            )
+            raise Garbled(self.host, f"the agent's answer is not one: {printable(line)}", "is the shell's start quiet?")
         if "error" in answer:
-            raise AgentRefused(self.host, f"the agent says: {_printable(str(answer['error']).encode())}")
+            raise AgentRefused(self.host, f"the agent says: {printable(str(answer['error']).encode())}")
         ok = answer.get("ok")
         if not isinstance(ok, dict):
-            raise Garbled(self.host, f"the agent's answer has no result: {_printable(line)}")
+            raise Garbled(self.host, f"the agent's answer has no result: {printable(line)}")
         return ok
 
     def _ended(self) -> HostError:
         said = self._channel.stderr.strip()
-        words = f": {_printable(said.encode(errors='replace'))}" if said else ""
+        words = f": {printable(said.encode(errors='replace'))}" if said else ""
         self._broken = AgentRefused(self.host, f"the agent ended{words}", "is python3 there, and does sudo allow it?")
         self.gate.lose(self.host, "its agent ended")
         return self._broken
@@ -215,14 +143,7 @@ class Agent:
         if version != VERSION:
             raise AgentRefused(self.host, f"the agent has version {version}, not {VERSION}", "install it again")
         with self.reading("greeting"):
-            return Hello(
-                python=str(answer["python"]),
-                uid=int(answer["uid"]),
-                capabilities=int(answer["capabilities"]),
-                kernel=str(answer["kernel"]),
-                skew=int(answer["time"]) / 1e9 - now,
-                interfaces=tuple(_interface(link) for link in answer["interfaces"]),
-            )
+            return greeting(answer, now)
 
     def capture(self, cookie: int) -> None:
         """Begin to capture a run's packets; AgentRefused, with who it is, while another audit has the host."""
@@ -233,35 +154,10 @@ class Agent:
 
         What any thread has fetched is filed when this returns, in the order of capture.
         """
-        with self._filing:
+        with self._files.lock:
             answer = self.call("get", timeout=wait + 15.0, wait=wait)
             with self.reading("captures"):
-                self._file(answer)
-
-    def _file(self, answer: Mapping[str, Any]) -> None:
-        for when, direction, interface, role, _, port, data in answer["packets"]:
-            raw = bytes.fromhex(data)
-            packet = dissect(raw)
-            words = f"{packet or 'unreadable'} ({_printable(str(interface).encode())})"
-            side = "out" if direction == "out" else "in"
-            seen = Seen(host=self.host, direction=side, time=when / 1e9, summary=words, raw=raw)
-            caught = Caught(role=role, interface=str(interface), seen=seen, packet=packet)
-            if role != "neighbour":
-                self._file_of(port).caught.append(caught)
-            elif packet is not None and packet.target is not None:
-                for heard in self._listening.get(packet.target, ()):
-                    heard.append(caught)
-        for _, src, port, dst, _ in answer["confirmed"]:
-            self._file_of(port).confirmed = bool(ip_address(src) and ip_address(dst))
-        self._tracking = dict(answer["tracking"])
-        self.lost += int(answer["lost"])
-        for row in answer.get("traced", ()):
-            self._file_of(row[0]).events.append(event_of(self.host, row))
-        self.untold += int(answer.get("untold", 0))
-
-    def _file_of(self, port: Any) -> File:
-        """Return the file of a source port; one that is thrown away where nobody has opened any."""
-        return self._files.get(int(port)) or File()
+                self._files.add(answer)
 
     @contextmanager
     def listening(self, target: IPv6Address) -> Iterator[Sequence[Caught]]:
@@ -271,16 +167,8 @@ class Agent:
         """
         self.call("solicited", target=str(target))
         self.collect()  # what was captured before is nobody's answer
-        heard: list[Caught] = []
-        with self._filing:
-            self._listening.setdefault(target, []).append(heard)
-        try:
+        with self._files.listening(target) as heard:
             yield heard
-        finally:
-            with self._filing:
-                left = [each for each in self._listening.pop(target) if each is not heard]
-                if left:
-                    self._listening[target] = left
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -292,9 +180,7 @@ class Agent:
 
     def open(self, port: int) -> File:
         """Return a new file for what is captured from now on of the packet with a source port, in order of capture."""
-        with self._filing:
-            file = self._files[port] = File()
-        return file
+        return self._files.open(port)
 
     def trace(self, *, on: bool) -> Handles:
         """Begin or end the tracing of probes, for which a capture runs; return the rules' handles at the beginning."""
@@ -305,7 +191,7 @@ class Agent:
 
     def tracks(self, family: Family) -> bool:
         """Whether conntrack is at work in a family, so that a missing event means something."""
-        return bool(self._tracking.get(family.value))
+        return self._files.tracks(family)
 
     def counters(self, command: str) -> str:
         """Return what a fixed counters command prints (``iptables-save``, ``ip6tables-save``, ``nft`` …)."""
@@ -348,32 +234,3 @@ def _who() -> str:
     except (OSError, KeyError):  # an account without a name
         user = f"user {os.getuid()}"
     return f"{user} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
-
-
-def _interface(link: Mapping[str, Any]) -> Interface:
-    return Interface(
-        name=str(link["name"]),
-        index=int(link["index"]),
-        mac=str(link["mac"]),
-        up=bool(link["up"]),
-        addresses=tuple(ip_address(address) for address in link["addresses"]),
-    )
-
-
-def _printable(line: bytes) -> str:
-    words = line[:200].decode("ascii", "backslashreplace").strip()
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in words) or "nothing"
-
-
-def streamed(channel: ByteChannel) -> ByteChannel:
-    """Send the agent's source to a channel on which :data:`BOOTSTRAP` runs; return the channel."""
-    source = agent_source()
-    channel.send(b"%d\n" % len(source) + source)
-    return channel
-
-
-def stream_argv(*, sudo: bool) -> tuple[str, ...]:
-    """Return the command line of a streamed agent; one word of code, so that any login shell passes it on."""
-    code = base64.b64encode(BOOTSTRAP.encode()).decode()
-    words = ("/usr/bin/python3", "-IS", "-c", f"import base64;exec(base64.b64decode('{code}'))")
-    return ("/usr/bin/sudo", "-n", *words) if sudo else words

@@ -11,10 +11,12 @@ from ipaddress import IPv6Address
 from fwproof.errors import AgentRefused
 from fwproof.flow import ICMPV6, Family, Flow
 from fwproof.observation import Observation, PortState, Probe
-from fwproof.probing.channel import Agent, Caught, Interface
+from fwproof.probing.channel import Agent
+from fwproof.probing.filing import Caught
 from fwproof.probing.frames import solicitation_frame
+from fwproof.probing.greeting import Interface
+from fwproof.probing.shot import Timing
 from fwproof.probing.verdict import Finding, not_sent
-from fwproof.probing.volley import Timing
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _TRIES = 3

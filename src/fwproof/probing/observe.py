@@ -22,9 +22,10 @@ from fwproof.probing.holding import Held, held
 from fwproof.probing.neighbour import solicit
 from fwproof.probing.packets import FINGERPRINT_TOS
 from fwproof.probing.ports import BLOCK, Ports
+from fwproof.probing.shot import Shot, Timing
 from fwproof.probing.timetable import TimedProbes, Timetable, busiest
 from fwproof.probing.verdict import Finding, judge
-from fwproof.probing.volley import Prepare, Shot, Timing, fire
+from fwproof.probing.volley import Prepare, fire
 from fwproof.probing.ways import Ways
 
 _BATCH = BLOCK // 8

@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from fwproof.errors import AgentRefused
 from fwproof.hosts.transport import Transport
 from fwproof.inventory import Access, AgentPin, Host
-from fwproof.probing.channel import CAP_NET_RAW, Agent, agent_source, stream_argv, streamed
+from fwproof.probing.bootstrap import agent_source, stream_argv, streamed
+from fwproof.probing.channel import Agent
 from fwproof.probing.gate import Gate
+from fwproof.probing.greeting import CAP_NET_RAW
 
 
 def agent_sha256() -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fwproof.observation import Probe
 from fwproof.probing.channel import Agent
 from fwproof.probing.gate import IN_TIME
-from fwproof.probing.volley import TURN, Send, Shot, frames_of, reset_half_open, send_frames
+from fwproof.probing.shot import Shot
+from fwproof.probing.volley import TURN, Send, frames_of, reset_half_open, send_frames
 
 _LEAD = 0.05
 """Seconds from when every packet is built to the first that leaves."""

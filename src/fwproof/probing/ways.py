@@ -9,7 +9,7 @@ from fwproof.errors import HostError
 from fwproof.flow import Family
 from fwproof.observation import Observation, PortState
 from fwproof.probing.case import Way, way_of
-from fwproof.probing.volley import Shot
+from fwproof.probing.shot import Shot
 
 
 class Ways:

@@ -247,6 +247,9 @@ def test_the_hosts_of_a_worker_that_ends_are_told_once_and_go_to_another(posts):
     made = posts(a=["east"], b=["east"])
     one, visit, other = (made.posts.dial(made.hosts[name]) for name in ("e1", "e1", "e2"))
     assert made.posts.stands == {"e1": "a", "e2": "b"}
+    for stream in (one, visit):  # what came before is read nevertheless
+        with stream._news:
+            assert stream._news.wait_for(lambda came=stream._came: bytes(came) == b"hello\n", 5)
     made.client.kill("a")
     assert read(one, 100) == b"hello\n"
     assert read(visit, 100) == b"hello\n"

@@ -15,7 +15,7 @@ import pytest
 
 from fwproof.flow import ICMP, ICMPV6, TCP, UDP, Flow
 from fwproof.probing import agent
-from fwproof.probing.channel import agent_source, stream_argv
+from fwproof.probing.bootstrap import agent_source, stream_argv
 from fwproof.probing.frames import probe_frames, reset_frame, solicitation_frame
 
 COOKIE = 0xBEEF

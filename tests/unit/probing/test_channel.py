@@ -7,7 +7,9 @@ import pytest
 from fwproof.errors import AgentRefused, CommandTimeout, Garbled, HostUnreachable
 from fwproof.flow import Family
 from fwproof.observation import Seen
-from fwproof.probing.channel import Agent, File, stream_argv, streamed
+from fwproof.probing.bootstrap import stream_argv, streamed
+from fwproof.probing.channel import Agent
+from fwproof.probing.filing import File
 from fwproof.probing.local import ProcessChannel
 from fwproof.probing.pcap import pcap_bytes
 from fwproof.probing.ports import BLOCK, Ports

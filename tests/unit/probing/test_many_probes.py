@@ -12,7 +12,7 @@ from fwproof.observation import PortState, Probe
 from fwproof.probing import observe, ports
 from fwproof.probing.channel import Agent
 from fwproof.probing.observe import Prober
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 
 from .links import Link
 

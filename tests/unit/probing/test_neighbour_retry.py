@@ -7,7 +7,7 @@ import pytest
 from fwproof.flow import ICMPV6, Flow
 from fwproof.observation import Observation, PortState, Probe
 from fwproof.probing import neighbour
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 
 TARGET = ip_address("fd00::10")
 FLOW = Flow(src=ip_address("fd00::1"), dst=TARGET, proto=ICMPV6, icmp_type=135, icmp_code=0)

@@ -10,7 +10,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 from fwproof.observation import PortState
 from fwproof.probing.channel import Agent
 from fwproof.probing.neighbour import solicit
-from fwproof.probing.volley import Timing
+from fwproof.probing.shot import Timing
 
 from .links import Link
 
@@ -74,7 +74,7 @@ def test_many_threads_ask_through_one_agent():
     states = [PortState.NO_ANSWER if target in wire.mute else PortState.OPEN for target in TARGETS]
     assert [each.state for each in found] == states
     assert [each.sent for each in found] == [3 if target in wire.mute else 1 for target in TARGETS]
-    assert not agent._listening  # nobody listens any more, so nothing is kept
+    assert not agent._files._listening  # nobody listens any more, so nothing is kept
 
 
 def test_what_was_captured_before_is_no_answer():

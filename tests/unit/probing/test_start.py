@@ -8,7 +8,7 @@ from fwproof.errors import AgentRefused
 from fwproof.hosts.access import AGENT_PATH
 from fwproof.inventory import Access, AgentPin, Host, SshAddress
 from fwproof.policy.inventory_file import load_inventory
-from fwproof.probing.channel import agent_source
+from fwproof.probing.bootstrap import agent_source
 from fwproof.probing.start import agent_sha256, check_pin, start_agent
 from fwproof.snapshot import Capture
 
