@@ -24,10 +24,8 @@ from fwproof.semantics.space import SpaceTooLarge
 Set = BCDDFunction
 T = TypeVar("T")
 
-_SMALL = 3000
-_NODES = (1 << 23, 1 << 26)
-_CACHE = (1 << 18, 1 << 20)
-"""Nodes and cache entries of a manager for few and for many rules; the memory is taken as it is used."""
+_ROOM = ((64, 1 << 23, 1 << 16), (3000, 1 << 23, 1 << 18), (1 << 63, 1 << 26, 1 << 20))
+"""For how many rules, a manager's nodes and cache entries: nodes take memory as they are used, a cache at once."""
 SECONDS = 120.0
 """Processor time that one engine may take to build sets before it gives up: a busy machine takes nothing of it."""
 WALL_SECONDS = 600.0
@@ -40,9 +38,9 @@ class Sets:
     """A manager of diagrams over some fields, and the sets that tests are made of."""
 
     def __init__(self, fields: dict[str, Field], rules: int, *, seconds: float = SECONDS, nodes: int = 0) -> None:
-        large = rules > _SMALL
         self.fields = fields
-        self.manager = BCDDManager(nodes or _NODES[large], _CACHE[large], 1)
+        most, cache = next((most, cache) for few, most, cache in _ROOM if rules <= few)
+        self.manager = BCDDManager(nodes or most, cache, 1)
         self.header = sum(field.width for field in fields.values())
         self.manager.add_vars(self.header)
         self.all, self.none = self.manager.true(), self.manager.false()
