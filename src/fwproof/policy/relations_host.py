@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from fwproof.errors import Fault
 from fwproof.flow import Family
 from fwproof.policy.document import Keys
 from fwproof.policy.given import Given
 from fwproof.policy.scalars import quoted
-from fwproof.policy.table_model import HOST
+from fwproof.policy.table_model import HOST, Accepted
 
 
 class HostRelations(Given):
@@ -30,25 +30,23 @@ class HostRelations(Given):
             words = "'drop_log' asks for nothing; set 'inbound' or 'outbound' to true, or delete it"
             yield self.at(("drop_log",), words)
         paths = self.policy.drop_log.paths if self.policy.drop_log else None
-        seen: set[tuple[str, str]] = set()
-        for index, one in enumerate(paths.accepted if paths else ()):
-            keys: Keys = ("drop_log", "paths", "accept", index)
-            if (one.rule, one.finding) in seen:
-                yield self.at(keys, "the same finding about the same rule is accepted twice")
-            elif paths is not None and one.finding and one.finding not in paths.fail:
-                yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
-            seen.add((one.rule, one.finding))
+        if paths is not None:
+            yield from self._accepted(("drop_log", "paths"), paths.accepted, paths.fail)
 
     def _rules(self) -> Iterator[Fault]:
         rules = self.policy.rules
-        seen: list[tuple[str, str]] = []
-        for index, one in enumerate(rules.accepted if rules else ()):
-            keys: Keys = ("rules", "accept", index)
+        if rules is not None:
+            yield from self._accepted(("rules",), rules.accepted, rules.fail)
+
+    def _accepted(self, section: Keys, accepted: Iterable[Accepted], fail: Collection[str]) -> Iterator[Fault]:
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(accepted):
+            keys: Keys = (*section, "accept", index)
             if (one.rule, one.finding) in seen:
                 yield self.at(keys, "the same finding about the same rule is accepted twice")
-            elif rules is not None and one.finding and one.finding not in rules.fail:
+            elif one.finding and one.finding not in fail:
                 yield self.at(keys, f"{quoted(one.finding)} is not among 'fail', so it need not be accepted")
-            seen.append((one.rule, one.finding))
+            seen.add((one.rule, one.finding))
 
     def _coverage(self) -> Iterator[Fault]:
         seen: set[str] = set()
