@@ -191,6 +191,8 @@ def _key(allow: Allow | Passing) -> tuple[str, str]:
 def _unused(linted: Sequence[Linted], inventory: Inventory, around: Document) -> Iterator[Advice]:
     named = {word for one in linted for word in _words(one.document.plain())}
     audited = {name for one in linted for name in one.policy.hosts}
+    if any(one.policy.parity is not None for one in linted):  # every zone may do the same in both families
+        named |= set(inventory.zones)
     for name in inventory.zones:
         if name not in named:
             place = around.key_place(("zones", name))

@@ -202,6 +202,20 @@ def test_lint_of_policies_says_where_and_what(tmp_path):
     assert "no-vantage" in run("lint", tmp_path / "a.policy.yaml", "--inventory", _without_vantage(tmp_path), status=1)
 
 
+@pytest.mark.parametrize(("ipv6", "unused"), [("deny", True), ("same", False)])
+def test_a_zone_that_parity_asks_about_is_used(tmp_path, ipv6, unused):
+    (tmp_path / "i.yaml").write_text(INVENTORY.replace("10.0.0.10]", '10.0.0.10, "fd00::10"]'))
+    (tmp_path / "a.policy.yaml").write_text(f"policy: web\nhosts: [web]\nipv6: {ipv6}\ninbound: {{default: deny}}\n")
+    words = ("lint", tmp_path / "a.policy.yaml", "--inventory", tmp_path / "i.yaml", "--only", "unused-zone")
+    assert ("'other'" in run(*words, status=int(unused))) is unused
+
+
+def test_lint_has_no_warning_about_the_example(tmp_path):
+    run("init", "--example", tmp_path / "new")
+    out = run("lint", tmp_path / "new" / "checks", "--inventory", tmp_path / "new" / "fixtures" / "inventory.yaml")
+    assert out.endswith("\n2 notes: 1 no-samples, 1 no-owner\n"), out
+
+
 def _without_vantage(folder):
     (folder / "j.yaml").write_text(INVENTORY.replace(", vantage: true, access: root", ""))
     return folder / "j.yaml"
