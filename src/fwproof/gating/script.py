@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import PurePosixPath
 
 from fwproof.errors import Fault, InputError
@@ -21,6 +22,8 @@ from fwproof.semantics.routing import parse_sysctls
 
 _SAVE = SAVERS | {"ipset-save"}
 """What keeps the tables for the next boot."""
+_QUIET_SUDO = {"-n", "--non-interactive", "-E", "--preserve-env"}
+"""Options of sudo(8) that change nothing about which command it runs, nor as whom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class _Reading:
     def asked(self, simple: Simple) -> Answer:
         """Return how a command ends; raises Leave where it fails and the script does not expect that."""
         try:
-            if simple.to or simple.words[0].text == "sysctl":
+            simple = _by_root(simple)
+            if simple.to or PurePosixPath(simple.words[0].text).name == "sysctl":
                 self.sysctls |= _sysctls(simple)
                 return Answer(None)
             commands = list(_commands(simple, self.source))
@@ -87,9 +91,18 @@ class _Reading:
         return answer
 
 
+def _by_root(simple: Simple) -> Simple:
+    """Return a command without the ``sudo`` before it; a file that its output goes to is not written by root."""
+    words = simple.words
+    if words[0].text != "sudo" or simple.to:
+        return simple
+    rest = tuple(dropwhile(lambda word: word.text in _QUIET_SUDO, words[1:]))
+    return replace(simple, words=rest) if rest and not rest[0].is_option else simple
+
+
 def _sysctls(simple: Simple) -> dict[str, str]:
     """Return what a command sets below /proc/sys/net."""
-    words = [word.text for word in simple.words]
+    words = [PurePosixPath(simple.words[0].text).name, *(word.text for word in simple.words[1:])]
     pairs = words[1:] if simple.to else [word for word in words[1:] if word not in {"-w", "-q", "-e", "-n"}]
     lines = [f"{simple.to}:{' '.join(pairs)}"] if simple.to else pairs
     odd = any(each.startswith("-") if simple.to else "=" not in each for each in pairs)  # every sh has its own echo -n
@@ -102,9 +115,7 @@ def _sysctls(simple: Simple) -> dict[str, str]:
 
 
 def _commands(simple: Simple, source: str) -> Iterator[Command]:
-    words = list(simple.words)
-    if words[0].text == "sudo" and len(words) > 1 and not words[1].is_option:
-        words = words[1:]
+    words = simple.words
     program = PurePosixPath(words[0].text).name
     shown = tuple(word.text for word in words[1:])
     if program in _SAVE or (program == "netfilter-persistent" and shown == ("save",)):

@@ -48,6 +48,7 @@ DONE = {
     "iptables --policy OUTPUT DROP": ":OUTPUT DROP [0:0]",
     "iptables -w 5 -N NEXT": ":NEXT - [0:0]",
     "iptables -R OWN 1 -s 10.1.0.0/16 -j ACCEPT": "-A OWN -s 10.1.0.0/16 -j ACCEPT",
+    "sudo -n iptables -A INPUT -p icmp -j DROP": "-A INPUT -p icmp -j DROP",
     'sudo /sbin/iptables -A INPUT -m comment --comment "a b" -j DROP': '-A INPUT -m comment --comment "a b" -j DROP',
 }
 
@@ -153,15 +154,19 @@ def test_sysctls_of_a_script_and_what_keeps_its_tables_are_no_commands():
 echo 1 > /proc/sys/net/ipv4/ip_forward
 sysctl -q -w net.ipv6.conf.all.forwarding=0
 sysctl -w kernel.panic=1
+sudo -n /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1
 iptables-save > /etc/iptables/rules.v4
 netfilter-persistent save
 """
     script = read_whole(text, "s.sh")
     assert len(script.commands) == 1
-    assert script.sysctls == {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "0"}
+    assert script.sysctls == {
+        "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "0", "ipv4/conf/all/rp_filter": "1",
+    }  # fmt: skip
     assert "s.sh sets net/ipv4/ip_forward = 1, from its beginning on" in script.assumed
-    for odd in ("sysctl -p", "echo -n 1 > /proc/sys/net/ipv4/ip_forward", "echo > /proc/sys/net/ipv4/ip_forward"):
-        with pytest.raises(InputError, match="what it sets is not read"):
+    path = "/proc/sys/net/ipv4/ip_forward"
+    for odd in ("sysctl -p", f"echo -n 1 > {path}", f"echo > {path}", f"sudo echo 1 > {path}", "sudo sysctl -p"):
+        with pytest.raises(InputError, match=r"what it sets is not read|output to a file \(>\) is not read"):
             read_whole(f"iptables -F\n{odd}\n", "s.sh")
 
 
