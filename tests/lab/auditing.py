@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,24 +12,34 @@ import pytest
 
 from fwproof.lab import Lab
 
+from .forked import template
+
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "checks" / "ai-server.policy.yaml"
 INVENTORY = ROOT / "fixtures" / "inventory.yaml"
 
 
 class Run:
-    """One finished audit: exit status, what it printed, and its folder of reports (None where it wrote none)."""
+    """One finished audit: exit status, what it printed, and its folder of reports (None where it wrote none).
 
-    def __init__(self, lab, reports, *words, inventory=INVENTORY, policy=POLICY, timeout=180):
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", str(policy)]
+    ``fresh``: by a Python of its own, as a user starts it; otherwise by one that has all it needs imported.
+    """
+
+    def __init__(self, lab, reports, *words, inventory=INVENTORY, policy=POLICY, timeout=180, fresh=False):
+        command = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", str(policy)]
         command += ["--inventory", str(inventory), "--reports", str(reports), *words]
+        environment = {**os.environ, "FWPROOF_LAB_NAME": lab.name, "NO_COLOR": "1"}
         begun = time.monotonic()
-        done = subprocess.run(
-            command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
-            check=False, env={**os.environ, "FWPROOF_LAB_NAME": lab.name, "NO_COLOR": "1"},
-        )  # fmt: skip
+        with tempfile.NamedTemporaryFile() as out:
+            if fresh:
+                self.status = subprocess.run(
+                    [sys.executable, "-m", "pytest", *command], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                    timeout=timeout, check=False, env=environment,
+                ).returncode  # fmt: skip
+            else:
+                self.status = template().run(command, ROOT, environment, Path(out.name), timeout)
+            self.out = Path(out.name).read_text(encoding="utf-8")
         self.seconds = time.monotonic() - begun
-        self.status, self.out = done.returncode, done.stdout
         latest = reports / "latest"
         self.folder = latest.resolve() if latest.exists() else None
         self.results = json.loads((latest / "results.json").read_text(encoding="utf-8")) if self.folder else {}

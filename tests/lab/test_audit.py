@@ -42,7 +42,7 @@ def before(lab):
 
 @pytest.fixture(scope="module")
 def audit(lab, before, tmp_path_factory):
-    return Run(lab, tmp_path_factory.mktemp("reports"))
+    return Run(lab, tmp_path_factory.mktemp("reports"), fresh=True)
 
 
 def processes(lab, host):

@@ -75,7 +75,7 @@ def test_an_audit_with_these_rules_alone_does_all_of_its_work(lab, tmp_path):
     assert "hosts: [ai-servers]" in text
     (policy := tmp_path / "one.policy.yaml").write_text(text.replace("hosts: [ai-servers]", f"hosts: [{HOST}]"))
     on(lab, HOST, f"rm -f {LOG}")
-    run = Run(lab, tmp_path / "reports", policy=policy)
+    run = Run(lab, tmp_path / "reports", policy=policy, fresh=True)
     assert run.status == 0, run.out
     assert set(run.verdicts(HOST).values()) == {"pass"}
     log = on(lab, HOST, f"cat {LOG}").splitlines()

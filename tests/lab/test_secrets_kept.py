@@ -84,7 +84,7 @@ def audited(lab, planted, tmp_path_factory):
     environment = {**os.environ, "CANARY": "canary-in-the-environment"}
     wanted = planted | {"list": b"canary-in-the-list", "environment": b"canary-in-the-environment"}
     with subprocess.Popen(canary, env=environment) as process, Watch(wanted) as watch:
-        run = Run(lab, folder / "reports", policy=policy)
+        run = Run(lab, folder / "reports", policy=policy, fresh=True)
         process.kill()
     return run, watch
 
