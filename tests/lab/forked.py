@@ -20,14 +20,16 @@ class Template:
     """The process that forks."""
 
     def __init__(self):
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            bufsize=0,  # select would not see the status of an audit that ended before its pid was read
+        )  # fmt: skip
         atexit.register(self.close)
 
     def run(self, words, folder, environment, out, timeout):
         """Run pytest and return its exit status; raises TimeoutExpired when it has not ended in ``timeout`` seconds."""
         asked = {"words": words, "folder": str(folder), "environment": environment, "out": str(out)}
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        self._process.stdin.flush()
         pid = int(self._process.stdout.readline())
         if not select.select([self._process.stdout], [], [], timeout)[0]:
             os.kill(pid, signal.SIGKILL)
